@@ -1,0 +1,101 @@
+r"""Where a set of columns is centred.
+
+When the constant lies in the span of the columns, :math:`A c = 1`, every column outside the support of c can
+be moved by a multiple of the constant without changing the span:
+
+.. math:: \tilde A = A T, \qquad T = I - c\,\bar m^\top, \qquad \bar m_j = 0 \text{ where } c_j \ne 0 .
+
+T has determinant one and inverse :math:`I + c\,\bar m^\top`. Coefficients move the other way: with
+:math:`A b = \tilde A \tilde b`, :math:`b = T \tilde b`.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+SPAN_TOLERANCE = 1e-8  # largest departure of A c from one that still counts as the constant
+
+
+@dataclass(frozen=True, slots=True)
+class Centring:
+    """The constant in the span of S columns, and the means the other columns are moved by.
+
+    Attributes
+    ----------
+    constant
+        c, shape (S,): the combination of columns that gives one in every row; all zero if there is none.
+    means
+        m, shape (S,): (weighted) column means; zero in the support of c, and everywhere if c is zero.
+    """
+
+    constant: Array
+    means: Array
+
+    @property
+    def spans_constant(self) -> bool:
+        """Whether the constant is in the span of the columns."""
+        return bool(np.any(self.constant))
+
+    @property
+    def matrix(self) -> Array:
+        """T, shape (S, S): user's coefficients from centred ones, ``b = T @ b_centred``."""
+        return np.eye(len(self.constant)) - np.outer(self.constant, self.means)
+
+    @property
+    def inverse(self) -> Array:
+        """The inverse of T, shape (S, S)."""
+        return np.eye(len(self.constant)) + np.outer(self.constant, self.means)
+
+    def apply(self, columns: Array) -> Array:
+        """Return the centred columns, shape (n, S)."""
+        return columns - self.means if np.any(self.means) else columns
+
+
+def no_centring(size: int) -> Centring:
+    """Return the centring that leaves `size` columns as they are."""
+    return Centring(np.zeros(size), np.zeros(size))
+
+
+def find_centring(columns: Array, weights: Array | None = None) -> Centring:
+    """Find the constant among columns and the means to centre the others by.
+
+    Parameters
+    ----------
+    columns
+        A, shape (n, S).
+    weights
+        Row weights for the means, shape (n,); None means equal weights.
+    """
+    n, size = columns.shape
+    if n == 0 or size == 0:
+        return no_centring(size)
+    constant = _constant_combination(columns)
+    if constant is None:
+        return no_centring(size)
+    means = np.average(columns, axis=0, weights=weights)
+    means[constant != 0] = 0.0
+    return Centring(constant, means)
+
+
+def _constant_combination(columns: Array) -> Array | None:
+    size = columns.shape[1]
+    flat = (columns == columns[0]).all(axis=0) & (columns[0] != 0)
+    if flat.any():
+        first = int(np.argmax(flat))
+        constant = np.zeros(size)
+        constant[first] = 1.0 / columns[0, first]
+        return constant
+    indicators = ((columns == 0) | (columns == 1)).all(axis=0)
+    if (columns[:, indicators].sum(axis=1) == 1).all():
+        return indicators.astype(float)
+    scale = np.sqrt(np.mean(columns**2, axis=0))
+    scale[scale == 0] = 1.0
+    scaled = columns / scale
+    solution = np.linalg.lstsq(scaled.T @ scaled, scaled.sum(axis=0), rcond=1e-12)[0]
+    if np.abs(scaled @ solution - 1).max() > SPAN_TOLERANCE:
+        return None
+    solution[np.abs(solution) < SPAN_TOLERANCE] = 0.0
+    return solution / scale

@@ -1,0 +1,145 @@
+"""Formula and data as arrays."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design.centring import Centring
+from bayeslmm.formula.formula import Formula
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class RandomTerm:
+    """One random-effects term as codes and columns; Z is never formed.
+
+    Attributes
+    ----------
+    name
+        Unique among the terms: the factor, with ``.1``, ``.2`` appended for further terms on one factor.
+    factor
+        The grouping factor, ``"Subject"`` or ``"litter:sex"``.
+    effects
+        Names of the S columns, ``("Intercept", "Days")``.
+    codes
+        Level of each row, shape (n,), int32 in 0..J-1; -1 for a level unknown to the fit (new data only).
+    columns
+        The S columns of the term, shape (n, S), C-ordered.
+    levels
+        The J levels with the user's labels and dtype; ``a1:b1`` strings for interactions.
+    correlated
+        Whether the S effects have a full covariance matrix.
+    centring
+        The constant among the columns and their means; used for correlated terms only.
+    """
+
+    name: str
+    factor: str
+    effects: tuple[str, ...]
+    codes: Codes
+    columns: Array
+    levels: pd.Index
+    correlated: bool
+    centring: Centring
+
+    @property
+    def n_levels(self) -> int:
+        """J, the number of levels."""
+        return len(self.levels)
+
+    @property
+    def n_columns(self) -> int:
+        """S, the number of effects per level."""
+        return len(self.effects)
+
+
+@dataclass(frozen=True, slots=True)
+class Design:
+    """A formula applied to a data frame: everything the likelihood needs, and how to do it again.
+
+    Attributes
+    ----------
+    formula
+        The parsed formula.
+    response
+        Name of the response.
+    y
+        Response, shape (n,), the offset not yet subtracted.
+    X
+        Fixed columns, shape (n, p), of full column rank, as the user wrote them.
+    fixed_names
+        Names of the p columns.
+    terms
+        The random terms in formula order.
+    weights
+        Prior weights, shape (n,), all positive; None means ones.
+    offset
+        Known part of the mean, shape (n,); None means zero.
+    index
+        Index labels of the rows kept, shape (n,).
+    n_dropped
+        Rows left out, by reason: ``{"missing": 3, "zero weight": 1}``.
+    dropped_columns
+        Collinear columns left out of X, by name.
+    centring
+        The constant among the columns of X and their means.
+    data
+        The columns of the data frame the formula uses, all rows as given.
+    """
+
+    formula: Formula
+    response: str
+    y: Array
+    X: Array
+    fixed_names: tuple[str, ...]
+    terms: tuple[RandomTerm, ...]
+    weights: Array | None
+    offset: Array | None
+    index: pd.Index
+    n_dropped: Mapping[str, int]
+    dropped_columns: tuple[str, ...]
+    centring: Centring
+    data: pd.DataFrame
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    recipe: Any = None  # how to rebuild the columns from new data; private to this room
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        return len(self.y)
+
+    @property
+    def p(self) -> int:
+        """Number of fixed columns, the rank of X."""
+        return self.X.shape[1]
+
+
+@dataclass(frozen=True, slots=True)
+class NewRows:
+    """The columns of a fitted design, evaluated at new rows.
+
+    Attributes
+    ----------
+    X
+        Fixed columns, shape (m, p).
+    terms
+        One random term each, codes -1 where the level was not in the fit; `levels` are those of the fit.
+    new_labels
+        For each term the labels of its rows, shape (m,), the user's own (needed to tell unknown levels apart).
+    offset
+        Shape (m,), zeros without one.
+    index
+        Index labels of the rows, shape (m,).
+    """
+
+    X: Array
+    terms: tuple[RandomTerm, ...]
+    new_labels: tuple[pd.Index, ...]
+    offset: Array
+    index: pd.Index
