@@ -1,1 +1,5 @@
-"""datasets."""
+"""Data sets."""
+
+from bayeslmm.datasets.shipped import DATASET_NAMES, load_dataset
+
+__all__ = ["DATASET_NAMES", "load_dataset"]
