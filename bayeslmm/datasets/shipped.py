@@ -38,7 +38,7 @@ def load_dataset(name: str) -> pd.DataFrame:
 
         - ``dyestuff``: 30 rows; ``Batch`` (category A to F), ``Yield`` in grams of standard colour.
         - ``insteval``: 73,421 rows; ``s`` (student), ``d`` (instructor), ``studage``, ``lectage``,
-          ``service``, ``dept``, all categories with integer labels in ascending order; ``y``, the rating (1 to 5).
+          ``service``, ``dept``, all categories with integer labels ascending; ``y``, the rating (1 to 5).
         - ``ratpup``: 322 rows; ``pup_id``, ``weight`` in g, ``sex`` (category Male, Female), ``litter``
           (integer), ``litsize``, ``treatment`` (category Control, High, Low).
         - ``sleepstudy``: 180 rows; ``Reaction`` in ms, ``Days``, ``Subject`` (category with integer labels).
