@@ -1,0 +1,219 @@
+"""The command line: ``bayeslmm fit``, ``bayeslmm models``, ``bayeslmm compare``.
+
+Exit codes: 0, done; 1, done and a fit has failed; 2, wrong input, said in one paragraph; 130, interrupted.
+"""
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from bayeslmm import __version__
+from bayeslmm.errors import BayeslmmError, ModelFileError, OptionError
+from bayeslmm.model_files import METHODS, ModelFile, check_methods, read_data, read_model_file
+from bayeslmm.result_folder import SUMMARY_FILE, check_target, saved_fits, written_whole
+
+_FAILED, _WRONG_INPUT, _INTERRUPTED = 1, 2, 130
+# The methods that sample: they alone take draws, tune, chains and a seed, and give something to draw.
+_SAMPLING = ("nuts",)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Parameters
+    ----------
+    argv : sequence of str, optional
+        The arguments after the program's name; those of the process by default.
+
+    Returns
+    -------
+    int
+        The exit code.
+    """
+    options = _parser().parse_args(argv)
+    with _short_warnings():
+        try:
+            return options.command(options)
+        except (BayeslmmError, OSError) as error:
+            print(f"bayeslmm: {error}", file=sys.stderr)
+            return _WRONG_INPUT
+        except KeyboardInterrupt:
+            print("bayeslmm: interrupted; nothing was written.", file=sys.stderr)
+            return _INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="bayeslmm", description="Linear mixed models: the posterior and its REML twin."
+    )
+    parser.add_argument("--version", action="version", version=f"bayeslmm {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_fit(commands.add_parser("fit", help="fit the model of a model file", description=_fit.__doc__))
+
+    models = commands.add_parser(
+        "models", help="list the model files of a folder", description=_models.__doc__
+    )
+    models.add_argument("folder", nargs="?", type=Path, default=Path("models"), help="default: models")
+    models.set_defaults(command=_models)
+
+    compare = commands.add_parser(
+        "compare", help="show saved fits side by side", description=_compare.__doc__
+    )
+    compare.add_argument(
+        "folders", nargs="+", type=Path, metavar="FOLDER", help="a result folder or one saved fit"
+    )
+    compare.set_defaults(command=_compare)
+    return parser
+
+
+def _add_fit(fit: argparse.ArgumentParser) -> None:
+    fit.add_argument("model", type=Path, metavar="MODEL.toml")
+    fit.add_argument(
+        "--method",
+        action="append",
+        choices=METHODS,
+        help="instead of the file's methods; may be given several times",
+    )
+    fit.add_argument("--output", type=Path, metavar="DIR", help="the result folder; default: results/MODEL")
+    fit.add_argument("--overwrite", action="store_true", help="replace an earlier result folder")
+    fit.add_argument("--no-plots", action="store_true", help="draw no pictures")
+    for name, meaning in {
+        "draws": "draws kept per chain",
+        "tune": "warm-up iterations per chain",
+        "chains": "number of chains",
+        "cores": "chains run at once",
+        "seed": "seed of the sampler",
+    }.items():
+        fit.add_argument(f"--{name}", type=int, metavar="N", help=meaning)
+    fit.set_defaults(command=_fit)
+
+
+def _fit(options: argparse.Namespace) -> int:
+    """Fit the model of a model file by each of its methods, print the fits side by side and save them."""
+    model_file = read_model_file(options.model)
+    if options.method:
+        model_file = replace(model_file, methods=check_methods(options.method, "--method"))
+    sampler = _sampler_options(options, model_file)
+    target = options.output or Path("results") / model_file.path.stem
+    check_target(target, overwrite=options.overwrite)
+
+    fits = _fit_all(model_file, sampler)
+    text = _report(model_file, fits, sampler)
+    print(text, flush=True)
+    with written_whole(target, overwrite=options.overwrite) as folder:
+        _save(folder, fits, text, plots=not options.no_plots)
+    print(f"\nWritten to {target}/")
+    return _FAILED if any(fit.status.code == "failed" for fit in fits.values()) else 0
+
+
+def _sampler_options(options: argparse.Namespace, model_file: ModelFile) -> Mapping[str, int]:
+    """Merge the settings of the file and of the command line; draw a seed where neither gives one."""
+    given = {name: getattr(options, name) for name in ("draws", "tune", "chains", "cores", "seed")}
+    given = {name: value for name, value in given.items() if value is not None}
+    if not any(method in _SAMPLING for method in model_file.methods):
+        if given:
+            raise OptionError(
+                f"--{next(iter(given))} is for {', '.join(_SAMPLING)}; "
+                f"the methods here are {', '.join(model_file.methods)}."
+            )
+        return MappingProxyType({})
+    settings = {**model_file.nuts, **given}
+    if "seed" not in settings:
+        import secrets
+
+        settings["seed"] = secrets.randbelow(2**31)
+    return MappingProxyType(settings)
+
+
+def _fit_all(model_file: ModelFile, sampler: Mapping[str, int]) -> dict[str, Any]:
+    from bayeslmm.model import Model
+
+    model = Model(
+        model_file.formula,
+        read_data(model_file),
+        priors=model_file.priors,
+        weights=model_file.weights,
+        missing=model_file.missing,
+    )
+    show = sys.stderr.isatty()
+    fits = {}
+    for method in model_file.methods:
+        settings = sampler if method in _SAMPLING else {}
+        fits[method] = model.fit(method=method, progressbar=show, **settings)
+    return fits
+
+
+def _report(model_file: ModelFile, fits: Mapping[str, Any], sampler: Mapping[str, int]) -> str:
+    """Write what is printed and kept: the model, the estimates, and whether each fit can be trusted."""
+    from bayeslmm.results import compare
+
+    first = next(iter(fits.values()))
+    lines = [f"{model_file.formula}", f"{model_file.data}, {first.nobs} observations", ""]
+    lines.append(str(compare(*fits.values()) if len(fits) > 1 else first.summary()))
+    lines.append("")
+    lines.extend(f"{method}: {fit.status.message}" for method, fit in fits.items())
+    if sampler:
+        lines.append(f"Sampled with seed {sampler['seed']}.")
+    return "\n".join(lines)
+
+
+def _save(folder: Path, fits: Mapping[str, Any], text: str, *, plots: bool) -> None:
+    (folder / SUMMARY_FILE).write_text(text + "\n", encoding="utf-8")
+    for method, fit in fits.items():
+        fit.save(folder / method)
+    sampled = [fit for method, fit in fits.items() if method in _SAMPLING]
+    if plots and sampled:
+        for name in ("trace", "forest"):
+            figure = getattr(sampled[0], f"plot_{name}")()
+            figure.savefig(folder / f"{name}.png", dpi=120)
+
+
+def _models(options: argparse.Namespace) -> int:
+    """List the model files of a folder with their data, methods and formula."""
+    if not options.folder.is_dir():
+        raise ModelFileError(
+            f"there is no folder {options.folder}; give the folder that holds the model files."
+        )
+    paths = sorted(options.folder.glob("*.toml"))
+    if not paths:
+        raise ModelFileError(f"{options.folder} holds no model file (*.toml).")
+    code = 0
+    for path in paths:
+        try:
+            model_file = read_model_file(path)
+        except ModelFileError as error:
+            print(f"bayeslmm: {error}", file=sys.stderr)
+            code = _WRONG_INPUT
+            continue
+        print(f"{path}  [{model_file.data}; {', '.join(model_file.methods)}]\n    {model_file.formula}")
+    return code
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Show saved fits side by side."""
+    from bayeslmm.model import load
+    from bayeslmm.results import compare
+
+    fits = [load(path) for folder in options.folders for path in saved_fits(folder)]
+    print(compare(*fits) if len(fits) > 1 else fits[0].summary())
+    return 0
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Show a warning as one line, without the place in the source, and PyTensor's about BLAS not at all."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
+        shown: Callable[..., None] = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)  # noqa: E731
+        warnings.showwarning = shown
+        yield
+
+
+if __name__ == "__main__":
+    sys.exit(main())
