@@ -193,6 +193,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise ModelFileError(f"{path}: the model file is not UTF-8 text.") from None
     except tomllib.TOMLDecodeError as error:
         raise ModelFileError(f"{path}: the model file is not valid TOML: {error}.") from None
+    except RecursionError:
+        raise ModelFileError(f"{path}: the model file is nested too deeply.") from None
 
 
 def _check_known(path: Path, key: str, known: Sequence[str], kind: str, prefix: str = "") -> None:
@@ -274,7 +276,10 @@ def _inside(model_file: ModelFile) -> Path:
     if PurePosixPath(name).is_absolute() or PureWindowsPath(name).anchor or ".." in parts:
         raise ModelFileError(f"{where}: give a path relative to the model file, without '..'.")
     folder = model_file.path.parent.resolve()
-    path = (folder / name).resolve()
+    try:
+        path = (folder / name).resolve()
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of symbolic links, a null character
+        raise ModelFileError(f"{where}, which is no usable path ({error}).") from None
     if not path.is_relative_to(folder):
         raise ModelFileError(
             f"{where}, which leads out of the model file's folder ({path}): copy the file there."

@@ -1,0 +1,94 @@
+"""CSV and Parquet files: what is read, and what is refused instead of guessed."""
+
+import gzip
+
+import pandas as pd
+import pytest
+
+from bayeslmm.datasets import is_table, read_table
+from bayeslmm.errors import ModelFileError
+
+PLAIN = "g,x,y\na,1,0.5\nb,2,1.5\n"
+EXPECTED = pd.DataFrame({"g": ["a", "b"], "x": [1, 2], "y": [0.5, 1.5]})
+
+
+def write(folder, content, name="data.csv", encoding="utf-8"):
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return path
+
+
+@pytest.mark.parametrize(
+    "content",
+    [PLAIN, "\ufeff" + PLAIN, PLAIN.replace("\n", "\r\n"), PLAIN.replace("a,", '"a",')],
+    ids=["plain", "byte order mark", "carriage returns", "quoted"],
+)
+def test_csv_spellings(tmp_path, content):
+    pd.testing.assert_frame_equal(read_table(write(tmp_path, content)), EXPECTED)
+
+
+def test_compressed_csv(tmp_path):
+    path = write(tmp_path, gzip.compress(PLAIN.encode()), name="data.csv.gz")
+    pd.testing.assert_frame_equal(read_table(path), EXPECTED)
+
+
+def test_parquet_keeps_categories_and_drops_the_index(tmp_path):
+    frame = EXPECTED.assign(g=pd.Categorical(["a", "b"], categories=["b", "a"]))
+    path = tmp_path / "data.parquet"
+    frame.set_axis([7, 8]).to_parquet(path)
+    pd.testing.assert_frame_equal(read_table(path), frame)
+
+
+def test_words_are_levels_and_blanks_are_missing(tmp_path):
+    frame = read_table(write(tmp_path, "g,x\nNone,1\nnull,\n,3\nNA,4\n"))
+    assert frame["g"].tolist()[:2] == ["None", "null"]
+    assert frame["g"].isna().tolist() == [False, False, True, True]
+    assert frame["x"].isna().tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("", "empty"),
+        ("g;x;y\na;1;2\n", "semicolons"),
+        ("g\tx\na\t1\n", "tabs"),
+        ("g,x,x\na,1,2\n", "two columns are named 'x'"),
+        ("g,x\na,1,2\n", "cannot be read"),
+        (b"g,x\n\xe9t\xe9,1\n", "UTF-8"),
+    ],
+    ids=["empty", "semicolons", "tabs", "duplicate", "long row", "latin-1"],
+)
+def test_refused_csv(tmp_path, content, said):
+    path = write(tmp_path, content)
+    with pytest.raises(ModelFileError, match=said) as caught:
+        read_table(path)
+    assert str(path) in str(caught.value)
+
+
+def test_semicolons_show_the_columns_found(tmp_path):
+    with pytest.raises(ModelFileError, match="Columns found: g;x;y"):
+        read_table(write(tmp_path, "g;x;y\na;1;2\n"))
+
+
+@pytest.mark.parametrize("name", ["data.parquet", "data.csv.gz"])
+def test_a_file_that_is_not_what_its_name_says(tmp_path, name):
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        read_table(write(tmp_path, PLAIN, name=name))
+
+
+def test_a_truncated_compressed_file(tmp_path):
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        read_table(write(tmp_path, gzip.compress(PLAIN.encode())[:-9], name="data.csv.gz"))
+
+
+def test_a_missing_file(tmp_path):
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        read_table(tmp_path / "nowhere.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.csv", True), ("a.CSV.GZ", True), ("a.parquet", True), ("a.xlsx", False), ("csv", False)],
+)
+def test_is_table(name, expected):
+    assert is_table(name) is expected
