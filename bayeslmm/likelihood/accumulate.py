@@ -1,0 +1,81 @@
+"""One pass over the rows: sums of products by level and by pair of levels, in compiled loops."""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Codes = NDArray[np.int32]
+Index = NDArray[np.int64]
+
+
+@numba.njit(cache=True, nogil=True)
+def add_by_level(codes: Codes, left: Array, right: Array, out: Array) -> None:
+    """``out[codes[i]] += outer(left[i], right[i])``; left (n, S), right (n, w), out (J, S, w)."""
+    n, size = left.shape
+    width = right.shape[1]
+    for i in range(n):
+        j = codes[i]
+        for s in range(size):
+            value = left[i, s]
+            if value != 0.0:
+                for t in range(width):
+                    out[j, s, t] += value * right[i, t]
+
+
+@numba.njit(cache=True, nogil=True)
+def count_pairs(order: Index, starts: Index, inner: Codes, n_inner: int, pair_of_row: Index, levels: Codes) -> Index:
+    """Number the distinct pairs (outer level, inner level) of the rows, outer by outer.
+
+    Parameters
+    ----------
+    order, starts
+        Rows sorted by outer level: rows of level j are ``order[starts[j]:starts[j + 1]]``.
+    inner
+        Inner level of each row, shape (n,).
+    pair_of_row
+        Filled with the pair of each row, shape (n,).
+    levels
+        Filled with the inner level of each pair, shape (at least the number of pairs,).
+
+    Returns
+    -------
+    First pair of each outer level, shape (J + 1,).
+    """
+    n_outer = starts.shape[0] - 1
+    first = np.zeros(n_outer + 1, dtype=np.int64)
+    place = np.full(n_inner, -1, dtype=np.int64)
+    count = 0
+    for j in range(n_outer):
+        first[j] = count
+        for r in range(starts[j], starts[j + 1]):
+            level = inner[order[r]]
+            if place[level] < first[j]:
+                place[level] = count
+                levels[count] = level
+                count += 1
+        # ascending levels make the later scatter into the trailing matrix run forward in memory
+        found = np.sort(levels[first[j] : count])
+        for m in range(found.shape[0]):
+            levels[first[j] + m] = found[m]
+            place[found[m]] = first[j] + m
+        for r in range(starts[j], starts[j + 1]):
+            pair_of_row[order[r]] = place[inner[order[r]]]
+    first[n_outer] = count
+    return first
+
+
+@numba.njit(cache=True, nogil=True)
+def sort_by_level(codes: Codes, n_levels: int) -> tuple[Index, Index]:
+    """Counting sort of the rows by level: order (n,) and starts (J + 1,)."""
+    starts = np.zeros(n_levels + 1, dtype=np.int64)
+    for i in range(codes.shape[0]):
+        starts[codes[i] + 1] += 1
+    for j in range(n_levels):
+        starts[j + 1] += starts[j]
+    fill = starts[:-1].copy()
+    order = np.empty(codes.shape[0], dtype=np.int64)
+    for i in range(codes.shape[0]):
+        order[fill[codes[i]]] = i
+        fill[codes[i]] += 1
+    return order, starts

@@ -1,0 +1,99 @@
+r"""The columns the kernel computes with, and the way back to the user's.
+
+Columns are centred where that changes nothing but the digits (X and y when the constant lies in the span of X, Z in a
+correlated term that spans the constant) and scaled by their root mean square everywhere. With
+:math:`\tilde A = A T`, :math:`T = (I - c \bar m^\top)\,\mathrm{diag}(1/s)`:
+
+.. math:: \beta = T_X \tilde\beta + c\,\bar y, \qquad \lambda\lambda^\top = T_k \tilde\lambda\tilde\lambda^\top T_k^\top,
+          \qquad \log|R_X|^2 = \log|\tilde R_X|^2 - 2\log|\det T_X| .
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.design.centring import Centring, find_centring, no_centring
+from bayeslmm.likelihood.covariance import TermShape, lower_factor
+
+Array = NDArray[np.float64]
+
+
+class TermArrays(Protocol):
+    """What the kernel needs of a random term; `bayeslmm.design.RandomTerm` has it."""
+
+    @property
+    def codes(self) -> NDArray[np.int32]: ...  # noqa: D102
+    @property
+    def columns(self) -> Array: ...  # noqa: D102
+    @property
+    def n_levels(self) -> int: ...  # noqa: D102
+    @property
+    def correlated(self) -> bool: ...  # noqa: D102
+    @property
+    def centring(self) -> Centring: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMap:
+    """From the kernel's columns to the user's: centred by `centring`, divided by `scale` (S,)."""
+
+    centring: Centring
+    scale: Array
+
+    @property
+    def matrix(self) -> Array:
+        """T, shape (S, S): user's coefficients from the kernel's."""
+        return self.centring.matrix / self.scale
+
+    @property
+    def inverse(self) -> Array:
+        """The inverse of T, shape (S, S)."""
+        return self.scale[:, None] * self.centring.inverse
+
+    @property
+    def log_det(self) -> float:
+        """log |det T|."""
+        return -float(np.sum(np.log(self.scale)))
+
+    def apply(self, columns: Array) -> Array:
+        """Return the kernel's columns for the user's, shape (n, S)."""
+        return (columns - self.centring.means) / self.scale
+
+
+def column_map(columns: Array, centring: Centring, weights: Array | None) -> ColumnMap:
+    """Scale by the (weighted) root mean square of the centred columns."""
+    moved = centring.apply(columns)
+    if weights is None:
+        mean_square = np.einsum("ij,ij->j", moved, moved) / len(moved)
+    else:
+        mean_square = np.einsum("i,ij,ij->j", weights, moved, moved) / weights.sum()
+    scale = np.sqrt(mean_square)
+    scale[scale == 0] = 1.0
+    return ColumnMap(centring, scale)
+
+
+def fixed_map(X: Array, weights: Array | None) -> ColumnMap:
+    """Return the map of the fixed columns."""
+    return column_map(X, find_centring(X, weights), weights)
+
+
+def term_map(term: TermArrays, weights: Array | None) -> ColumnMap:
+    """Return the map of a random term's columns: centred only if correlated."""
+    size = term.columns.shape[1]
+    return column_map(term.columns, term.centring if term.correlated else no_centring(size), weights)
+
+
+def factor_to_kernel(factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
+    """Return the kernel's lambda for any factor of the user's relative covariance."""
+    if not shape.correlated:
+        return np.diag(columns.scale * np.diag(factor))
+    return lower_factor(columns.inverse @ factor)
+
+
+def factor_to_user(factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
+    """Return the user's lambda for the kernel's, with a non-negative diagonal."""
+    if not shape.correlated:
+        return np.diag(np.abs(np.diag(factor)) / columns.scale)
+    return lower_factor(columns.matrix @ factor)

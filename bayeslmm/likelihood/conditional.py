@@ -1,0 +1,122 @@
+r"""Coefficients given the covariance parameters: modes and exact draws.
+
+With the factor L of the augmented matrix, :math:`(u, \beta)` given :math:`(\theta, \sigma, y)` is normal with mean
+and draws from one triangular system,
+
+.. math:: L^\top \begin{bmatrix} u \\ \beta \end{bmatrix} = \ell_y + \sigma z, \qquad z \sim N(0, I),
+
+where :math:`\ell_y` is the row of y and z = 0 gives the modes (Bates et al. 2015, section 3.4).
+"""
+
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from bayeslmm.likelihood.factor import Factor
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Codes = NDArray[np.int32]
+
+
+def fixed_modes(factor: Factor) -> Array:
+    """Return the generalised least-squares estimate of the kernel's coefficients, shape (p,)."""
+    q, p = factor.products.n_trailing, factor.products.n_fixed
+    if p == 0:
+        return np.zeros(0)
+    return solve_triangular(factor.trailing[q : q + p, q : q + p], factor.trailing[-1, q : q + p], lower=True, trans=1)
+
+
+def effect_modes(factor: Factor, beta: Array) -> tuple[Array, ...]:
+    """Return the conditional modes of u given beta (p,), one array (J, S) per term."""
+    return tuple(u[..., 0] for u in solve_effects(factor, beta[:, None]))
+
+
+def solve_effects(factor: Factor, beta: Array, noise: Sequence[Array] | None = None) -> tuple[Array, ...]:
+    """Solve the triangular system for u.
+
+    Parameters
+    ----------
+    factor
+        The factor.
+    beta
+        The kernel's coefficients, one column per right-hand side, shape (p, m).
+    noise
+        Per term, formula order, sigma times standard normals, shape (J, S, m); None for the modes.
+
+    Returns
+    -------
+    u, one array (J, S, m) per term.
+    """
+    products = factor.products
+    structure = products.structure
+    m = beta.shape[1]
+    solved: list[Array] = [np.zeros((0, 0, m))] * len(structure.shapes)
+    trailing = _solve_trailing(factor, beta, noise, solved)
+    weights = np.vstack([-beta, np.ones((1, m))])
+    for place in range(len(structure.chain) - 1, -1, -1):
+        k = structure.chain[place]
+        xy = factor.chain_xy[place]
+        right = (xy.reshape(-1, xy.shape[2]) @ weights).reshape(*xy.shape[:2], m)
+        if noise is not None:
+            right += noise[k]
+        first = structure.shapes[k].n_columns
+        for ancestor, parent in enumerate(structure.parents[place], start=place + 1):
+            size = structure.shapes[structure.chain[ancestor]].n_columns
+            block = factor.chain_z[place][:, :, first : first + size]
+            right -= np.einsum("jsr,jrm->jsm", block, solved[structure.chain[ancestor]][parent])
+            first += size
+        if structure.trailing:
+            subtract_entries(products.entry_starts, products.entry_columns, factor.entries, trailing, right)
+        solve_lower_transposed(factor.chain_z[place], right)
+        solved[k] = right
+    return tuple(solved)
+
+
+def _solve_trailing(factor: Factor, beta: Array, noise: Sequence[Array] | None, solved: list[Array]) -> Array:
+    """Solve for the trailing effects, store them per term, and return them stacked, shape (q_T, m)."""
+    products = factor.products
+    q, p = products.n_trailing, products.n_fixed
+    m = beta.shape[1]
+    if q == 0:
+        return np.zeros((0, m))
+    right = factor.trailing[-1, :q][:, None] - factor.trailing[q : q + p, :q].T @ beta
+    if noise is not None:
+        right = right + np.concatenate([noise[k].reshape(-1, m) for k in products.structure.trailing])
+    effects = solve_triangular(factor.trailing[:q, :q], right, lower=True, trans=1, check_finite=False)
+    start = 0
+    for k in products.structure.trailing:
+        shape = products.structure.shapes[k]
+        solved[k] = effects[start : start + shape.n_effects].reshape(shape.n_levels, shape.n_columns, m)
+        start += shape.n_effects
+    return np.ascontiguousarray(effects)
+
+
+@numba.njit(cache=True, nogil=True)
+def subtract_entries(starts: Index, columns: Index, entries: Array, effects: Array, out: Array) -> None:
+    """Subtract the leading term's rows times the trailing effects (q_T, m) from out (J, S, m)."""
+    n_levels, size, m = out.shape
+    for j in range(n_levels):
+        for e in range(starts[j], starts[j + 1]):
+            for s in range(size):
+                value = entries[s, e]
+                for c in range(m):
+                    out[j, s, c] -= value * effects[columns[e], c]
+
+
+@numba.njit(cache=True, nogil=True)
+def solve_lower_transposed(z: Array, right: Array) -> None:
+    """Solve ``L.T x = right`` in place; L (S, S) in the first columns of z (J, S, w), right (J, S, m)."""
+    n_levels, size, m = right.shape
+    for j in range(n_levels):
+        for s in range(size - 1, -1, -1):
+            for r in range(s + 1, size):
+                factor = z[j, r, s]
+                for c in range(m):
+                    right[j, s, c] -= factor * right[j, r, c]
+            pivot = 1.0 / z[j, s, s]
+            for c in range(m):
+                right[j, s, c] *= pivot

@@ -1,0 +1,213 @@
+r"""The blocked Cholesky factor of the scaled cross-products.
+
+.. math::
+
+   \begin{bmatrix} \Omega & \Lambda^\top Z^\top W X & \Lambda^\top Z^\top W y \\
+                   \cdot & X^\top W X & X^\top W y \\ \cdot & \cdot & y^\top W y \end{bmatrix} = L L^\top,
+   \qquad \Omega = \Lambda^\top Z^\top W Z \Lambda + I ,
+
+the chain first, then the trailing random effects, X and y (Bates et al. 2015, section 3; the row of y gives
+the penalised residual sum of squares as its last squared pivot).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import block_diag
+from scipy.linalg.lapack import dpotrf
+
+from bayeslmm.errors import FittingError
+from bayeslmm.likelihood.crossproducts import CrossProducts
+from bayeslmm.likelihood.elimination import (
+    downdate_ancestor,
+    downdate_trailing,
+    eliminate_level,
+    place_blocks,
+    scale_entries,
+    scale_rows,
+    spread_entries,
+)
+
+Array = NDArray[np.float64]
+
+DENSE_LEAD = 0.15  # above this share of meeting levels a dense rank update beats the sparse one
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """The factor at one value of the relative covariance factors.
+
+    Attributes
+    ----------
+    products
+        The cross-products it was made from.
+    lambdas
+        The kernel's lambda of each term, formula order.
+    chain_z
+        For each chain term: ``[L_jj | W_ancestors]``, shape (J, S, w).
+    chain_xy
+        For each chain term the rows W of X and y, shape (J, S, p + 1).
+    entries
+        The leading term's rows at the trailing effects it meets, shape (S_0, entries).
+    trailing
+        Lower Cholesky factor of the trailing matrix (trailing effects, X, y), column-major, shape (m, m); its upper
+        triangle is not meaningful.
+    log_det
+        :math:`\\log|\\Omega|`.
+    """
+
+    products: CrossProducts
+    lambdas: tuple[Array, ...]
+    chain_z: tuple[Array, ...]
+    chain_xy: tuple[Array, ...]
+    entries: Array
+    trailing: Array
+    log_det: float
+
+    @property
+    def r_squared(self) -> float:
+        """The penalised residual sum of squares r² at its minimum over beta and u."""
+        return float(self.trailing[-1, -1] ** 2)
+
+    @property
+    def R_X(self) -> Array:
+        """Lower Cholesky factor of the cross-products of X with Z eliminated, shape (p, p)."""
+        q, p = self.products.n_trailing, self.products.n_fixed
+        return np.tril(self.trailing[q : q + p, q : q + p])
+
+    @property
+    def log_det_X(self) -> float:
+        """log |R_X|², in the kernel's columns."""
+        q, p = self.products.n_trailing, self.products.n_fixed
+        return 2.0 * float(np.sum(np.log(np.diag(self.trailing)[q : q + p])))
+
+
+def is_dense(products: CrossProducts) -> bool:
+    """Whether the leading term's rows are spread out for a dense rank update."""
+    return products.density > DENSE_LEAD
+
+
+def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
+    """Factor the scaled cross-products.
+
+    Parameters
+    ----------
+    products
+        Cross-products of the kernel's columns.
+    lambdas
+        The kernel's lambda (S, S) of each term, formula order.
+
+    Raises
+    ------
+    FittingError
+        If a pivot is not positive: collinear columns, a perfect fit, or values that are not finite.
+    """
+    chain_z, chain_xy = _scaled_chain(products, lambdas)
+    entries = _scaled_entries(products, lambdas)
+    trailing = _scaled_trailing(products, lambdas)
+    log_det = 0.0
+    first_xy = products.n_trailing
+    for place, (z, xy) in enumerate(zip(chain_z, chain_xy, strict=True)):
+        log_det += eliminate_level(z, xy, products.entry_starts, entries)
+        _downdate_ancestors(products, chain_z, chain_xy, place)
+        flat = xy.reshape(-1, xy.shape[2])
+        trailing[first_xy:, first_xy:] -= flat.T @ flat
+    if first_xy:
+        _downdate_trailing(products, entries, chain_xy[0], trailing)
+    factor, info = dpotrf(trailing.T, lower=1, clean=0, overwrite_a=1)
+    if info != 0 or not np.isfinite(log_det):
+        raise FittingError(_failure(products, info, log_det))
+    log_det += 2.0 * float(np.sum(np.log(np.diag(factor)[:first_xy])))
+    return Factor(products, tuple(lambdas), tuple(chain_z), tuple(chain_xy), entries, factor, log_det)
+
+
+def _failure(products: CrossProducts, info: int, log_det: float) -> str:
+    if info == products.order:
+        return "The residual sum of squares is zero: the model fits the response perfectly and sigma cannot be estimated."
+    if np.isfinite(log_det) and info > products.n_trailing:
+        return "The fixed columns are collinear to working precision. Remove or rescale one of them."
+    return "The scaled cross-products are not positive definite: the covariance parameters are too large or not finite."
+
+
+def _scaled_chain(products: CrossProducts, lambdas: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    chain = products.structure.chain
+    chain_z = [np.empty_like(z) for z in products.chain_z]
+    chain_xy = [np.empty_like(xy) for xy in products.chain_xy]
+    for place, k in enumerate(chain):
+        right = lambdas[k] if place + 1 == len(chain) else block_diag(*(lambdas[m] for m in chain[place:]))
+        left = np.ascontiguousarray(lambdas[k])
+        scale_rows(
+            products.chain_z[place],
+            products.chain_xy[place],
+            left,
+            np.ascontiguousarray(right),
+            chain_z[place],
+            chain_xy[place],
+        )
+    return chain_z, chain_xy
+
+
+def _scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+    chain = products.structure.chain
+    size = products.structure.shapes[chain[0]].n_columns if chain else 1
+    entries = np.empty((size, len(products.entry_columns)))
+    for pairs in products.lead_pairs:
+        scale_entries(
+            pairs.blocks,
+            pairs.starts,
+            np.ascontiguousarray(lambdas[chain[0]]),
+            np.ascontiguousarray(lambdas[pairs.term]),
+            entries,
+        )
+    return entries
+
+
+def _scaled_trailing(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+    q = products.n_trailing
+    trailing = np.zeros((products.order, products.order))
+    for pair in products.trailing_blocks:
+        left, right = (np.ascontiguousarray(lambdas[k]) for k in pair.terms)
+        place_blocks(pair.blocks, pair.rows, pair.columns, left, right, trailing)
+    trailing[np.arange(q), np.arange(q)] += 1.0
+    start = 0
+    for k in products.structure.trailing:
+        shape = products.structure.shapes[k]
+        rows = slice(start, start + shape.n_effects)
+        xy = products.trailing_xy[rows].reshape(shape.n_levels, shape.n_columns, -1)
+        trailing[rows, q:] = (lambdas[k].T @ xy).reshape(shape.n_effects, -1)
+        start += shape.n_effects
+    trailing[q:, q:] = products.xy
+    return trailing
+
+
+def _downdate_ancestors(products: CrossProducts, chain_z: list[Array], chain_xy: list[Array], place: int) -> None:
+    sizes = [products.structure.shapes[k].n_columns for k in products.structure.chain]
+    for ancestor, parent in enumerate(products.structure.parents[place], start=place + 1):
+        downdate_ancestor(
+            chain_z[place],
+            chain_xy[place],
+            parent,
+            sum(sizes[place:ancestor]),
+            sizes[ancestor],
+            chain_z[ancestor],
+            chain_xy[ancestor],
+        )
+
+
+def _downdate_trailing(products: CrossProducts, entries: Array, xy: Array, trailing: Array) -> None:
+    if not is_dense(products):
+        downdate_trailing(products.entry_starts, products.entry_columns, entries, xy, trailing)
+        return
+    q = products.n_trailing
+    rows = lead_rows(products, entries).reshape(-1, q)
+    trailing[:q, :q] -= rows.T @ rows
+    trailing[:q, q:] -= rows.T @ xy.reshape(len(rows), -1)
+
+
+def lead_rows(products: CrossProducts, entries: Array) -> Array:
+    """Return the leading term's rows at all trailing effects, dense, shape (J_0, S_0, q_T)."""
+    rows = np.zeros((len(products.entry_starts) - 1, entries.shape[0], products.n_trailing))
+    spread_entries(products.entry_starts, products.entry_columns, entries, rows)
+    return rows

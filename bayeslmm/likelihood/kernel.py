@@ -1,0 +1,254 @@
+"""The Gaussian kernel in the user's columns: objective, gradient, and coefficients given theta."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import solve_triangular
+
+from bayeslmm.design.centring import no_centring
+from bayeslmm.likelihood.columns import (
+    ColumnMap,
+    TermArrays,
+    factor_to_kernel,
+    factor_to_user,
+    fixed_map,
+    term_map,
+)
+from bayeslmm.likelihood.conditional import effect_modes, fixed_modes
+from bayeslmm.likelihood.covariance import (
+    TermShape,
+    count_theta,
+    factors_from_theta,
+    free_entries,
+    theta_from_factors,
+)
+from bayeslmm.likelihood.crossproducts import CrossProducts, build_crossproducts
+from bayeslmm.likelihood.factor import is_dense
+from bayeslmm.likelihood.marginal import check_criterion, evaluate, factor_gradients
+from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.likelihood.structure import check_memory, choose_structure
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Conditional:
+    """Coefficients given theta and sigma, in the user's columns.
+
+    Attributes
+    ----------
+    beta, beta_cov
+        Generalised least-squares estimate, shape (p,), and its covariance, shape (p, p).
+    sigma
+        Residual standard deviation.
+    u, b
+        Conditional modes of the spherical and of the random effects, one (J, S) per term.
+    b_cov
+        Conditional covariance of b given theta, sigma and beta, one (J, S, S) per term.
+    """
+
+    beta: Array
+    beta_cov: Array
+    sigma: float
+    u: tuple[Array, ...]
+    b: tuple[Array, ...]
+    b_cov: tuple[Array, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """Cross-products of one data set and the way between the kernel's columns and the user's.
+
+    Build it with `Kernel.build`; every method takes theta on the user's columns.
+    """
+
+    products: CrossProducts
+    fixed: ColumnMap
+    maps: tuple[ColumnMap, ...]
+    y_mean: float
+    names: tuple[str, ...]
+
+    @classmethod
+    def build(
+        cls,
+        y: Array,
+        X: Array,
+        terms: Sequence[TermArrays],
+        weights: Array | None = None,
+        *,
+        names: Sequence[str] | None = None,
+    ) -> "Kernel":
+        """Sum the cross-products.
+
+        Parameters
+        ----------
+        y
+            Response less offset, shape (n,).
+        X
+            Fixed columns of full rank, shape (n, p).
+        terms
+            Random terms: codes (n,), columns (n, S), n_levels, correlated, centring.
+        weights
+            Positive prior weights, shape (n,); None means ones.
+        names
+            Names of the terms for messages.
+
+        Raises
+        ------
+        ModelError
+            If the crossed random effects need more memory than there is.
+        """
+        y = np.asarray(y, dtype=float)
+        X = np.asarray(X, dtype=float)
+        shapes = [TermShape(t.n_levels, t.columns.shape[1], t.correlated or t.columns.shape[1] == 1) for t in terms]
+        names = tuple(names) if names is not None else tuple(getattr(t, "name", str(k)) for k, t in enumerate(terms))
+        structure = choose_structure([t.codes for t in terms], shapes)
+        check_memory(structure, names, X.shape[1])
+        fixed = fixed_map(X, weights) if X.shape[1] else ColumnMap(no_centring(0), np.ones(0))
+        maps = tuple(term_map(t, weights) for t in terms)
+        y_mean = float(np.average(y, weights=weights)) if fixed.centring.spans_constant else 0.0
+        products = build_crossproducts(y, X, terms, weights, structure, fixed, maps, y_mean)
+        return cls(products, fixed, maps, y_mean, names)
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return self.products.n
+
+    @property
+    def p(self) -> int:
+        """Number of fixed columns."""
+        return self.products.n_fixed
+
+    @property
+    def shapes(self) -> tuple[TermShape, ...]:
+        """(J, S, correlated) of each term."""
+        return self.products.structure.shapes
+
+    @property
+    def n_theta(self) -> int:
+        """Length of theta."""
+        return count_theta(self.shapes)
+
+    @property
+    def blocks(self) -> list[dict[str, Any]]:
+        """The block structure the factor uses, one entry per block of columns, in the order of elimination."""
+        return describe_blocks(self)
+
+    def lambdas(self, theta: ArrayLike) -> list[Array]:
+        """Return the kernel's relative covariance factors for the user's theta."""
+        return self.kernel_factors(factors_from_theta(theta, self.shapes))
+
+    def kernel_factors(self, factors: Sequence[Array]) -> list[Array]:
+        """Return the kernel's lambda for any factors of the user's relative covariances."""
+        return [factor_to_kernel(f, m, s) for f, m, s in zip(factors, self.maps, self.shapes, strict=True)]
+
+    def user_factors(self, lambdas: Sequence[Array]) -> list[Array]:
+        """Return the user's lambda for the kernel's."""
+        return [factor_to_user(f, m, s) for f, m, s in zip(lambdas, self.maps, self.shapes, strict=True)]
+
+    def theta(self, lambdas: Sequence[Array]) -> Array:
+        """Return the user's theta for the kernel's factors."""
+        return theta_from_factors(self.user_factors(lambdas), self.shapes)
+
+    def shift(self, method: str) -> float:
+        """Return what to add to the kernel's objective to have it in the user's columns."""
+        return -2.0 * self.fixed.log_det if method == "reml" else 0.0
+
+    def objective(self, theta: ArrayLike, method: str = "reml", sigma: float | None = None) -> float:
+        """Return minus twice the (restricted) log-likelihood at theta, profiled over beta and, unless given, sigma."""
+        criterion = check_criterion(method)
+        return evaluate(self.products, self.lambdas(theta), criterion, sigma).value + self.shift(method)
+
+    def gradient(self, theta: ArrayLike, method: str = "reml", sigma: float | None = None) -> Array:
+        """Return the gradient of `objective` with respect to theta, shape (n_theta,)."""
+        criterion = check_criterion(method)
+        factors = factors_from_theta(theta, self.shapes)
+        slopes = factor_gradients(self.products, self.kernel_factors(factors), criterion, sigma)
+        pieces = [
+            _user_slope(slope, factor, columns, shape)[free_entries(shape)]
+            for slope, factor, columns, shape in zip(slopes, factors, self.maps, self.shapes, strict=True)
+        ]
+        return np.concatenate(pieces) if pieces else np.zeros(0)
+
+    def conditional(self, theta: ArrayLike, method: str = "reml", sigma: float | None = None) -> Conditional:
+        """Return coefficients, random effects and their variances given theta (and sigma)."""
+        criterion = check_criterion(method)
+        factors = factors_from_theta(theta, self.shapes)
+        lambdas = self.kernel_factors(factors)
+        evaluation = evaluate(self.products, lambdas, criterion, sigma)
+        factor, sigma = evaluation.factor, evaluation.sigma
+        beta = fixed_modes(factor)
+        root = self.fixed.matrix @ solve_triangular(factor.R_X, np.eye(self.p), lower=True, trans=1)
+        effects = effect_modes(factor, beta)
+        transforms = [m.matrix @ f for m, f in zip(self.maps, lambdas, strict=True)]
+        variances = inverse_blocks(factor).blocks
+        b = tuple(u @ t.T for u, t in zip(effects, transforms, strict=True))
+        return Conditional(
+            beta=self.fixed.matrix @ beta + self.fixed.centring.constant * self.y_mean,
+            beta_cov=sigma**2 * root @ root.T,
+            sigma=sigma,
+            u=tuple(_user_u(u, t, f) for u, t, f in zip(effects, transforms, factors, strict=True)),
+            b=b,
+            b_cov=tuple(sigma**2 * (t @ c @ t.T) for c, t in zip(variances, transforms, strict=True)),
+        )
+
+
+def _user_slope(slope: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
+    """Turn the gradient by the kernel's lambda into that by the user's.
+
+    With ``R = T^-1 lambda Q``, Q orthogonal, the gradient ``2 G lambda`` of the user's columns is
+    ``T^-T (2 G~ R) Q^T``.
+    """
+    if not shape.correlated:
+        return slope * columns.scale[:, None]
+    inner = columns.inverse @ factor
+    q, r = np.linalg.qr(inner.T)
+    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
+    return columns.inverse.T @ slope @ q.T
+
+
+def _user_u(u: Array, transform: Array, factor: Array) -> Array:
+    """Return u for the user's lambda: ``b = lambda_user u_user``, an orthogonal turn of the kernel's u.
+
+    transform is T lambda of the kernel; T lambda = lambda_user Q.
+    """
+    q, r = np.linalg.qr(transform.T)
+    signs = np.where(np.diag(r) < 0, -1.0, 1.0) * np.where(np.diag(factor) < 0, -1.0, 1.0)
+    return u @ (q * signs)
+
+
+def describe_blocks(kernel: Kernel) -> list[dict[str, Any]]:
+    """Describe each block of the factor: its terms, how it is held, its order and the share of it that is filled."""
+    products, structure = kernel.products, kernel.products.structure
+    described: list[dict[str, Any]] = []
+    for place, k in enumerate(structure.chain):
+        shape = structure.shapes[k]
+        described.append(
+            {
+                "block": kernel.names[k],
+                "kind": "diagonal" if shape.n_columns == 1 else "block-diagonal",
+                "order": shape.n_effects,
+                "density": shape.n_columns / max(shape.n_effects, 1),
+                "elements": products.chain_z[place].size + products.chain_xy[place].size,
+            }
+        )
+    if structure.trailing:
+        names = " + ".join(kernel.names[k] for k in structure.trailing)
+        described.append(
+            {
+                "block": f"{kernel.names[structure.chain[0]]} x ({names})",
+                "kind": "dense" if is_dense(products) else "sparse",
+                "order": products.n_trailing,
+                "density": products.density,
+                "elements": structure.shapes[structure.chain[0]].n_columns * len(products.entry_columns),
+            }
+        )
+    label = " + ".join([kernel.names[k] for k in structure.trailing] + ["fixed", "response"])
+    described.append(
+        {"block": label, "kind": "dense", "order": products.order, "density": 1.0, "elements": products.order**2}
+    )
+    return described

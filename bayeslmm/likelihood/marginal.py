@@ -1,0 +1,178 @@
+r"""The profiled ML and REML objectives and their gradient, in the kernel's columns.
+
+.. math::
+
+   f_{ML} &= \log|\Omega| + n\,(1 + \log(2\pi r^2/n)) - \textstyle\sum\log w, \\
+   f_{REML} &= \log|\Omega| + \log|R_X|^2 + \nu\,(1 + \log(2\pi r^2/\nu)) - \textstyle\sum\log w, \quad \nu = n - p,
+
+and, with sigma given, :math:`\nu\log(2\pi\sigma^2) + r^2/\sigma^2` in place of the profiled terms (Bates et al.
+2015, equations 34 and 41). The gradient is
+
+.. math:: \partial f/\partial\lambda_k = 2\lambda_k^{-\top}
+          \Bigl[J_k I - \sum_j C_{jj} - \sum_j u_j u_j^\top/\sigma^2\Bigr].
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+
+from bayeslmm.errors import FittingError, OptionError
+from bayeslmm.likelihood.conditional import effect_modes, fixed_modes
+from bayeslmm.likelihood.covariance import TermShape, lower_factor
+from bayeslmm.likelihood.crossproducts import CrossProducts
+from bayeslmm.likelihood.factor import Factor, factorise
+from bayeslmm.likelihood.selected_inverse import inverse_blocks
+
+Array = NDArray[np.float64]
+Criterion = Literal["ml", "reml"]
+
+SAFE_PIVOT = 1e-6  # smallest diagonal of lambda whose inverse keeps the gradient's digits
+NUDGE = 1e-5  # variance added, per unit of a column's cross-product, where lambda cannot be inverted
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The objective at one point.
+
+    Attributes
+    ----------
+    value
+        f, minus twice the log-likelihood or log restricted likelihood (kernel's columns).
+    sigma
+        The residual standard deviation, profiled or given.
+    excess
+        Per term :math:`J I - \\sum C_{jj} - \\sum u_j u_j^\\top/\\sigma^2`, shape (S, S); empty if not asked for.
+    factor
+        The factor, for further use.
+    """
+
+    value: float
+    sigma: float
+    excess: tuple[Array, ...]
+    factor: Factor
+
+
+def check_criterion(method: str) -> Criterion:
+    """Return `method` if it is a likelihood criterion.
+
+    Raises
+    ------
+    OptionError
+        If it is neither "ml" nor "reml".
+    """
+    if method not in get_args(Criterion):
+        raise OptionError(f"method must be 'ml' or 'reml' here, not {method!r}.")
+    return method  # type: ignore[return-value]
+
+
+def evaluate(
+    products: CrossProducts,
+    lambdas: Sequence[Array],
+    method: Criterion,
+    sigma: float | None = None,
+    *,
+    gradient: bool = False,
+) -> Evaluation:
+    """Evaluate the objective, and on request what its gradient is made of.
+
+    Raises
+    ------
+    FittingError
+        If the cross-products cannot be factored, or no degrees of freedom are left.
+    """
+    factor = factorise(products, lambdas)
+    dof = products.n - (products.n_fixed if method == "reml" else 0)
+    if dof <= 0:
+        raise FittingError(f"{products.n} rows cannot estimate {products.n_fixed} fixed coefficients by {method.upper()}.")
+    r2 = factor.r_squared
+    if sigma is None:
+        sigma = float(np.sqrt(r2 / dof))
+        residual = dof * (1.0 + np.log(2.0 * np.pi * r2 / dof))
+    else:
+        residual = dof * np.log(2.0 * np.pi * sigma**2) + r2 / sigma**2
+    value = factor.log_det + residual - products.log_weights
+    if method == "reml":
+        value += factor.log_det_X
+    excess = excess_sums(factor, method, sigma) if gradient else ()
+    return Evaluation(float(value), sigma, excess, factor)
+
+
+def excess_sums(factor: Factor, method: Criterion, sigma: float) -> tuple[Array, ...]:
+    """Return per term :math:`J I - \\sum C_{jj} - \\sum u_j u_j^\\top/\\sigma^2`, shape (S, S)."""
+    blocks = inverse_blocks(factor, factor.R_X if method == "reml" else None)
+    effects = effect_modes(factor, fixed_modes(factor))
+    shapes = factor.products.structure.shapes
+    return tuple(
+        shape.n_levels * np.eye(shape.n_columns) - c - u.T @ u / sigma**2
+        for shape, c, u in zip(shapes, blocks.sums(), effects, strict=True)
+    )
+
+
+def factor_gradients(
+    products: CrossProducts,
+    lambdas: Sequence[Array],
+    method: Criterion,
+    sigma: float | None = None,
+    evaluation: Evaluation | None = None,
+) -> list[Array]:
+    """Return :math:`2 G_k\\lambda_k`, the gradient with respect to the full matrix lambda, (S, S) per term.
+
+    For a diagonal term only the diagonal counts; for a lower triangular one the lower triangle.
+    """
+    if evaluation is None or not evaluation.excess:
+        evaluation = evaluate(products, lambdas, method, sigma, gradient=True)
+    if all(_is_safe(factor) for factor in lambdas):
+        return [
+            2.0 * solve_triangular(factor, excess, lower=True, trans=1)
+            for factor, excess in zip(lambdas, evaluation.excess, strict=True)
+        ]
+    slopes = covariance_gradients(products, lambdas, method, sigma)
+    return [2.0 * slope @ factor for slope, factor in zip(slopes, lambdas, strict=True)]
+
+
+def _is_safe(factor: Array) -> bool:
+    return bool(np.min(np.abs(np.diag(factor))) >= SAFE_PIVOT)
+
+
+def covariance_gradients(
+    products: CrossProducts, lambdas: Sequence[Array], method: Criterion, sigma: float | None = None
+) -> list[Array]:
+    r"""Return :math:`G_k`, the gradient with respect to :math:`\lambda_k\lambda_k^\top`, at any lambda.
+
+    G is a smooth function of the covariance, singular or not:
+    :math:`G = \lambda^{-\top}[\ldots]\lambda^{-1}` at two points moved into the interior by a small multiple of the identity,
+    extrapolated to the point itself. For a diagonal term only the diagonal of G is meaningful.
+    """
+    shapes = products.structure.shapes
+    far, near = (
+        _interior_gradients(products, [_nudged(f, s, size) for f, s, size in zip(lambdas, shapes, sizes, strict=True)],
+                            method, sigma)
+        for sizes in ([factor * nudge for nudge in _nudges(products)] for factor in (1.0, 0.5))
+    )  # fmt: skip
+    return [2.0 * b - a for a, b in zip(far, near, strict=True)]
+
+
+def _nudges(products: CrossProducts) -> list[float]:
+    """Variances that change a level's cross-products by about `NUDGE`, one per term."""
+    return [NUDGE * shape.n_levels / max(products.n, shape.n_levels) for shape in products.structure.shapes]
+
+
+def _nudged(factor: Array, shape: TermShape, variance: float) -> Array:
+    if shape.correlated:
+        return lower_factor(np.hstack([factor, np.sqrt(variance) * np.eye(len(factor))]))
+    return np.diag(np.sqrt(np.diag(factor) ** 2 + variance))
+
+
+def _interior_gradients(
+    products: CrossProducts, lambdas: Sequence[Array], method: Criterion, sigma: float | None
+) -> list[Array]:
+    excess = evaluate(products, lambdas, method, sigma, gradient=True).excess
+    slopes = []
+    for factor, inner in zip(lambdas, excess, strict=True):
+        left = solve_triangular(factor, inner, lower=True, trans=1)
+        slopes.append(solve_triangular(factor, left.T, lower=True, trans=1).T)
+    return slopes

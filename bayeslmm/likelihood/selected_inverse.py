@@ -1,0 +1,260 @@
+r"""The diagonal blocks of the inverse, and what the gradient needs of them.
+
+:math:`C_{jj}` are the S x S diagonal blocks, on the scale of u, of :math:`\Omega^{-1}` (ML: beta is a parameter)
+or of the inverse of the augmented matrix of (u, beta) (REML: beta is integrated out). They are the conditional variances of
+:math:`u_j` divided by :math:`\sigma^2`; only those blocks are formed.
+"""
+
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dpotri
+
+from bayeslmm.errors import FittingError
+from bayeslmm.likelihood.factor import Factor, is_dense, lead_rows
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+Codes = NDArray[np.int32]
+
+
+@dataclass(frozen=True, slots=True)
+class InverseBlocks:
+    """Diagonal blocks of the inverse, one array (J, S, S) per term, formula order."""
+
+    blocks: tuple[Array, ...]
+
+    def sums(self) -> list[Array]:
+        """Return the sum over levels, (S, S) per term."""
+        return [block.sum(axis=0) for block in self.blocks]
+
+
+def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
+    """Return the diagonal blocks of the inverse.
+
+    Parameters
+    ----------
+    factor
+        The factor.
+    R_X
+        Lower Cholesky factor of the precision of beta times sigma², shape (p, p): `factor.R_X` for a flat prior
+        (REML), that of ``K + sigma**2 B^-1`` for a normal one; None treats beta as known (ML).
+    """
+    products = factor.products
+    structure = products.structure
+    found: dict[int, Array] = {}
+    inverse = _trailing_inverse(factor, R_X)
+    if structure.trailing:
+        start = 0
+        for k in structure.trailing:
+            shape = structure.shapes[k]
+            found[k] = diagonal_blocks(inverse, start, shape.n_levels, shape.n_columns)
+            start += shape.n_effects
+        found[structure.chain[0]] = _lead_blocks(factor, inverse)
+    elif structure.chain:
+        for k, blocks in zip(structure.chain, _chain_blocks(factor, inverse), strict=True):
+            found[k] = blocks
+    return InverseBlocks(tuple(found[k] for k in range(len(structure.shapes))))
+
+
+def _trailing_inverse(factor: Factor, R_X: Array | None) -> Array:
+    """Return the inverse over trailing effects and, unless beta is known, X: symmetric in its upper triangle (C order)."""
+    products = factor.products
+    q = products.n_trailing
+    order = q if R_X is None else q + products.n_fixed
+    if order == 0:
+        return np.zeros((0, 0))
+    lower = np.array(factor.trailing[:order, :order], order="F")
+    if R_X is not None:
+        lower[q:, q:] = R_X
+    inverse, info = dpotri(lower, lower=1, overwrite_c=1)
+    if info != 0:
+        raise FittingError("The trailing matrix is singular to working precision.")
+    return inverse.T
+
+
+def _lead_blocks(factor: Factor, inverse: Array) -> Array:
+    products = factor.products
+    z, xy = factor.chain_z[0], factor.chain_xy[0]
+    q = products.n_trailing
+    rows = np.ascontiguousarray(xy[:, :, : len(inverse) - q])
+    if is_dense(products):
+        full = inverse + np.triu(inverse, 1).T - np.tril(inverse, -1)
+        both = np.concatenate([lead_rows(products, factor.entries), rows], axis=2)
+        inner = np.einsum("jsm,jtm->jst", both, (both.reshape(-1, len(full)) @ full).reshape(both.shape))
+    else:
+        inner = sparse_quadratic(products.entry_starts, products.entry_columns, factor.entries, rows, inverse)
+    return sandwich(z, inner)
+
+
+@numba.njit(cache=True, nogil=True)
+def diagonal_blocks(inverse: Array, start: int, n_levels: int, size: int) -> Array:
+    """Return consecutive diagonal blocks (J, S, S) of a matrix given by its upper triangle."""
+    out = np.empty((n_levels, size, size))
+    for j in range(n_levels):
+        first = start + j * size
+        for s in range(size):
+            for t in range(s, size):
+                value = inverse[first + s, first + t]
+                out[j, s, t] = value
+                out[j, t, s] = value
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def sparse_quadratic(starts: Index, columns: Index, entries: Array, rows: Array, inverse: Array) -> Array:
+    """Return ``W_j inverse W_j.T`` for each level, W_j being its entries and its dense rows (at X).
+
+    entries (S, E), rows (J, S, p or 0), inverse (q + p or q, same) upper triangle, C order; result (J, S, S).
+    """
+    n_levels, size, n_fixed = rows.shape
+    first_x = inverse.shape[0] - n_fixed
+    out = np.zeros((n_levels, size, size))
+    width = 0
+    for j in range(n_levels):
+        width = max(width, starts[j + 1] - starts[j])
+    product = np.empty((size, width + n_fixed))
+    for j in range(n_levels):
+        first = starts[j]
+        count = starts[j + 1] - first
+        product[:, : count + n_fixed] = 0.0
+        for e in range(count):
+            row = inverse[columns[first + e]]
+            diagonal = row[columns[first + e]]
+            for s in range(size):
+                product[s, e] += diagonal * entries[s, first + e]
+            for f in range(e + 1, count):
+                value = row[columns[first + f]]
+                for s in range(size):
+                    product[s, e] += value * entries[s, first + f]
+                    product[s, f] += value * entries[s, first + e]
+            for t in range(n_fixed):
+                value = row[first_x + t]
+                for s in range(size):
+                    product[s, e] += value * rows[j, s, t]
+                    product[s, count + t] += value * entries[s, first + e]
+        for t in range(n_fixed):
+            row = inverse[first_x + t]
+            for s in range(size):
+                product[s, count + t] += row[first_x + t] * rows[j, s, t]
+            for r in range(t + 1, n_fixed):
+                value = row[first_x + r]
+                for s in range(size):
+                    product[s, count + t] += value * rows[j, s, r]
+                    product[s, count + r] += value * rows[j, s, t]
+        for s in range(size):
+            for r in range(size):
+                total = 0.0
+                for e in range(count):
+                    total += product[s, e] * entries[r, first + e]
+                for t in range(n_fixed):
+                    total += product[s, count + t] * rows[j, r, t]
+                out[j, s, r] = total
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def sandwich(z: Array, inner: Array) -> Array:
+    """Return ``L^-T (I + inner) L^-1`` per level; L (S, S) lower in the first columns of z (J, S, w)."""
+    n_levels, size = inner.shape[0], inner.shape[1]
+    out = np.empty((n_levels, size, size))
+    inverse = np.zeros((size, size))
+    for j in range(n_levels):
+        _invert_lower(z[j], size, inverse)
+        for s in range(size):
+            for t in range(s, size):
+                total = 0.0
+                for a in range(s, size):
+                    for b in range(t, size):
+                        value = inner[j, a, b] + (1.0 if a == b else 0.0)
+                        total += inverse[a, s] * value * inverse[b, t]
+                out[j, s, t] = total
+                out[j, t, s] = total
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def _invert_lower(lower: Array, size: int, out: Array) -> None:
+    for t in range(size):
+        out[t, t] = 1.0 / lower[t, t]
+        for s in range(t + 1, size):
+            total = 0.0
+            for r in range(t, s):
+                total -= lower[s, r] * out[r, t]
+            out[s, t] = total / lower[s, s]
+
+
+def _chain_blocks(factor: Factor, inverse: Array) -> list[Array]:
+    """Walk the chain from its outermost term inwards, carrying each level's rows of the inverse."""
+    structure = factor.products.structure
+    n_fixed = len(inverse)
+    full = inverse + np.triu(inverse, 1).T - np.tril(inverse, -1) if n_fixed else inverse
+    sizes = [structure.shapes[k].n_columns for k in structure.chain]
+    rows: list[Array] = [np.zeros((0, 0, 0))] * len(sizes)
+    blocks: list[Array] = [np.zeros((0, 0, 0))] * len(sizes)
+    for place in range(len(sizes) - 1, -1, -1):
+        z, xy = factor.chain_z[place], factor.chain_xy[place]
+        own = sizes[place]
+        outer = sum(sizes[place + 1 :])
+        if outer == 0:
+            w = xy[:, :, :n_fixed]
+            rest = w @ full
+            inner = np.einsum("jsm,jtm->jst", rest, w)
+        else:
+            w = np.concatenate([z[:, :, own:], xy[:, :, :n_fixed]], axis=2)
+            rest = np.zeros_like(w)
+            first = 0
+            for ancestor in range(place + 1, len(sizes)):
+                parent = structure.parents[place][ancestor - place - 1]
+                spread_ancestor(w, parent, rows[ancestor], first, sizes[ancestor], rest)
+                first += sizes[ancestor]
+            if n_fixed:
+                rest[:, :, outer:] += w[:, :, outer:] @ full
+            inner = np.einsum("jsm,jtm->jst", rest, w)
+        blocks[place] = sandwich(z, inner)
+        rows[place] = _level_rows(z, blocks[place], rest)
+    return blocks
+
+
+def _level_rows(z: Array, blocks: Array, rest: Array) -> Array:
+    """Return ``[C_jj | -L^-T rest]``: the level's rows of the inverse at itself, its ancestors and X."""
+    out = np.concatenate([blocks, -rest], axis=2)
+    solve_transposed(z, out, blocks.shape[1])
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def solve_transposed(z: Array, rows: Array, first: int) -> None:
+    """Solve ``L.T x = rows`` in place for the columns of rows (J, S, w) from `first` on."""
+    n_levels, size, width = rows.shape
+    for j in range(n_levels):
+        for s in range(size - 1, -1, -1):
+            for r in range(s + 1, size):
+                factor = z[j, r, s]
+                for t in range(first, width):
+                    rows[j, s, t] -= factor * rows[j, r, t]
+            pivot = 1.0 / z[j, s, s]
+            for t in range(first, width):
+                rows[j, s, t] *= pivot
+
+
+@numba.njit(cache=True, nogil=True)
+def spread_ancestor(w: Array, parent: Codes, rows: Array, first: int, size: int, out: Array) -> None:
+    """Add to ``out = W C`` what one ancestor's rows of the inverse contribute, by symmetry in both directions.
+
+    w, out (J, S, m) over ancestors and X; rows (J_a, S_a, m - first): the ancestor's own block, then what follows.
+    """
+    n_levels, own, width = w.shape
+    for j in range(n_levels):
+        a = parent[j]
+        for s in range(own):
+            for r in range(size):
+                value = w[j, s, first + r]
+                for t in range(width - first):
+                    out[j, s, first + t] += value * rows[a, r, t]
+                total = 0.0
+                for t in range(size, width - first):
+                    total += w[j, s, first + t] * rows[a, r, t]
+                out[j, s, first + r] += total

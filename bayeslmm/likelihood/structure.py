@@ -1,0 +1,114 @@
+"""Which random effects are eliminated level by level, and which form the dense trailing matrix.
+
+A *chain* is a sequence of terms, each nested in the next (pups in litters in treatments): its levels can be
+eliminated one after another without fill. If all terms form one chain, only X and y remain, and the work is linear
+in the number of levels. Otherwise the term with the most random effects leads as a chain of one, and all other random
+effects join X and y in one dense trailing matrix.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.errors import ModelError
+from bayeslmm.likelihood.covariance import TermShape
+
+Codes = NDArray[np.int32]
+
+TRAILING_COPIES = 3  # the factor, its inverse, and LAPACK's or the caller's working copy
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """The elimination order.
+
+    Attributes
+    ----------
+    shapes
+        Shapes of all terms, formula order.
+    chain
+        Formula positions of the chain's terms, innermost first; empty without random terms.
+    trailing
+        Formula positions of the terms in the dense trailing matrix, formula order.
+    parents
+        ``parents[k][l - k - 1]`` maps the levels of chain term k to those of chain term l > k, shape (J_k,).
+    """
+
+    shapes: tuple[TermShape, ...]
+    chain: tuple[int, ...]
+    trailing: tuple[int, ...]
+    parents: tuple[tuple[Codes, ...], ...]
+
+    @property
+    def n_trailing(self) -> int:
+        """Number of random effects in the trailing matrix."""
+        return sum(self.shapes[k].n_effects for k in self.trailing)
+
+
+def choose_structure(codes: Sequence[Codes], shapes: Sequence[TermShape]) -> Structure:
+    """Choose the chain and the trailing terms from the codes (n,) of each term."""
+    shapes = tuple(shapes)
+    order = sorted(range(len(shapes)), key=lambda k: (-shapes[k].n_levels, k))
+    parents: list[tuple[Codes, ...]] = []
+    for place, inner in enumerate(order):
+        maps = [nesting(codes[inner], codes[outer], shapes[inner].n_levels) for outer in order[place + 1 :]]
+        if any(m is None for m in maps):
+            break
+        parents.append(tuple(m for m in maps if m is not None))
+    else:
+        return Structure(shapes, tuple(order), (), tuple(parents))
+    lead = max(range(len(shapes)), key=lambda k: (shapes[k].n_effects, -k))
+    trailing = tuple(k for k in range(len(shapes)) if k != lead)
+    return Structure(shapes, (lead,), trailing, ((),))
+
+
+def nesting(inner: Codes, outer: Codes, n_inner: int) -> Codes | None:
+    """Return the outer level of each inner level, shape (J,), or None if some inner level meets two."""
+    parent = np.zeros(n_inner, dtype=np.int32)
+    parent[inner] = outer
+    return parent if np.array_equal(parent[inner], outer) else None
+
+
+def check_memory(structure: Structure, names: Sequence[str], n_fixed: int) -> None:
+    """Refuse a trailing matrix that cannot be held.
+
+    Raises
+    ------
+    ModelError
+        With the sizes and the term that causes them.
+    """
+    order = structure.n_trailing + n_fixed + 1
+    needed = trailing_bytes(order)
+    available = available_memory()
+    if not structure.trailing or available is None or needed <= available:
+        return
+    largest = max(structure.trailing, key=lambda k: structure.shapes[k].n_effects)
+    raise ModelError(
+        f"The crossed random effects need a dense matrix of order {order:,} ({needed / 2**30:.1f} GiB with its "
+        f"inverse); {available / 2**30:.1f} GiB are free. The term on {names[largest]!r} brings "
+        f"{structure.shapes[largest].n_effects:,} random effects to it. Drop that term, merge its levels, or use a "
+        "machine with more memory."
+    )
+
+
+def trailing_bytes(order: int) -> int:
+    """Bytes the factorisation of a trailing matrix needs at its peak."""
+    return TRAILING_COPIES * 8 * order * order
+
+
+def available_memory() -> int | None:
+    """Return the bytes of memory free on this machine, or None where it does not tell."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
+            for line in lines:
+                if line.startswith("MemAvailable:"):
+                    return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):
+        return None
