@@ -1,0 +1,118 @@
+"""Labelled tables of effects from arrays: the layouts both kinds of fit share."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design.design import Design, RandomTerm
+
+Array = NDArray[np.float64]
+
+VARCORR_COLUMNS = ("group", "effect", "other_effect", "variance", "sd", "correlation")
+RESIDUAL = "Residual"
+
+
+def level_counts(design: Design) -> dict[str, int]:
+    """Return the number of levels of every grouping factor, by its name."""
+    return {term.factor: term.n_levels for term in design.terms}
+
+
+def fixed_series(design: Design, values: Array, name: str) -> pd.Series:
+    """Return p values as a Series by coefficient name."""
+    return pd.Series(np.asarray(values, dtype=float), index=fixed_index(design), name=name)
+
+
+def fixed_index(design: Design) -> pd.Index:
+    """Return the names of the fixed coefficients as an index."""
+    return pd.Index(list(design.fixed_names), name="coefficient")
+
+
+def effect_frames(terms: Sequence[RandomTerm], values: Sequence[Array]) -> dict[str, pd.DataFrame]:
+    """Return one frame per term, levels by effects.
+
+    Parameters
+    ----------
+    terms
+        The random terms.
+    values
+        One array per term, shape (J, S).
+    """
+    frames = {}
+    for term, array in zip(terms, values, strict=True):
+        index = term.levels.rename(term.factor)
+        frames[term.name] = pd.DataFrame(np.array(array, dtype=float), index=index, columns=list(term.effects))
+    return frames
+
+
+def varcorr_frame(
+    terms: Sequence[RandomTerm],
+    sds: Sequence[Array],
+    variances: Sequence[Array],
+    correlations: Sequence[Array | None],
+    sigma: tuple[float, float],
+) -> pd.DataFrame:
+    """Return variances, standard deviations and correlations as one table.
+
+    A row per standard deviation (``other_effect`` None), per correlation (``variance`` and ``sd`` NaN), and
+    ``"Residual"`` last (``effect`` None).
+
+    Parameters
+    ----------
+    terms
+        The random terms.
+    sds, variances
+        Per term, shape (S,). Given apart because the posterior mean of a variance is not the square of the
+        posterior mean of its root.
+    correlations
+        Per term, shape (S, S), or None where the term has none.
+    sigma
+        Standard deviation and variance of the residuals.
+    """
+    rows: list[tuple[object, ...]] = []
+    for term, sd, variance, correlation in zip(terms, sds, variances, correlations, strict=True):
+        for s, effect in enumerate(term.effects):
+            rows.append((term.name, effect, None, float(variance[s]), float(sd[s]), np.nan))
+        if correlation is None:
+            continue
+        for i, j in lower_triangle(term.n_columns):
+            rows.append((term.name, term.effects[j], term.effects[i], np.nan, np.nan, float(correlation[i, j])))
+    rows.append((RESIDUAL, None, None, float(sigma[1]), float(sigma[0]), np.nan))
+    columns = list(zip(*rows, strict=True))
+    return pd.DataFrame(
+        {
+            name: pd.Series(column, dtype=object if position < 3 else float)
+            for position, (name, column) in enumerate(zip(VARCORR_COLUMNS, columns, strict=True))
+        }
+    )
+
+
+def lower_triangle(size: int) -> list[tuple[int, int]]:
+    """Return the positions (i, j), i > j, below the diagonal, column by column."""
+    return [(i, j) for j in range(size) for i in range(j + 1, size)]
+
+
+def parameter_label(group: str, effect: str | None, other: str | None) -> str:
+    """Return the readable name of a row of varcorr: ``"Subject: sd(Days)"``, ``"Residual: sd"``."""
+    if effect is None:
+        return f"{group}: sd"
+    if other is None:
+        return f"{group}: sd({effect})"
+    return f"{group}: cor({effect}, {other})"
+
+
+def covariance_labels(varcorr: pd.DataFrame) -> pd.Index:
+    """Return the readable names of all rows of a varcorr table."""
+    columns = (varcorr["group"], varcorr["effect"], varcorr["other_effect"])
+    return pd.Index([parameter_label(*row) for row in zip(*columns, strict=True)], name="parameter")
+
+
+def dropped_rows_sentence(n_dropped: Mapping[str, int]) -> str:
+    """Return ``"3 rows dropped (missing: 2, zero weight: 1)"``, or an empty text if none were."""
+    counts = {reason: count for reason, count in n_dropped.items() if count}
+    if not counts:
+        return ""
+    total = sum(counts.values())
+    reasons = ", ".join(f"{reason}: {count}" for reason, count in counts.items())
+    return f"{total} {'row' if total == 1 else 'rows'} dropped ({reasons})"

@@ -1,0 +1,182 @@
+"""What every fit can say about its model and data, however it was made."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import pandas as pd
+
+from bayeslmm.design.design import Design
+from bayeslmm.results import effects
+from bayeslmm.results.prediction import Kind, NewLevels, Request, check_request, training_rows
+from bayeslmm.results.spec import ModelSpec
+from bayeslmm.results.status import Status
+from bayeslmm.results.summary import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+Scale = Literal["b", "u"]
+
+
+class PriorTable(Protocol):
+    """Priors that can explain themselves in a table."""
+
+    def table(self) -> pd.DataFrame:
+        """Return parameter, prior, source."""
+        ...
+
+
+class Fit:
+    """Common part of a :class:`PointFit` and a :class:`PosteriorFit`.
+
+    Attributes
+    ----------
+    design
+        The response, the columns and the random terms, with the rows used.
+    spec
+        The arguments of the model.
+    method
+        How the fit was made: "ml", "reml", "map", "nuts", "importance" or "advi".
+    """
+
+    design: Design
+    spec: ModelSpec
+    method: str
+
+    @property
+    def formula(self) -> str:
+        """The formula as the user wrote it."""
+        return self.spec.formula
+
+    @property
+    def nobs(self) -> int:
+        """n, the number of rows used."""
+        return self.design.n
+
+    @property
+    def n_levels(self) -> dict[str, int]:
+        """Number of levels of every grouping factor."""
+        return effects.level_counts(self.design)
+
+    @property
+    def n_dropped(self) -> Mapping[str, int]:
+        """Rows of the data left out, by reason."""
+        return dict(self.design.n_dropped)
+
+    @property
+    def dropped_columns(self) -> tuple[str, ...]:
+        """Collinear fixed columns left out, by name."""
+        return self.design.dropped_columns
+
+    @property
+    def status(self) -> Status:
+        """Whether the fit can be trusted."""
+        raise NotImplementedError
+
+    def fixef(self) -> pd.Series:
+        """Return the fixed coefficients by name."""
+        raise NotImplementedError
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return variances, standard deviations and correlations of the random effects."""
+        raise NotImplementedError
+
+    def summary(self, level: float = 0.95) -> Summary:
+        """Return the fit as tables that print well in a terminal and a notebook."""
+        raise NotImplementedError
+
+    def predict(
+        self,
+        data: Any = None,
+        *,
+        kind: Kind = "conditional",
+        new_levels: NewLevels = "population",
+        interval: float | None = None,
+        seed: Any = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict rows of the data, or new ones."""
+        raise NotImplementedError
+
+    def fitted(self) -> pd.Series:
+        """Return the conditional means of the rows used, by row label."""
+        return self.predict().rename("fitted")
+
+    def residuals(self) -> pd.Series:
+        """Return observed minus fitted values, by row label."""
+        return (pd.Series(self.design.y, index=self.design.index) - self.fitted()).rename("residual")
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Write the fit to a folder, completely or not at all.
+
+        Parameters
+        ----------
+        folder
+            Where to; its parent must exist.
+        overwrite
+            Replace a folder that holds a saved fit.
+
+        Raises
+        ------
+        StorageError
+            If the folder exists, or something in the fit cannot be written.
+        """
+        from bayeslmm.results.storage import write_fit
+
+        return write_fit(self, Path(folder), overwrite=overwrite)
+
+    def plot(self, kind: str | None = None, **options: Any) -> "Figure":
+        """Draw the fit.
+
+        Parameters
+        ----------
+        kind
+            "forest", "ranef" or "residuals" for any fit; "history" for a PointFit; "trace", "pairs" or "ppc" for a
+            PosteriorFit. Left out, "history" or "trace".
+        **options
+            Passed to the plot: ``against=`` other fits for "forest", ``group=`` for "ranef", ``seed=`` for "ppc".
+
+        Returns
+        -------
+        Figure
+            A matplotlib figure, shown by notebooks and saved by ``figure.savefig(path)``.
+
+        Raises
+        ------
+        OptionError
+            If there is no such plot of this fit.
+        """
+        from bayeslmm.results.pictures import draw
+
+        return draw(self, kind, options)
+
+    def __str__(self) -> str:
+        return str(self.summary())
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.method}: {self.formula} ({self.status.code})>"
+
+    def _repr_html_(self) -> str:
+        return self.summary()._repr_html_()
+
+    def _request(self, data: Any, kind: str, new_levels: str, interval: float | None) -> Request:
+        if data is None:
+            return check_request(training_rows(self.design), self.design.weights, kind, new_levels, interval)
+        from bayeslmm.design import new_rows
+
+        return check_request(new_rows(self.design, data), None, kind, new_levels, interval)
+
+    def _facts(self) -> list[tuple[str, str]]:
+        from bayeslmm.results.summary import describe_counts
+
+        dropped = effects.dropped_rows_sentence(self.design.n_dropped)
+        facts = [("Formula", self.formula), ("Data", describe_counts(self.nobs, self.n_levels, dropped))]
+        if self.dropped_columns:
+            names = ", ".join(self.dropped_columns)
+            facts.append(("Dropped columns", f"{names} (collinear with the others)"))
+        if self.design.weights is not None:
+            name = self.spec.weights if isinstance(self.spec.weights, str) else "given"
+            facts.append(("Weights", name))
+        if self.spec.sigma is not None:
+            facts.append(("Residual sd", f"fixed at {self.spec.sigma:g}"))
+        return facts

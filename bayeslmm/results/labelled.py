@@ -1,0 +1,152 @@
+"""Posterior draws with the user's own labels, as xarray datasets."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.design.design import Design
+from bayeslmm.errors import ModelError
+from bayeslmm.inference.draws import Draws
+from bayeslmm.results.prediction import predictor_draws, training_rows
+
+if TYPE_CHECKING:
+    import xarray
+
+ROWS = "__obs__"  # the rows of the data, named as bambi names them
+RESERVED = ("chain", "draw", "fixed", "beta", "sigma", ROWS)
+
+
+def check_names(design: Design) -> None:
+    """Refuse grouping factors whose names would hide other parts of the posterior.
+
+    Raises
+    ------
+    ModelError
+        If a factor is called like a dimension or variable of the posterior.
+    """
+    taken = set(RESERVED)
+    for term in design.terms:
+        taken |= {f"{prefix}_{term.name}" for prefix in ("sd", "cor", "r")}
+        taken |= {f"{term.name}_effect", f"{term.name}_effect_other"}
+    for term in design.terms:
+        if term.factor in taken:
+            raise ModelError(
+                f"The grouping factor {term.factor!r} has the name of another part of the posterior; "
+                "rename the column."
+            )
+
+
+def datasets(design: Design, draws: Draws) -> dict[str, "xarray.Dataset"]:
+    """Return the groups posterior, sample_stats, observed_data and constant_data.
+
+    In the posterior: ``beta`` (dim "fixed"), ``sigma``, and per term g ``sd_g`` (g_effect), ``cor_g`` (g_effect,
+    g_effect_other; only where there are correlations) and ``r_g`` (g, g_effect).
+    """
+    import xarray
+
+    chains = {"chain": np.arange(draws.n_chains), "draw": np.arange(draws.n_draws)}
+    sampled = ("chain", "draw")
+    groups = {"posterior": _posterior(design, draws, chains)}
+    if draws.stats:
+        stats = {name: (sampled, np.asarray(values)) for name, values in draws.stats.items()}
+        groups["sample_stats"] = xarray.Dataset(stats, coords=chains)
+    rows = {ROWS: np.asarray(_flat_labels(design))}
+    groups["observed_data"] = xarray.Dataset({design.response: ((ROWS,), design.y)}, coords=rows)
+    groups["constant_data"] = _constants(design, rows)
+    for group in groups.values():
+        group.attrs.update(_attributes(design, draws))
+    return groups
+
+
+def _posterior(design: Design, draws: Draws, chains: Mapping[str, Any]) -> "xarray.Dataset":
+    import xarray
+
+    sampled = ("chain", "draw")
+    coords: dict[str, Any] = {**chains, "fixed": np.array(design.fixed_names, dtype=object)}
+    variables: dict[str, Any] = {
+        "beta": ((*sampled, "fixed"), draws.beta),
+        "sigma": (sampled, draws.sigma),
+    }
+    for term, sd, cor, b in zip(design.terms, draws.sd, draws.cor, draws.effects, strict=True):
+        effect, other = f"{term.name}_effect", f"{term.name}_effect_other"
+        coords[effect] = np.array(term.effects, dtype=object)
+        coords[term.factor] = np.asarray(term.levels)
+        variables[f"sd_{term.name}"] = ((*sampled, effect), sd)
+        if cor is not None:
+            coords[other] = coords[effect]
+            variables[f"cor_{term.name}"] = ((*sampled, effect, other), cor)
+        variables[f"r_{term.name}"] = ((*sampled, term.factor, effect), b)
+    return xarray.Dataset(variables, coords=coords)
+
+
+def _constants(design: Design, rows: Mapping[str, Any]) -> "xarray.Dataset":
+    import xarray
+
+    coords: dict[str, Any] = {**rows, "fixed": np.array(design.fixed_names, dtype=object)}
+    variables: dict[str, Any] = {"X": ((ROWS, "fixed"), design.X)}
+    for term in design.terms:
+        coords[f"{term.name}_effect"] = np.array(term.effects, dtype=object)
+        variables[f"Z_{term.name}"] = ((ROWS, f"{term.name}_effect"), term.columns)
+        variables[f"codes_{term.factor}"] = ((ROWS,), term.codes)
+    if design.weights is not None:
+        variables["weights"] = ((ROWS,), design.weights)
+    if design.offset is not None:
+        variables["offset"] = ((ROWS,), design.offset)
+    return xarray.Dataset(variables, coords=coords)
+
+
+def row_dataset(
+    design: Design, draws: Draws, group: str, rng: np.random.Generator
+) -> "xarray.Dataset":
+    """Return the log density of every row, or a new response for it, at every draw.
+
+    Parameters
+    ----------
+    design
+        The rows.
+    draws
+        The posterior draws.
+    group
+        "log_likelihood" or "posterior_predictive".
+    rng
+        Makes the new responses.
+    """
+    import xarray
+
+    weights = np.ones(design.n) if design.weights is None else design.weights
+    values = np.empty((draws.n_chains * draws.n_draws, design.n))
+    for where, predictor, scale in predictor_draws(draws, training_rows(design), weights):
+        if group == "log_likelihood":
+            values[where] = _normal_logpdf(design.y, predictor, scale)
+        else:
+            values[where] = predictor + scale * rng.standard_normal(predictor.shape)
+    shaped = values.reshape(draws.n_chains, draws.n_draws, design.n)
+    coords = {
+        "chain": np.arange(draws.n_chains),
+        "draw": np.arange(draws.n_draws),
+        ROWS: np.asarray(_flat_labels(design)),
+    }
+    return xarray.Dataset({design.response: (("chain", "draw", ROWS), shaped)}, coords=coords)
+
+
+def _normal_logpdf(
+    y: NDArray[np.float64], mean: NDArray[np.float64], scale: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return -0.5 * ((y - mean) / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
+
+
+def _flat_labels(design: Design) -> Any:
+    """Return the row labels, those of several levels as texts."""
+    return design.index.map(str) if design.index.nlevels > 1 else design.index
+
+
+def _attributes(design: Design, draws: Draws) -> dict[str, Any]:
+    facts = {"inference_library": "bayeslmm", "method": draws.method, "formula": design.formula.text}
+    for key in ("sampler", "parametrization"):
+        if draws.info.get(key) is not None:
+            facts[key] = str(draws.info[key])
+    if draws.info.get("tune") is not None:
+        facts["tuning_steps"] = int(draws.info["tune"])
+    return facts

@@ -1,0 +1,303 @@
+"""Fits that end in one value of every parameter: maximum likelihood, REML and the posterior mode."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.special import ndtr, ndtri
+
+from bayeslmm.design.design import Design
+from bayeslmm.errors import OptionError
+from bayeslmm.likelihood.covariance import factors_from_theta, sds_and_correlations
+from bayeslmm.results import effects
+from bayeslmm.results.fit import Fit, PriorTable, Scale
+from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predictor, point_interval
+from bayeslmm.results.spec import ModelSpec
+from bayeslmm.results.status import Status
+from bayeslmm.results.summary import Summary, aligned, number, p_value, random_table
+
+Array = NDArray[np.float64]
+
+TITLES = {
+    "ml": "Linear mixed model fit by maximum likelihood",
+    "reml": "Linear mixed model fit by REML",
+    "map": "Linear mixed model at its posterior mode",
+}
+
+
+class Optimum(Protocol):
+    """What an optimiser returns."""
+
+    theta: Array
+    objective: float
+    sigma: float
+    thetas: Array
+    objectives: Array
+    gradient_norm: float
+    code: str
+    message: str
+    n_evaluations: int
+
+
+class ConditionalModes(Protocol):
+    """The coefficients and random effects at one value of theta."""
+
+    beta: Array
+    beta_cov: Array
+    sigma: float
+    u: tuple[Array, ...]
+    b: tuple[Array, ...]
+    b_cov: tuple[Array, ...]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PointFit(Fit):
+    r"""A mixed model at the optimum of an objective.
+
+    The covariance parameters θ minimise the profiled objective −2 log L (ML) or −2 log L_R (REML); the fixed
+    coefficients β and the random effects b are their conditional estimates given θ (Bates, Mächler, Bolker and
+    Walker, 2015, J. Stat. Software 67).
+
+    Attributes
+    ----------
+    design, spec, method
+        The data as arrays, the arguments of the model, and "ml", "reml" or "map".
+    optimum
+        What the optimiser returned.
+    modes
+        β with its covariance, u and b at the optimum.
+    blocks
+        The block structure of the factorisation, one row per block.
+    priors
+        The priors of a posterior mode; None otherwise.
+    """
+
+    design: Design
+    spec: ModelSpec
+    method: str
+    optimum: Optimum
+    modes: ConditionalModes
+    blocks: pd.DataFrame
+    priors: PriorTable | None = None
+
+    # -- the objective --------------------------------------------------------------------------------------
+
+    @property
+    def objective(self) -> float:
+        """Minus twice the (restricted) log-likelihood at the optimum."""
+        return float(self.optimum.objective)
+
+    @property
+    def deviance(self) -> float:
+        """The objective, by lme4's name: minus twice the log-likelihood, not corrected for a null deviance."""
+        return self.objective
+
+    @property
+    def loglik(self) -> float:
+        """The (restricted) log-likelihood at the optimum."""
+        return -self.objective / 2
+
+    @property
+    def dof(self) -> int:
+        """Number of parameters estimated: p coefficients, the entries of θ, and σ unless it is known."""
+        return self.design.p + len(self.optimum.theta) + (self.spec.sigma is None)
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion, ``objective + 2 dof``."""
+        return self.objective + 2 * self.dof
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, ``objective + log(n) dof``; n counts all rows, for REML too, as in lme4."""
+        return self.objective + float(np.log(self.nobs)) * self.dof
+
+    @property
+    def theta(self) -> Array:
+        """θ: lower triangles of the relative covariance factors, column by column, terms in formula order."""
+        return np.array(self.optimum.theta, dtype=float)
+
+    @property
+    def sigma(self) -> float:
+        """The residual standard deviation."""
+        return float(self.modes.sigma)
+
+    @property
+    def gradient_norm(self) -> float:
+        """Length of the gradient of the objective at the end."""
+        return float(self.optimum.gradient_norm)
+
+    @cached_property
+    def _history(self) -> pd.DataFrame:
+        thetas = np.asarray(self.optimum.thetas, dtype=float).reshape(len(self.optimum.objectives), -1)
+        frame = pd.DataFrame({"objective": np.asarray(self.optimum.objectives, dtype=float)})
+        for k in range(thetas.shape[1]):
+            frame[f"theta_{k + 1}"] = thetas[:, k]
+        frame.index = pd.RangeIndex(1, len(frame) + 1, name="evaluation")
+        return frame
+
+    @property
+    def history(self) -> pd.DataFrame:
+        """Every evaluation of the optimiser: objective, theta_1, theta_2, ..."""
+        return self._history.copy()
+
+    @property
+    def status(self) -> Status:
+        """How the optimiser ended: "converged", "boundary" (a singular covariance matrix) or "failed"."""
+        return Status(self.optimum.code, self.optimum.message)  # type: ignore[arg-type]
+
+    # -- effects --------------------------------------------------------------------------------------------
+
+    def fixef(self) -> pd.Series:
+        """Return the estimates of the fixed coefficients by name."""
+        return effects.fixed_series(self.design, self.modes.beta, "estimate")
+
+    def vcov(self) -> pd.DataFrame:
+        """Return the covariance matrix of the estimates of the fixed coefficients."""
+        index = effects.fixed_index(self.design)
+        return pd.DataFrame(np.array(self.modes.beta_cov), index=index, columns=index.rename(None))
+
+    def ranef(self, scale: Scale = "b") -> dict[str, pd.DataFrame]:
+        """Return the conditional modes of the random effects, levels by effects.
+
+        Parameters
+        ----------
+        scale
+            "b" on the scale of the response, or "u", the spherical effects with b = Λu.
+
+        Raises
+        ------
+        OptionError
+            If `scale` is neither.
+        """
+        return effects.effect_frames(self.design.terms, pick_scale(scale, self.modes.b, self.modes.u))
+
+    def ranef_sd(self) -> dict[str, pd.DataFrame]:
+        """Return the conditional standard deviations of the random effects, given θ, σ and β."""
+        sds = [np.sqrt(np.diagonal(cov, axis1=1, axis2=2)) for cov in self.modes.b_cov]
+        return effects.effect_frames(self.design.terms, sds)
+
+    @cached_property
+    def _factors(self) -> list[Array]:
+        shapes = tuple((term.n_levels, term.n_columns, term.correlated) for term in self.design.terms)
+        return factors_from_theta(self.optimum.theta, shapes)
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return variances, standard deviations and correlations of the random effects, the residual last."""
+        terms = self.design.terms
+        pairs = [sds_and_correlations(factor, self.sigma) for factor in self._factors]
+        sds = [sd for sd, _ in pairs]
+        correlations = [c if term.correlated else None for term, (_, c) in zip(terms, pairs, strict=True)]
+        residual = (self.sigma, self.sigma**2)
+        return effects.varcorr_frame(terms, sds, [sd**2 for sd in sds], correlations, residual)
+
+    def coef_table(self, level: float = 0.95) -> pd.DataFrame:
+        """Return estimates, standard errors, z = estimate / std_error and its two-sided normal p value.
+
+        `level` is accepted for symmetry with posterior fits; intervals are in :meth:`confint`.
+        """
+        check_level(level)
+        estimate = np.asarray(self.modes.beta, dtype=float)
+        error = np.sqrt(np.diag(self.modes.beta_cov))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = estimate / error
+        columns = {"estimate": estimate, "std_error": error, "z": z, "p": 2 * ndtr(-np.abs(z))}
+        return pd.DataFrame(columns, index=effects.fixed_index(self.design))
+
+    def confint(self, level: float = 0.95) -> pd.DataFrame:
+        """Return normal (Wald) confidence limits of the fixed coefficients."""
+        check_level(level)
+        table = self.coef_table()
+        half = ndtri(0.5 + level / 2) * table["std_error"]
+        return pd.DataFrame({"lower": table["estimate"] - half, "upper": table["estimate"] + half})
+
+    # -- predictions ----------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        data: Any = None,
+        *,
+        kind: Kind = "conditional",
+        new_levels: NewLevels = "population",
+        interval: float | None = None,
+        seed: Any = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict the response.
+
+        Parameters
+        ----------
+        data
+            New rows with the columns of the formula; None means the rows of the fit.
+        kind
+            "conditional" adds the estimated effects of each row's groups; "marginal" is the mean over the
+            population of groups.
+        new_levels
+            What a level unknown to the fit gets in a conditional prediction: "population", no effect of its own;
+            "sample", an effect with mean zero whose variance widens the interval; "error", an error.
+        interval
+            Probability, such as 0.9: also return the limits for a new observation of each row. They carry the
+            error of the coefficients and random effects and the residual (of weight one in new rows); the
+            marginal kind adds the variance between groups. θ and σ are taken as known.
+        seed
+            Accepted for symmetry with posterior fits; nothing is drawn here.
+
+        Returns
+        -------
+        Series or DataFrame
+            Predictions by row label; with an interval the columns prediction, lower, upper.
+
+        Raises
+        ------
+        OptionError
+            If an option is not among the valid ones.
+        DataError
+            If the data lack a column, hold a missing value, or a level is unknown and ``new_levels="error"``.
+        """
+        request = self._request(data, kind, new_levels, interval)
+        mean = linear_predictor(request, self.modes.beta, self.modes.b)
+        limits = None
+        if interval is not None:
+            limits = point_interval(request, self.design, self._factors, self.sigma, mean)
+        return labelled(request, self.design.response, mean, limits)
+
+    # -- printing -------------------------------------------------------------------------------------------
+
+    def summary(self, level: float = 0.95) -> Summary:
+        """Return the fit as tables that print well in a terminal and a notebook."""
+        table = self.coef_table(level)
+        fixed = pd.DataFrame(
+            {
+                "Estimate": aligned(table["estimate"], table["std_error"]),
+                "Std. error": aligned(table["std_error"]),
+                "z": [f"{z:.2f}" for z in table["z"]],
+                "p": [p_value(p) for p in table["p"]],
+            },
+            index=table.index.rename("Coefficient"),
+        )
+        name = "REML criterion" if self.method == "reml" else "-2 log-likelihood"
+        criteria = f"{number(self.loglik)}; {name} {self.objective:.4f}; AIC {self.aic:.2f}; BIC {self.bic:.2f}"
+        facts = [*self._facts(), ("Log-likelihood", f"{criteria}; {self.dof} parameters")]
+        random = random_table(self.varcorr())
+        return Summary(TITLES[self.method], tuple(facts), random, fixed, self.status)
+
+
+def block_table(blocks: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    """Return the description of a factorisation's blocks as a table."""
+    return pd.DataFrame([dict(block) for block in blocks])
+
+
+def pick_scale(scale: str, b: tuple[Array, ...], u: tuple[Array, ...]) -> tuple[Array, ...]:
+    """Return the random effects on the scale asked for."""
+    if scale not in ("b", "u"):
+        raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
+    return b if scale == "b" else u
+
+
+def check_level(level: float) -> None:
+    """Refuse a coverage that is not a probability."""
+    if not 0 < level < 1:
+        raise OptionError(f"level={level!r} is not a probability between 0 and 1, such as 0.95.")

@@ -1,0 +1,380 @@
+"""Fits that end in draws from the posterior: NUTS, importance sampling, ADVI."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design.design import Design
+from bayeslmm.errors import OptionError
+from bayeslmm.inference.draws import Draws
+from bayeslmm.results import effects
+from bayeslmm.results.diagnostics import Diagnostics, diagnose
+from bayeslmm.results.fit import Fit, PriorTable, Scale
+from bayeslmm.results.point import check_level
+from bayeslmm.results.prediction import Kind, NewLevels, flatten, labelled, linear_predictor, posterior_interval
+from bayeslmm.results.spec import ModelSpec
+from bayeslmm.results.status import Status, posterior_status
+from bayeslmm.results.summary import Summary, aligned
+
+if TYPE_CHECKING:
+    from arviz import InferenceData
+
+Array = NDArray[np.float64]
+Group = Literal["log_likelihood", "posterior_predictive"]
+
+TITLES = {
+    "nuts": "Bayesian linear mixed model, sampled by NUTS",
+    "importance": "Bayesian linear mixed model, by importance sampling",
+    "advi": "Bayesian linear mixed model, approximated by ADVI",
+}
+BATCH = 4_000_000  # random-effect draws rescaled at once
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PosteriorFit(Fit):
+    """A mixed model as draws from the posterior of all its parameters.
+
+    Attributes
+    ----------
+    design, spec, method
+        The data as arrays, the arguments of the model, and "nuts", "importance" or "advi".
+    draws
+        The draws as plain arrays.
+    priors
+        The priors the posterior is under.
+    notes
+        Sentences about what the data cannot tell; they make the status doubtful.
+    """
+
+    design: Design
+    spec: ModelSpec
+    draws: Draws
+    priors: PriorTable | None = None
+    notes: tuple[str, ...] = ()
+    _store: dict[str, Any] = field(default_factory=dict, init=False)
+
+    @property
+    def method(self) -> str:  # type: ignore[override]
+        """How the draws were made: "nuts", "importance" or "advi"."""
+        return self.draws.method
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """Facts about the run: sampler, seed, seconds, messages, ..."""
+        return dict(self.draws.info)
+
+    # -- labelled draws -------------------------------------------------------------------------------------
+
+    @property
+    def idata(self) -> "InferenceData":
+        """The draws as arviz InferenceData: posterior, sample_stats, observed_data, constant_data.
+
+        Groups made by :meth:`add` are there too. arviz is imported on first use.
+        """
+        if "idata" not in self._store:
+            from bayeslmm.results.arviz_bridge import inference_data
+            from bayeslmm.results.labelled import datasets
+
+            self._store["idata"] = inference_data(datasets(self.design, self.draws))
+        return self._store["idata"]
+
+    def add(self, *groups: Group, seed: Any = None) -> "PosteriorFit":
+        """Add groups to ``idata`` that take draws × rows of memory, so only when asked for.
+
+        Parameters
+        ----------
+        *groups
+            "log_likelihood", the log density of every row at every draw, for leave-one-out cross-validation;
+            "posterior_predictive", one new response per row and draw.
+        seed
+            Seed or Generator of the new responses.
+
+        Returns
+        -------
+        PosteriorFit
+            This fit.
+
+        Raises
+        ------
+        OptionError
+            If a group is not one of these.
+        """
+        from bayeslmm.results.arviz_bridge import add_group
+        from bayeslmm.results.labelled import row_dataset
+
+        for group in groups:
+            if group not in get_args(Group):
+                valid = " and ".join(map(repr, get_args(Group)))
+                raise OptionError(f"There is no group {group!r} to add; the groups are {valid}.")
+        for group in groups:
+            add_group(self.idata, group, row_dataset(self.design, self.draws, group, np.random.default_rng(seed)))
+        return self
+
+    # -- effects --------------------------------------------------------------------------------------------
+
+    def fixef(self) -> pd.Series:
+        """Return the posterior means of the fixed coefficients by name."""
+        return effects.fixed_series(self.design, _mean(self.draws.beta), "mean")
+
+    def vcov(self) -> pd.DataFrame:
+        """Return the posterior covariance matrix of the fixed coefficients."""
+        index = effects.fixed_index(self.design)
+        flat = np.asarray(self.draws.beta, dtype=float).reshape(-1, self.design.p)
+        covariance = np.atleast_2d(np.cov(flat, rowvar=False)).reshape(self.design.p, self.design.p)
+        return pd.DataFrame(covariance, index=index, columns=index.rename(None))
+
+    def ranef(self, scale: Scale = "b") -> dict[str, pd.DataFrame]:
+        """Return the posterior means of the random effects, levels by effects.
+
+        Parameters
+        ----------
+        scale
+            "b" on the scale of the response, or "u", the spherical effects with b = Λu, solved draw by draw.
+
+        Raises
+        ------
+        OptionError
+            If `scale` is neither.
+        """
+        if scale == "b":
+            return effects.effect_frames(self.design.terms, [_mean(b) for b in self.draws.effects])
+        if scale != "u":
+            raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
+        flat = flatten(self.draws)
+        means = [
+            _mean_spherical(b, factor, flat.sigma) for b, factor in zip(flat.effects, flat.factors, strict=True)
+        ]
+        return effects.effect_frames(self.design.terms, means)
+
+    def ranef_sd(self) -> dict[str, pd.DataFrame]:
+        """Return the posterior standard deviations of the random effects."""
+        sds = [np.std(b, axis=(0, 1), ddof=1, dtype=float) for b in self.draws.effects]
+        return effects.effect_frames(self.design.terms, sds)
+
+    @property
+    def sigma(self) -> float:
+        """Posterior mean of the residual standard deviation."""
+        return float(np.mean(self.draws.sigma, dtype=float))
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return posterior means of variances, standard deviations and correlations, the residual last."""
+        draws = self.draws
+        sds = [_mean(sd) for sd in draws.sd]
+        variances = [np.mean(np.square(sd, dtype=float), axis=(0, 1)) for sd in draws.sd]
+        correlations = [None if cor is None else _mean(cor) for cor in draws.cor]
+        residual = (self.sigma, float(np.mean(np.square(draws.sigma, dtype=float))))
+        return effects.varcorr_frame(self.design.terms, sds, variances, correlations, residual)
+
+    def coef_table(self, level: float = 0.95) -> pd.DataFrame:
+        """Return mean, sd, equal-tailed limits and diagnostics of the fixed coefficients.
+
+        Parameters
+        ----------
+        level
+            Probability between lower and upper.
+        """
+        return _describe(self.draws.beta, effects.fixed_index(self.design), level, self._fixed_diagnostics)
+
+    def covariance_table(self, level: float = 0.95) -> pd.DataFrame:
+        """Return the columns of :meth:`coef_table` for standard deviations, correlations and sigma.
+
+        The rows are those of :meth:`varcorr`, by readable names such as ``"Subject: sd(Days)"``.
+        """
+        labels = effects.covariance_labels(self.varcorr())
+        return _describe(self._covariances, labels, level, self._covariance_diagnostics)
+
+    def ranef_table(self, level: float = 0.95) -> dict[str, pd.DataFrame]:
+        """Return the columns of :meth:`coef_table` for every random effect, by level and effect."""
+        tables = {}
+        for term, b, found in zip(self.design.terms, self.draws.effects, self._effect_diagnostics, strict=True):
+            index = pd.MultiIndex.from_product([term.levels, term.effects], names=[term.factor, "effect"])
+            tables[term.name] = _describe(b.reshape(*b.shape[:2], -1), index, level, found)
+        return tables
+
+    @cached_property
+    def _covariances(self) -> Array:
+        """Draws of the rows of varcorr, shape (chains, draws, K)."""
+        parts = []
+        for term, sd, cor in zip(self.design.terms, self.draws.sd, self.draws.cor, strict=True):
+            parts.append(sd)
+            if cor is not None:
+                rows, columns = zip(*effects.lower_triangle(term.n_columns), strict=True)
+                parts.append(cor[:, :, list(rows), list(columns)])
+        return np.concatenate([*parts, self.draws.sigma[:, :, None]], axis=2)
+
+    @cached_property
+    def _fixed_diagnostics(self) -> Diagnostics:
+        return diagnose(self.draws.beta)
+
+    @cached_property
+    def _covariance_diagnostics(self) -> Diagnostics:
+        return diagnose(self._covariances)
+
+    @cached_property
+    def _effect_diagnostics(self) -> list[Diagnostics]:
+        return [diagnose(b) for b in self.draws.effects]
+
+    # -- can it be trusted ----------------------------------------------------------------------------------
+
+    @property
+    def n_divergences(self) -> int:
+        """Number of retained draws that ended in a divergence."""
+        return int(np.sum(self.draws.stats.get("diverging", 0)))
+
+    @cached_property
+    def status(self) -> Status:  # type: ignore[override]
+        """Whether the draws can be trusted: divergences, R-hat, effective draws, and what the data cannot tell.
+
+        Random effects are checked too where the sampler moved them; drawn exactly given the covariance parameters
+        they need no check of their own.
+        """
+        found = [self._fixed_diagnostics, self._covariance_diagnostics]
+        names = [*self.design.fixed_names, *effects.covariance_labels(self.varcorr())]
+        if self._effects_were_sampled:
+            found += self._effect_diagnostics
+            for term in self.design.terms:
+                names += [f"{term.name}[{level}]: {effect}" for level in term.levels for effect in term.effects]
+        columns = ("rhat", "ess_bulk", "ess_tail")
+        table = pd.DataFrame({c: np.concatenate([getattr(d, c) for d in found]) for c in columns}, index=names)
+        return posterior_status(table, self.draws.stats, self.draws.info, self.notes)
+
+    @property
+    def _effects_were_sampled(self) -> bool:
+        return self.method == "nuts" and self.draws.info.get("parametrization") != "marginal"
+
+    # -- predictions ----------------------------------------------------------------------------------------
+
+    def predict(
+        self,
+        data: Any = None,
+        *,
+        kind: Kind = "conditional",
+        new_levels: NewLevels = "population",
+        interval: float | None = None,
+        seed: Any = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict the response by its posterior mean.
+
+        Parameters
+        ----------
+        data
+            New rows with the columns of the formula; None means the rows of the fit.
+        kind
+            "conditional" adds the effects of each row's groups; "marginal" is over the population of groups.
+        new_levels
+            What a level unknown to the fit gets in a conditional prediction: "population", no effect of its own;
+            "sample", effects drawn from N(0, Σ) at every draw, the same for all its rows, which widen the
+            interval; "error", an error.
+        interval
+            Probability, such as 0.9: also return equal-tailed limits of the posterior predictive distribution of a
+            new observation of each row (of weight one in new rows); the marginal kind draws new groups.
+        seed
+            Seed or Generator of what the interval draws.
+
+        Returns
+        -------
+        Series or DataFrame
+            Predictions by row label; with an interval the columns prediction, lower, upper.
+
+        Raises
+        ------
+        OptionError
+            If an option is not among the valid ones.
+        DataError
+            If the data lack a column, hold a missing value, or a level is unknown and ``new_levels="error"``.
+        """
+        request = self._request(data, kind, new_levels, interval)
+        mean = linear_predictor(request, _mean(self.draws.beta), [_mean(b) for b in self.draws.effects])
+        limits = None
+        if interval is not None:
+            limits = posterior_interval(request, self.draws, np.random.default_rng(seed))
+        return labelled(request, self.design.response, mean, limits)
+
+    # -- printing -------------------------------------------------------------------------------------------
+
+    def summary(self, level: float = 0.95) -> Summary:
+        """Return the fit as tables that print well in a terminal and a notebook.
+
+        Parameters
+        ----------
+        level
+            Probability between the limits shown.
+        """
+        fixed = _printed(self.coef_table(level), level)
+        varcorr = self.varcorr()
+        random = _printed(self.covariance_table(level), level)
+        groups = varcorr["group"].where(varcorr["group"].ne(varcorr["group"].shift()), "")
+        random.insert(0, "Parameter", [_within(row.effect, row.other_effect) for row in varcorr.itertuples()])
+        random.insert(0, "Group", list(groups))
+        facts = [*self._facts(), ("Draws", self._run())]
+        fixed.index = fixed.index.rename("Coefficient")
+        return Summary(TITLES[self.method], tuple(facts), random, fixed, self.status)
+
+    def _run(self) -> str:
+        draws, info = self.draws, self.draws.info
+        chains = "1 chain" if draws.n_chains == 1 else f"{draws.n_chains} chains"
+        parts = [f"{chains} of {draws.n_draws}"]
+        if info.get("tune") is not None:
+            parts.append(f"{info['tune']} to tune")
+        parts += [f"{key} {info[key]}" for key in ("sampler", "parametrization", "seed") if info.get(key) is not None]
+        return ", ".join(parts)
+
+
+def _mean(draws: NDArray[np.floating]) -> Array:
+    return np.mean(draws, axis=(0, 1), dtype=float)
+
+
+def _mean_spherical(b: Array, factors: Array, sigma: Array) -> Array:
+    """Return the mean over draws of u = σ L⁻¹ b, b of shape (D, J, S) and LLᵀ = Σ, shape (J, S)."""
+    total = np.zeros(b.shape[1:])
+    step = max(1, BATCH // max(b[0].size, 1))
+    for start in range(0, len(b), step):
+        where = slice(start, start + step)
+        solved = np.linalg.solve(factors[where], np.swapaxes(b[where], 1, 2).astype(float))
+        total += np.einsum("d,dsj->js", sigma[where], solved)
+    return total / len(b)
+
+
+def _describe(
+    draws: NDArray[np.floating], index: pd.Index, level: float, found: Diagnostics
+) -> pd.DataFrame:
+    """Return mean, sd, limits and diagnostics of K parameters, draws of shape (chains, draws, K)."""
+    check_level(level)
+    limits = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=(0, 1))
+    columns = {
+        "mean": _mean(draws),
+        "sd": np.std(draws, axis=(0, 1), ddof=1, dtype=float),
+        "lower": limits[0],
+        "upper": limits[1],
+        "ess_bulk": found.ess_bulk,
+        "ess_tail": found.ess_tail,
+        "rhat": found.rhat,
+    }
+    return pd.DataFrame(columns, index=index)
+
+
+def _printed(table: pd.DataFrame, level: float) -> pd.DataFrame:
+    """Return the texts of a table of posterior summaries, each row with the decimals its sd calls for."""
+    names = {
+        "mean": "Mean",
+        "sd": "SD",
+        "lower": f"{50 - 50 * level:g}%",
+        "upper": f"{50 + 50 * level:g}%",
+    }
+    rows = [aligned(row, [row[1]]) for row in table[list(names)].to_numpy()]
+    texts = pd.DataFrame(rows, index=table.index, columns=list(names.values()))
+    for name, label in (("ess_bulk", "ESS bulk"), ("ess_tail", "ESS tail")):
+        texts[label] = ["" if np.isnan(value) else f"{value:.0f}" for value in table[name]]
+    texts["R-hat"] = ["" if np.isnan(value) else f"{value:.3f}" for value in table["rhat"]]
+    return texts
+
+
+def _within(effect: str | None, other: str | None) -> str:
+    if effect is None:
+        return "sd"
+    return f"sd({effect})" if other is None else f"cor({effect}, {other})"

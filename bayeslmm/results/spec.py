@@ -1,0 +1,43 @@
+"""What a model was asked for, apart from its data."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+Missing = Literal["drop", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """The arguments of a model, as given: what is needed to build it again from its data.
+
+    Attributes
+    ----------
+    formula
+        The formula text.
+    family
+        Distribution of the response.
+    weights, offset
+        Name of a column, or one value per row of the data as given; None without.
+    sigma
+        The residual standard deviation if it is known.
+    missing
+        What happens to rows with missing values.
+    priors
+        None, the name of a preset, or a mapping from parameter names to priors.
+    functions
+        The user's own functions in the formula, by name.
+    """
+
+    formula: str
+    family: str = "gaussian"
+    weights: str | Array | None = None
+    offset: str | Array | None = None
+    sigma: float | None = None
+    missing: Missing = "drop"
+    priors: Any = None
+    functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)

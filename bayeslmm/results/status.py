@@ -1,0 +1,146 @@
+"""Whether a fit can be trusted, in a code and a sentence."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Code = Literal["converged", "boundary", "failed", "ok", "doubtful"]
+
+RHAT_LIMIT = 1.01  # Vehtari et al. (2021)
+RHAT_FAILURE = 1.1  # chains that have not met: means and intervals say nothing
+ESS_LIMIT = 400.0  # Vehtari et al. (2021): 100 per chain with four chains
+K_HAT_LIMIT = 0.7  # Vehtari et al. (2024), Pareto smoothed importance sampling
+TREE_DEPTH_SHARE = 0.05  # share of iterations at the largest tree depth that slows exploration noticeably
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How a fit ended.
+
+    Attributes
+    ----------
+    code
+        A PointFit's is "converged", "boundary" (a converged fit with a singular covariance matrix) or "failed";
+        a PosteriorFit's is "ok", "doubtful" or "failed".
+    message
+        A sentence, or several: what was found and what to try.
+    """
+
+    code: Code
+    message: str
+
+    @property
+    def ok(self) -> bool:
+        """Whether the numbers can be used as they are."""
+        return self.code in ("converged", "boundary", "ok")
+
+    def __str__(self) -> str:
+        return f"{self.code}: {self.message}"
+
+
+def posterior_status(
+    table: pd.DataFrame,
+    stats: Mapping[str, NDArray[Any]],
+    info: Mapping[str, Any],
+    notes: Sequence[str] = (),
+) -> Status:
+    """Judge posterior draws.
+
+    Parameters
+    ----------
+    table
+        Diagnostics by readable parameter name: columns rhat, ess_bulk, ess_tail; NaN where not defined.
+    stats
+        Statistics of the sampler, each of shape (chains, draws).
+    info
+        Facts about the run; ``k_hat``, ``requested_draws``, ``messages`` are read.
+    notes
+        Further sentences that make a fit doubtful, such as what the data cannot tell.
+    """
+    failures, doubts = _convergence(table, info)
+    doubts += _sampler(stats, info)
+    failures += [f"{text}" for text in info.get("failures", ())]
+    doubts += [*info.get("doubts", ()), *notes]
+    remarks = [str(text) for text in info.get("messages", ())]
+    if failures:
+        return Status("failed", " ".join([*failures, *doubts, *remarks]))
+    if doubts:
+        return Status("doubtful", " ".join([*doubts, *remarks]))
+    return Status("ok", " ".join([_praise(table, stats, info), *remarks]))
+
+
+def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    failures: list[str] = []
+    doubts: list[str] = []
+    k_hat = info.get("k_hat")
+    if k_hat is not None and not k_hat <= K_HAT_LIMIT:
+        doubts.append(
+            f"The Pareto k̂ of the importance weights is {k_hat:.2f}, above {K_HAT_LIMIT}: the approximation misses "
+            'part of the posterior; use method="nuts".'
+        )
+    if table["rhat"].notna().any():
+        name, value = _worst(table["rhat"], largest=True)
+        if value > RHAT_LIMIT:
+            bad = value > RHAT_FAILURE
+            end = "the chains have not met; sample longer (tune=, draws=) or simplify the model."
+            (failures if bad else doubts).append(
+                f"R-hat of {name} is {value:.3f}, above {RHAT_LIMIT}{_others(table['rhat'] > RHAT_LIMIT)}: {end}"
+            )
+    elif not table.empty:
+        doubts.append("There are too few draws to judge convergence; sample longer (draws=).")
+    least = table[["ess_bulk", "ess_tail"]].min(axis=1)
+    if least.notna().any():
+        name, value = _worst(least, largest=False)
+        if value < ESS_LIMIT:
+            doubts.append(
+                f"{name} has {value:.0f} effective draws, fewer than {ESS_LIMIT:.0f}"
+                f"{_others(least < ESS_LIMIT)}: means and intervals are imprecise; sample longer (draws=)."
+            )
+    return failures, doubts
+
+
+def _sampler(stats: Mapping[str, NDArray[Any]], info: Mapping[str, Any]) -> list[str]:
+    doubts: list[str] = []
+    diverging = stats.get("diverging")
+    if diverging is not None and (count := int(np.sum(diverging))):
+        doubts.append(
+            f"{count} of {np.size(diverging)} draws ended in a divergence: part of the posterior may be missed; "
+            "raise target_accept= (0.95), or try another parametrization=."
+        )
+    deep = stats.get("reached_max_treedepth")
+    if deep is not None and np.mean(deep) > TREE_DEPTH_SHARE:
+        doubts.append(
+            f"{np.mean(deep):.0%} of the draws stopped at the largest tree depth: exploration is slow; "
+            "sample longer or try another parametrization=."
+        )
+    return doubts
+
+
+def _praise(table: pd.DataFrame, stats: Mapping[str, NDArray[Any]], info: Mapping[str, Any]) -> str:
+    parts = []
+    if "diverging" in stats:
+        parts.append("no divergences")
+    if (k_hat := info.get("k_hat")) is not None:
+        parts.append(f"k̂ {k_hat:.2f}")
+    if table["rhat"].notna().any():
+        parts.append(f"largest R-hat {table['rhat'].max():.3f}")
+    least = table[["ess_bulk", "ess_tail"]].min(axis=1)
+    if least.notna().any():
+        name, value = _worst(least, largest=False)
+        parts.append(f"at least {value:.0f} effective draws ({name})")
+    text = ", ".join(parts)
+    return f"The draws can be trusted: {text}."
+
+
+def _worst(values: pd.Series, *, largest: bool) -> tuple[str, float]:
+    name = values.idxmax() if largest else values.idxmin()
+    return str(name), float(values[name])
+
+
+def _others(mask: pd.Series) -> str:
+    count = int(mask.sum()) - 1
+    return "" if count <= 0 else f" (and {count} other parameter{'s' if count > 1 else ''} {'are' if count > 1 else 'is'} beyond it)"
