@@ -170,8 +170,7 @@ def _save(folder: Path, fits: Mapping[str, Any], text: str, *, plots: bool) -> N
     sampled = [fit for method, fit in fits.items() if method in _SAMPLING]
     if plots and sampled:
         for name in ("trace", "forest"):
-            figure = getattr(sampled[0], f"plot_{name}")()
-            figure.savefig(folder / f"{name}.png", dpi=120)
+            sampled[0].plot(name).savefig(folder / f"{name}.png", dpi=120)
 
 
 def _models(options: argparse.Namespace) -> int:
