@@ -66,9 +66,7 @@ def split_terms(effects: str, functions: Collection[str] = ()) -> list[tuple[str
 def _read_response(text: str, tokens: list[Token], functions: Collection[str]) -> str:
     for token in tokens:
         if token.kind == "operator" and token.text in {"|", "||", ":"}:
-            raise mark(
-                text, token.start, token.stop, f"{token.text} does not belong in the response, left of ~"
-            )
+            raise mark(text, token.start, token.stop, f"{token.text} has no place in the response, left of ~")
     response = read_expression(text, tokens, functions)
     if not response.columns:
         raise mark(text, tokens[0].start, tokens[-1].stop, "the response uses no column of the data")
@@ -144,9 +142,7 @@ class _Reader:
             name = self.tokens[self.place + 1].text
             return self.refuse(token, attribute_remedy(self.tokens[self.place - 1].name, name))
         if token.text == "%":
-            return self.refuse(
-                token, "%in% and % have no meaning here: write a:b, or I(x % 2) for arithmetic"
-            )
+            return self.refuse(token, "%in% and % have no meaning here: write a:b, or I(x % 2)")
         if token.kind == "operator":
             return self.refuse(token, f"{token.text!r} has no meaning here; arithmetic goes inside I(...)")
         return self.refuse(token, f"an operator such as + is missing before {token.text!r}")
@@ -154,9 +150,7 @@ class _Reader:
     def read_bare_bar(self, first: Token, effects: Sum) -> Sum:
         # lme4 reads `y ~ x + 1 | g` as one bar around everything; that is rarely what was meant.
         token = self.next
-        if len(effects.terms) + effects.drops_intercept != 1 or not (
-            effects.only_terms or effects.drops_intercept
-        ):
+        if len(effects.terms) != 1 or not effects.only_terms:
             raise self.refuse(token, f"put a random term in parentheses, {_EXAMPLE}")
         return self.read_bar(first, effects)
 
@@ -219,7 +213,7 @@ class _Reader:
             return
         raise self.refuse(
             operator,
-            "random terms, offsets, bart(...), 0 and -1 can only be added, not joined with other operators",
+            "random terms, offsets, bart(...), 0 and -1 can only be added",
         )
 
     def read_power(self) -> Sum:
@@ -257,9 +251,7 @@ class _Reader:
         if token.kind == "end" or self.at(")", "|", "||", "+", "-", "*", "/", ":", "**", "^"):
             raise self.refuse(token, f"a term is missing here, {_EXAMPLE}")
         if token.kind == "string":
-            raise self.refuse(
-                token, f"a text is no term; a column's name goes in backquotes: `{token.text[1:-1]}`"
-            )
+            raise self.refuse(token, f"a text is no term; a column's name goes in backquotes: `{token.name}`")
         raise self.unexpected()
 
     def read_constant(self) -> Sum:
@@ -270,7 +262,7 @@ class _Reader:
             return Sum(drops_intercept=True)
         raise self.refuse(
             token,
-            "only 1 (intercept) and 0 (no intercept) are terms; arithmetic goes inside I(...), as in I(2 * x)",
+            "only 1 (intercept) and 0 (none) are terms; arithmetic goes inside I(...), as in I(2 * x)",
         )
 
     def read_group(self) -> Sum:
@@ -285,6 +277,7 @@ class _Reader:
         return total
 
     def read_name(self) -> Sum:
+        start = self.place
         token = self.take()
         if token.text in {"True", "False", "None"}:
             raise self.refuse(token, f"{token.text} is no column")
@@ -297,8 +290,7 @@ class _Reader:
             return Sum(learner=self.learner_columns(inside, token))
         if token.text not in FUNCTIONS and token.text not in self.functions:
             raise self.refuse(token, unknown_function(token.text, frozenset(self.functions)))
-        stop = self.place
-        return Sum([(self.expression(self.tokens[self.tokens.index(token) : stop], token),)])
+        return Sum([(self.expression(self.tokens[start : self.place], token),)])
 
     def read_arguments(self) -> list[Token]:
         # Brackets were found to balance when the text was split into tokens.
@@ -327,9 +319,7 @@ class _Reader:
             raise self.refuse(token, "bart(...) holds column names joined with +, as in bart(x1 + x2)")
         for separator in tokens[1::2]:
             if separator.text not in {"+", ","}:
-                raise self.refuse(
-                    separator, "bart(...) holds column names joined with +, as in bart(x1 + x2)"
-                )
+                raise self.refuse(separator, "inside bart(...) column names are joined with +")
         return [name.name for name in names]
 
     def read_bar(self, first: Token, effects: Sum) -> Sum:
@@ -342,7 +332,7 @@ class _Reader:
                 self.text,
                 first.start,
                 bar.stop,
-                "this random term has no effects: write (1 | g) or (0 + x | g)",
+                "no effects left of the bar: write (1 | g) or (0 + x | g)",
             )
         nested = [self.read_interacting_factors()]
         while self.at("/"):
@@ -351,7 +341,7 @@ class _Reader:
         if self.at("+", "*", "-"):
             raise self.refuse(
                 self.next,
-                "grouping factors are joined with : or /; write several terms, (1 | a) + (1 | b), for others",
+                "grouping factors are joined with : or /; otherwise write two terms, (1 | a) + (1 | b)",
             )
         for factors in nested:
             if len(set(factors)) != len(factors):
@@ -371,12 +361,12 @@ class _Reader:
             if token.kind == "end" or self.at(")"):
                 raise self.refuse(token, "the grouping factor is missing after the bar, as in (1 | g)")
             raise self.refuse(
-                token, "right of the bar stand column names, joined with : or /, as in (1 | a/b)"
+                token, "right of the bar stand column names joined with : or /, as in (1 | a/b)"
             )
         self.take()
         if self.at("("):
             raise self.refuse(
                 token,
-                "right of the bar stand column names, not functions: compute the grouping column in the data first",
+                "right of the bar stand column names, no functions: compute the column in the data first",
             )
         return token.name

@@ -48,8 +48,8 @@ class Token:
 
     @property
     def name(self) -> str:
-        """The column or function a name or a quoted name stands for."""
-        return self.text[1:-1] if self.kind == "quoted" else self.text
+        """The text without its quotes."""
+        return self.text[1:-1] if self.kind in {"quoted", "string"} else self.text
 
 
 def quoted(name: str) -> str:

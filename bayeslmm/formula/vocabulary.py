@@ -8,6 +8,7 @@ ELEMENTWISE = frozenset(
 REMEMBERED = frozenset({"poly", "bs", "cr", "cs", "cc", "center", "scale", "standardize"})
 CODINGS = frozenset({"Treatment", "Sum", "Poly", "Helmert", "Diff", "SAS"})
 CONTRASTS = frozenset({"treatment", "sum", "poly", "helmert", "diff", "SAS"})
+OUTERMOST = frozenset({"C", "poly", "bs", "cr", "cs", "cc"})  # they give several columns
 FUNCTIONS = ELEMENTWISE | REMEMBERED | CODINGS | {"C", "I"}
 
 _REMEDIES = {
@@ -34,15 +35,17 @@ def unknown_function(name: str, extra: frozenset[str]) -> str:
         remedy = f"did you mean {close[0]}?"
     else:
         remedy = "pass your own with functions={...}"
-    return f"unknown function {name!r}: {remedy}. Functions known here: {', '.join(sorted(known, key=str.lower))}"
+    names = ", ".join(sorted(known - CODINGS, key=str.lower))
+    return f"unknown function {name!r}: {remedy}. Functions known here: {names}"
 
 
 def attribute_remedy(owner: str, name: str) -> str:
     """Return the sentence that says a dot is not understood and what to write instead."""
     if owner == "contr":
-        return f"unknown contrast contr.{name}. Valid ones: " + ", ".join(
-            f"contr.{c}" for c in sorted(CONTRASTS)
-        )
+        if name in CONTRASTS:
+            return f"contr.{name} is a coding, which stands inside C(...), as in C(x, contr.{name})"
+        names = ", ".join(f"contr.{contrast}" for contrast in sorted(CONTRASTS))
+        return f"unknown coding contr.{name}. Valid ones: {names}"
     if name in FUNCTIONS:
         return f"attribute access is not allowed in a formula: write {name}(x)"
     return (
