@@ -1,4 +1,4 @@
-"""The command line's own work: order, exit codes, files. The fits are stand-ins; real ones: test_cli_real.py."""
+"""The command line alone: order, exit codes, files. Fits are stand-ins here and real in test_cli_real.py."""
 
 import warnings
 from types import SimpleNamespace

@@ -1,0 +1,78 @@
+"""Draw the pictures of README.md from real fits: ``python docs/make_images.py``."""
+
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+import bayeslmm as blm
+
+matplotlib.use("agg")
+from matplotlib import pyplot as plt
+
+IMAGES = Path(__file__).parent / "images"
+BLUE, RED = "#30638e", "#d1495b"
+
+
+def main() -> None:
+    """Fit sleepstudy both ways; draw the subjects' slopes and the two standard deviations."""
+    model = blm.Model("Reaction ~ 1 + Days + (1 + Days | Subject)", blm.load_dataset("sleepstudy"))
+    reml = model.fit(method="reml")
+    bayes = model.fit(method="nuts", seed=1, progressbar=False)
+    figure, (slopes, spread) = plt.subplots(
+        1, 2, figsize=(10, 4.2), width_ratios=(3, 2), layout="constrained"
+    )
+    draw_slopes(slopes, reml, bayes)
+    draw_standard_deviations(spread, reml, bayes)
+    IMAGES.mkdir(exist_ok=True)
+    figure.savefig(IMAGES / "sleepstudy.png", dpi=110)
+
+
+def draw_slopes(axes: plt.Axes, reml: blm.PointFit, bayes: blm.PosteriorFit) -> None:
+    """Draw each subject's slope: posterior mean and 95% interval, with the REML prediction."""
+    posterior = bayes.idata.posterior
+    draws = (posterior["beta"].sel(fixed="Days") + posterior["r_Subject"].sel(Subject_effect="Days")).stack(
+        sample=("chain", "draw")
+    )
+    twin = reml.fixef()["Days"] + reml.ranef()["Subject"]["Days"]
+    order = np.argsort(twin.to_numpy())
+    low, mean, high = (
+        draws.quantile(0.025, "sample"),
+        draws.mean("sample"),
+        draws.quantile(0.975, "sample"),
+    )
+    place = np.arange(order.size)
+    axes.hlines(place, low[order], high[order], color=BLUE, lw=2, label="posterior, 95%")
+    axes.plot(mean[order], place, "o", color=BLUE, ms=5, label="posterior mean")
+    axes.plot(twin.to_numpy()[order], place, "|", color=RED, ms=12, mew=2, label="REML")
+    axes.set(
+        yticks=place, yticklabels=twin.index[order], xlabel="ms per day of little sleep", ylabel="subject"
+    )
+    axes.set_title("Slope of each subject", loc="left")
+    axes.legend(frameon=False, loc="lower right")
+
+
+def draw_standard_deviations(axes: plt.Axes, reml: blm.PointFit, bayes: blm.PosteriorFit) -> None:
+    """Draw the posterior of the two standard deviations, with the REML estimates."""
+    sd = bayes.idata.posterior["sd_Subject"].stack(sample=("chain", "draw"))
+    axes.plot(
+        sd.sel(Subject_effect="Intercept"),
+        sd.sel(Subject_effect="Days"),
+        ".",
+        color=BLUE,
+        ms=2,
+        alpha=0.3,
+        label="posterior draws",
+    )
+    table = reml.varcorr()
+    own = table[(table["group"] == "Subject") & table["other_effect"].isna()].set_index("effect")["sd"]
+    axes.plot(own["Intercept"], own["Days"], "P", color=RED, ms=11, mec="white", label="REML")
+    axes.set(
+        xlabel="sd of intercepts (ms)", ylabel="sd of slopes (ms per day)", xlim=(0, None), ylim=(0, None)
+    )
+    axes.set_title("How much subjects differ", loc="left")
+    axes.legend(frameon=False, loc="upper right")
+
+
+if __name__ == "__main__":
+    main()
