@@ -46,6 +46,8 @@ class Evaluation:
         The residual standard deviation, profiled or given.
     excess
         Per term :math:`J I - \\sum C_{jj} - \\sum u_j u_j^\\top/\\sigma^2`, shape (S, S); empty if not asked for.
+    inverse_sums
+        Per term :math:`\\sum C_{jj}`, shape (S, S); empty if the gradient was not asked for.
     factor
         The factor, for further use.
     """
@@ -53,6 +55,7 @@ class Evaluation:
     value: float
     sigma: float
     excess: tuple[Array, ...]
+    inverse_sums: tuple[Array, ...]
     factor: Factor
 
 
@@ -97,18 +100,19 @@ def evaluate(
     value = factor.log_det + residual - products.log_weights
     if method == "reml":
         value += factor.log_det_X
-    excess = excess_sums(factor, method, sigma) if gradient else ()
-    return Evaluation(float(value), sigma, excess, factor)
+    if not gradient:
+        return Evaluation(float(value), sigma, (), (), factor)
+    inverse_sums = inverse_blocks(factor, factor.R_X if method == "reml" else None).sums()
+    excess = excess_sums(factor, fixed_modes(factor), inverse_sums, sigma)
+    return Evaluation(float(value), sigma, excess, tuple(inverse_sums), factor)
 
 
-def excess_sums(factor: Factor, method: Criterion, sigma: float) -> tuple[Array, ...]:
-    """Return per term :math:`J I - \\sum C_{jj} - \\sum u_j u_j^\\top/\\sigma^2`, shape (S, S)."""
-    blocks = inverse_blocks(factor, factor.R_X if method == "reml" else None)
-    effects = effect_modes(factor, fixed_modes(factor))
+def excess_sums(factor: Factor, beta: Array, inverse_sums: Sequence[Array], sigma: float) -> tuple[Array, ...]:
+    """Return per term :math:`J I - \\sum C_{jj} - \\sum u_j u_j^\\top/\\sigma^2`, shape (S, S), at the modes given beta."""
     shapes = factor.products.structure.shapes
     return tuple(
         shape.n_levels * np.eye(shape.n_columns) - c - u.T @ u / sigma**2
-        for shape, c, u in zip(shapes, blocks.sums(), effects, strict=True)
+        for shape, c, u in zip(shapes, inverse_sums, effect_modes(factor, beta), strict=True)
     )
 
 

@@ -1,0 +1,149 @@
+"""Maximum likelihood and restricted maximum likelihood."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.inference.search import Minimum, Point, Record, minimise
+from bayeslmm.likelihood.covariance import TermShape
+from bayeslmm.likelihood.kernel import Kernel
+from bayeslmm.likelihood.marginal import (
+    Criterion,
+    check_criterion,
+    covariance_gradients,
+    evaluate,
+    factor_gradients,
+)
+from bayeslmm.likelihood.threads import blas_threads
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Maximum:
+    """A maximum of the (restricted) likelihood or of the posterior.
+
+    Attributes
+    ----------
+    theta
+        Free entries of the user's relative covariance factors, shape (k,).
+    objective
+        Minus twice the log-likelihood there.
+    sigma
+        Residual standard deviation.
+    thetas, objectives
+        Every evaluation in order, shapes (m, k) and (m,).
+    gradient_norm
+        Euclidean norm of the gradient in coordinates of unit curvature: half its square is about what more steps could gain.
+    code
+        "converged", "boundary" or "failed".
+    message
+        The same as a sentence.
+    """
+
+    theta: Array
+    objective: float
+    sigma: float
+    thetas: Array
+    objectives: Array
+    gradient_norm: float
+    code: str
+    message: str
+
+    @property
+    def n_evaluations(self) -> int:
+        """Number of evaluations of the objective."""
+        return len(self.objectives)
+
+
+class _Likelihood:
+    """The profiled objective of a kernel as a function of its factors."""
+
+    def __init__(self, kernel: Kernel, method: Criterion, sigma: float | None) -> None:
+        self.kernel = kernel
+        self.method = method
+        self.sigma = sigma
+        self.shapes: Sequence[TermShape] = kernel.shapes
+
+    def point(self, lambdas: Sequence[Array]) -> Point:
+        found = evaluate(self.kernel.products, lambdas, self.method, self.sigma, gradient=True)
+        slopes = factor_gradients(self.kernel.products, lambdas, self.method, self.sigma, found)
+        return Point(found.value, slopes, found.excess, found.inverse_sums)
+
+    def value(self, lambdas: Sequence[Array]) -> float:
+        return evaluate(self.kernel.products, lambdas, self.method, self.sigma).value
+
+    def covariance_slopes(self, lambdas: Sequence[Array]) -> Sequence[Array]:
+        return covariance_gradients(self.kernel.products, lambdas, self.method, self.sigma)
+
+
+def maximise(
+    kernel: Kernel,
+    method: str = "reml",
+    *,
+    sigma: float | None = None,
+    progress: Callable[[int, float], None] | None = None,
+) -> Maximum:
+    """Maximise the (restricted) likelihood over theta.
+
+    Parameters
+    ----------
+    kernel
+        The data.
+    method
+        "ml" or "reml".
+    sigma
+        Residual standard deviation, if it is known.
+    progress
+        Called after every evaluation with its number and the objective.
+
+    Raises
+    ------
+    FittingError
+        If the objective cannot be evaluated at the start.
+    """
+    criterion = check_criterion(method)
+    record = Record(report=progress)
+    target = _Likelihood(kernel, criterion, sigma)
+    with blas_threads(kernel.products.order):
+        minimum = minimise(target, [np.eye(shape.n_columns) for shape in kernel.shapes], record)
+        final = evaluate(kernel.products, minimum.lambdas, criterion, sigma)
+    shift = kernel.shift(criterion)
+    return Maximum(
+        theta=kernel.theta(minimum.lambdas),
+        objective=final.value + shift,
+        sigma=final.sigma,
+        thetas=np.array([kernel.theta(lambdas) for lambdas in record.lambdas]).reshape(len(record.values), -1),
+        objectives=np.array(record.values) + shift,
+        gradient_norm=minimum.gradient_norm,
+        code=_code(minimum),
+        message=describe(minimum, kernel),
+    )
+
+
+def _code(minimum: Minimum) -> str:
+    if not minimum.converged:
+        return "failed"
+    return "boundary" if minimum.singular else "converged"
+
+
+def describe(minimum: Minimum, kernel: Kernel) -> str:
+    """Say in a sentence how a search ended."""
+    if not minimum.converged:
+        return (
+            f"The search stopped with a scaled gradient of {minimum.gradient_norm:.1e}: do not trust these estimates. "
+            "Simplify the random effects or rescale the columns."
+        )
+    if minimum.singular:
+        names = [
+            name
+            for name, factor in zip(kernel.names, minimum.lambdas, strict=True)
+            if (np.diag(factor) == 0).any()
+        ]
+        return (
+            f"Converged on the boundary: the covariance of {', '.join(names)} is singular (a variance of zero or a "
+            "correlation of one), so the data support fewer random effects than the formula has."
+        )
+    return f"Converged: the scaled gradient is {minimum.gradient_norm:.1e}."

@@ -1,0 +1,286 @@
+r"""A minimum over relative covariance factors, boundary included.
+
+The objective is even in the sign of each column of lambda, so it is minimised without bounds: one or two EM steps,
+then BFGS in coordinates in which the Hessian is close to the identity,
+
+.. math:: \lambda = \lambda_0 + \lambda_0 E, \qquad E_{ab} = x_{ab} / \sqrt{c_{ab} J \rho_a \rho_b},
+          \qquad c_{aa} = 4, \; c_{ab} = 2,
+
+with :math:`\rho_a` the share of an effect's variance that the data know (one less the mean of C). A minimum has
+:math:`G\lambda = 0` and :math:`G \succeq 0`; where a singular solution has a direction v of negative curvature
+the search leaves it by adding :math:`\varepsilon^2 v v^\top` to :math:`\lambda\lambda^\top`.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from bayeslmm.errors import FittingError
+from bayeslmm.likelihood.covariance import TermShape, free_entries, lower_factor, positive_diagonal
+
+Array = NDArray[np.float64]
+
+EM_STEPS = 2
+GRADIENT_TOLERANCE = 1e-5  # in coordinates of unit curvature: half its square bounds what is left to gain
+ACCEPTED_GRADIENT = 2e-3  # what rounding may leave when no step lowers the objective any more
+SMALL_PIVOT = 1e-4  # a diagonal of lambda, columns scaled, that may stand for zero
+NEGLIGIBLE = 1e-6  # change of the objective that does not matter
+MINIMUM_RELIABILITY = 0.05
+MAXIMUM_ROUNDS = 12
+BASE_FLOOR = 0.03  # smallest pivot, columns scaled, used as a unit of length
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """The objective at one set of factors.
+
+    Attributes
+    ----------
+    value
+        The objective.
+    slopes
+        Its gradient with respect to each full matrix lambda, (S, S).
+    excess, inverse_sums
+        As in `bayeslmm.likelihood.marginal.Evaluation`.
+    """
+
+    value: float
+    slopes: Sequence[Array]
+    excess: Sequence[Array]
+    inverse_sums: Sequence[Array]
+
+
+class Objective(Protocol):
+    """What can be minimised over covariance factors."""
+
+    shapes: Sequence[TermShape]
+
+    def point(self, lambdas: Sequence[Array]) -> Point:
+        """Return value and gradient."""
+
+    def value(self, lambdas: Sequence[Array]) -> float:
+        """Return the value alone."""
+
+    def covariance_slopes(self, lambdas: Sequence[Array]) -> Sequence[Array]:
+        """Return the gradient G with respect to each lambda lambda^T."""
+
+
+@dataclass(frozen=True, slots=True)
+class Minimum:
+    """Where the search ended.
+
+    Attributes
+    ----------
+    lambdas
+        The kernel's factors, diagonals non-negative, negligible ones exactly zero.
+    value
+        The objective there.
+    gradient_norm
+        Euclidean norm of the gradient in coordinates of unit curvature.
+    singular
+        Whether some diagonal of lambda is zero.
+    converged
+        Whether the gradient is small and no direction leads down.
+    """
+
+    lambdas: tuple[Array, ...]
+    value: float
+    gradient_norm: float
+    singular: bool
+    converged: bool
+
+
+@dataclass(slots=True)
+class Record:
+    """Every evaluation of a search, in order."""
+
+    lambdas: list[tuple[Array, ...]] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    report: Callable[[int, float], None] | None = None
+
+    def add(self, lambdas: Sequence[Array], value: float) -> None:
+        """Keep one evaluation."""
+        self.lambdas.append(tuple(lambdas))
+        self.values.append(value)
+        if self.report is not None:
+            self.report(len(self.values), value)
+
+
+def minimise(objective: Objective, start: Sequence[Array], record: Record) -> Minimum:
+    """Minimise over the factors from `start` and keep every evaluation in `record`."""
+    search = _Search(objective, record)
+    lambdas = [np.array(f) for f in start]
+    point = search.point(lambdas)
+    if not lambdas:
+        return Minimum((), point.value, 0.0, False, True)
+    for _ in range(EM_STEPS):
+        lambdas, point = search.em_step(lambdas, point)
+    norm = np.inf
+    for _ in range(MAXIMUM_ROUNDS):
+        lambdas, point, norm = search.descend(lambdas, point)
+        lambdas, point = search.drop_negligible(lambdas, point)
+        escape = search.leave_boundary(lambdas, point)
+        if escape is not None:
+            lambdas, point = escape
+        elif norm <= ACCEPTED_GRADIENT:
+            break
+    singular = any((np.diag(f) == 0).any() for f in lambdas)
+    converged = norm <= ACCEPTED_GRADIENT and escape is None
+    return Minimum(tuple(lambdas), point.value, norm, singular, converged)
+
+
+class _Search:
+    """One search: the objective, the shapes of its terms, and the record."""
+
+    def __init__(self, objective: Objective, record: Record) -> None:
+        self.objective = objective
+        self.shapes = objective.shapes
+        self.entries = [free_entries(shape) for shape in self.shapes]
+        self.record = record
+
+    def point(self, lambdas: Sequence[Array]) -> Point:
+        point = self.objective.point(lambdas)
+        self.record.add(lambdas, point.value)
+        return point
+
+    def value(self, lambdas: Sequence[Array]) -> float:
+        value = self.objective.value(lambdas)
+        self.record.add(lambdas, value)
+        return value
+
+    def em_step(self, lambdas: list[Array], point: Point) -> tuple[list[Array], Point]:
+        """Move each covariance to the mean of the posterior second moments of its effects."""
+        moved = []
+        for factor, excess, shape in zip(lambdas, point.excess, self.shapes, strict=True):
+            inner = np.eye(len(factor)) - excess / shape.n_levels
+            if shape.correlated:
+                values, vectors = np.linalg.eigh((inner + inner.T) / 2)
+                moved.append(lower_factor(factor @ vectors * np.sqrt(np.maximum(values, 0.0))))
+            else:
+                moved.append(np.diag(np.abs(np.diag(factor)) * np.sqrt(np.maximum(np.diag(inner), 0.0))))
+        proposal = self.point(moved)
+        return (moved, proposal) if proposal.value <= point.value else (lambdas, point)
+
+    def descend(self, lambdas: list[Array], point: Point) -> tuple[list[Array], Point, float]:
+        """Run BFGS from `lambdas`; return where it ends and the scaled gradient norm there."""
+        bases, units = self._coordinates(lambdas, point)
+        cache: dict[bytes, tuple[list[Array], Point]] = {}
+
+        def factors(x: Array) -> list[Array]:
+            found, start = [], 0
+            for centre, base, unit, entries in zip(lambdas, bases, units, self.entries, strict=True):
+                step = np.zeros_like(centre)
+                step[entries] = x[start : start + len(unit)] / unit
+                found.append(centre + base @ step)
+                start += len(unit)
+            return found
+
+        def slope(point: Point) -> Array:
+            pieces = [
+                (base.T @ s)[entries] / unit
+                for base, s, unit, entries in zip(bases, point.slopes, units, self.entries, strict=True)
+            ]
+            return np.concatenate(pieces)
+
+        def both(x: Array) -> tuple[float, Array]:
+            moved = factors(x)
+            try:
+                found = self.point(moved)
+            except FittingError:
+                return np.inf, np.zeros_like(x)
+            cache[x.tobytes()] = (moved, found)
+            return found.value, slope(found)
+
+        origin = np.zeros(sum(len(u) for u in units))
+        cache[origin.tobytes()] = (lambdas, point)
+        first = True
+
+        def start_known(x: Array) -> tuple[float, Array]:
+            nonlocal first
+            if first:
+                first = False
+                return point.value, slope(point)
+            return both(x)
+
+        with np.errstate(all="ignore"):
+            result = minimize(
+                start_known, origin, jac=True, method="BFGS", options={"gtol": GRADIENT_TOLERANCE, "maxiter": 500}
+            )
+        moved, found = cache[result.x.tobytes()]
+        return [positive_diagonal(f) for f in moved], _flipped(found, moved), float(np.linalg.norm(slope(found)))
+
+    def _coordinates(self, lambdas: Sequence[Array], point: Point) -> tuple[list[Array], list[Array]]:
+        """Return for each term the matrix steps are multiplied by, and the units of its free entries."""
+        bases, units = [], []
+        for factor, sums, shape, (rows, columns) in zip(
+            lambdas, point.inverse_sums, self.shapes, self.entries, strict=True
+        ):
+            base = factor.copy()
+            diagonal = np.diag_indices(len(base))
+            base[diagonal] = np.maximum(np.abs(base[diagonal]), BASE_FLOOR)
+            reliability = np.sqrt(np.clip(1.0 - np.diag(sums) / shape.n_levels, MINIMUM_RELIABILITY, 1.0))
+            curvature = np.where(rows == columns, 4.0, 2.0) * shape.n_levels
+            bases.append(base)
+            units.append(np.sqrt(curvature) * reliability[rows] * reliability[columns])
+        return bases, units
+
+    def drop_negligible(self, lambdas: list[Array], point: Point) -> tuple[list[Array], Point]:
+        """Set small diagonals of lambda to zero where that does not raise the objective."""
+        changed = False
+        for k, factor in enumerate(lambdas):
+            for a in np.flatnonzero(np.abs(np.diag(factor)) < SMALL_PIVOT):
+                if factor[a, a] == 0:
+                    continue
+                trial = [f.copy() for f in lambdas]
+                trial[k][a, a] = 0.0
+                if self.value(trial) <= point.value + NEGLIGIBLE:
+                    lambdas, changed = trial, True
+        return (lambdas, self.point(lambdas)) if changed else (lambdas, point)
+
+    def leave_boundary(self, lambdas: list[Array], point: Point) -> tuple[list[Array], Point] | None:
+        """Return a lower point off the boundary, or None if the boundary holds the minimum."""
+        if all((np.abs(np.diag(f)) >= SMALL_PIVOT).all() for f in lambdas):
+            return None
+        slopes = self.objective.covariance_slopes(lambdas)
+        best: tuple[float, list[Array]] | None = None
+        for k, (factor, slope, shape) in enumerate(zip(lambdas, slopes, self.shapes, strict=True)):
+            for direction in _downhill(slope, shape):
+                for variance in 10.0 ** np.arange(0, -7, -1):
+                    trial = list(lambdas)
+                    trial[k] = _extended(factor, np.sqrt(variance) * direction, shape)
+                    value = self.value(trial)
+                    if value < point.value - NEGLIGIBLE / 10 and (best is None or value < best[0]):
+                        best = value, trial
+                    elif best is not None:
+                        break
+        return None if best is None else (best[1], self.point(best[1]))
+
+
+def _flipped(point: Point, lambdas: Sequence[Array]) -> Point:
+    """Return the point for factors whose negative columns were turned."""
+    signs = [np.where(np.diag(f) < 0, -1.0, 1.0) for f in lambdas]
+    return Point(
+        point.value,
+        [s * sign for s, sign in zip(point.slopes, signs, strict=True)],
+        [e * np.outer(sign, sign) for e, sign in zip(point.excess, signs, strict=True)],
+        [c * np.outer(sign, sign) for c, sign in zip(point.inverse_sums, signs, strict=True)],
+    )
+
+
+def _downhill(slope: Array, shape: TermShape) -> list[Array]:
+    """Return the directions v in which adding to the covariance lowers the objective."""
+    if not shape.correlated:
+        return [np.eye(len(slope))[a] for a in np.flatnonzero(np.diag(slope) < 0)]
+    values, vectors = np.linalg.eigh((slope + slope.T) / 2)
+    return [vectors[:, a] for a in np.flatnonzero(values < 0)]
+
+
+def _extended(factor: Array, direction: Array, shape: TermShape) -> Array:
+    """Return the factor of ``factor @ factor.T + outer(direction, direction)``."""
+    if not shape.correlated:
+        return np.diag(np.sqrt(np.diag(factor) ** 2 + direction**2))
+    return lower_factor(np.column_stack([factor, direction]))

@@ -1,0 +1,37 @@
+"""How many threads LAPACK may use."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from typing import Any
+
+LARGE_ORDER = 500  # below this order of the trailing matrix a second thread costs more than it brings
+
+
+@cache
+def _controller() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def idle_cores() -> int:
+    """Return how many cores this process may use that nobody else is using now, at least one."""
+    try:
+        usable = len(os.sched_getaffinity(0))
+        load = os.getloadavg()[0]
+    except (AttributeError, OSError):
+        return 1
+    return max(1, usable - round(load))
+
+
+@contextmanager
+def blas_threads(order: int) -> Iterator[int]:
+    """Limit LAPACK's threads within the block: one, unless the matrix is large and cores are idle.
+
+    Two threads on two busy cores run several times slower than one.
+    """
+    count = idle_cores() if order >= LARGE_ORDER else 1
+    with _controller().limit(limits=count, user_api="blas"):
+        yield count
