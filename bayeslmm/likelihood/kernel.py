@@ -191,34 +191,33 @@ class Kernel:
             beta=self.fixed.matrix @ beta + self.fixed.centring.constant * self.y_mean,
             beta_cov=sigma**2 * root @ root.T,
             sigma=sigma,
-            u=tuple(_user_u(u, t, f) for u, t, f in zip(effects, transforms, factors, strict=True)),
+            u=tuple(
+                _user_u(u, f, m, s) for u, f, m, s in zip(effects, factors, self.maps, self.shapes, strict=True)
+            ),
             b=b,
             b_cov=tuple(sigma**2 * (t @ c @ t.T) for c, t in zip(variances, transforms, strict=True)),
         )
 
 
-def _user_slope(slope: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
-    """Turn the gradient by the kernel's lambda into that by the user's.
+def _turn(factor: Array, columns: ColumnMap) -> Array:
+    """Return the orthogonal Q, shape (S, S), with ``T^-1 lambda_user = lambda_kernel Q^T`` of a correlated term.
 
-    With ``R = T^-1 lambda Q``, Q orthogonal, the gradient ``2 G lambda`` of the user's columns is
-    ``T^-T (2 G~ R) Q^T``.
+    By the same decomposition as in `factor_to_kernel`, so that it holds for a singular lambda too.
     """
+    q, r = np.linalg.qr((columns.inverse @ factor).T)
+    return q * np.where(np.diag(r) < 0, -1.0, 1.0)
+
+
+def _user_slope(slope: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
+    """Turn the gradient by the kernel's lambda, ``2 G~ lambda~``, into that by the user's, ``2 T^-T G~ lambda~ Q^T``."""
     if not shape.correlated:
         return slope * columns.scale[:, None]
-    inner = columns.inverse @ factor
-    q, r = np.linalg.qr(inner.T)
-    q = q * np.where(np.diag(r) < 0, -1.0, 1.0)
-    return columns.inverse.T @ slope @ q.T
+    return columns.inverse.T @ slope @ _turn(factor, columns).T
 
 
-def _user_u(u: Array, transform: Array, factor: Array) -> Array:
-    """Return u for the user's lambda: ``b = lambda_user u_user``, an orthogonal turn of the kernel's u.
-
-    transform is T lambda of the kernel; T lambda = lambda_user Q.
-    """
-    q, r = np.linalg.qr(transform.T)
-    signs = np.where(np.diag(r) < 0, -1.0, 1.0) * np.where(np.diag(factor) < 0, -1.0, 1.0)
-    return u @ (q * signs)
+def _user_u(u: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
+    """Return u for the user's lambda, (J, S): ``T lambda~ u~ = lambda Q u~``."""
+    return u @ _turn(factor, columns).T if shape.correlated else u
 
 
 def describe_blocks(kernel: Kernel) -> list[dict[str, Any]]:
