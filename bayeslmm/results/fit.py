@@ -131,20 +131,23 @@ class Fit:
         Parameters
         ----------
         kind
-            "forest", "ranef" or "residuals" for any fit; "history" for a PointFit; "trace", "pairs" or "ppc" for a
-            PosteriorFit. Left out, "history" or "trace".
+            For any fit "forest" (estimates with intervals), "ranef" (random effects in order, with plus and minus
+            two standard deviations) or "residuals"; for a PointFit also "history" (the optimiser's evaluations);
+            for a PosteriorFit also "trace", "pairs" (standard deviations and correlations against each other) or
+            "ppc" (the response beside simulated ones). Left out, "history" or "trace".
         **options
-            Passed to the plot: ``against=`` other fits for "forest", ``group=`` for "ranef", ``seed=`` for "ppc".
+            "forest": ``against=`` a fit, or several, to draw beside this one, and ``level=``; "ranef": ``group=`` a
+            term's name; "ppc": ``n_draws=`` and ``seed=``.
 
         Returns
         -------
         Figure
-            A matplotlib figure, shown by notebooks and saved by ``figure.savefig(path)``.
+            A matplotlib figure: notebooks show it, and ``figure.savefig(path)`` writes it.
 
         Raises
         ------
         OptionError
-            If there is no such plot of this fit.
+            If there is no such plot of this fit, or the plot has no such option.
         """
         from bayeslmm.results.pictures import draw
 

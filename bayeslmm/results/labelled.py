@@ -52,7 +52,7 @@ def datasets(design: Design, draws: Draws) -> dict[str, "xarray.Dataset"]:
     if draws.stats:
         stats = {name: (sampled, np.asarray(values)) for name, values in draws.stats.items()}
         groups["sample_stats"] = xarray.Dataset(stats, coords=chains)
-    rows = {ROWS: np.asarray(_flat_labels(design))}
+    rows = {ROWS: np.asarray(row_labels(design))}
     groups["observed_data"] = xarray.Dataset({design.response: ((ROWS,), design.y)}, coords=rows)
     groups["constant_data"] = _constants(design, rows)
     for group in groups.values():
@@ -97,9 +97,7 @@ def _constants(design: Design, rows: Mapping[str, Any]) -> "xarray.Dataset":
     return xarray.Dataset(variables, coords=coords)
 
 
-def row_dataset(
-    design: Design, draws: Draws, group: str, rng: np.random.Generator
-) -> "xarray.Dataset":
+def row_dataset(design: Design, draws: Draws, group: str, rng: np.random.Generator) -> "xarray.Dataset":
     """Return the log density of every row, or a new response for it, at every draw.
 
     Parameters
@@ -126,9 +124,44 @@ def row_dataset(
     coords = {
         "chain": np.arange(draws.n_chains),
         "draw": np.arange(draws.n_draws),
-        ROWS: np.asarray(_flat_labels(design)),
+        ROWS: np.asarray(row_labels(design)),
     }
     return xarray.Dataset({design.response: (("chain", "draw", ROWS), shaped)}, coords=coords)
+
+
+def prior_datasets(
+    design: Design, simulated: Mapping[str, NDArray[np.float64]]
+) -> dict[str, "xarray.Dataset"]:
+    """Return parameters and responses simulated from the priors as the groups prior and prior_predictive.
+
+    Parameters
+    ----------
+    design
+        The design simulated for.
+    simulated
+        beta (draws, p), sigma (draws,), sd_g, cor_g, r_g, and y (draws, n).
+    """
+    import xarray
+
+    draws = Draws(
+        beta=simulated["beta"][None],
+        sigma=simulated["sigma"][None],
+        sd=tuple(simulated[f"sd_{term.name}"][None] for term in design.terms),
+        cor=tuple(
+            simulated[f"cor_{term.name}"][None] if f"cor_{term.name}" in simulated else None
+            for term in design.terms
+        ),
+        effects=tuple(simulated[f"r_{term.name}"][None] for term in design.terms),
+        stats={},
+        method="prior",
+    )
+    sampled = {"chain": np.arange(1), "draw": np.arange(draws.n_draws)}
+    rows = {**sampled, ROWS: np.asarray(row_labels(design))}
+    responses = {design.response: (("chain", "draw", ROWS), simulated["y"][None])}
+    return {
+        "prior": _posterior(design, draws, sampled),
+        "prior_predictive": xarray.Dataset(responses, coords=rows),
+    }
 
 
 def _normal_logpdf(
@@ -137,8 +170,8 @@ def _normal_logpdf(
     return -0.5 * ((y - mean) / scale) ** 2 - np.log(scale) - 0.5 * np.log(2 * np.pi)
 
 
-def _flat_labels(design: Design) -> Any:
-    """Return the row labels, those of several levels as texts."""
+def row_labels(design: Design) -> Any:
+    """Return the labels of the rows, those of a MultiIndex as texts."""
     return design.index.map(str) if design.index.nlevels > 1 else design.index
 
 

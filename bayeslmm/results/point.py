@@ -3,16 +3,18 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from bayeslmm.design.design import Design
+from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import OptionError
-from bayeslmm.likelihood.covariance import factors_from_theta, sds_and_correlations
+from bayeslmm.inference.maximum import Maximum
+from bayeslmm.likelihood import Conditional, Kernel
+from bayeslmm.likelihood.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.results import effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predictor, point_interval
@@ -27,31 +29,6 @@ TITLES = {
     "reml": "Linear mixed model fit by REML",
     "map": "Linear mixed model at its posterior mode",
 }
-
-
-class Optimum(Protocol):
-    """What an optimiser returns."""
-
-    theta: Array
-    objective: float
-    sigma: float
-    thetas: Array
-    objectives: Array
-    gradient_norm: float
-    code: str
-    message: str
-    n_evaluations: int
-
-
-class ConditionalModes(Protocol):
-    """The coefficients and random effects at one value of theta."""
-
-    beta: Array
-    beta_cov: Array
-    sigma: float
-    u: tuple[Array, ...]
-    b: tuple[Array, ...]
-    b_cov: tuple[Array, ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -79,8 +56,8 @@ class PointFit(Fit):
     design: Design
     spec: ModelSpec
     method: str
-    optimum: Optimum
-    modes: ConditionalModes
+    optimum: Maximum
+    modes: Conditional
     blocks: pd.DataFrame
     priors: PriorTable | None = None
 
@@ -183,8 +160,7 @@ class PointFit(Fit):
 
     @cached_property
     def _factors(self) -> list[Array]:
-        shapes = tuple((term.n_levels, term.n_columns, term.correlated) for term in self.design.terms)
-        return factors_from_theta(self.optimum.theta, shapes)
+        return factors_from_theta(self.optimum.theta, term_shapes(self.design.terms))
 
     def varcorr(self) -> pd.DataFrame:
         """Return variances, standard deviations and correlations of the random effects, the residual last."""
@@ -279,10 +255,23 @@ class PointFit(Fit):
             index=table.index.rename("Coefficient"),
         )
         name = "REML criterion" if self.method == "reml" else "-2 log-likelihood"
-        criteria = f"{number(self.loglik)}; {name} {self.objective:.4f}; AIC {self.aic:.2f}; BIC {self.bic:.2f}"
+        criteria = (
+            f"{number(self.loglik)}; {name} {self.objective:.4f}; AIC {self.aic:.2f}; BIC {self.bic:.2f}"
+        )
         facts = [*self._facts(), ("Log-likelihood", f"{criteria}; {self.dof} parameters")]
         random = random_table(self.varcorr())
         return Summary(TITLES[self.method], tuple(facts), random, fixed, self.status)
+
+
+def build_kernel(design: Design) -> Kernel:
+    """Return the likelihood kernel of a design, the offset taken off the response."""
+    y = design.y if design.offset is None else design.y - design.offset
+    return Kernel.build(y, design.X, design.terms, design.weights)
+
+
+def term_shapes(terms: Sequence[RandomTerm]) -> tuple[TermShape, ...]:
+    """Return (J, S, correlated) of each term; a single effect counts as correlated, as in the kernel."""
+    return tuple(TermShape(t.n_levels, t.n_columns, t.correlated or t.n_columns == 1) for t in terms)
 
 
 def block_table(blocks: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """Fits that end in draws from the posterior: NUTS, importance sampling, ADVI."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -12,16 +12,28 @@ from numpy.typing import NDArray
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
+from bayeslmm.likelihood.covariance import theta_from_factors
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, diagnose
 from bayeslmm.results.fit import Fit, PriorTable, Scale
-from bayeslmm.results.point import check_level
-from bayeslmm.results.prediction import Kind, NewLevels, flatten, labelled, linear_predictor, posterior_interval
+from bayeslmm.results.point import build_kernel, check_level, term_shapes
+from bayeslmm.results.prediction import (
+    Kind,
+    NewLevels,
+    cholesky,
+    flatten,
+    labelled,
+    linear_predictor,
+    posterior_interval,
+    simulate_rows,
+    training_rows,
+)
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary, aligned
 
 if TYPE_CHECKING:
+    import xarray
     from arviz import InferenceData
 
 Array = NDArray[np.float64]
@@ -80,7 +92,9 @@ class PosteriorFit(Fit):
             from bayeslmm.results.arviz_bridge import inference_data
             from bayeslmm.results.labelled import datasets
 
-            self._store["idata"] = inference_data(datasets(self.design, self.draws))
+            groups = datasets(self.design, self.draws)
+            groups |= {name: self._store[name] for name in self.added}
+            self._store["idata"] = inference_data(groups)
         return self._store["idata"]
 
     def add(self, *groups: Group, seed: Any = None) -> "PosteriorFit":
@@ -112,8 +126,37 @@ class PosteriorFit(Fit):
                 valid = " and ".join(map(repr, get_args(Group)))
                 raise OptionError(f"There is no group {group!r} to add; the groups are {valid}.")
         for group in groups:
-            add_group(self.idata, group, row_dataset(self.design, self.draws, group, np.random.default_rng(seed)))
+            rows = row_dataset(self.design, self.draws, group, np.random.default_rng(seed))
+            self._store[group] = rows
+            if "idata" in self._store:
+                add_group(self._store["idata"], group, rows)
         return self
+
+    @property
+    def added(self) -> tuple[str, ...]:
+        """Names of the groups :meth:`add` has made."""
+        return tuple(name for name in get_args(Group) if name in self._store)
+
+    def rows_of(self, group: Group) -> "xarray.Dataset":
+        """Return a group that :meth:`add` has made."""
+        return self._store[group]
+
+    def with_groups(self, groups: Mapping[str, "xarray.Dataset"]) -> "PosteriorFit":
+        """Return this fit with groups made before, such as when it was saved."""
+        again = replace(self)
+        again._store.update(groups)
+        return again
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return θ at the posterior mean of the covariances and the objective there, to be met again on loading."""
+        flat = flatten(self.draws)
+        sigma = self.sigma
+        factors = [
+            cholesky(np.mean(np.einsum("dst,dut->dsu", f, f), axis=0)[None])[0] / sigma for f in flat.factors
+        ]
+        theta = theta_from_factors(factors, term_shapes(self.design.terms))
+        objective = build_kernel(self.design).objective(theta, "ml", self.spec.sigma)
+        return {"theta": list(theta), "objective": float(objective), "method": "ml"}
 
     # -- effects --------------------------------------------------------------------------------------------
 
@@ -144,10 +187,13 @@ class PosteriorFit(Fit):
         if scale == "b":
             return effects.effect_frames(self.design.terms, [_mean(b) for b in self.draws.effects])
         if scale != "u":
-            raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
+            raise OptionError(
+                f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical)."
+            )
         flat = flatten(self.draws)
         means = [
-            _mean_spherical(b, factor, flat.sigma) for b, factor in zip(flat.effects, flat.factors, strict=True)
+            _mean_spherical(b, factor, flat.sigma)
+            for b, factor in zip(flat.effects, flat.factors, strict=True)
         ]
         return effects.effect_frames(self.design.terms, means)
 
@@ -186,19 +232,21 @@ class PosteriorFit(Fit):
         The rows are those of :meth:`varcorr`, by readable names such as ``"Subject: sd(Days)"``.
         """
         labels = effects.covariance_labels(self.varcorr())
-        return _describe(self._covariances, labels, level, self._covariance_diagnostics)
+        return _describe(self.covariance_draws, labels, level, self._covariance_diagnostics)
 
     def ranef_table(self, level: float = 0.95) -> dict[str, pd.DataFrame]:
         """Return the columns of :meth:`coef_table` for every random effect, by level and effect."""
         tables = {}
-        for term, b, found in zip(self.design.terms, self.draws.effects, self._effect_diagnostics, strict=True):
+        for term, b, found in zip(
+            self.design.terms, self.draws.effects, self._effect_diagnostics, strict=True
+        ):
             index = pd.MultiIndex.from_product([term.levels, term.effects], names=[term.factor, "effect"])
             tables[term.name] = _describe(b.reshape(*b.shape[:2], -1), index, level, found)
         return tables
 
     @cached_property
-    def _covariances(self) -> Array:
-        """Draws of the rows of varcorr, shape (chains, draws, K)."""
+    def covariance_draws(self) -> Array:
+        """Draws of the K rows of :meth:`varcorr`, shape (chains, draws, K)."""
         parts = []
         for term, sd, cor in zip(self.design.terms, self.draws.sd, self.draws.cor, strict=True):
             parts.append(sd)
@@ -213,7 +261,7 @@ class PosteriorFit(Fit):
 
     @cached_property
     def _covariance_diagnostics(self) -> Diagnostics:
-        return diagnose(self._covariances)
+        return diagnose(self.covariance_draws)
 
     @cached_property
     def _effect_diagnostics(self) -> list[Diagnostics]:
@@ -238,9 +286,13 @@ class PosteriorFit(Fit):
         if self._effects_were_sampled:
             found += self._effect_diagnostics
             for term in self.design.terms:
-                names += [f"{term.name}[{level}]: {effect}" for level in term.levels for effect in term.effects]
+                names += [
+                    f"{term.name}[{level}]: {effect}" for level in term.levels for effect in term.effects
+                ]
         columns = ("rhat", "ess_bulk", "ess_tail")
-        table = pd.DataFrame({c: np.concatenate([getattr(d, c) for d in found]) for c in columns}, index=names)
+        table = pd.DataFrame(
+            {c: np.concatenate([getattr(d, c) for d in found]) for c in columns}, index=names
+        )
         return posterior_status(table, self.draws.stats, self.draws.info, self.notes)
 
     @property
@@ -295,6 +347,11 @@ class PosteriorFit(Fit):
             limits = posterior_interval(request, self.draws, np.random.default_rng(seed))
         return labelled(request, self.design.response, mean, limits)
 
+    def simulate(self, n_draws: int = 50, seed: Any = None) -> Array:
+        """Return new responses of the rows used, at draws picked at random, shape (n_draws, n)."""
+        rng = np.random.default_rng(seed)
+        return simulate_rows(self.draws, training_rows(self.design), self.design.weights, n_draws, rng)
+
     # -- printing -------------------------------------------------------------------------------------------
 
     def summary(self, level: float = 0.95) -> Summary:
@@ -321,7 +378,11 @@ class PosteriorFit(Fit):
         parts = [f"{chains} of {draws.n_draws}"]
         if info.get("tune") is not None:
             parts.append(f"{info['tune']} to tune")
-        parts += [f"{key} {info[key]}" for key in ("sampler", "parametrization", "seed") if info.get(key) is not None]
+        parts += [
+            f"{key} {info[key]}"
+            for key in ("sampler", "parametrization", "seed")
+            if info.get(key) is not None
+        ]
         return ", ".join(parts)
 
 
@@ -340,9 +401,7 @@ def _mean_spherical(b: Array, factors: Array, sigma: Array) -> Array:
     return total / len(b)
 
 
-def _describe(
-    draws: NDArray[np.floating], index: pd.Index, level: float, found: Diagnostics
-) -> pd.DataFrame:
+def _describe(draws: NDArray[np.floating], index: pd.Index, level: float, found: Diagnostics) -> pd.DataFrame:
     """Return mean, sd, limits and diagnostics of K parameters, draws of shape (chains, draws, K)."""
     check_level(level)
     limits = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=(0, 1))

@@ -229,6 +229,33 @@ def predictor_draws(draws: Draws, rows: NewRows, weights: Array) -> Iterator[tup
         yield where, predictor, flat.sigma[where, None] / np.sqrt(weights)
 
 
+def simulate_rows(
+    draws: Draws, rows: NewRows, weights: Array | None, n_draws: int, rng: np.random.Generator
+) -> Array:
+    """Return new responses of some rows at draws picked at random, shape (n_draws, m)."""
+    size = draws.n_chains * draws.n_draws
+    picked = np.sort(rng.choice(size, min(n_draws, size), replace=False))
+    few = Draws(
+        beta=_pick(draws.beta, picked),
+        sigma=_pick(draws.sigma, picked),
+        sd=tuple(_pick(sd, picked) for sd in draws.sd),
+        cor=tuple(None if cor is None else _pick(cor, picked) for cor in draws.cor),
+        effects=tuple(_pick(b, picked) for b in draws.effects),
+        stats={},
+        method=draws.method,
+    )
+    ones = np.ones(len(rows.index)) if weights is None else weights
+    batches = [
+        mean + sd * rng.standard_normal(mean.shape) for _, mean, sd in predictor_draws(few, rows, ones)
+    ]
+    return np.concatenate(batches)
+
+
+def _pick(array: NDArray[np.floating], picked: NDArray[np.intp]) -> NDArray[np.floating]:
+    """Return some draws of all chains as one chain."""
+    return array.reshape(-1, *array.shape[2:])[picked][None]
+
+
 @dataclass(frozen=True, slots=True)
 class FlatDraws:
     """Draws of all chains in one axis of length D: beta (D, p), sigma (D,), factors (D, S, S), effects (D, J, S)."""
@@ -252,12 +279,12 @@ def flatten(draws: Draws) -> FlatDraws:
         if cor is None:
             factors.append(scale[:, :, None] * np.eye(scale.shape[1]))
         else:
-            factors.append(scale[:, :, None] * _cholesky(merge(cor).astype(float)))
+            factors.append(scale[:, :, None] * cholesky(merge(cor).astype(float)))
     effects = tuple(merge(b) for b in draws.effects)
     return FlatDraws(merge(draws.beta), merge(draws.sigma).astype(float), tuple(factors), effects)
 
 
-def _cholesky(correlations: Array) -> Array:
+def cholesky(correlations: Array) -> Array:
     """Return Cholesky factors of correlation matrices, shape (D, S, S), a singular one included."""
     factors = np.zeros_like(correlations)
     for j in range(correlations.shape[1]):
@@ -334,7 +361,9 @@ def _random_part(
     return part
 
 
-def labelled(request: Request, name: str, mean: Array, limits: tuple[Array, Array] | None) -> pd.Series | pd.DataFrame:
+def labelled(
+    request: Request, name: str, mean: Array, limits: tuple[Array, Array] | None
+) -> pd.Series | pd.DataFrame:
     """Return predictions by row label: a Series, or a frame with prediction, lower and upper."""
     if limits is None:
         return pd.Series(mean, index=request.rows.index, name=name)

@@ -143,4 +143,8 @@ def _worst(values: pd.Series, *, largest: bool) -> tuple[str, float]:
 
 def _others(mask: pd.Series) -> str:
     count = int(mask.sum()) - 1
-    return "" if count <= 0 else f" (and {count} other parameter{'s' if count > 1 else ''} {'are' if count > 1 else 'is'} beyond it)"
+    return (
+        ""
+        if count <= 0
+        else f" (and {count} other parameter{'s' if count > 1 else ''} {'are' if count > 1 else 'is'} beyond it)"
+    )

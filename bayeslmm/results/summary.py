@@ -143,7 +143,10 @@ def _text_table(table: pd.DataFrame, left: int) -> list[str]:
     widths = [max(len(row[i]) for row in [header, *cells]) for i in range(len(header))]
 
     def line(row: Sequence[str]) -> str:
-        parts = [f"{text:<{w}}" if i < left else f"{text:>{w}}" for i, (text, w) in enumerate(zip(row, widths, strict=True))]
+        parts = [
+            f"{text:<{w}}" if i < left else f"{text:>{w}}"
+            for i, (text, w) in enumerate(zip(row, widths, strict=True))
+        ]
         return (" " + "  ".join(parts)).rstrip()
 
     return [line(header), *(line(row) for row in cells)]
@@ -151,7 +154,7 @@ def _text_table(table: pd.DataFrame, left: int) -> list[str]:
 
 def describe_counts(nobs: int, n_levels: dict[str, int], dropped: str) -> str:
     """Return ``"180 observations; Subject: 18 levels"``."""
-    levels = "; ".join(f"{name}: {count} levels" if count != 1 else f"{name}: 1 level" for name, count in n_levels.items())
+    levels = "; ".join(
+        f"{name}: {count} levels" if count != 1 else f"{name}: 1 level" for name, count in n_levels.items()
+    )
     return "; ".join(part for part in (f"{nobs} observations", levels, dropped) if part)
-
-

@@ -1,0 +1,492 @@
+"""The front door: a formula and data in, fits out."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from bayeslmm.design import build_design
+from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError
+from bayeslmm.formula import parse
+from bayeslmm.results.fit import Fit
+from bayeslmm.results.labelled import check_names
+from bayeslmm.results.point import PointFit, block_table, build_kernel
+from bayeslmm.results.spec import Missing, ModelSpec
+
+if TYPE_CHECKING:
+    from arviz import InferenceData
+
+    from bayeslmm.design.design import Design
+    from bayeslmm.likelihood import Kernel
+    from bayeslmm.priors.model_priors import ModelPriors
+    from bayeslmm.results.storage import StoredFit
+
+Array = NDArray[np.float64]
+Method = Literal["ml", "reml", "nuts"]
+Sampler = Literal["nutpie", "pymc"]
+Parametrization = Literal["noncentered", "centered"]
+PARAMETRIZATIONS: tuple[str, ...] = ("noncentered", "centered")
+
+LOAD_TOLERANCE = 1e-7  # relative: the objective on another machine's BLAS differs in the last digits only
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How to fit; every method takes some of these and refuses the others."""
+
+    draws: int = 1000
+    tune: int = 1000
+    chains: int = 4
+    cores: int | None = None
+    seed: int | None = None
+    target_accept: float = 0.8
+    sampler: Sampler = "nutpie"
+    parametrization: Parametrization | None = None
+    progressbar: bool | None = None
+
+
+class Model:
+    """A linear mixed model: a formula applied to data, with priors.
+
+    Parameters
+    ----------
+    formula
+        lme4's notation: ``"Reaction ~ 1 + Days + (1 + Days | Subject)"``.
+    data
+        A pandas or polars data frame, or a mapping from names to columns. Never changed.
+    family
+        "gaussian".
+    priors
+        None for the default priors, the name of a preset, or a mapping from parameter names (``"Intercept"``, a
+        coefficient's name, ``"sd_g"``, ``"sd_g[effect]"``, ``"cor_g"``, ``"sigma"``) to priors.
+    weights
+        Column or values, one per row: the residual variance of a row is sigma² / weight.
+    offset
+        Column or values, one per row, added to the mean.
+    sigma
+        The residual standard deviation where it is known.
+    functions
+        Functions of your own to use in the formula, by name.
+    missing
+        "drop" leaves out rows with missing values and counts them; "error" refuses them.
+
+    Raises
+    ------
+    FormulaError, DataError, ModelError, PriorError, OptionError
+        If the formula, the data, both together, a prior or an argument cannot be used; the message says what was
+        found, where, and what to do.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+    >>> round(model.fit("reml").sigma, 2)
+    49.51
+    """
+
+    def __init__(
+        self,
+        formula: str,
+        data: Any,
+        *,
+        family: str = "gaussian",
+        priors: Any = None,
+        weights: Any = None,
+        offset: Any = None,
+        sigma: float | None = None,
+        functions: Mapping[str, Callable[..., Any]] | None = None,
+        missing: Missing = "drop",
+    ) -> None:
+        if family != "gaussian":
+            raise OptionError(f"family={family!r} is not available; the families are 'gaussian'.")
+        _check_sigma(sigma)
+        self._design = build_design(
+            parse(formula), data, weights=weights, offset=offset, functions=functions, missing=missing
+        )
+        check_names(self._design)
+        self._spec = ModelSpec(
+            formula=formula,
+            family=family,
+            weights=_kept(weights),
+            offset=_kept(offset),
+            sigma=None if sigma is None else float(sigma),
+            missing=missing,
+            priors=dict(priors) if isinstance(priors, Mapping) else priors,
+            functions=dict(functions or {}),
+        )
+        if priors is not None:
+            _ = self.resolved_priors  # a prior that cannot be used is refused here, not after a long fit
+
+    # -- what the model is ----------------------------------------------------------------------------------
+
+    @property
+    def formula(self) -> str:
+        """The formula as given."""
+        return self._spec.formula
+
+    @property
+    def design(self) -> "Design":
+        """The response, the fixed columns and the random terms as arrays."""
+        return self._design
+
+    @cached_property
+    def kernel(self) -> "Kernel":
+        """The likelihood of the covariance parameters, from the data's cross-products."""
+        return build_kernel(self._design)
+
+    @cached_property
+    def resolved_priors(self) -> "ModelPriors":
+        """The priors as objects."""
+        from bayeslmm.priors import resolve_priors
+
+        return resolve_priors(self._design, self._spec.priors, sigma=self._spec.sigma)
+
+    @property
+    def priors(self) -> pd.DataFrame:
+        """The priors as a table: parameter, prior, and where it came from."""
+        return self.resolved_priors.table()
+
+    @property
+    def blocks(self) -> pd.DataFrame:
+        """The blocks of the likelihood's factorisation, with sizes and densities."""
+        return block_table(self.kernel.blocks)
+
+    def objective(self, theta: ArrayLike, method: Literal["ml", "reml"] = "ml") -> float:
+        """Return minus twice the (restricted) log-likelihood, profiled over all but the covariance factors.
+
+        Parameters
+        ----------
+        theta
+            Lower triangles of the relative covariance factors, column by column, terms in formula order.
+        method
+            "ml" or "reml".
+        """
+        return float(self.kernel.objective(theta, method, self._spec.sigma))
+
+    def gradient(self, theta: ArrayLike, method: Literal["ml", "reml"] = "ml") -> Array:
+        """Return the gradient of :meth:`objective` by theta."""
+        return np.asarray(self.kernel.gradient(theta, method, self._spec.sigma))
+
+    def __repr__(self) -> str:
+        from bayeslmm.results.effects import level_counts
+        from bayeslmm.results.summary import describe_counts
+
+        return f"<Model: {self.formula}; {describe_counts(self._design.n, level_counts(self._design), '')}>"
+
+    # -- as a PyMC model ------------------------------------------------------------------------------------
+
+    def to_pymc(self, parametrization: Parametrization | None = None) -> Any:
+        """Return the model as a ``pymc.Model``, to look at, to extend or to sample.
+
+        Parameters
+        ----------
+        parametrization
+            "noncentered": the random effects are standard normals times the covariance factor; "centered": they
+            are parameters themselves.
+
+        Raises
+        ------
+        OptionError
+            If it is neither.
+        """
+        if parametrization not in PARAMETRIZATIONS:
+            found = "left out" if parametrization is None else repr(parametrization)
+            raise OptionError(f"parametrization is {found}; say 'noncentered' or 'centered'.")
+        from bayeslmm.pymc_models import build_hierarchical
+
+        return build_hierarchical(
+            self._design, self.resolved_priors, sigma=self._spec.sigma, centered=parametrization == "centered"
+        )
+
+    def graph(self, parametrization: Parametrization = "noncentered") -> Any:
+        """Return the PyMC model as a graphviz graph (needs the ``graphviz`` package)."""
+        return self.to_pymc(parametrization).to_graphviz()
+
+    # -- fitting --------------------------------------------------------------------------------------------
+
+    def fit(
+        self,
+        method: Method = "nuts",
+        *,
+        draws: int = 1000,
+        tune: int = 1000,
+        chains: int = 4,
+        cores: int | None = None,
+        seed: int | None = None,
+        target_accept: float = 0.8,
+        sampler: Sampler = "nutpie",
+        parametrization: Parametrization | None = None,
+        progressbar: bool | None = None,
+        strict: bool = False,
+    ) -> Any:
+        """Fit the model.
+
+        Parameters
+        ----------
+        method
+            "nuts" samples the posterior; "reml" and "ml" maximise the (restricted) likelihood.
+        draws, tune, chains
+            Retained draws and warm-up iterations per chain, and number of chains ("nuts").
+        cores
+            Chains run at once; the draws do not depend on it.
+        seed
+            Makes the draws reproducible.
+        target_accept
+            Acceptance rate the step size is tuned to; raise it when there are divergences.
+        sampler
+            "nutpie" or "pymc".
+        parametrization
+            "noncentered" (what None means) or "centered".
+        progressbar
+            Show progress; None shows it in a terminal and a notebook.
+        strict
+            Raise instead of returning a fit whose status says it cannot be trusted.
+
+        Returns
+        -------
+        PointFit or PosteriorFit
+
+        Raises
+        ------
+        OptionError
+            If the method is unknown, or does not take an option given.
+        ModelError
+            If the likelihood alone cannot tell the parameters ("ml", "reml", or flat priors).
+        FittingError
+            If the fit cannot be carried out, or is not trustworthy and ``strict`` is true.
+        """
+        options = FitOptions(
+            draws, tune, chains, cores, seed, target_accept, sampler, parametrization, progressbar
+        )
+        if method not in METHODS:
+            raise OptionError(
+                f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}."
+            )
+        entry = METHODS[method]
+        _refuse_other_options(method, entry.options, options)
+        fit: Fit = entry.run(self, method, options)
+        if strict and not fit.status.ok:
+            raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
+        return fit
+
+    def prior_predictive(self, draws: int = 500, *, seed: Any = None) -> "InferenceData":
+        """Simulate parameters and responses from the priors.
+
+        Parameters
+        ----------
+        draws
+            Number of simulated data sets.
+        seed
+            Seed or Generator.
+
+        Returns
+        -------
+        InferenceData
+            Groups prior and prior_predictive, with the names of a posterior.
+
+        Raises
+        ------
+        PriorError
+            If a prior is improper.
+        """
+        from bayeslmm.priors.predictive import prior_predictive
+        from bayeslmm.results.arviz_bridge import inference_data
+        from bayeslmm.results.labelled import prior_datasets
+
+        simulated = prior_predictive(
+            self._design, self.resolved_priors, draws=draws, seed=seed, sigma=self._spec.sigma
+        )
+        return inference_data(prior_datasets(self._design, simulated))
+
+
+# -- methods ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A way to fit: the function that does it and the options it takes."""
+
+    run: Callable[[Model, str, FitOptions], Fit]
+    options: tuple[str, ...]
+
+
+def _fit_likelihood(model: Model, method: str, options: FitOptions) -> PointFit:
+    from bayeslmm.inference.maximum import maximise
+
+    _require_identified(model, f'method="{method}"')
+    sigma = model._spec.sigma
+    optimum = maximise(model.kernel, method, sigma=sigma)
+    modes = model.kernel.conditional(optimum.theta, method, sigma)
+    return PointFit(model.design, model._spec, method, optimum, modes, model.blocks)
+
+
+def _fit_nuts(model: Model, method: str, options: FitOptions) -> Fit:
+    from bayeslmm.inference.nuts import sample_nuts
+    from bayeslmm.results.posterior import PosteriorFit
+
+    priors = model.resolved_priors
+    if priors.improper:
+        _require_identified(model, f"flat priors ({', '.join(priors.improper)})")
+    draws = sample_nuts(model, options)
+    return PosteriorFit(model.design, model._spec, draws, priors, _untold(model))
+
+
+_NUTS_OPTIONS = tuple(field.name for field in fields(FitOptions))
+METHODS: dict[str, MethodEntry] = {
+    "nuts": MethodEntry(_fit_nuts, _NUTS_OPTIONS),
+    "reml": MethodEntry(_fit_likelihood, ("progressbar",)),
+    "ml": MethodEntry(_fit_likelihood, ("progressbar",)),
+}
+
+
+def _refuse_other_options(method: str, valid: tuple[str, ...], options: FitOptions) -> None:
+    for field in fields(FitOptions):
+        if field.name not in valid and getattr(options, field.name) != field.default:
+            takers = ", ".join(repr(name) for name, entry in METHODS.items() if field.name in entry.options)
+            raise OptionError(f"method={method!r} takes no option {field.name!r}; it is for {takers}.")
+
+
+def _require_identified(model: Model, under: str) -> None:
+    """Refuse what the likelihood cannot tell."""
+    problems = _untold(model)
+    if problems:
+        raise ModelError(f"Under {under} this model has no estimate. {' '.join(problems)}")
+
+
+def _untold(model: Model) -> tuple[str, ...]:
+    """Return sentences about what the data cannot tell."""
+    from bayeslmm.design.checks import identifiability
+
+    return tuple(identifiability(model.design))
+
+
+def _check_sigma(sigma: Any) -> None:
+    if sigma is None:
+        return
+    if isinstance(sigma, bool) or not isinstance(sigma, int | float | np.number) or not 0 < sigma < math.inf:
+        raise OptionError(f"sigma={sigma!r} is not a positive number; leave it out to estimate it.")
+
+
+def _kept(values: Any) -> str | Array | None:
+    """Return a column's name, or a copy of the values given."""
+    return values if values is None or isinstance(values, str) else np.array(values, dtype=float)
+
+
+def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any:
+    """Build a model and fit it in one call.
+
+    Parameters
+    ----------
+    formula, data
+        As for :class:`Model`.
+    method
+        "reml" (the default, as in lme4's ``lmer``), "ml" or "nuts".
+    **options
+        Arguments of :class:`Model` and of :meth:`Model.fit`.
+
+    Returns
+    -------
+    PointFit or PosteriorFit
+
+    Raises
+    ------
+    OptionError
+        If an option belongs to neither.
+    """
+    for_model = [
+        name
+        for name in inspect.signature(Model.__init__).parameters
+        if name not in ("self", "formula", "data")
+    ]
+    for_fit = [name for name in inspect.signature(Model.fit).parameters if name not in ("self", "method")]
+    for name in options:
+        if name not in (*for_model, *for_fit):
+            raise OptionError(
+                f"There is no option {name!r}; the options are {', '.join([*for_model, *for_fit])}."
+            )
+    if method not in METHODS:
+        raise OptionError(f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}.")
+    model = Model(formula, data, **{name: options[name] for name in for_model if name in options})
+    return model.fit(method, **{name: options[name] for name in for_fit if name in options})
+
+
+def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+    """Read a saved fit.
+
+    The model is built again from the stored data by the code that built it first, and its objective is evaluated
+    again where the fit ended; a fit that does not come out the same is refused.
+
+    Parameters
+    ----------
+    folder
+        A folder written by ``fit.save``.
+    functions
+        The functions of your own the formula uses; code is never stored.
+
+    Returns
+    -------
+    PointFit or PosteriorFit
+
+    Raises
+    ------
+    StorageError
+        If the folder is no saved fit, is incomplete, has changed, or does not give the same objective.
+    """
+    from bayeslmm.results.storage import read_fit
+
+    stored = read_fit(Path(folder))
+    absent = [name for name in stored.functions if name not in (functions or {})]
+    if absent:
+        listed = ", ".join(repr(name) for name in absent)
+        raise StorageError(
+            f"The formula uses functions of your own; pass them again: functions={{{listed}: ...}}."
+        )
+    given = {name: functions[name] for name in stored.functions} if functions else None
+    try:
+        model = Model(stored.model.pop("formula"), stored.data, functions=given, **stored.model)
+        return _rebuild(model, stored)
+    except StorageError:
+        raise
+    except BayeslmmError as error:
+        raise StorageError(f"The model of {folder} cannot be built again: {error}") from error
+
+
+def _rebuild(model: Model, stored: "StoredFit") -> Fit:
+    from bayeslmm.results.storage import read_optimum, read_posterior
+
+    if stored.kind == "point":
+        method, optimum = read_optimum(stored)
+        _check_objective(model, optimum.theta, optimum.objective, method)
+        modes = model.kernel.conditional(optimum.theta, method, model._spec.sigma)
+        return PointFit(model.design, model._spec, method, optimum, modes, model.blocks)
+    draws, added = read_posterior(stored, model.design)
+    from bayeslmm.results.posterior import PosteriorFit
+
+    fit = PosteriorFit(model.design, model._spec, draws, model.resolved_priors, _untold(model)).with_groups(
+        added
+    )
+    found, kept = fit.fingerprint(), stored.check
+    if not np.allclose(found["theta"], kept.get("theta"), rtol=LOAD_TOLERANCE):
+        raise StorageError(
+            "posterior.nc does not hold the draws fit.json was written for; fit the model again."
+        )
+    _check_objective(model, np.asarray(found["theta"]), kept.get("objective"), "ml")
+    return fit
+
+
+def _check_objective(model: Model, theta: Array, expected: Any, method: Any) -> None:
+    if not isinstance(expected, int | float):
+        raise StorageError("fit.json: 'check.objective' is not a number.")
+    found = model.objective(theta, method)
+    if not abs(found - expected) <= LOAD_TOLERANCE * (1 + abs(expected)):
+        raise StorageError(
+            f"The objective of the stored data at the stored theta is {found:.8g}, but {expected:.8g} was saved: "
+            "the folder has changed, or another version of the package built the model; fit it again."
+        )

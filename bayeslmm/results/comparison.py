@@ -1,0 +1,158 @@
+"""Fits of one model side by side."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from bayeslmm.errors import OptionError
+from bayeslmm.results.effects import covariance_labels
+from bayeslmm.results.fit import Fit
+from bayeslmm.results.point import PointFit
+from bayeslmm.results.posterior import PosteriorFit
+from bayeslmm.results.summary import aligned
+
+ESTIMATE = ("estimate", "std_error")
+POSTERIOR = ("mean", "sd", "lower", "upper")
+
+
+class Comparison(pd.DataFrame):
+    """A table of fits side by side: a DataFrame that prints every column, with the digits that matter.
+
+    Rows are parameters, by readable names; columns are pairs (fit, statistic).
+    """
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __str__(self) -> str:
+        return comparison_text(self)
+
+    def __repr__(self) -> str:
+        return comparison_text(self)
+
+    def _repr_html_(self) -> str:
+        return pd.DataFrame(_texts(self)).to_html()
+
+
+def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95) -> Comparison:
+    """Put the estimates of several fits side by side.
+
+    Parameters
+    ----------
+    *fits
+        Two fits or more, of any method.
+    names
+        What to call them; their methods by default.
+    level
+        Probability between the limits of the posterior fits.
+
+    Returns
+    -------
+    Comparison
+        A DataFrame. Rows: fixed coefficients, standard deviations and correlations (``"Subject: sd(Days)"``), the
+        residual's standard deviation. Columns: (name, "estimate") and (name, "std_error") of a PointFit; (name,
+        "mean"), "sd", "lower" and "upper" (equal-tailed) of a PosteriorFit. A parameter a fit does not have is NaN.
+
+    Raises
+    ------
+    OptionError
+        If there are fewer than two fits, something else among them, or names do not fit.
+    """
+    if len(fits) < 2:
+        raise OptionError("compare needs two fits or more, such as compare(reml_fit, bayes_fit).")
+    for fit in fits:
+        if not isinstance(fit, Fit):
+            raise OptionError(f"compare takes fits; {type(fit).__name__} is none.")
+    labels = _labels(fits, names)
+    tables = {label: estimates(fit, level) for label, fit in zip(labels, fits, strict=True)}
+    rows = _merged_rows([table.index for table in tables.values()])
+    joined = pd.concat(
+        {label: table.reindex(rows) for label, table in tables.items()}, axis=1, names=["fit", ""]
+    )
+    joined.index.name = "parameter"
+    return Comparison(joined)
+
+
+def estimates(fit: Fit, level: float = 0.95) -> pd.DataFrame:
+    """Return the estimates of one fit by readable parameter name, fixed effects first, the residual last."""
+    if isinstance(fit, PointFit):
+        fixed = fit.coef_table()[list(ESTIMATE)]
+        varcorr = fit.varcorr()
+        values = varcorr["sd"].fillna(varcorr["correlation"]).astype(float).to_numpy()
+        random = pd.DataFrame({"estimate": values, "std_error": np.nan}, index=covariance_labels(varcorr))
+    elif isinstance(fit, PosteriorFit):
+        fixed = fit.coef_table(level)[list(POSTERIOR)]
+        random = fit.covariance_table(level)[list(POSTERIOR)]
+    else:
+        raise OptionError(f"{type(fit).__name__} has no table of estimates.")
+    return pd.concat([fixed, random]).rename_axis("parameter")
+
+
+def interval_frames(fits: Sequence[Fit], level: float) -> dict[str, pd.DataFrame]:
+    """Return estimate, lower and upper of every fit by name, for drawing.
+
+    A PointFit has Wald limits for its coefficients and none for standard deviations and correlations.
+    """
+    frames = {}
+    for label, fit in zip(_labels(fits, None), fits, strict=True):
+        table = estimates(fit, level)
+        if isinstance(fit, PointFit):
+            limits = fit.confint(level).reindex(table.index)
+            frames[label] = pd.concat([table["estimate"], limits], axis=1)
+        else:
+            frames[label] = table[["mean", "lower", "upper"]].set_axis(["estimate", "lower", "upper"], axis=1)
+    rows = _merged_rows([frame.index for frame in frames.values()])
+    return {label: frame.reindex(rows) for label, frame in frames.items()}
+
+
+def comparison_text(table: pd.DataFrame) -> str:
+    """Return a comparison laid out for a terminal: fit names above their statistics."""
+    texts = _texts(table)
+    index = [str(label) for label in texts.index]
+    first = max(len(label) for label in [*index, ""])
+    header, names, body = [" " * first], [" " * first], [f"{label:<{first}}" for label in index]
+    for fit in dict.fromkeys(label for label, _ in texts.columns):
+        block = texts[fit]
+        widths = [max(len(str(name)), *(len(cell) for cell in block[name])) for name in block.columns]
+        total = sum(widths) + 2 * (len(widths) - 1)
+        header.append(f"{fit:^{total}}")
+        names.append("  ".join(f"{name:>{w}}" for name, w in zip(block.columns, widths, strict=True)))
+        for i, row in enumerate(block.itertuples(index=False)):
+            body[i] += "   " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True))
+    return "\n".join(line.rstrip() for line in ["   ".join(header), "   ".join(names), *body])
+
+
+def _texts(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a comparison as texts, each row with the decimals its smallest standard error or sd calls for."""
+    spread = [column for column in table.columns if column[1] in ("std_error", "sd")]
+    rows = []
+    for _, row in pd.DataFrame(table).iterrows():
+        scale = row[spread].to_numpy(dtype=float) if spread else np.full(1, np.nan)
+        values = row.to_numpy(dtype=float)
+        rows.append(aligned(values, scale if np.isfinite(scale).any() else np.abs(values) / 100))
+    return pd.DataFrame(rows, index=table.index, columns=table.columns)
+
+
+def _labels(fits: Sequence[Fit], names: Sequence[str] | None) -> list[str]:
+    if names is not None:
+        if len(names) != len(fits) or len(set(names)) != len(names):
+            raise OptionError(
+                f"names={list(names)!r} must hold one name, each its own, for each of {len(fits)} fits."
+            )
+        return [str(name) for name in names]
+    labels: list[str] = []
+    for fit in fits:
+        count = 1 + sum(label.split(" ")[0] == fit.method for label in labels)
+        labels.append(fit.method if count == 1 else f"{fit.method} {count}")
+    return labels
+
+
+def _merged_rows(indexes: Sequence[pd.Index]) -> list[str]:
+    """Merge parameter names: fixed coefficients of all fits, then the random part, the residual last."""
+    names = list(dict.fromkeys(name for index in indexes for name in index))
+    last = "Residual: sd"
+    random = {name for name in names if ": sd(" in name or ": cor(" in name}
+    fixed = [name for name in names if name not in random and name != last]
+    return [*fixed, *(name for name in names if name in random), last]

@@ -1,0 +1,100 @@
+"""Which pictures a fit can be drawn as, and the arrays each needs."""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayeslmm.errors import OptionError
+from bayeslmm.results.comparison import interval_frames
+from bayeslmm.results.effects import covariance_labels
+from bayeslmm.results.fit import Fit
+from bayeslmm.results.point import PointFit
+from bayeslmm.results.posterior import PosteriorFit
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def draw(fit: Fit, kind: str | None, options: Mapping[str, Any]) -> "Figure":
+    """Return a picture of a fit.
+
+    Raises
+    ------
+    OptionError
+        If the fit has no such picture, or the picture no such option.
+    """
+    kinds = available(fit)
+    chosen = next(iter(kinds)) if kind is None else kind
+    if chosen not in kinds:
+        raise OptionError(
+            f"A {type(fit).__name__} has no plot {chosen!r}; its plots are {', '.join(map(repr, kinds))}."
+        )
+    valid = list(inspect.signature(kinds[chosen]).parameters)[1:]
+    for name in options:
+        if name not in valid:
+            listed = ", ".join(map(repr, valid)) if valid else "none"
+            raise OptionError(f"The plot {chosen!r} has no option {name!r}; its options: {listed}.")
+    return kinds[chosen](fit, **options)
+
+
+def available(fit: Fit) -> dict[str, Callable[..., "Figure"]]:
+    """Return the functions that draw a kind of fit, the default first."""
+    both = {"forest": _forest, "ranef": _ranef, "residuals": _residuals}
+    if isinstance(fit, PosteriorFit):
+        return {"trace": _trace, **both, "pairs": _pairs, "ppc": _ppc}
+    return {"history": _history, **both}
+
+
+def _forest(fit: Fit, against: Fit | Sequence[Fit] = (), level: float = 0.95) -> "Figure":
+    from bayeslmm.plots.intervals import interval_figure
+
+    others = (against,) if isinstance(against, Fit) else tuple(against)
+    return interval_figure(interval_frames((fit, *others), level), level)
+
+
+def _ranef(fit: Fit, group: str | None = None) -> "Figure":
+    from bayeslmm.plots.caterpillar import caterpillar_figure
+
+    names = [term.name for term in fit.design.terms]
+    if not names:
+        raise OptionError("This model has no random effects to draw.")
+    chosen = names[0] if group is None else group
+    if chosen not in names:
+        raise OptionError(f"There is no random term {chosen!r}; the terms are {', '.join(map(repr, names))}.")
+    return caterpillar_figure(fit.ranef()[chosen], fit.ranef_sd()[chosen])
+
+
+def _residuals(fit: Fit) -> "Figure":
+    from bayeslmm.plots.residuals import residual_figure
+
+    weights = 1.0 if fit.design.weights is None else np.sqrt(fit.design.weights)
+    return residual_figure(fit.fitted().to_numpy(), (fit.residuals() * weights).to_numpy())
+
+
+def _history(fit: PointFit) -> "Figure":
+    from bayeslmm.plots.history import history_figure
+
+    return history_figure(fit.history)
+
+
+def _trace(fit: PosteriorFit) -> "Figure":
+    from bayeslmm.plots.trace import trace_figure
+
+    draws = np.concatenate([fit.draws.beta, fit.covariance_draws], axis=2)
+    names = [*fit.design.fixed_names, *covariance_labels(fit.varcorr())]
+    return trace_figure(draws, names, fit.draws.stats.get("diverging"))
+
+
+def _pairs(fit: PosteriorFit) -> "Figure":
+    from bayeslmm.plots.pairs import pairs_figure
+
+    names = list(covariance_labels(fit.varcorr()))
+    return pairs_figure(fit.covariance_draws, names, fit.draws.stats.get("diverging"))
+
+
+def _ppc(fit: PosteriorFit, n_draws: int = 50, seed: Any = None) -> "Figure":
+    from bayeslmm.plots.predictive import predictive_figure
+
+    return predictive_figure(fit.design.y, fit.simulate(n_draws, seed), fit.design.response)

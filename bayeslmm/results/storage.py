@@ -1,0 +1,348 @@
+"""Fits as folders: fit.json, data.parquet, posterior.nc. Never pickle; a folder may come from a stranger.
+
+Writing is all or nothing. Reading checks every key, the format's version and the files' checksums; rebuilding the
+model and re-evaluating its objective is the business of ``bayeslmm.load``.
+"""
+
+import hashlib
+import json
+import math
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslmm import __version__
+from bayeslmm.design.design import Design
+from bayeslmm.errors import StorageError
+from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.maximum import Maximum
+from bayeslmm.results.fit import Fit
+from bayeslmm.results.point import TITLES, PointFit
+from bayeslmm.results.posterior import PosteriorFit
+from bayeslmm.results.spec import ModelSpec
+from bayeslmm.results.stored_draws import describe_run, read_draws, write_draws
+from bayeslmm.results.stored_frame import read_frame, write_frame
+
+FORMAT = "bayeslmm fit"
+VERSION = 1
+FIT, DATA, POSTERIOR = "fit.json", "data.parquet", "posterior.nc"
+WEIGHTS, OFFSET = "(weights)", "(offset)"  # columns of data.parquet for values not given as a column
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFit:
+    """A folder that has been read and checked, the model not yet rebuilt.
+
+    Attributes
+    ----------
+    folder
+        Where it was read.
+    kind
+        "point" or "posterior".
+    model
+        The arguments of the model, by name, without data and functions.
+    functions
+        Names of the user's functions that must be passed again.
+    data
+        The columns the formula uses.
+    result
+        What the method found: the optimum of a point fit, the facts about the run of a posterior fit.
+    check
+        The objective at a value of theta taken from the draws of a posterior fit.
+    """
+
+    folder: Path
+    kind: str
+    model: dict[str, Any]
+    functions: tuple[str, ...]
+    data: pd.DataFrame
+    result: Mapping[str, Any]
+    check: Mapping[str, Any]
+
+
+def write_fit(fit: Fit, folder: Path, *, overwrite: bool = False) -> Path:
+    """Write a fit to a folder beside its place, then put it there.
+
+    Parameters
+    ----------
+    fit
+        A PointFit or PosteriorFit.
+    folder
+        The place.
+    overwrite
+        Whether a folder that holds a saved fit may be replaced.
+
+    Raises
+    ------
+    StorageError
+        If the place is taken or cannot be written to, or a part of the fit cannot be stored.
+    """
+    folder = folder.absolute()
+    _check_place(folder, overwrite)
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be made: {error.strerror}.") from error
+    try:
+        _write_files(fit, partial)
+        partial.chmod(0o777 & ~_umask())
+        _put_in_place(partial, folder, overwrite)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error}.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return folder
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _check_place(folder: Path, overwrite: bool) -> None:
+    if not folder.parent.is_dir():
+        raise StorageError(f"{folder} cannot be made: there is no folder {folder.parent}.")
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not overwrite:
+        raise StorageError(f"{folder} is there already; choose another place or pass overwrite=True.")
+    if folder.is_symlink() or not (folder / FIT).is_file():
+        raise StorageError(f"{folder} is not a saved fit (it has no {FIT}) and is not overwritten.")
+    strangers = sorted({entry.name for entry in folder.iterdir()} - {FIT, DATA, POSTERIOR})
+    if strangers:
+        raise StorageError(
+            f"{folder} also holds {strangers[0]!r}, which is no part of a saved fit; move it away."
+        )
+
+
+def _put_in_place(partial: Path, folder: Path, overwrite: bool) -> None:
+    if not folder.exists():
+        partial.rename(folder)
+        return
+    _check_place(folder, overwrite)
+    former = partial.with_suffix(".former")
+    folder.rename(former)
+    try:
+        partial.rename(folder)
+    except OSError:
+        former.rename(folder)
+        raise
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def _write_files(fit: Fit, folder: Path) -> None:
+    model, data = _describe_model(fit.spec, fit.design)
+    record: dict[str, Any] = {
+        "format": FORMAT,
+        "version": VERSION,
+        "bayeslmm": __version__,
+        "method": fit.method,
+    }
+    record["model"] = model
+    record["data"] = write_frame(data, folder / DATA)
+    if isinstance(fit, PointFit):
+        record |= {"kind": "point", "result": _describe_optimum(fit)}
+    elif isinstance(fit, PosteriorFit):
+        record |= {"kind": "posterior", "result": describe_run(fit.draws), "check": fit.fingerprint()}
+        write_draws(fit, folder / POSTERIOR)
+    else:
+        raise StorageError(f"A {type(fit).__name__} cannot be saved.")
+    record["sha256"] = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
+    try:
+        text = json.dumps(to_json(record), indent=1, ensure_ascii=False, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"The fit holds something that cannot be written to {FIT}: {error}.") from error
+    (folder / FIT).write_text(text + "\n", encoding="utf-8")
+
+
+def _describe_model(spec: ModelSpec, design: Design) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Return the arguments of the model, and its data with weights and offset that are no columns of it."""
+    data = design.data
+    model: dict[str, Any] = {"formula": spec.formula, "family": spec.family, "missing": spec.missing}
+    model["sigma"] = spec.sigma
+    model["priors"] = _describe_priors(spec.priors)
+    model["functions"] = sorted(spec.functions)
+    for key, column in (("weights", WEIGHTS), ("offset", OFFSET)):
+        value = getattr(spec, key)
+        if value is not None and not isinstance(value, str):
+            data = data.assign(**{column: np.asarray(value, dtype=float)})
+            value = column
+        model[key] = value
+    return model, data
+
+
+def _describe_priors(priors: Any) -> Any:
+    """Return a preset's name, or every prior as text with all its digits."""
+    if priors is None or isinstance(priors, str):
+        return priors
+    from bayeslmm.priors.parse import as_prior
+
+    return {key: value if key == "preset" else repr(as_prior(value, key)) for key, value in priors.items()}
+
+
+def _describe_optimum(fit: PointFit) -> dict[str, Any]:
+    optimum = fit.optimum
+    return {
+        "theta": list(optimum.theta),
+        "sigma": optimum.sigma,
+        "objective": optimum.objective,
+        "gradient_norm": optimum.gradient_norm,
+        "code": optimum.code,
+        "message": optimum.message,
+        "thetas": optimum.thetas.tolist(),
+        "objectives": list(optimum.objectives),
+    }
+
+
+def to_json(value: Any) -> Any:
+    """Return a value with numpy's scalars and arrays as plain numbers, and non-finite numbers as texts."""
+    if isinstance(value, Mapping):
+        return {str(key): to_json(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return to_json(value.tolist())
+    if isinstance(value, list | tuple):
+        return [to_json(item) for item in value]
+    if isinstance(value, np.generic):
+        return to_json(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"number": repr(value)}
+    return value
+
+
+def from_json(value: Any) -> Any:
+    """Undo :func:`to_json` for non-finite numbers."""
+    if isinstance(value, dict):
+        if set(value) == {"number"} and value["number"] in ("nan", "inf", "-inf"):
+            return float(value["number"])
+        return {key: from_json(item) for key, item in value.items()}
+    return [from_json(item) for item in value] if isinstance(value, list) else value
+
+
+def read_fit(folder: Path) -> StoredFit:
+    """Read a saved fit's folder, checking what can be checked without its model.
+
+    Raises
+    ------
+    StorageError
+        If it is no saved fit, was written by a later version, lacks a key or file, or a file has changed.
+    """
+    record = _read_record(folder)
+    kind = require(record, "kind", str)
+    if kind not in ("point", "posterior"):
+        raise StorageError(f"{FIT}: 'kind' is {kind!r}; it is 'point' or 'posterior'.")
+    _check_files(folder, require(record, "sha256", dict), (DATA,) if kind == "point" else (DATA, POSTERIOR))
+    model = require(record, "model", dict)
+    for key in ("formula", "family", "missing"):
+        require(model, key, str, "model.")
+    functions = require(model, "functions", list, "model.")
+    data = read_frame(folder / DATA, require(record, "data", dict))
+    arguments = {key: model.get(key) for key in ("formula", "family", "missing", "sigma", "priors")}
+    for key, column in (("weights", WEIGHTS), ("offset", OFFSET)):
+        value = model.get(key)
+        if value == column:
+            if column not in data.columns:
+                raise StorageError(f"{DATA} lacks the column {column!r}.")
+            value = data.pop(column).to_numpy(dtype=float)
+        arguments[key] = value
+    result = {**require(record, "result", dict), "method": require(record, "method", str)}
+    check = require(record, "check", dict) if kind == "posterior" else {}
+    return StoredFit(folder, kind, arguments, tuple(map(str, functions)), data, result, check)
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    path = folder / FIT
+    if not path.is_file():
+        raise StorageError(f"{folder} is not a saved fit: it has no {FIT}.")
+    try:
+        record = from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecursionError) as error:
+        raise StorageError(f"{path} cannot be read: {error}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise StorageError(f"{path} does not describe a saved fit.")
+    version = require(record, "version", int)
+    if version != VERSION:
+        raise StorageError(f"{path} has format version {version}; this bayeslmm reads version {VERSION}.")
+    return record
+
+
+def require(table: Mapping[str, Any], key: str, kind: type | tuple[type, ...], prefix: str = "") -> Any:
+    """Return a value of a table in fit.json, or say which key is missing or has the wrong type."""
+    if key not in table:
+        raise StorageError(f"{FIT}: the key '{prefix}{key}' is missing.")
+    value = table[key]
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise StorageError(f"{FIT}: '{prefix}{key}' is of type {type(value).__name__}, which it cannot be.")
+    return value
+
+
+def numbers(table: Mapping[str, Any], key: str, ndim: int = 1, prefix: str = "") -> np.ndarray:
+    """Return a list of numbers in fit.json as an array."""
+    value = require(table, key, list, prefix)
+    try:
+        array = np.array(value, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise StorageError(f"{FIT}: '{prefix}{key}' does not hold numbers.") from error
+    if array.ndim != ndim and array.size:
+        raise StorageError(f"{FIT}: '{prefix}{key}' has {array.ndim} dimensions, not {ndim}.")
+    return array
+
+
+def read_optimum(stored: StoredFit) -> tuple[str, Maximum]:
+    """Return the method of a stored point fit and what its optimiser found.
+
+    Raises
+    ------
+    StorageError
+        If a key is missing or does not hold what it should.
+    """
+    result = stored.result
+    method = result["method"]
+    if method not in TITLES:
+        raise StorageError(f"{FIT}: 'method' is {method!r}; a point fit is one of {', '.join(TITLES)}.")
+    theta = numbers(result, "theta", prefix="result.")
+    objectives = numbers(result, "objectives", prefix="result.")
+    thetas = numbers(result, "thetas", ndim=2, prefix="result.")
+    if thetas.shape != (len(objectives), len(theta)) and thetas.size:
+        raise StorageError(f"{FIT}: 'result.thetas' has shape {thetas.shape}, not one theta per objective.")
+    code = require(result, "code", str, "result.")
+    if code not in ("converged", "boundary", "failed"):
+        raise StorageError(f"{FIT}: 'result.code' is {code!r}.")
+    optimum = Maximum(
+        theta=theta,
+        objective=float(require(result, "objective", (int, float), "result.")),
+        sigma=float(require(result, "sigma", (int, float), "result.")),
+        thetas=thetas.reshape(len(objectives), len(theta)),
+        objectives=objectives,
+        gradient_norm=float(require(result, "gradient_norm", (int, float), "result.")),
+        code=code,
+        message=require(result, "message", str, "result."),
+    )
+    return method, optimum
+
+
+def read_posterior(stored: StoredFit, design: Design) -> tuple[Draws, dict[str, Any]]:
+    """Return the draws of a stored posterior fit and the groups added to them."""
+    info = require(stored.result, "info", dict, "result.")
+    return read_draws(stored.folder / POSTERIOR, design, stored.result["method"], info)
+
+
+def _check_files(folder: Path, checksums: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        path = folder / name
+        if not path.is_file():
+            raise StorageError(f"{folder} is incomplete: {name} is missing.")
+        if checksums.get(name) != _checksum(path):
+            raise StorageError(f"{path} has changed since the fit was saved; fit the model again.")
+
+
+def _checksum(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

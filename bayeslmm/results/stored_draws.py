@@ -1,0 +1,154 @@
+"""Posterior draws as a NetCDF file that arviz reads too, and back."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bayeslmm.design.design import Design
+from bayeslmm.errors import StorageError
+from bayeslmm.inference.draws import Draws
+from bayeslmm.results.labelled import ROWS, datasets, row_labels
+
+if TYPE_CHECKING:
+    import xarray
+
+    from bayeslmm.results.posterior import PosteriorFit
+
+GROUPS = ("log_likelihood", "posterior_predictive")  # kept if they were added
+SLASH = "\N{DIVISION SLASH}"  # NetCDF names cannot hold the ordinary one
+
+
+def describe_run(draws: Draws) -> dict[str, Any]:
+    """Return the facts about a run, those fit for JSON; others as text."""
+    return {"info": {str(key): _plain(value) for key, value in draws.info.items()}}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return value if value is None or isinstance(value, str | int | float | bool) else str(value)
+
+
+def write_draws(fit: "PosteriorFit", path: Path) -> None:
+    """Write the groups of a fit's InferenceData.
+
+    Raises
+    ------
+    StorageError
+        If a name or label cannot be written.
+    """
+    groups = datasets(fit.design, fit.draws)
+    for name in fit.added:
+        groups[name] = fit.rows_of(name)
+    mode = "w"
+    for name, dataset in groups.items():
+        try:
+            _storable(dataset).to_netcdf(path, mode=mode, group=name, engine="h5netcdf")
+        except (TypeError, ValueError) as error:
+            raise StorageError(f"The group {name!r} cannot be written to {path.name}: {error}") from error
+        mode = "a"
+
+
+def _storable(dataset: "xarray.Dataset") -> "xarray.Dataset":
+    """Return a dataset with labels NetCDF holds: numbers, times, and texts for everything else."""
+    dataset = dataset.assign_coords(
+        {name: (coord.dims, _labels(coord.to_numpy())) for name, coord in dataset.coords.items()}
+    )
+    names = {str(name): str(name).replace("/", SLASH) for name in [*dataset.variables, *dataset.dims]}
+    return dataset.rename({old: new for old, new in names.items() if old != new})
+
+
+def _labels(values: np.ndarray) -> np.ndarray:
+    if values.dtype.kind in "biufM" and values.dtype != np.float16:
+        return values
+    texts = [str(value) for value in values]
+    if len(set(texts)) < len(set(map(repr, values))):
+        texts = [repr(value) for value in values]
+    return np.array(texts, dtype=object)
+
+
+def read_draws(
+    path: Path, design: Design, method: str, info: Mapping[str, Any]
+) -> tuple[Draws, dict[str, Any]]:
+    """Read the draws of a saved fit; labels come from the design, built again from the data.
+
+    Returns
+    -------
+    draws, added
+        The draws, and the datasets of further groups by name.
+
+    Raises
+    ------
+    StorageError
+        If a variable is missing or has another shape than the design calls for.
+    """
+    posterior = _open(path, "posterior")
+    beta = _variable(posterior, "beta", (design.p,))
+    sigma = _variable(posterior, "sigma", ())
+    sd, cor, effects = [], [], []
+    for term in design.terms:
+        size = term.n_columns
+        sd.append(_variable(posterior, f"sd_{term.name}", (size,)))
+        with_correlation = term.correlated and size > 1
+        cor.append(_variable(posterior, f"cor_{term.name}", (size, size)) if with_correlation else None)
+        effects.append(_variable(posterior, f"r_{term.name}", (term.n_levels, size)))
+    for array in (beta, *sd, *(c for c in cor if c is not None), *effects):
+        if array.shape[:2] != sigma.shape:
+            raise StorageError(f"{path.name}: the variables differ in their numbers of chains and draws.")
+    stats = {}
+    if "sample_stats" in _groups(path):
+        stats = {
+            str(name): values.to_numpy() for name, values in _open(path, "sample_stats").data_vars.items()
+        }
+    draws = Draws(beta, sigma, tuple(sd), tuple(cor), tuple(effects), stats, method, dict(info))
+    added = {name: _relabelled(_open(path, name), design) for name in GROUPS if name in _groups(path)}
+    return draws, added
+
+
+def _groups(path: Path) -> list[str]:
+    import h5netcdf
+
+    with h5netcdf.File(path, "r") as file:
+        return list(file.groups)
+
+
+def _open(path: Path, group: str) -> "xarray.Dataset":
+    import xarray
+
+    try:
+        with xarray.open_dataset(path, group=group, engine="h5netcdf") as dataset:
+            return dataset.load()
+    except (OSError, ValueError, KeyError) as error:
+        raise StorageError(f"{path.name}: the group {group!r} cannot be read ({error}).") from error
+
+
+def _variable(dataset: "xarray.Dataset", name: str, shape: tuple[int, ...]) -> np.ndarray:
+    stored = name.replace("/", SLASH)
+    if stored not in dataset.data_vars:
+        raise StorageError(f"posterior.nc: the variable {name!r} is missing.")
+    values = dataset[stored].to_numpy()
+    if values.dtype.kind != "f" or values.ndim < 2 or values.shape[2:] != shape:
+        raise StorageError(
+            f"posterior.nc: {name!r} has shape {values.shape} of {values.dtype}; the model calls for numbers of "
+            f"shape (chains, draws{''.join(f', {size}' for size in shape)})."
+        )
+    return values
+
+
+def _relabelled(dataset: "xarray.Dataset", design: Design) -> "xarray.Dataset":
+    """Give a group of one variable over the rows the names and row labels of the rebuilt design."""
+    stored = design.response.replace("/", SLASH)
+    if stored not in dataset.data_vars or dataset.sizes.get(ROWS) != design.n:
+        raise StorageError(
+            f"posterior.nc: an added group does not hold {design.response!r} for {design.n} rows."
+        )
+    renamed = dataset if stored == design.response else dataset.rename({stored: design.response})
+    return renamed.assign_coords({ROWS: np.asarray(row_labels(design))})
