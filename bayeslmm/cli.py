@@ -21,6 +21,7 @@ from bayeslmm.result_folder import SUMMARY_FILE, check_target, saved_fits, writt
 _FAILED, _WRONG_INPUT, _INTERRUPTED = 1, 2, 130
 # The methods that sample: they alone take draws, tune, chains and a seed, and give something to draw.
 _SAMPLING = ("nuts",)
+_DPI = 120
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -152,12 +153,17 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, int]) -> dict[str, Any
 def _report(model_file: ModelFile, fits: Mapping[str, Any], sampler: Mapping[str, int]) -> str:
     """Write what is printed and kept: the model, the estimates, and whether each fit can be trusted."""
     from bayeslmm.results import compare
+    from bayeslmm.results.effects import dropped_rows_sentence
+    from bayeslmm.results.summary import describe_counts
 
     first = next(iter(fits.values()))
-    lines = [f"{model_file.formula}", f"{model_file.data}, {first.nobs} observations", ""]
-    lines.append(str(compare(*fits.values()) if len(fits) > 1 else first.summary()))
-    lines.append("")
-    lines.extend(f"{method}: {fit.status.message}" for method, fit in fits.items())
+    if len(fits) == 1:
+        lines = [str(first.summary())]
+    else:
+        counts = describe_counts(first.nobs, first.n_levels, dropped_rows_sentence(first.n_dropped))
+        lines = [f"Formula: {model_file.formula}", f"Data:    {model_file.data}, {counts}", ""]
+        lines += [str(compare(*fits.values())), ""]
+        lines += [f"{method}: {fit.status.message}" for method, fit in fits.items()]
     if sampler:
         lines.append(f"Sampled with seed {sampler['seed']}.")
     return "\n".join(lines)
@@ -169,8 +175,10 @@ def _save(folder: Path, fits: Mapping[str, Any], text: str, *, plots: bool) -> N
         fit.save(folder / method)
     sampled = [fit for method, fit in fits.items() if method in _SAMPLING]
     if plots and sampled:
-        for name in ("trace", "forest"):
-            sampled[0].plot(name).savefig(folder / f"{name}.png", dpi=120)
+        others = [fit for fit in fits.values() if fit is not sampled[0]]
+        figures = {"trace": sampled[0].plot("trace"), "forest": sampled[0].plot("forest", against=others)}
+        for name, figure in figures.items():
+            figure.savefig(folder / f"{name}.png", dpi=_DPI)
 
 
 def _models(options: argparse.Namespace) -> int:

@@ -2,11 +2,13 @@
 
 import warnings
 from types import SimpleNamespace
+from typing import ClassVar
 
 import pytest
 
-from bayeslmm import __version__, cli
+from bayeslmm import __version__, cli, model
 from bayeslmm.errors import DataError
+from bayeslmm.model_files import METHODS
 
 MODEL = 'formula = "Yield ~ 1 + (1 | Batch)"\ndata = "dyestuff"\n'
 
@@ -18,6 +20,8 @@ class Figure:
 
 class Fit:
     nobs = 30
+    n_levels: ClassVar = {"Batch": 6}
+    n_dropped: ClassVar = {"missing": 2}
 
     def __init__(self, log, method, code):
         self.log, self.method = log, method
@@ -31,8 +35,8 @@ class Fit:
         folder.mkdir()
         (folder / "fit.json").write_text("{}")
 
-    def plot(self, kind):
-        self.log.append(f"draw {kind}")
+    def plot(self, kind, against=()):
+        self.log.append(" ".join(["draw", kind, *(fit.method for fit in against)]))
         return Figure()
 
 
@@ -63,17 +67,17 @@ def test_fit_prints_then_draws_then_saves_whole(work, capsys, monkeypatch):
     printed_before_drawing = []
     plot = Fit.plot
 
-    def note_what_is_printed(fit, kind):
+    def note_what_is_printed(*arguments, **options):
         printed_before_drawing.append(capsys.readouterr().out)
-        return plot(fit, kind)
+        return plot(*arguments, **options)
 
     monkeypatch.setattr(Fit, "plot", note_what_is_printed)
     assert cli.main(["fit", "m.toml"]) == 0
-    assert work.log == ["fit reml", "fit nuts", "save reml", "save nuts", "draw trace", "draw forest"]
+    assert work.log == ["fit reml", "fit nuts", "save reml", "save nuts", "draw trace", "draw forest reml"]
     text = printed_before_drawing[0]
     for part in (
         "Yield ~ 1 + (1 | Batch)",
-        "dyestuff, 30",
+        "dyestuff, 30 observations; Batch: 6 levels; 2 rows dropped",
         "reml | nuts",
         "reml: reml is ok.",
         "nuts: nuts is ok.",
@@ -156,7 +160,7 @@ def test_interrupted(work, capsys):
 
 
 def test_interrupted_while_drawing(work, monkeypatch):
-    def stop(*_):
+    def stop(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(Fit, "plot", stop)
@@ -213,6 +217,11 @@ def test_wrong_usage(work, capsys, arguments):
         cli.main(arguments)
     assert caught.value.code == 2
     assert "usage" in capsys.readouterr().err
+
+
+def test_methods_are_those_of_the_model():
+    assert set(METHODS) == set(model.METHODS)
+    assert set(cli._SAMPLING) <= set(METHODS)
 
 
 def test_version(capsys):
