@@ -1,1 +1,18 @@
-"""design."""
+"""Formula and data as arrays: response, fixed columns, random terms as codes and columns."""
+
+from bayeslmm.design.build import build_design
+from bayeslmm.design.centring import Centring
+from bayeslmm.design.checks import Finding, identifiability
+from bayeslmm.design.design import Design, NewRows, RandomTerm
+from bayeslmm.design.new_data import new_rows
+
+__all__ = [
+    "Centring",
+    "Design",
+    "Finding",
+    "NewRows",
+    "RandomTerm",
+    "build_design",
+    "identifiability",
+    "new_rows",
+]

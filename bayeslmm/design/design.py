@@ -90,7 +90,15 @@ class Design:
     centring
         The constant among the columns of X and their means.
     data
-        The columns of the data frame the formula uses, all rows as given.
+        The columns of the data frame the formula uses, all rows as given. Weights or an offset passed as an
+        array are the columns ``"(weights)"`` and ``"(offset)"``.
+    rows
+        Positions in `data` of the rows used, shape (n,).
+    weights_column, offset_column
+        The columns of `data` that hold the weights and the offset argument; None without them. With these two
+        and the formula's text, `data` builds the same design again.
+    functions
+        The user's own functions in the formula.
     """
 
     formula: Formula
@@ -106,6 +114,9 @@ class Design:
     dropped_columns: tuple[str, ...]
     centring: Centring
     data: pd.DataFrame
+    rows: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    weights_column: str | None = None
+    offset_column: str | None = None
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     recipe: Any = None  # how to rebuild the columns from new data; private to this room
 
@@ -131,7 +142,7 @@ class NewRows:
     terms
         One random term each, codes -1 where the level was not in the fit; `levels` are those of the fit.
     new_labels
-        For each term the labels of its rows, shape (m,), the user's own (needed to tell unknown levels apart).
+        For each term the labels of its rows, shape (m,), the user's own; they tell unknown levels apart.
     offset
         Shape (m,), zeros without one.
     index

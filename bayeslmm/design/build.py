@@ -1,0 +1,280 @@
+"""From a formula and a data frame to a :class:`Design`."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslmm.design.centring import find_centring, no_centring
+from bayeslmm.design.coding import ColumnRecipe, build_columns
+from bayeslmm.design.design import Array, Design, RandomTerm
+from bayeslmm.design.evaluate import Evaluator, Memory
+from bayeslmm.design.grouping import Grouping, group_rows
+from bayeslmm.design.rank import independent_columns
+from bayeslmm.design.rows import (
+    Missing,
+    argument_column,
+    check_missing_option,
+    check_weights,
+    complete_rows,
+    keep_rows,
+    unique_names,
+)
+from bayeslmm.design.table import used_columns
+from bayeslmm.errors import DataError, ModelError
+from bayeslmm.formula import Expression, Formula, check_expression, split_terms
+
+RESERVED_FACTORS = (
+    "chain",
+    "draw",
+    "fixed",
+    "beta",
+    "sigma",
+)  # names of dimensions and parameters of a posterior
+
+Terms = tuple[tuple[Expression, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """The checked expressions of a formula."""
+
+    response: Expression
+    fixed: Terms
+    effects: tuple[Terms, ...]
+    offsets: tuple[Expression, ...]
+
+    def predictor_columns(self, formula: Formula, random: bool = True) -> list[str]:
+        """Return the columns that prediction needs."""
+        terms = [self.fixed, *(self.effects if random else ())]
+        expressions = [factor for group in terms for term in group for factor in term] + list(self.offsets)
+        factors = [bar.factors for bar in formula.bars] if random else []
+        return unique_names([*(expression.columns for expression in expressions), *factors])
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """How to build the columns of a design from new data."""
+
+    parts: Parts
+    memory: Memory
+    fixed: ColumnRecipe
+    kept: np.ndarray
+    effects: tuple[ColumnRecipe, ...]
+    groupings: tuple[Grouping, ...]
+
+
+def build_design(
+    formula: Formula,
+    data: Any,
+    *,
+    weights: Any = None,
+    offset: Any = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+    missing: Missing = "drop",
+) -> Design:
+    r"""Apply a formula to a data frame.
+
+    Parameters
+    ----------
+    formula
+        A parsed formula.
+    data
+        A pandas or polars DataFrame or a mapping of columns; never changed.
+    weights
+        Column name or n values w > 0: the residual variance of row i is :math:`\sigma^2 / w_i`. A row with
+        weight zero is left out.
+    offset
+        Column name or n values added to the mean, besides the formula's ``offset(...)`` terms.
+    functions
+        The user's own functions in the formula, by name.
+    missing
+        ``"drop"`` leaves rows with a missing value in a used column out and counts them; ``"error"`` raises.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, ambiguous, infinite or of an unusable type; names the column and the first row.
+    ModelError
+        If the response is constant, or there are not more rows than independent fixed columns.
+    """
+    check_missing_option(missing)
+    functions = dict(functions or {})
+    parts = check_parts(formula, functions)
+    _check_factors(formula)
+    frame, weights_column, offset_column = _frame(formula, parts, data, weights, offset)
+    keep, w, n_dropped = _select_rows(frame, weights_column, missing)
+    evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), fitting=True)
+    y = _response(parts.response, evaluator)
+    X, names, dropped, fixed_recipe, kept = _fixed(parts.fixed, evaluator, w)
+    if X.shape[1] == 0 and not formula.bars and not formula.learner:
+        raise ModelError(f"the formula {formula.text!r} has nothing to estimate besides sigma: add a term")
+    if len(np.unique(y[:2])) < 2 and np.all(y == y[0]):
+        raise ModelError(
+            f"the response {formula.response} is constant ({y[0]:g}), so there is nothing to model"
+        )
+    terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
+    return Design(
+        formula=formula,
+        response=formula.response,
+        y=y,
+        X=X,
+        fixed_names=names,
+        terms=terms,
+        weights=w,
+        offset=total_offset(parts.offsets, offset_column, evaluator),
+        index=evaluator.frame.index,
+        n_dropped=n_dropped,
+        dropped_columns=dropped,
+        centring=find_centring(X, w),
+        data=frame,
+        rows=np.flatnonzero(keep),
+        weights_column=weights_column,
+        offset_column=offset_column,
+        functions=functions,
+        recipe=Recipe(parts, evaluator.memory, fixed_recipe, kept, effect_recipes, groupings),
+    )
+
+
+def check_parts(formula: Formula, functions: Mapping[str, Any]) -> Parts:
+    """Check every expression of a formula again; a formula need not come from the parser."""
+
+    def terms_of(effects: str) -> Terms:
+        return tuple(
+            tuple(check_expression(factor, functions) for factor in term)
+            for term in split_terms(effects, functions)
+        )
+
+    return Parts(
+        response=check_expression(formula.response, functions),
+        fixed=terms_of(formula.fixed),
+        effects=tuple(terms_of(bar.effects) for bar in formula.bars),
+        offsets=tuple(check_expression(offset, functions) for offset in formula.offsets),
+    )
+
+
+def total_offset(offsets: tuple[Expression, ...], column: str | None, evaluator: Evaluator) -> Array | None:
+    """Return the sum of the offset argument and the formula's offsets, shape (n,), or None without any."""
+    parts = [evaluator.numbers(expression) for expression in offsets]
+    if column is not None:
+        parts.append(evaluator.numbers(check_expression(f"`{column}`")))
+    return np.sum(parts, axis=0) if parts else None
+
+
+def _check_factors(formula: Formula) -> None:
+    for bar in formula.bars:
+        if bar.factor in RESERVED_FACTORS:
+            raise DataError(
+                f"a grouping factor cannot be called {bar.factor!r}, which names a part of every posterior: "
+                "rename the column"
+            )
+
+
+def _frame(
+    formula: Formula, parts: Parts, data: Any, weights: Any, offset: Any
+) -> tuple[pd.DataFrame, str | None, str | None]:
+    named = [name for name in (weights, offset) if isinstance(name, str)]
+    predictors = parts.predictor_columns(formula)
+    frame = used_columns(data, unique_names([parts.response.columns, predictors, formula.learner, named]))
+    if len(frame) == 0:
+        raise DataError("the data have no rows")
+    columns: dict[str, str | None] = {}
+    for name, value in (("weights", weights), ("offset", offset)):
+        columns[name] = value if isinstance(value, str) else None
+        if value is not None and not isinstance(value, str):
+            column = argument_column(name, value, frame)
+            columns[name] = str(column.name)
+            frame = frame.assign(**{str(column.name): column})
+    return frame, columns["weights"], columns["offset"]
+
+
+def _select_rows(
+    frame: pd.DataFrame, weights_column: str | None, missing: Missing
+) -> tuple[np.ndarray, Array | None, dict[str, int]]:
+    w = None if weights_column is None else check_weights(weights_column, frame[weights_column])
+    keep = complete_rows(frame, missing)
+    n_dropped = {"missing": int((~keep).sum())}
+    if w is not None:
+        n_dropped["zero weight"] = int((keep & (w == 0)).sum())
+        keep = keep & (w > 0)
+        w = w[keep]
+    if not keep.any():
+        counts = ", ".join(f"{count} for {reason}" for reason, count in n_dropped.items())
+        raise DataError(f"no rows are left of {len(frame)}: dropped {counts}")
+    return keep, w, {reason: count for reason, count in n_dropped.items() if count}
+
+
+def _response(expression: Expression, evaluator: Evaluator) -> Array:
+    return np.ascontiguousarray(evaluator.numbers(expression), dtype=np.float64)
+
+
+def _fixed(
+    terms: Terms, evaluator: Evaluator, w: Array | None
+) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray]:
+    X, recipe = build_columns(terms, evaluator)
+    _check_unique(recipe.names)
+    keep = independent_columns(X, find_centring(X, w))
+    n, p = len(X), int(keep.sum())
+    if n <= p:
+        raise ModelError(
+            f"{n} rows cannot estimate {X.shape[1]} fixed columns and a residual: use more rows than columns"
+        )
+    names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
+    dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
+    return (
+        (X if keep.all() else np.ascontiguousarray(X[:, keep])),
+        names,
+        dropped,
+        recipe,
+        np.flatnonzero(keep),
+    )
+
+
+def _check_unique(names: tuple[str, ...]) -> None:
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(
+                f"two columns of the model are called {name!r}: rename a column or a level of the data"
+            )
+
+
+def _random(
+    formula: Formula, parts: Parts, evaluator: Evaluator, w: Array | None
+) -> tuple[tuple[RandomTerm, ...], tuple[ColumnRecipe, ...], tuple[Grouping, ...]]:
+    terms: list[RandomTerm] = []
+    recipes: list[ColumnRecipe] = []
+    groupings: list[Grouping] = []
+    coded: dict[tuple[str, ...], tuple[Any, Grouping]] = {}
+    names = {bar.factor for bar in formula.bars}
+    for bar, effects in zip(formula.bars, parts.effects, strict=True):
+        columns, recipe = build_columns(effects, evaluator)
+        _check_unique(recipe.names)
+        if bar.factors not in coded:
+            coded[bar.factors] = group_rows(evaluator.frame, bar.factors)
+        codes, grouping = coded[bar.factors]
+        terms.append(
+            RandomTerm(
+                name=_term_name(bar.factor, names, [term.name for term in terms]),
+                factor=bar.factor,
+                effects=recipe.names,
+                codes=codes,
+                columns=columns,
+                levels=grouping.levels,
+                correlated=bar.correlated,
+                centring=find_centring(columns, w) if bar.correlated else no_centring(columns.shape[1]),
+            )
+        )
+        recipes.append(recipe)
+        groupings.append(grouping)
+    return tuple(terms), tuple(recipes), tuple(groupings)
+
+
+def _term_name(factor: str, factors: set[str], taken: list[str]) -> str:
+    if factor not in taken:
+        return factor
+    number = 1
+    while f"{factor}.{number}" in taken or f"{factor}.{number}" in factors:
+        number += 1
+    return f"{factor}.{number}"

@@ -1,0 +1,130 @@
+"""Terms as columns: numeric products directly, categories through formulaic's coding and naming."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslmm.design.design import Array
+from bayeslmm.design.evaluate import Evaluator
+from bayeslmm.errors import DataError, ModelError
+from bayeslmm.formula import Expression
+
+LARGEST_MATRIX = 500_000_000  # entries, 4 GB
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnRecipe:
+    """How a sum of terms becomes columns, the same on new data as on the data of the fit.
+
+    Attributes
+    ----------
+    terms
+        Factors of each term; empty for the intercept.
+    spec
+        formulaic's ``ModelSpec`` with levels and structure; None where all factors are plain numbers.
+    names
+        Names of the columns.
+    """
+
+    terms: tuple[tuple[Expression, ...], ...]
+    spec: Any
+    names: tuple[str, ...]
+
+
+def build_columns(
+    terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator
+) -> tuple[Array, ColumnRecipe]:
+    """Return the columns of a sum of terms, shape (n, p), C-ordered, and the recipe to build them again."""
+    terms = tuple(terms)
+    values = _values(terms, evaluator)
+    if all(type(value) is np.ndarray and value.ndim == 1 for value in values.values()):
+        names = tuple(":".join(factor.label for factor in term) or "Intercept" for term in terms)
+        return _products(terms, values, len(evaluator.frame)), ColumnRecipe(terms, None, names)
+    _check_size(terms, values, len(evaluator.frame))
+    matrix, spec = _encode(_formulaic_terms(terms), values, len(evaluator.frame))
+    return matrix, ColumnRecipe(terms, spec, tuple(map(str, spec.column_names)))
+
+
+def rebuild_columns(recipe: ColumnRecipe, evaluator: Evaluator) -> Array:
+    """Return the columns of a recipe on the rows of another evaluator, shape (m, p)."""
+    values = _values(recipe.terms, evaluator)
+    if recipe.spec is None:
+        return _products(recipe.terms, values, len(evaluator.frame))
+    return _encode(recipe.spec, values, len(evaluator.frame))[0]
+
+
+def _values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    texts: dict[str, str] = {}
+    for factor in (factor for term in terms for factor in term):
+        if texts.setdefault(factor.label, factor.text) != factor.text:
+            raise DataError(
+                f"the column {factor.label!r} is named like an expression of the formula: rename it"
+            )
+        if factor.label not in values:
+            values[factor.label] = evaluator.evaluate(factor)
+    return values
+
+
+def _products(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Array], n: int) -> Array:
+    matrix = np.ones((n, len(terms)))
+    for column, term in enumerate(terms):
+        for factor in term:
+            matrix[:, column] *= values[factor.label]
+    return matrix
+
+
+def _check_size(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Any], n: int) -> None:
+    widths = {label: _width(value) for label, value in values.items()}
+    columns = sum(int(np.prod([widths[factor.label] for factor in term], dtype=float)) for term in terms)
+    if columns * n > LARGEST_MATRIX:
+        widest = max(widths, key=lambda label: widths[label])
+        raise ModelError(
+            f"the formula asks for about {columns:,} columns in {n:,} rows; {widest!r} alone has "
+            f"{widths[widest]:,} levels. Make it a random term, (1 | {widest})"
+        )
+
+
+def _width(value: Any) -> int:
+    if isinstance(value, pd.Categorical):
+        return max(1, len(value.categories) - 1)
+    wrapped = getattr(value, "__wrapped__", value)
+    if isinstance(wrapped, pd.Series):
+        return max(1, wrapped.nunique() - 1)
+    return wrapped.shape[1] if isinstance(wrapped, np.ndarray) and wrapped.ndim == 2 else 1
+
+
+def _formulaic_terms(terms: tuple[tuple[Expression, ...], ...]) -> Any:
+    from formulaic.formula import SimpleFormula
+    from formulaic.parser.types import Factor, Term
+
+    return SimpleFormula(
+        [
+            Term([Factor(factor.label, eval_method="lookup") for factor in term])
+            if term
+            else Term([Factor("1", eval_method="literal")])
+            for term in terms
+        ],
+        _ordering="none",
+    )
+
+
+def _encode(spec: Any, values: Mapping[str, Any], n: int) -> tuple[Array, Any]:
+    from formulaic.errors import FormulaicError
+    from formulaic.materializers import PandasMaterializer
+
+    ready = {
+        label: pd.Series(value) if isinstance(value, pd.Categorical) else value
+        for label, value in values.items()
+    }
+    # The values are looked up by label, so formulaic evaluates no text and sees no frame but this one.
+    materializer = PandasMaterializer(pd.DataFrame(index=pd.RangeIndex(n)), context=ready)
+    try:
+        encoded = materializer.get_model_matrix(spec, output="numpy", na_action="ignore")
+    except (FormulaicError, ValueError, TypeError, IndexError) as error:
+        raise DataError(f"the columns of the formula cannot be coded: {error}") from error
+    matrix = np.ascontiguousarray(np.asarray(encoded.__wrapped__, dtype=np.float64)).reshape(n, -1)
+    return matrix, encoded.model_spec

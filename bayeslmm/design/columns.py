@@ -1,0 +1,84 @@
+"""What a single column can mean: numbers, true or false, or the labels of a category."""
+
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design.design import Array, Codes
+from bayeslmm.errors import DataError
+
+Kind = Literal["number", "boolean", "category"]
+
+_NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "empty"}
+
+
+def kind_of(column: pd.Series) -> Kind:
+    """Return how a column enters a fixed part.
+
+    Raises
+    ------
+    DataError
+        If it holds dates, complex numbers or a mixture of types.
+    """
+    dtype = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        return "category"
+    if pd.api.types.is_bool_dtype(dtype):
+        return "boolean"
+    if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
+        return "number"
+    if isinstance(dtype, pd.StringDtype):
+        return "category"
+    found = pd.api.types.infer_dtype(column, skipna=True)
+    if found in ("string", "categorical"):
+        return "category"
+    if found == "boolean":
+        return "boolean"
+    if found in _NUMBERS:
+        return "number"
+    raise DataError(
+        f"column {column.name!r} holds {found} values ({dtype}); a formula needs numbers, true or false, or "
+        "labels. Convert it first: dates to a number such as days since the start, mixtures to text"
+    )
+
+
+def as_numbers(column: pd.Series) -> Array:
+    """Return a numeric or boolean column as float64, missing values as NaN."""
+    if column.dtype == np.float64:
+        return column.to_numpy()
+    try:
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        return pd.to_numeric(column.astype(object)).to_numpy(dtype=np.float64, na_value=np.nan)
+
+
+def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
+    """Return the level of each row and the levels that occur, for a column without missing values.
+
+    Levels keep the user's labels and dtype, in category order for a categorical column, else sorted.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        all_codes = column.cat.codes.to_numpy()
+        used = np.bincount(all_codes, minlength=len(column.cat.categories)) > 0
+        renumbered = (np.cumsum(used) - 1).astype(np.int32)
+        return renumbered[all_codes], column.cat.categories[used].rename(None)
+    try:
+        codes, levels = pd.factorize(column, sort=True)
+    except TypeError:
+        raise DataError(
+            f"column {column.name!r} mixes labels that cannot be sorted: convert it with astype(str)"
+        ) from None
+    return codes.astype(np.int32), pd.Index(levels, name=None)
+
+
+def as_category(column: pd.Series) -> pd.Categorical:
+    """Return a column as a category without unused levels, in category order or sorted."""
+    codes, levels = as_codes(column)
+    return pd.Categorical.from_codes(codes, categories=pd.Index(levels.to_numpy()))
+
+
+def first_true(mask: NDArray[np.bool_]) -> int:
+    """Return the position of the first true entry."""
+    return int(np.argmax(mask))

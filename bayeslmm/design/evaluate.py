@@ -1,0 +1,288 @@
+"""Values of checked expressions: a small interpreter of their syntax trees, so that no text is ever run."""
+
+import ast
+import operator
+from collections.abc import Callable, Mapping
+from copy import deepcopy
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslmm.design.columns import as_category, as_numbers, first_true, kind_of
+from bayeslmm.design.design import Array
+from bayeslmm.design.functions import ELEMENTWISE, check_size, coding, remembered
+from bayeslmm.design.table import row_name
+from bayeslmm.errors import BayeslmmError, DataError
+from bayeslmm.formula import Expression
+from bayeslmm.formula.expression import names_coding
+from bayeslmm.formula.vocabulary import REMEMBERED
+
+_BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+    ast.FloorDiv: operator.floordiv,
+    ast.Mod: operator.mod,
+    ast.Pow: operator.pow,
+}
+_COMPARISON: Mapping[type, Callable[[Any, Any], Any]] = {
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+}
+_LEVELS_SHOWN = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What expressions learned from the data of the fit, for new data.
+
+    Attributes
+    ----------
+    states
+        States of transforms such as ``poly`` and ``scale``, by expression and place in it.
+    levels
+        Levels of categorical expressions, by expression.
+    """
+
+    states: dict[str, dict[str, Any]] = field(default_factory=dict)
+    levels: dict[str, pd.Index] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluator:
+    """Evaluates expressions on the rows of one frame.
+
+    Attributes
+    ----------
+    frame
+        The rows, without missing values in the columns used.
+    functions
+        The user's own functions.
+    memory
+        Filled while fitting, read on new data.
+    fitting
+        Whether the memory is being filled.
+    """
+
+    frame: pd.DataFrame
+    functions: Mapping[str, Callable[..., Any]]
+    memory: Memory
+    fitting: bool
+
+    def numbers(self, expression: Expression) -> Array:
+        """Return an expression that must be one number per row (a response, an offset), shape (n,)."""
+        value = self.evaluate(expression)
+        if isinstance(value, pd.Categorical) and value.categories.dtype == bool:
+            value = np.asarray(value, dtype=np.float64)
+        if not isinstance(value, np.ndarray) or value.ndim != 1:
+            raise DataError(
+                f"{expression.text} is not numeric: a response or an offset is one number per row"
+            )
+        return value
+
+    def evaluate(self, expression: Expression) -> Any:
+        """Return a float array, a ``Categorical``, or formulaic's factor values with several columns.
+
+        Raises
+        ------
+        DataError
+            If the expression cannot be computed, is not finite somewhere, or holds a category that
+            was not in the data of the fit.
+        """
+        interpreter = _Interpreter(self, expression)
+        try:
+            with np.errstate(all="ignore"):
+                value = interpreter.value(expression.tree, outermost=True)
+        except BayeslmmError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"{expression.text} cannot be computed: {type(error).__name__}: {error}"
+            ) from error
+        if isinstance(value, np.ndarray) and value.dtype == bool:
+            value = self.fixed_levels(expression, pd.Categorical(value))
+        return self.check(expression, value)
+
+    def fixed_levels(self, expression: Expression, value: pd.Categorical) -> pd.Categorical:
+        """Give a category the levels of the fit."""
+        if self.fitting:
+            self.memory.levels[expression.text] = value.categories
+            return value
+        levels = self.memory.levels[expression.text]
+        unknown = ~np.isin(np.asarray(value.categories, dtype=object), np.asarray(levels, dtype=object))
+        if unknown.any():
+            shown = ", ".join(repr(level) for level in levels[:_LEVELS_SHOWN].tolist())
+            more = ", ..." if len(levels) > _LEVELS_SHOWN else ""
+            raise DataError(
+                f"column {expression.text!r} has the value {value.categories[first_true(unknown)]!r}, "
+                f"which was not in the data of the fit; the levels known are {shown}{more}"
+            )
+        return value.set_categories(levels, ordered=False)
+
+    def check(self, expression: Expression, value: Any) -> Any:
+        """Check length and finiteness."""
+        if isinstance(value, pd.Categorical) or _is_category(value):
+            return value
+        if type(value) is np.ndarray:  # not formulaic's wrapper of one, which carries column names
+            value = value.astype(np.float64, copy=False)
+        wrapped = getattr(value, "__wrapped__", value)
+        parts = wrapped.items() if isinstance(wrapped, dict) else [(None, wrapped)]
+        for name, part in parts:
+            if not isinstance(name, str) or not name.startswith("__"):
+                self.check_part(expression, np.asarray(part, dtype=np.float64))
+        return value
+
+    def check_part(self, expression: Expression, part: Array) -> None:
+        """Check length and finiteness of one or several columns."""
+        n = len(self.frame)
+        if part.ndim not in (1, 2) or len(part) != n:
+            raise DataError(
+                f"{expression.text} has shape {part.shape}; it must give a value for each of {n} rows"
+            )
+        bad = np.asarray(~np.isfinite(part).reshape(n, -1).all(axis=1), dtype=bool)
+        if bad.any():
+            place = row_name(self.frame.index, first_true(bad))
+            raise DataError(
+                f"{expression.text} is not finite in {int(bad.sum())} rows, first in {place}: "
+                "change the expression or leave these rows out"
+            )
+
+
+def _is_category(value: Any) -> bool:
+    metadata = getattr(value, "__formulaic_metadata__", None)
+    return metadata is not None and metadata.kind.value == "categorical"
+
+
+@dataclass(frozen=True, slots=True)
+class _Interpreter:
+    """Computes one expression; every kind of node was allowed by the formula room."""
+
+    rows: Evaluator
+    expression: Expression
+
+    def value(self, node: ast.expr, outermost: bool = False) -> Any:
+        match node:
+            case ast.Name():
+                return self.column(node, outermost)
+            case ast.Constant(value):
+                return value
+            case ast.BinOp(left, symbol, right):
+                return self.arithmetic(symbol, self.number(left), self.number(right))
+            case ast.UnaryOp(symbol, operand):
+                inner = self.number(operand)
+                return -inner if isinstance(symbol, ast.USub) else +inner
+            case ast.Compare(left, symbols, comparators):
+                return self.compare(symbols[0], self.value(left), self.value(comparators[0]))
+            case ast.List(elements) | ast.Tuple(elements):
+                return [self.value(element) for element in elements]
+            case ast.Call():
+                return self.call(node)
+        raise DataError(
+            f"{self.expression.text} cannot be computed"
+        )  # the formula room let nothing else pass
+
+    def column(self, node: ast.Name, outermost: bool) -> Any:
+        column = self.rows.frame[self.expression.aliases.get(node.id, node.id)]
+        kind = kind_of(column)
+        if kind == "number":
+            return as_numbers(column)
+        if outermost:
+            return self.rows.fixed_levels(self.expression, as_category(column))
+        return as_category(column) if kind == "category" else as_numbers(column).astype(bool)
+
+    def number(self, node: ast.expr) -> Any:
+        value = self.value(node)
+        if isinstance(value, pd.Categorical):
+            raise DataError(
+                f"{self.expression.text}: {ast.unparse(node)} is a category, not a number; "
+                "if its labels are numbers, convert the column with astype(float)"
+            )
+        # Whole numbers as floats: 10**10**10 overflows at once where an integer would grow without end.
+        return np.asarray(value, dtype=np.float64) if isinstance(value, np.ndarray) else float(value)
+
+    def arithmetic(self, symbol: ast.operator, left: Any, right: Any) -> Any:
+        return _BINARY[type(symbol)](np.asarray(left), np.asarray(right))[()]
+
+    def compare(self, symbol: ast.cmpop, left: Any, right: Any) -> Any:
+        sides = []
+        for side in (left, right):
+            sides.append(np.asarray(side, dtype=object) if isinstance(side, pd.Categorical) else side)
+        return np.asarray(_COMPARISON[type(symbol)](*sides))
+
+    def call(self, node: ast.Call) -> Any:
+        name = node.func.id  # type: ignore[attr-defined]
+        if name in self.rows.functions:
+            return self.user_function(name, node)
+        if name == "C":
+            return self.categorical(node)
+        words = {str(word.arg): self.value(word.value) for word in node.keywords}
+        if name == "I":
+            return self.value(node.args[0])
+        if name in ELEMENTWISE:
+            return ELEMENTWISE[name](*(self.number(argument) for argument in node.args))
+        first, *others = [self.number(node.args[0]), *(self.value(argument) for argument in node.args[1:])]
+        if name not in REMEMBERED:
+            raise DataError(f"{name} has no meaning in {self.expression.text}")
+        check_size(name, others, words)
+        return remembered(name)(first, *others, _state=self.state(node), **words)
+
+    def state(self, node: ast.Call) -> dict[str, Any]:
+        key = f"{self.expression.text} at {node.col_offset}"
+        if self.rows.fitting:
+            return self.rows.memory.states.setdefault(key, {})
+        return deepcopy(self.rows.memory.states[key])
+
+    def user_function(self, name: str, node: ast.Call) -> Any:
+        arguments = [self.value(argument) for argument in node.args]
+        words = {str(word.arg): self.value(word.value) for word in node.keywords}
+        result = self.rows.functions[name](*arguments, **words)
+        if isinstance(result, pd.Series):
+            return as_category(result) if kind_of(result) == "category" else as_numbers(result)
+        return result
+
+    def categorical(self, node: ast.Call) -> Any:
+        words = {str(word.arg): self.coding_or_value(word.value) for word in node.keywords}
+        if len(node.args) != 1 + ("contrasts" not in words and len(node.args) == 2):
+            raise DataError(
+                f"{self.expression.text}: C takes a column and a coding, as in C(x, Treatment('a'))"
+            )
+        if unknown := set(words) - {"contrasts", "levels"}:
+            raise DataError(
+                f"{self.expression.text}: C has no argument {unknown.pop()!r}; use contrasts or levels"
+            )
+        contrasts = self.coding_or_value(node.args[1]) if len(node.args) == 2 else words.get("contrasts")
+        value = self.category(node.args[0])
+        if words.get("levels") is not None:
+            value = self.named_levels(value, list(words["levels"]))
+        value = self.rows.fixed_levels(self.expression, value)
+        if contrasts is None:
+            return value
+        return remembered("C")(pd.Series(value), contrasts, levels=value.categories.tolist())
+
+    def category(self, node: ast.expr) -> pd.Categorical:
+        if isinstance(node, ast.Name):
+            return as_category(self.rows.frame[self.expression.aliases.get(node.id, node.id)])
+        value = self.value(node)
+        return value if isinstance(value, pd.Categorical) else pd.Categorical(np.asarray(value))
+
+    def named_levels(self, value: pd.Categorical, levels: list[Any]) -> pd.Categorical:
+        named = value.set_categories(levels, ordered=False)
+        if np.any(named.codes < 0):
+            other = np.asarray(value, dtype=object)[first_true(named.codes < 0)]
+            raise DataError(f"{self.expression.text}: the value {other!r} is not among the levels {levels}")
+        return named
+
+    def coding_or_value(self, node: ast.expr) -> Any:
+        if not names_coding(node):
+            return self.value(node)
+        if not isinstance(node, ast.Call):
+            return coding(ast.unparse(node))()
+        words = {str(word.arg): self.value(word.value) for word in node.keywords}
+        return coding(ast.unparse(node.func))(*(self.value(argument) for argument in node.args), **words)

@@ -1,0 +1,50 @@
+"""What the functions of a formula compute; formulaic's where it has them, remembered for new data."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from bayeslmm.errors import DataError
+
+ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
+    "log": np.log,
+    "log10": np.log10,
+    "log2": np.log2,
+    "log1p": np.log1p,
+    "exp": np.exp,
+    "expm1": np.expm1,
+    "sqrt": np.sqrt,
+    "abs": np.abs,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "floor": np.floor,
+    "ceil": np.ceil,
+}
+_SIZES = ("degree", "df")
+_LARGEST_BASIS = 200  # columns of poly, bs, cr, cs, cc
+
+
+def remembered(name: str) -> Callable[..., Any]:
+    """Return one of formulaic's transforms that keep what they learned from the data of the fit."""
+    from formulaic.transforms import TRANSFORMS
+
+    return TRANSFORMS[name]
+
+
+def coding(name: str) -> Any:
+    """Return a contrast coding by patsy's name (``Treatment``) or R's (``contr.treatment``)."""
+    from formulaic.transforms import TRANSFORMS, contrasts
+
+    if name.startswith("contr."):
+        return getattr(contrasts.ContrastsRegistry, name.removeprefix("contr."))
+    return contrasts.SASContrasts if name == "SAS" else TRANSFORMS[name]
+
+
+def check_size(name: str, arguments: list[Any], words: Mapping[str, Any]) -> None:
+    """Refuse a basis that no data could fill, before it is allocated."""
+    sizes = [*arguments[:1], *(words[size] for size in _SIZES if size in words)]
+    for size in sizes:
+        if isinstance(size, (int, float)) and not 1 <= size <= _LARGEST_BASIS:
+            raise DataError(f"{name}: a basis of {size} columns is not possible; use 1 to {_LARGEST_BASIS}")

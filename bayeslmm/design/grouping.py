@@ -1,0 +1,126 @@
+"""Grouping factors as codes: levels of single columns and of interactions, in the fit and in new data."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design.columns import as_codes
+from bayeslmm.design.design import Codes
+from bayeslmm.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """The levels of one grouping factor.
+
+    Attributes
+    ----------
+    columns
+        The columns it is made of.
+    parts
+        The levels of each column.
+    observed
+        The combinations that occur, as mixed-radix numbers of the columns' codes, sorted; shape (J,).
+    levels
+        The J levels: the user's labels of a single column, ``a1:b1`` strings of several.
+    """
+
+    columns: tuple[str, ...]
+    parts: tuple[pd.Index, ...]
+    observed: NDArray[np.int64]
+    levels: pd.Index
+
+
+def group_rows(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Codes, Grouping]:
+    """Return the level of each row, shape (n,), and the grouping they form.
+
+    Combinations are found by arithmetic on codes; no indicator matrix and no text per row is formed.
+    """
+    coded = [as_codes(frame[column]) for column in columns]
+    parts = tuple(levels for _, levels in coded)
+    name = ":".join(columns)
+    if len(coded) == 1:
+        codes, levels = coded[0]
+        return codes, Grouping((name,), parts, np.arange(len(levels)), levels.rename(name))
+    combined = _combine([codes for codes, _ in coded], parts)
+    observed, inverse = np.unique(combined, return_inverse=True)
+    levels = _interaction_labels(_split(observed, parts), parts, name)
+    return inverse.astype(np.int32), Grouping(tuple(columns), parts, observed, levels)
+
+
+def match_rows(frame: pd.DataFrame, grouping: Grouping) -> tuple[Codes, pd.Index]:
+    """Return the level of each row of new data, -1 where the fit has none, and the labels of the rows."""
+    coded = [
+        _match_part(frame[column], part)
+        for column, part in zip(grouping.columns, grouping.parts, strict=True)
+    ]
+    name = ":".join(grouping.columns)
+    if len(coded) == 1:
+        codes, labels = coded[0]
+        return codes, labels.rename(name)
+    combined = _combine([np.maximum(codes, 0) for codes, _ in coded], grouping.parts)
+    place = np.minimum(np.searchsorted(grouping.observed, combined), len(grouping.observed) - 1)
+    known = (grouping.observed[place] == combined) & np.all([codes >= 0 for codes, _ in coded], axis=0)
+    texts = [":".join(map(str, row)) for row in zip(*(labels for _, labels in coded), strict=True)]
+    return np.where(known, place, -1).astype(np.int32), pd.Index(
+        texts, dtype=grouping.levels.dtype, name=name
+    )
+
+
+def _match_part(column: pd.Series, levels: pd.Index) -> tuple[Codes, pd.Index]:
+    codes, found = as_codes(column)
+    if len(found) and pd.api.types.is_numeric_dtype(found.dtype) != pd.api.types.is_numeric_dtype(
+        levels.dtype
+    ):
+        raise DataError(
+            f"the labels of {column.name!r} are {found.dtype} here and were {levels.dtype} in the fit, so no "
+            "level would match: convert the column with astype"
+        )
+    known = _lookup(levels, found)
+    labels = found.take(codes)
+    return known[codes] if len(found) else codes, labels
+
+
+def _lookup(levels: pd.Index, found: pd.Index) -> Codes:
+    if levels.dtype == found.dtype:
+        return levels.get_indexer(found).astype(np.int32)
+    return levels.astype(object).get_indexer(found.astype(object)).astype(np.int32)
+
+
+def _combine(codes: Sequence[Codes], parts: Sequence[pd.Index]) -> NDArray[np.int64]:
+    size = float(np.prod([max(1, len(part)) for part in parts], dtype=float))
+    if size > np.iinfo(np.int64).max:
+        raise DataError(
+            "the grouping factors combine to more levels than can be counted: make one column of them"
+        )
+    combined = np.zeros(len(codes[0]), dtype=np.int64)
+    for code, part in zip(codes, parts, strict=True):
+        combined *= max(1, len(part))
+        combined += code
+    return combined
+
+
+def _split(combined: NDArray[np.int64], parts: Sequence[pd.Index]) -> list[NDArray[np.int64]]:
+    codes = []
+    for part in reversed(parts):
+        combined, code = np.divmod(combined, max(1, len(part)))
+        codes.append(code)
+    return codes[::-1]
+
+
+def _interaction_labels(codes: list[NDArray[np.int64]], parts: Sequence[pd.Index], name: str) -> pd.Index:
+    labels = [[str(label) for label in part] for part in parts]
+    texts = [
+        ":".join(label[code] for label, code in zip(labels, row, strict=True))
+        for row in zip(*(code.tolist() for code in codes), strict=True)
+    ]
+    levels = pd.Index(texts, name=name)
+    if not levels.is_unique:
+        twice = levels[levels.duplicated()][0]
+        raise DataError(
+            f"two levels of {name} are both called {twice!r}, because labels contain colons: rename them"
+        )
+    return levels

@@ -1,0 +1,74 @@
+"""The columns of a fitted design at new rows."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from bayeslmm.design.build import Recipe, total_offset
+from bayeslmm.design.coding import rebuild_columns
+from bayeslmm.design.design import Design, NewRows
+from bayeslmm.design.evaluate import Evaluator
+from bayeslmm.design.grouping import match_rows
+from bayeslmm.design.rows import Missing, argument_column, check_missing_option, complete_rows, keep_rows
+from bayeslmm.design.table import used_columns
+from bayeslmm.errors import DataError
+
+
+def new_rows(
+    design: Design, data: Any, *, missing: Missing = "error", random: bool = True, offset: Any = None
+) -> NewRows:
+    """Evaluate the columns of a design at new data, with what transforms and codings learned from the fit.
+
+    Parameters
+    ----------
+    design
+        The design of the fit.
+    data
+        New data; the response is not needed.
+    missing
+        ``"error"`` raises at a missing value; ``"drop"`` leaves such rows out.
+    random
+        False leaves the random terms out; then the grouping columns are not needed.
+    offset
+        m values for the offset argument, where the fit had it as an array.
+
+    Raises
+    ------
+    DataError
+        If a column is absent or unusable, or a categorical column holds a value the fit did not see.
+        Unknown grouping levels are no error: their codes are -1.
+    """
+    check_missing_option(missing)
+    recipe: Recipe = design.recipe
+    names = recipe.parts.predictor_columns(design.formula, random)
+    offset_column = design.offset_column
+    from_data = offset_column is not None and offset is None
+    if from_data and offset_column not in names:
+        _check_offset(data, offset_column)
+        names = [*names, str(offset_column)]
+    frame = used_columns(data, names) if names else used_columns(data, list(data.columns)[:1])
+    if offset_column is not None and not from_data:
+        frame = frame.assign(**{offset_column: argument_column("offset", offset, frame).to_numpy()})
+    frame = keep_rows(frame, complete_rows(frame, missing))
+    evaluator = Evaluator(frame, design.functions, recipe.memory, fitting=False)
+    terms, labels = [], []
+    for term, effects, grouping in zip(design.terms, recipe.effects, recipe.groupings, strict=True):
+        if not random:
+            break
+        codes, rows = match_rows(frame, grouping)
+        terms.append(replace(term, codes=codes, columns=rebuild_columns(effects, evaluator)))
+        labels.append(rows)
+    total = total_offset(recipe.parts.offsets, offset_column, evaluator)
+    return NewRows(
+        X=np.ascontiguousarray(rebuild_columns(recipe.fixed, evaluator)[:, recipe.kept]),
+        terms=tuple(terms),
+        new_labels=tuple(labels),
+        offset=np.zeros(len(frame)) if total is None else total,
+        index=frame.index,
+    )
+
+
+def _check_offset(data: Any, column: str | None) -> None:
+    if column == "(offset)" and column not in list(data.keys() if isinstance(data, dict) else data.columns):
+        raise DataError("the fit had an offset passed as an array: pass offset= with one value per new row")

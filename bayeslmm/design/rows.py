@@ -1,0 +1,112 @@
+"""Which rows of the data take part: missing values, infinite values, weights."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design.columns import first_true
+from bayeslmm.design.design import Array
+from bayeslmm.design.table import row_name
+from bayeslmm.errors import DataError, OptionError
+
+Missing = Literal["drop", "error"]
+Mask = NDArray[np.bool_]
+
+
+def check_missing_option(missing: str) -> None:
+    """Raise if `missing` is no valid option."""
+    if missing not in get_args(Missing):
+        raise OptionError(
+            f"missing={missing!r} is not valid; use one of {', '.join(map(repr, get_args(Missing)))}"
+        )
+
+
+def complete_rows(frame: pd.DataFrame, missing: Missing) -> Mask:
+    """Return which rows have no missing value in any column, shape (n,).
+
+    Raises
+    ------
+    DataError
+        If a column holds an infinite value, or a missing one and `missing` is ``"error"``.
+    """
+    complete = np.ones(len(frame), dtype=bool)
+    for name in frame.columns:
+        column = frame[name]
+        absent = column.isna().to_numpy(dtype=bool)
+        if pd.api.types.is_float_dtype(column.dtype):
+            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            absent = absent | np.isnan(values)
+            _check_finite(name, np.isinf(values), frame.index)
+        if missing == "error" and absent.any():
+            raise DataError(
+                f"column {name!r} has {int(absent.sum())} missing values, first in "
+                f"{row_name(frame.index, first_true(absent))}: fill them, or use missing='drop'"
+            )
+        complete &= ~absent
+    return complete
+
+
+def check_weights(name: str, values: pd.Series) -> Array:
+    """Return weights as numbers, shape (n,).
+
+    Raises
+    ------
+    DataError
+        If one is missing, negative or not a number.
+    """
+    try:
+        weights = values.to_numpy(dtype=np.float64, na_value=np.nan)
+    except (TypeError, ValueError):
+        raise DataError(f"the weights {name!r} are not numeric ({values.dtype})") from None
+    for bad, what in (
+        (np.isnan(weights), "missing"),
+        (np.isinf(weights), "infinite"),
+        (weights < 0, "negative"),
+    ):
+        if bad.any():
+            raise DataError(
+                f"the weights {name!r} are {what} in {int(bad.sum())} rows, first in "
+                f"{row_name(values.index, first_true(bad))}: weights are positive, or 0 to leave a row out"
+            )
+    return weights
+
+
+def argument_column(name: str, values: Any, frame: pd.DataFrame) -> pd.Series:
+    """Return an argument given as an array as a column of the frame.
+
+    Raises
+    ------
+    DataError
+        If it does not have one value per row, or is a Series with other row labels.
+    """
+    if isinstance(values, pd.Series) and not values.index.equals(frame.index):
+        raise DataError(
+            f"the index of {name} differs from the data's: pass a column name, or {name}.to_numpy()"
+        )
+    array = getattr(values, "array", None) if isinstance(values, pd.Series) else np.asarray(values)
+    if array is None or array.ndim != 1 or len(array) != len(frame):
+        raise DataError(
+            f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows"
+        )
+    return pd.Series(array, index=frame.index, name=f"({name})")
+
+
+def keep_rows(frame: pd.DataFrame, mask: Mask) -> pd.DataFrame:
+    """Return the rows of the frame where the mask is true."""
+    return frame if mask.all() else frame[mask]
+
+
+def unique_names(groups: Sequence[Sequence[str]]) -> list[str]:
+    """Return all names in order, each once."""
+    return list(dict.fromkeys(name for group in groups for name in group))
+
+
+def _check_finite(name: str, infinite: Mask, index: pd.Index) -> None:
+    if infinite.any():
+        raise DataError(
+            f"column {name!r} has {int(infinite.sum())} infinite values, first in "
+            f"{row_name(index, first_true(infinite))}: replace them, or set them to missing"
+        )

@@ -1,0 +1,122 @@
+"""Frames of any make as one pandas frame of the columns a formula uses."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslmm.errors import DataError
+
+_NAMES_SHOWN = 12
+
+
+def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
+    """Return the named columns of a pandas or polars frame, or of a mapping of columns, as a pandas frame.
+
+    Parameters
+    ----------
+    data
+        The user's data; never changed.
+    names
+        Columns the formula uses; all others are left alone, whatever their names or types.
+
+    Raises
+    ------
+    DataError
+        If a column is absent or ambiguous, or `data` is no table.
+    """
+    if isinstance(data, pd.DataFrame):
+        _check_names(list(data.columns), names)
+        return data[list(names)].copy(deep=False)
+    if type(data).__module__.split(".")[0] == "polars":
+        return _from_polars(data, names)
+    if isinstance(data, Mapping):
+        _check_names(list(data), names)
+        return _from_mapping(data, names)
+    raise DataError(
+        f"data is of type {type(data).__name__}: pass a pandas or polars DataFrame or a dictionary of columns"
+    )
+
+
+def row_name(index: pd.Index, position: int) -> str:
+    """Return how messages call a row: its position from 0, and its label where that is something else."""
+    label = index[position]
+    plain = isinstance(index, pd.RangeIndex) and label == position
+    return f"row {position}" if plain else f"row {position} (index {label!r})"
+
+
+def _check_names(present: list[Any], names: Sequence[str]) -> None:
+    for name in names:
+        count = sum(1 for other in present if isinstance(other, str) and other == name)
+        if count > 1:
+            raise DataError(
+                f"column {name!r} occurs {count} times in the data, so the formula is ambiguous: "
+                "rename or drop all but one"
+            )
+        if count == 0:
+            raise DataError(_absent(present, name))
+
+
+def _absent(present: list[Any], name: str) -> str:
+    if any(not isinstance(other, str) and str(other) == name for other in present):
+        return (
+            f"column {name!r} of the formula is not named by text in the data: "
+            "rename it with data.columns = data.columns.map(str)"
+        )
+    texts = [other for other in present if isinstance(other, str)]
+    lower = {text.lower(): text for text in texts}
+    close = get_close_matches(name, texts, n=3) or [
+        lower[match] for match in get_close_matches(name.lower(), lower, n=3)
+    ]
+    if close:
+        return f"the data have no column {name!r}: did you mean {' or '.join(map(repr, close))}?"
+    shown = ", ".join(map(repr, texts[:_NAMES_SHOWN])) + (", ..." if len(texts) > _NAMES_SHOWN else "")
+    return f"the data have no column {name!r}; their columns are {shown or '(none)'}"
+
+
+def _from_mapping(data: Mapping[str, Any], names: Sequence[str]) -> pd.DataFrame:
+    columns = {}
+    for name in names:
+        values = data[name]
+        if np.ndim(values) != 1:
+            raise DataError(f"column {name!r} has {np.ndim(values)} dimensions; a column has one")
+        columns[name] = values if hasattr(values, "dtype") else pd.Series(list(values))
+    lengths = {name: len(values) for name, values in columns.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(f"the columns differ in length: {lengths}")
+    return pd.DataFrame(
+        {name: pd.Series(getattr(values, "array", values)) for name, values in columns.items()},
+        columns=list(names),
+    )
+
+
+def _from_polars(data: Any, names: Sequence[str]) -> pd.DataFrame:
+    if not hasattr(data, "get_column"):
+        raise DataError(
+            f"data is a polars {type(data).__name__}; pass a DataFrame, with .collect() if it is lazy"
+        )
+    _check_names(list(data.columns), names)
+    return pd.DataFrame({name: _polars_column(data.get_column(name)) for name in names}, columns=list(names))
+
+
+def _polars_column(column: Any) -> pd.Series:
+    import polars as pl
+
+    kind, has_nulls = column.dtype, column.null_count() > 0
+    if isinstance(kind, pl.Enum):
+        return pd.Series(
+            pd.Categorical(column.cast(pl.String).to_list(), categories=kind.categories.to_list())
+        )
+    if isinstance(kind, (pl.Categorical, pl.String)):
+        return pd.Series(column.cast(pl.String).to_list(), dtype=object)
+    if kind == pl.Boolean:
+        return pd.Series(column.to_list(), dtype="boolean") if has_nulls else pd.Series(column.to_numpy())
+    if kind.is_integer() and has_nulls:
+        return pd.Series(column.to_list(), dtype="Int64")
+    if kind.is_numeric():
+        return pd.Series(
+            column.cast(pl.Float64).to_numpy() if has_nulls or kind.is_decimal() else column.to_numpy()
+        )
+    return pd.Series(column.to_list(), dtype=None if column.len() else object)
