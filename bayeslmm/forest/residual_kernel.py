@@ -1,0 +1,144 @@
+r"""A kernel whose groups, linear columns and weights stay while its response moves.
+
+Every sweep of a mixed-effects forest hands the kernel another response, :math:`r = y - f(X)`. Of the cross-products
+:math:`[Z\;X\;r]^\top W [Z\;X\;r]` only :math:`Z^\top W r`, :math:`X^\top W r` and :math:`r^\top W r` change: one pass over the
+rows, whatever the number of groups.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.likelihood import Kernel
+from bayeslmm.likelihood.accumulate import add_by_level
+from bayeslmm.likelihood.columns import TermArrays
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualKernel:
+    """The part of the kernel that does not depend on the response.
+
+    Attributes
+    ----------
+    terms
+        The random terms: codes (n,), columns (n, S).
+    X
+        Linear columns, shape (n, p); p may be zero.
+    weights
+        Positive row weights, shape (n,), or None.
+    kernel
+        The kernel of a response of zeros.
+    columns
+        Each term's columns as the kernel sees them, times the weights, shape (n, S).
+    fixed_columns
+        X as the kernel sees it, times the weights, shape (n, p).
+    """
+
+    terms: tuple[TermArrays, ...]
+    X: Array
+    weights: Array | None
+    kernel: Kernel
+    columns: tuple[Array, ...]
+    fixed_columns: Array
+
+    @classmethod
+    def build(
+        cls,
+        X: Array,
+        terms: Sequence[TermArrays],
+        weights: Array | None = None,
+        names: Sequence[str] | None = None,
+    ) -> "ResidualKernel":
+        """Sum the cross-products of Z and X once.
+
+        Parameters
+        ----------
+        X
+            Linear columns, shape (n, p).
+        terms
+            Random terms: codes (n,), columns (n, S), n_levels, correlated, centring.
+        weights
+            Positive row weights, shape (n,); None means ones.
+        names
+            Names of the terms for messages.
+        """
+        terms = tuple(terms)
+        kernel = Kernel.build(np.zeros(len(X)), X, terms, weights, names=names)
+        columns = tuple(_weighted(m.apply(t.columns), weights) for m, t in zip(kernel.maps, terms, strict=True))
+        fixed = _weighted(kernel.fixed.apply(X) if X.shape[1] else X, weights)
+        return cls(terms, X, weights, kernel, columns, fixed)
+
+    @property
+    def n(self) -> int:
+        """Number of rows."""
+        return len(self.X)
+
+    def at(self, residual: Array) -> Kernel:
+        """Return the kernel of one response, shape (n,)."""
+        kernel = self.kernel
+        mean = 0.0
+        if kernel.fixed.centring.spans_constant:
+            mean = float(np.average(residual, weights=self.weights))
+        r = np.ascontiguousarray((residual - mean)[:, None])
+        products = kernel.products
+        structure = products.structure
+        chain_xy = tuple(
+            self._with_response(k, r, xy) for k, xy in zip(structure.chain, products.chain_xy, strict=True)
+        )
+        return replace(
+            kernel,
+            y_mean=mean,
+            products=replace(
+                products, chain_xy=chain_xy, trailing_xy=self._trailing(r), xy=self._squares(r[:, 0])
+            ),
+        )
+
+    def _with_response(self, k: int, r: Array, xy: Array) -> Array:
+        own = np.zeros((xy.shape[0], xy.shape[1], 1))
+        add_by_level(self.terms[k].codes, self.columns[k], r, own)
+        return np.concatenate([xy[:, :, :-1], own], axis=2)
+
+    def _trailing(self, r: Array) -> Array:
+        trailing = self.kernel.products.trailing_xy.copy()
+        start = 0
+        for k in self.kernel.products.structure.trailing:
+            shape = self.kernel.shapes[k]
+            own = np.zeros((shape.n_levels, shape.n_columns, 1))
+            add_by_level(self.terms[k].codes, self.columns[k], r, own)
+            trailing[start : start + shape.n_effects, -1] = own.reshape(-1)
+            start += shape.n_effects
+        return trailing
+
+    def _squares(self, r: Array) -> Array:
+        xy = self.kernel.products.xy.copy()
+        p = self.X.shape[1]
+        xy[p, :p] = xy[:p, p] = self.fixed_columns.T @ r
+        xy[p, p] = r @ r if self.weights is None else (self.weights * r) @ r
+        return xy
+
+    def linear(self, beta: Array) -> Array:
+        """Return X beta, shape (n,)."""
+        return self.X @ beta if len(beta) else np.zeros(self.n)
+
+    def random(self, effects: Sequence[Array]) -> Array:
+        """Return Z b, shape (n,), for b in the user's columns, one (J, S) per term."""
+        return random_part(self.terms, effects, self.n)
+
+
+def random_part(terms: Sequence[TermArrays], effects: Sequence[Array], n: int) -> Array:
+    """Return Z b, shape (n,), zero where a code is -1 (a level the effects do not have)."""
+    total = np.zeros(n)
+    for term, b in zip(terms, effects, strict=True):
+        if not len(b):
+            continue
+        part = np.einsum("ns,ns->n", term.columns, b[term.codes])
+        total += np.where(term.codes >= 0, part, 0.0)
+    return total
+
+
+def _weighted(columns: Array, weights: Array | None) -> Array:
+    return np.ascontiguousarray(columns if weights is None else columns * weights[:, None])
