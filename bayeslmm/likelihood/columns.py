@@ -63,13 +63,16 @@ class ColumnMap:
 
 
 def column_map(columns: Array, centring: Centring, weights: Array | None) -> ColumnMap:
-    """Scale by the (weighted) root mean square of the centred columns."""
+    """Scale by the root mean square of the centred columns times root weights.
+
+    The weights are not divided by their mean: their unit goes into the scale, and the kernel's lambda is free of it.
+    """
     moved = centring.apply(columns)
     if weights is None:
-        mean_square = np.einsum("ij,ij->j", moved, moved) / len(moved)
+        sum_of_squares = np.einsum("ij,ij->j", moved, moved)
     else:
-        mean_square = np.einsum("i,ij,ij->j", weights, moved, moved) / weights.sum()
-    scale = np.sqrt(mean_square)
+        sum_of_squares = np.einsum("i,ij,ij->j", weights, moved, moved)
+    scale = np.sqrt(sum_of_squares / len(moved))
     scale[scale == 0] = 1.0
     return ColumnMap(centring, scale)
 
