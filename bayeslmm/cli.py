@@ -142,11 +142,12 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, int]) -> dict[str, Any
         weights=model_file.weights,
         missing=model_file.missing,
     )
-    show = sys.stderr.isatty()
     fits = {}
     for method in model_file.methods:
-        settings = sampler if method in _SAMPLING else {}
-        fits[method] = model.fit(method=method, progressbar=show, **settings)
+        settings: dict[str, Any] = {"method": method, "progressbar": sys.stderr.isatty()}
+        if method in _SAMPLING:
+            settings |= sampler
+        fits[method] = model.fit(**settings)
     return fits
 
 

@@ -6,7 +6,8 @@ from typing import ClassVar
 
 import pytest
 
-from bayeslmm import __version__, cli, model
+import bayeslmm.model
+from bayeslmm import __version__, cli
 from bayeslmm.errors import DataError
 from bayeslmm.model_files import METHODS
 
@@ -220,7 +221,7 @@ def test_wrong_usage(work, capsys, arguments):
 
 
 def test_methods_are_those_of_the_model():
-    assert set(METHODS) == set(model.METHODS)
+    assert set(METHODS) == set(bayeslmm.model.METHODS)
     assert set(cli._SAMPLING) <= set(METHODS)
 
 
