@@ -1,1 +1,6 @@
-"""pymc_models."""
+"""A design with its priors as a PyMC model."""
+
+from bayeslmm.pymc_models.graph import graph
+from bayeslmm.pymc_models.hierarchical import build_hierarchical
+
+__all__ = ["build_hierarchical", "graph"]

@@ -1,0 +1,133 @@
+r"""Unconstrained coordinates of a relative covariance factor.
+
+A term with S effects has :math:`\log t_a`, t = sd/sigma, and, if they are correlated, :math:`z_{ij} = \mathrm{atanh}\,r_{ij}`
+of the partial correlations (column by column below the diagonal):
+
+.. math:: F = \mathrm{diag}(t)\,L, \qquad L_{ij} = r_{ij} w_{ij}, \quad L_{ii} = w_{ii}, \quad
+          w_{ij} = \prod_{k<j}\sqrt{1 - r_{ik}^2} .
+
+The covariance is :math:`\sigma^2 F F^\top`, on the columns the term's priors speak of.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class TermPoint:
+    """One term at one point.
+
+    Attributes
+    ----------
+    ratios
+        t, shape (S,).
+    partial
+        Partial correlations below the diagonal, shape (S, S).
+    lower
+        L, the Cholesky factor of the correlation matrix, shape (S, S).
+    """
+
+    ratios: Array
+    partial: Array
+    lower: Array
+
+    @property
+    def factor(self) -> Array:
+        """F = diag(t) L, shape (S, S)."""
+        return self.ratios[:, None] * self.lower
+
+
+def count_coordinates(size: int, correlated: bool) -> int:
+    """Return the number of coordinates of a term with `size` effects."""
+    return size * (size + 1) // 2 if correlated else size
+
+
+def unpack(phi: Array, size: int, correlated: bool) -> TermPoint:
+    """Return the term at coordinates phi, shape (n_coordinates,)."""
+    ratios = np.exp(phi[:size])
+    partial = np.zeros((size, size))
+    lower = np.eye(size)
+    if correlated and size > 1:
+        values = np.tanh(phi[size:])
+        start = 0
+        left = np.ones(size)
+        for column in range(size - 1):
+            count = size - 1 - column
+            r = values[start : start + count]
+            partial[column + 1 :, column] = r
+            lower[column + 1 :, column] = r * left[column + 1 :]
+            # sech keeps the digits that 1 - r^2 loses near correlations of one
+            left[column + 1 :] /= np.cosh(phi[size + start : size + start + count])
+            lower[column + 1, column + 1] = left[column + 1]
+            start += count
+    return TermPoint(ratios, partial, lower)
+
+
+def pack(factor: Array, correlated: bool, smallest: float) -> Array:
+    """Return the coordinates of a factor F with non-negative diagonal, moved off the boundary.
+
+    Parameters
+    ----------
+    factor
+        F, shape (S, S), lower triangular.
+    correlated
+        Whether there are correlations.
+    smallest
+        Smallest ratio t, and smallest distance of a partial correlation from one, to return.
+    """
+    size = len(factor)
+    norms = np.sqrt(np.sum(factor**2, axis=1))
+    ratios = np.maximum(norms, smallest)
+    if not correlated or size == 1:
+        return np.log(ratios)
+    lower = np.where(norms[:, None] > 0, factor / np.where(norms > 0, norms, 1.0)[:, None], np.eye(size))
+    values = []
+    left = np.ones(size)
+    for column in range(size - 1):
+        below = slice(column + 1, None)
+        r = lower[below, column] / np.maximum(left[below], np.finfo(float).tiny)
+        r = np.clip(r, -1 + smallest, 1 - smallest)
+        left[below] *= np.sqrt(1 - r**2)
+        values.append(np.arctanh(r))
+    return np.concatenate([np.log(ratios), *values])
+
+
+def pull_back(slope: Array, point: TermPoint, correlated: bool) -> Array:
+    """Turn the gradient by F into the gradient by the coordinates.
+
+    Parameters
+    ----------
+    slope
+        Gradient with respect to the lower triangle of F, shape (S, S).
+    point
+        The term.
+    correlated
+        Whether there are correlations.
+    """
+    factor = point.factor
+    by_ratio = np.sum(np.tril(slope) * factor, axis=1)
+    size = len(factor)
+    if not correlated or size == 1:
+        return by_ratio
+    pieces = [by_ratio]
+    weighted = np.tril(slope) * factor
+    # what lies right of column j in row i shrinks with r_ij: d log sqrt(1 - r^2)/dz = -r
+    tail = np.cumsum(weighted[:, ::-1], axis=1)[:, ::-1]
+    for column in range(size - 1):
+        below = slice(column + 1, None)
+        r = point.partial[below, column]
+        left = _left(point, column)[below]
+        direct = slope[below, column] * point.ratios[below] * left * (1 - r**2)
+        pieces.append(direct - r * tail[below, column + 1])
+    return np.concatenate(pieces)
+
+
+def _left(point: TermPoint, column: int) -> Array:
+    """Return w_{i,column}: what the columns before leave of each row's unit length, shape (S,)."""
+    if column == 0:
+        return np.ones(len(point.ratios))
+    return np.sqrt(np.prod(1 - point.partial[:, :column] ** 2, axis=1))

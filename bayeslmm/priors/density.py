@@ -1,0 +1,377 @@
+r"""The log posterior of the covariance parameters, coefficients and random effects integrated out.
+
+In the coordinates :math:`\phi = (\log t, \mathrm{atanh}\,r)`, t = sd/sigma, and :math:`\log\sigma`:
+
+.. math:: p(\phi, \log\sigma \mid y) \propto p(y \mid \theta, \sigma)\, h_\sigma(\sigma)\,\sigma
+          \prod_a h_a(\sigma t_a)\,\sigma t_a \prod_{i>j} (1 - r_{ij}^2)^{\eta + (S-1-j)/2},
+
+column j counted from one. :math:`\log|\Omega|` and r² do not depend on sigma, so one factorisation gives the
+density of phi alone, :math:`\log\sigma` integrated by the trapezium rule.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.errors import FittingError, PriorError
+from bayeslmm.likelihood.columns import factor_to_kernel
+from bayeslmm.likelihood.factor import Factor, factorise
+from bayeslmm.likelihood.kernel import Kernel
+from bayeslmm.likelihood.marginal import excess_sums
+from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
+from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.priors.coordinates import TermPoint, count_coordinates, pack, pull_back, unpack
+from bayeslmm.priors.model_priors import ModelPriors, TermPriors
+from bayeslmm.priors.real_line import Flat, Normal
+
+Array = NDArray[np.float64]
+
+GRID_POINTS = 200  # nodes of the trapezium rule in log sigma
+SCOUT_POINTS = 48  # nodes that find where those belong
+LOG_NEGLIGIBLE = 36.0  # density, in logs below its peak, that adds nothing to the integral
+SMALLEST_START = 1e-3  # distance a starting point keeps from zero variances and correlations of one
+
+
+@dataclass(frozen=True, slots=True)
+class SigmaGrid:
+    """The density of log sigma given phi.
+
+    Attributes
+    ----------
+    log_sigma
+        Nodes, shape (m,); a single one where sigma is fixed.
+    cumulative
+        Distribution function at the nodes, shape (m,).
+    log_density
+        log p(phi, y), up to the constants of improper priors.
+    posterior
+        The fixed coefficients given phi, for every sigma.
+    """
+
+    log_sigma: Array
+    cumulative: Array
+    log_density: float
+    posterior: FixedPosterior
+
+    def draw(self, uniforms: Array) -> Array:
+        """Return sigma for uniform numbers, shape (m,), by the inverse distribution function."""
+        if len(self.log_sigma) == 1:
+            return np.full(len(uniforms), np.exp(self.log_sigma[0]))
+        return np.exp(np.interp(uniforms, self.cumulative, self.log_sigma))
+
+
+class CovarianceDensity:
+    """The log posterior of a model's covariance parameters.
+
+    Parameters
+    ----------
+    kernel
+        The data.
+    priors
+        The model's priors; those of coefficients must be Normal or Flat.
+    sigma
+        The residual standard deviation where it is known.
+
+    Raises
+    ------
+    PriorError
+        If a coefficient's prior cannot be integrated out.
+    """
+
+    def __init__(self, kernel: Kernel, priors: ModelPriors, sigma: float | None = None) -> None:
+        reason = cannot_integrate(priors)
+        if reason:
+            raise PriorError(reason)
+        self.kernel = kernel
+        self.priors = priors
+        self.sigma = sigma
+        self.fixed_prior = kernel_prior(kernel, priors)
+
+    @cached_property
+    def sizes(self) -> tuple[tuple[int, bool], ...]:
+        """Effects per term, and whether they are correlated."""
+        return tuple((len(term.sd), term.correlation is not None) for term in self.priors.terms)
+
+    @cached_property
+    def n_phi(self) -> int:
+        """Length of phi."""
+        return sum(count_coordinates(size, correlated) for size, correlated in self.sizes)
+
+    @property
+    def dimension(self) -> int:
+        """Length of x = (phi, log sigma), or of phi where sigma is known."""
+        return self.n_phi + (self.sigma is None)
+
+    def names(self) -> list[str]:
+        """Return a name for each coordinate of x."""
+        names = []
+        for term in self.priors.terms:
+            names += [f"log t_{term.name}[{effect}]" for effect in term.effects]
+            if term.correlation is not None:
+                names += [
+                    f"atanh r_{term.name}[{row}, {column}]"
+                    for j, column in enumerate(term.effects)
+                    for row in term.effects[j + 1 :]
+                ]
+        return names + (["log sigma"] if self.sigma is None else [])
+
+    def points(self, phi: Array) -> list[TermPoint]:
+        """Return the terms at phi."""
+        found, start = [], 0
+        for size, correlated in self.sizes:
+            stop = start + count_coordinates(size, correlated)
+            found.append(unpack(phi[start:stop], size, correlated))
+            start = stop
+        return found
+
+    def user_factors(self, points: Sequence[TermPoint]) -> list[Array]:
+        """Return each term's factor on the user's columns, any square root of the relative covariance."""
+        return [
+            columns.centring.matrix @ point.factor if term.centred else point.factor
+            for point, term, columns in zip(points, self.priors.terms, self.kernel.maps, strict=True)
+        ]
+
+    def lambdas(self, points: Sequence[TermPoint]) -> list[Array]:
+        """Return the kernel's factors."""
+        return [
+            columns.scale[:, None] * point.factor
+            if term.centred
+            else factor_to_kernel(point.factor, columns, shape)
+            for point, term, columns, shape in zip(
+                points, self.priors.terms, self.kernel.maps, self.kernel.shapes, strict=True
+            )
+        ]
+
+    def phi(self, lambdas: Sequence[Array]) -> Array:
+        """Return phi for the kernel's factors, kept off the boundary."""
+        pieces = []
+        for factor, term, columns, user in zip(
+            lambdas, self.priors.terms, self.kernel.maps, self.kernel.user_factors(lambdas), strict=True
+        ):
+            prior_factor = factor / columns.scale[:, None] if term.centred else user
+            smallest = SMALLEST_START / float(np.mean(columns.scale))
+            pieces.append(pack(np.abs(np.diag(np.diag(prior_factor))) if term.correlation is None else prior_factor,
+                               term.correlation is not None, min(smallest, 0.1)))  # fmt: skip
+        return np.concatenate(pieces) if pieces else np.zeros(0)
+
+    def factor(self, phi: Array) -> Factor:
+        """Factor the cross-products at phi."""
+        return factorise(self.kernel.products, self.lambdas(self.points(phi)))
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Return log p(phi, log sigma | y) up to a constant, with its gradient.
+
+        Parameters
+        ----------
+        x
+            (phi, log sigma), shape (dimension,); phi alone where sigma is known.
+
+        Raises
+        ------
+        FittingError
+            Where the likelihood cannot be evaluated.
+        """
+        phi, sigma = self._split(x)
+        points = self.points(phi)
+        lambdas = self.lambdas(points)
+        factor = factorise(self.kernel.products, lambdas)
+        posterior = fixed_posterior(factor, self.fixed_prior)
+        value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma)))
+        value_prior, by_phi, by_sigma = self._log_prior(points, sigma)
+        by_phi += self._likelihood_slopes(points, lambdas, posterior, sigma)
+        if self.sigma is not None:
+            return value + value_prior, by_phi
+        by_sigma -= 0.5 * posterior.slope(sigma)
+        return value + value_prior, np.append(by_phi, by_sigma)
+
+    def value(self, x: Array) -> float:
+        """Return log p(phi, log sigma | y) up to a constant."""
+        phi, sigma = self._split(x)
+        points = self.points(phi)
+        factor = factorise(self.kernel.products, self.lambdas(points))
+        posterior = fixed_posterior(factor, self.fixed_prior)
+        return -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self._log_prior(points, sigma)[0]
+
+    def grid(self, phi: Array) -> SigmaGrid:
+        """Return log p(phi | y), sigma integrated out, and the density of sigma given phi."""
+        points = self.points(phi)
+        posterior = fixed_posterior(factorise(self.kernel.products, self.lambdas(points)), self.fixed_prior)
+        by_correlation = self._log_correlation_prior(points)
+        if self.sigma is not None:
+            value = -0.5 * float(posterior.minus_two_log(np.asarray(self.sigma)))
+            value += by_correlation + float(self._log_sd_prior(points, np.array([self.sigma]))[0])
+            return SigmaGrid(np.log([self.sigma]), np.ones(1), value, posterior)
+
+        def log_density(log_sigma: Array) -> Array:
+            sigma = np.exp(log_sigma)
+            return -0.5 * posterior.minus_two_log(sigma) + self._log_sd_prior(points, sigma)
+
+        nodes, logs = _trapezium_nodes(log_density, posterior)
+        peak = float(np.max(logs))
+        density = np.exp(logs - peak)
+        areas = 0.5 * (density[1:] + density[:-1]) * np.diff(nodes)
+        cumulative = np.concatenate([[0.0], np.cumsum(areas)])
+        total = cumulative[-1]
+        return SigmaGrid(nodes, cumulative / total, peak + float(np.log(total)) + by_correlation, posterior)
+
+    def _split(self, x: Array) -> tuple[Array, float]:
+        if self.sigma is not None:
+            return x, self.sigma
+        return x[:-1], float(np.exp(x[-1]))
+
+    def _log_prior(self, points: Sequence[TermPoint], sigma: float) -> tuple[float, Array, float]:
+        """Return the log prior with its Jacobian, and its derivatives by phi and log sigma."""
+        value, by_sigma = 0.0, 0.0
+        pieces = []
+        for point, term in zip(points, self.priors.terms, strict=True):
+            sds = sigma * point.ratios
+            by_sd = np.empty(len(sds))
+            for a, (prior, sd) in enumerate(zip(term.sd, sds, strict=True)):
+                value += float(prior.logpdf(sd)) + float(np.log(sd))
+                by_sd[a] = float(prior.dlogpdf(sd)) * sd + 1.0
+            by_sigma += float(by_sd.sum())
+            pieces.append(by_sd)
+            if term.correlation is not None:
+                exponents = correlation_exponents(term)
+                r = point.partial[lower_entries(len(sds))]
+                value += float(np.sum(exponents * log_complement(r)))
+                pieces.append(-2.0 * exponents * r)
+        if self.sigma is None and self.priors.sigma is not None:
+            value += float(self.priors.sigma.logpdf(sigma)) + float(np.log(sigma))
+            by_sigma += float(self.priors.sigma.dlogpdf(sigma)) * sigma + 1.0
+        return value, np.concatenate(pieces) if pieces else np.zeros(0), by_sigma
+
+    def _log_sd_prior(self, points: Sequence[TermPoint], sigma: Array) -> Array:
+        """Return the log prior of sigma and of all sds given phi, with Jacobian, for an array of sigma."""
+        value = np.zeros(len(sigma))
+        for point, term in zip(points, self.priors.terms, strict=True):
+            for prior, ratio in zip(term.sd, point.ratios, strict=True):
+                value += prior.logpdf(sigma * ratio) + np.log(sigma * ratio)
+        if self.sigma is None and self.priors.sigma is not None:
+            value += self.priors.sigma.logpdf(sigma) + np.log(sigma)
+        return value
+
+    def _log_correlation_prior(self, points: Sequence[TermPoint]) -> float:
+        return sum(
+            float(
+                np.sum(
+                    correlation_exponents(term) * log_complement(point.partial[lower_entries(len(term.sd))])
+                )
+            )
+            for point, term in zip(points, self.priors.terms, strict=True)
+            if term.correlation is not None
+        )
+
+    def _likelihood_slopes(
+        self, points: Sequence[TermPoint], lambdas: Sequence[Array], posterior: FixedPosterior, sigma: float
+    ) -> Array:
+        """Return the gradient of log p(y | phi, sigma) by phi."""
+        if not points:
+            return np.zeros(0)
+        blocks = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, self.fixed_prior))
+        excess = excess_sums(posterior.factor, posterior.mean(sigma), blocks.sums(), sigma)
+        pieces = []
+        for point, factor, inner, term, columns in zip(
+            points, lambdas, excess, self.priors.terms, self.kernel.maps, strict=True
+        ):
+            slope = -np.linalg.solve(factor.T, inner)
+            if term.centred or term.correlation is None:
+                by_factor = columns.scale[:, None] * slope
+            else:
+                q, r = np.linalg.qr((columns.inverse @ point.factor).T)
+                by_factor = columns.inverse.T @ slope @ (q * np.where(np.diag(r) < 0, -1.0, 1.0)).T
+            pieces.append(pull_back(by_factor, point, term.correlation is not None))
+        return np.concatenate(pieces)
+
+
+def cannot_integrate(priors: ModelPriors) -> str:
+    """Say why the coefficients cannot be integrated out; empty if they can."""
+    others = [
+        f"{name}: {prior}"
+        for name, prior in zip(priors.fixed_names, priors.fixed, strict=True)
+        if not isinstance(prior, Normal | Flat)
+    ]
+    if not others:
+        return ""
+    return (
+        "Only Normal and Flat priors of coefficients can be integrated out exactly, not "
+        + ", ".join(others)
+        + ". Use one of those, or parametrization='noncentered' (NUTS on the explicit model)."
+    )
+
+
+def kernel_prior(kernel: Kernel, priors: ModelPriors) -> NormalPrior:
+    """Return the prior of the fixed coefficients in the kernel's columns.
+
+    The prior is diagonal in ``beta_prior``, ``beta_user = P beta_prior``, and the kernel has
+    ``beta_user = T beta + c mean(y)``.
+    """
+    p = kernel.p
+    inverse_p = priors.fixed_centring.inverse if p else np.zeros((0, 0))
+    turn = inverse_p @ kernel.fixed.matrix if p else inverse_p
+    shift = inverse_p @ kernel.fixed.centring.constant * kernel.y_mean if p else np.zeros(0)
+    normal = [prior if isinstance(prior, Normal) else None for prior in priors.fixed]
+    sds = np.array([prior.sigma if prior else np.inf for prior in normal])
+    means = np.array([prior.mu if prior else move for prior, move in zip(normal, shift, strict=True)])
+    weights = 1.0 / sds**2
+    n_proper = int(np.sum(weights > 0))
+    log_det = float(np.sum(np.log(weights[weights > 0])))
+    if n_proper:
+        log_det += 2.0 * float(np.linalg.slogdet(turn)[1])
+    mean = np.linalg.solve(turn, means - shift) if p else np.zeros(0)
+    return NormalPrior((turn.T * weights) @ turn, mean, log_det, n_proper)
+
+
+def correlation_exponents(term: TermPriors) -> Array:
+    """Return the exponents of (1 - r²), Jacobian included, in the order of the coordinates."""
+    size = len(term.sd)
+    assert term.correlation is not None
+    columns = np.repeat(np.arange(1, size), np.arange(size - 1, 0, -1))
+    return term.correlation.eta + (size - 1 - columns) / 2
+
+
+def lower_entries(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns below the diagonal, column by column."""
+    columns, rows = np.triu_indices(size, 1)
+    return rows, columns
+
+
+def log_complement(r: Array) -> Array:
+    """Return log(1 - r²)."""
+    with np.errstate(divide="ignore"):
+        return np.log1p(-(r**2))
+
+
+def _trapezium_nodes(log_density: object, posterior: FixedPosterior) -> tuple[Array, Array]:
+    """Place the nodes where the density of log sigma is not negligible."""
+    products = posterior.factor.products
+    dof = max(products.n - products.n_fixed, 1)
+    centre = 0.5 * np.log(posterior.factor.r_squared / dof)
+    spread = 1.0 / np.sqrt(2.0 * dof)
+    scout = centre + spread * np.linspace(-12.0, 12.0 + 40.0 / np.sqrt(dof), SCOUT_POINTS)
+    for _ in range(40):
+        logs = log_density(scout)  # type: ignore[operator]
+        if not np.isfinite(logs).any():
+            raise FittingError("The density of sigma is zero everywhere.")
+        keep = np.flatnonzero(logs > np.max(logs) - LOG_NEGLIGIBLE)
+        width = scout[-1] - scout[0]
+        if keep[0] == 0:
+            scout = np.linspace(scout[0] - width, scout[min(keep[-1] + 1, len(scout) - 1)], SCOUT_POINTS)
+        elif keep[-1] == len(scout) - 1:
+            scout = np.linspace(scout[keep[0] - 1], scout[-1] + width, SCOUT_POINTS)
+        else:
+            break
+    step = scout[1] - scout[0]
+    nodes = np.linspace(scout[max(keep[0] - 1, 0)], scout[min(keep[-1] + 1, len(scout) - 1)], GRID_POINTS)
+    logs = log_density(nodes)  # type: ignore[operator]
+    if len(keep) < 6:  # the scout's step was wider than the density: look again, closer
+        peak = nodes[np.argmax(logs)]
+        near = np.linspace(peak - step, peak + step, GRID_POINTS)
+        logs_near = log_density(near)  # type: ignore[operator]
+        kept = np.flatnonzero(logs_near > np.max(logs_near) - LOG_NEGLIGIBLE)
+        nodes = np.linspace(near[max(kept[0] - 1, 0)], near[min(kept[-1] + 1, len(near) - 1)], GRID_POINTS)
+        logs = log_density(nodes)  # type: ignore[operator]
+    return nodes, logs

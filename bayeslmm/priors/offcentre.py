@@ -1,0 +1,69 @@
+"""Warnings about priors that are stated far outside the data."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.design.centring import Centring
+from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.priors.model_priors import TermPriors
+from bayeslmm.priors.moments import mean_and_sd
+
+Array = NDArray[np.float64]
+
+FAR_FROM_ZERO = 3.0  # standard deviations of x between zero and its mean
+
+
+def far_from_zero_warnings(
+    design: Design, centring: Centring, terms: Sequence[TermPriors]
+) -> tuple[str, ...]:
+    """Return a sentence for every column whose prior holds at an x = 0 far from the data.
+
+    A slope's column whose mean is more than 3 sd(x) from zero makes the other effects of its term (or of the
+    fixed part) those of a point far outside the data, where priors scaled by the data do not hold. Terms and
+    fixed parts whose priors are stated on centred columns are safe; those of ``||``, of ``(0 + x | g)``, of
+    presets and of the user are not.
+    """
+    sentences = []
+    if np.any(design.centring.constant) and not np.any(centring.constant):
+        for j, far in enumerate(_far_columns(design.X, design.centring.constant, design.weights)):
+            if far:
+                sentences.append(_fixed_sentence(design.fixed_names[j], far))
+    for term, priors in zip(design.terms, terms, strict=True):
+        if priors.centred:
+            continue
+        for s, far in enumerate(_far_columns(term.columns, term.centring.constant, design.weights)):
+            if far:
+                sentences.append(_term_sentence(term, s, far))
+    return tuple(sentences)
+
+
+def _far_columns(columns: Array, constant: Array, weights: Array | None) -> list[tuple[float, float] | None]:
+    """Return (mean, sd) of each column far from zero, None for the others; indicators are never far."""
+    found: list[tuple[float, float] | None] = []
+    for s in range(columns.shape[1]):
+        column = columns[:, s]
+        mean, sd = mean_and_sd(column, weights)
+        harmless = constant[s] != 0 or np.ptp(column) == 0 or bool(np.all((column == 0) | (column == 1)))
+        found.append(None if harmless or not abs(mean) > FAR_FROM_ZERO * sd else (mean, sd))
+    return found
+
+
+def _term_sentence(term: RandomTerm, s: int, moments: tuple[float, float]) -> str:
+    effect = term.effects[s]
+    bars = "|" if term.correlated else "||"
+    return (
+        f"Random term ({' + '.join(term.effects)} {bars} {term.factor}): the mean of {effect!r} is "
+        f"{moments[0]:.4g}, more than {FAR_FROM_ZERO:g} of its standard deviations ({moments[1]:.3g}) from zero, "
+        f"and the priors of sd_{term.name} hold at {effect} = 0, far outside the data. "
+        f"Centre the column, for instance center({effect})."
+    )
+
+
+def _fixed_sentence(name: str, moments: tuple[float, float]) -> str:
+    return (
+        f"Coefficient {name!r}: the mean of its column is {moments[0]:.4g}, more than {FAR_FROM_ZERO:g} of "
+        f"its standard deviations ({moments[1]:.3g}) from zero, and the priors of the other coefficients hold at "
+        f"{name} = 0, far outside the data. Centre the column, for instance center({name})."
+    )

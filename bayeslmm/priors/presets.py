@@ -1,0 +1,205 @@
+"""The default priors of other packages, by their published rules."""
+
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.errors import PriorError
+from bayeslmm.priors.lkj import LKJ
+from bayeslmm.priors.moments import ResponseMoments, column_sd, response_moments
+from bayeslmm.priors.positive import Exponential, HalfNormal, HalfStudentT
+from bayeslmm.priors.real_line import Flat, Normal, StudentT
+from bayeslmm.priors.rules import Choice, DefaultRule, Rule
+
+Array = NDArray[np.float64]
+
+MAD_TO_SD = 1.4826  # makes the median absolute deviation estimate a normal's sd, as R's mad() does
+
+
+class FlatRule:
+    """Flat priors on everything; with them the posterior mode is the REML estimate."""
+
+    def __init__(self, design: Design) -> None:
+        pass
+
+    def coefficient(self, j: int) -> Choice:
+        """Return the prior of fixed column j."""
+        return Choice(Flat(), "preset flat")
+
+    def sd(self, term: RandomTerm, s: int) -> Choice:
+        """Return the prior of the standard deviation of effect s of a term."""
+        return Choice(Flat(), "preset flat")
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix, uniform."""
+        return Choice(LKJ(1.0), "preset flat")
+
+    def residual(self) -> Choice:
+        """Return the prior of sigma."""
+        return Choice(Flat(), "preset flat")
+
+
+class BrmsRule:
+    """The defaults of brms (2.x) for a Gaussian response.
+
+    Intercept, at the column means: StudentT(3, median(y) - mean(offset), m), m = max(2.5, mad(y)), median and
+    mad rounded to one decimal as brms does; coefficients flat; sds and sigma HalfStudentT(3, m); LKJ(1).
+    Weights do not enter the moments.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+
+    @cached_property
+    def _scale(self) -> float:
+        y = self._design.y
+        return max(2.5, round(MAD_TO_SD * float(np.median(np.abs(y - np.median(y)))), 1))
+
+    def coefficient(self, j: int) -> Choice:
+        """Return the prior of fixed column j."""
+        design = self._design
+        if design.fixed_names[j] != "Intercept":
+            return Choice(Flat(), "preset brms")
+        location = round(float(np.median(design.y)), 1)
+        if design.offset is not None:
+            location -= float(np.mean(design.offset))
+        source = "preset brms: median(y), max(2.5, mad(y)); at the column means"
+        return Choice(StudentT(3.0, location, self._scale), source)
+
+    def sd(self, term: RandomTerm, s: int) -> Choice:
+        """Return the prior of the standard deviation of effect s of a term."""
+        return Choice(HalfStudentT(3.0, self._scale), "preset brms: max(2.5, mad(y))")
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix."""
+        return Choice(LKJ(1.0), "preset brms")
+
+    def residual(self) -> Choice:
+        """Return the prior of sigma."""
+        return Choice(HalfStudentT(3.0, self._scale), "preset brms: max(2.5, mad(y))")
+
+
+class RstanarmRule:
+    """The defaults of rstanarm's ``stan_lmer``, its covariance prior by the nearest independent one.
+
+    Intercept, at the column means: Normal(mean(y), 2.5 sd(y)); coefficients Normal(0, 2.5 sd(y)/sd(x)); sigma
+    Exponential(1/sd(y)). ``decov(1, 1, 1, 1)`` makes a term's average variance (tau sigma)², tau
+    Exponential(1), and splits it by a flat Dirichlet. That ties the sds to sigma and to each other, which
+    independent priors cannot; here every sd is Exponential(1/sd(y)), decov's law of a single sd with sigma at
+    its prior mean. The correlations are LKJ(1), as there.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+
+    @cached_property
+    def _response(self) -> ResponseMoments:
+        return response_moments(self._design.y, None)
+
+    def coefficient(self, j: int) -> Choice:
+        """Return the prior of fixed column j."""
+        y, name = self._response, self._design.fixed_names[j]
+        if name == "Intercept":
+            return Choice(
+                Normal(y.mean, 2.5 * y.sd), "preset rstanarm: mean(y), 2.5 sd(y); at the column means"
+            )
+        column = self._design.X[:, j]
+        size = 1.0 if np.ptp(column) == 0 else column_sd(column, None, name)
+        return Choice(Normal(0.0, 2.5 * y.sd / size), "preset rstanarm: 2.5 sd(y)/sd(x)")
+
+    def sd(self, term: RandomTerm, s: int) -> Choice:
+        """Return the prior of the standard deviation of effect s of a term."""
+        return Choice(Exponential(1 / self._response.sd), "preset rstanarm: decov, sigma replaced by sd(y)")
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix."""
+        return Choice(LKJ(1.0), "preset rstanarm: decov")
+
+    def residual(self) -> Choice:
+        """Return the prior of sigma."""
+        return Choice(Exponential(1 / self._response.sd), "preset rstanarm: 1/sd(y)")
+
+
+class BambiRule:
+    """The defaults of bambi 0.17, whose standard deviations have n in the denominator.
+
+    Coefficients Normal(0, s_j), s_j = 2.5 sd(y)/sd(x_j); Intercept, at the column means,
+    Normal(mean(y), √((2.5 sd(y))² + Σ s_j² mean(x_j)²)); sd of a random intercept HalfNormal of that same
+    scale, of a random slope HalfNormal(2.5 sd(y)/sd(x)); sigma HalfStudentT(4, sd(y)). bambi's random effects
+    are independent; a correlated term gets LKJ(1).
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+
+    @cached_property
+    def _sd_y(self) -> float:
+        sd = float(np.std(self._design.y))
+        if not sd > 0:
+            raise PriorError(
+                "the response is constant, so no prior can be scaled by it; state every prior yourself"
+            )
+        return sd
+
+    @cached_property
+    def _intercept_scale(self) -> float:
+        variance = (2.5 * self._sd_y) ** 2
+        for j, name in enumerate(self._design.fixed_names):
+            if name != "Intercept":
+                column = self._design.X[:, j]
+                variance += (self._slope_scale(column, name) * float(np.mean(column))) ** 2
+        return float(np.sqrt(variance))
+
+    def _slope_scale(self, column: Array, name: str) -> float:
+        column_sd(column, None, name)  # refuses a constant column
+        return 2.5 * self._sd_y / float(np.std(column))
+
+    def coefficient(self, j: int) -> Choice:
+        """Return the prior of fixed column j."""
+        name = self._design.fixed_names[j]
+        if name == "Intercept":
+            source = "preset bambi: mean(y), its intercept scale; at the column means"
+            return Choice(Normal(float(np.mean(self._design.y)), self._intercept_scale), source)
+        return Choice(
+            Normal(0.0, self._slope_scale(self._design.X[:, j], name)), "preset bambi: 2.5 sd(y)/sd(x)"
+        )
+
+    def sd(self, term: RandomTerm, s: int) -> Choice:
+        """Return the prior of the standard deviation of effect s of a term."""
+        if term.effects[s] == "Intercept":
+            return Choice(HalfNormal(self._intercept_scale), "preset bambi: its intercept scale")
+        scale = self._slope_scale(term.columns[:, s], f"{term.effects[s]} of {term.name}")
+        return Choice(HalfNormal(scale), "preset bambi: 2.5 sd(y)/sd(x)")
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix."""
+        return Choice(LKJ(1.0), "preset bambi has no correlations; uniform")
+
+    def residual(self) -> Choice:
+        """Return the prior of sigma."""
+        return Choice(HalfStudentT(4.0, self._sd_y), "preset bambi: sd(y)")
+
+
+PRESETS: dict[str, type] = {
+    "default": DefaultRule,
+    "flat": FlatRule,
+    "brms": BrmsRule,
+    "rstanarm": RstanarmRule,
+    "bambi": BambiRule,
+}
+
+
+def preset_rule(name: str, design: Design) -> Rule:
+    """Return the rule of a preset for a design.
+
+    Raises
+    ------
+    PriorError
+        When there is no such preset.
+    """
+    if name not in PRESETS:
+        raise PriorError(f"unknown preset of priors {name!r}; known are {', '.join(PRESETS)}")
+    rule: Rule = PRESETS[name](design)
+    return rule

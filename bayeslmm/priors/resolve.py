@@ -1,0 +1,195 @@
+"""From what the user says about priors to a prior for every parameter."""
+
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any, cast
+
+from bayeslmm.design.centring import Centring, no_centring
+from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.errors import PriorError
+from bayeslmm.priors.lkj import LKJ
+from bayeslmm.priors.model_priors import ModelPriors, TermPriors, coefficient_key, sd_name
+from bayeslmm.priors.offcentre import far_from_zero_warnings
+from bayeslmm.priors.parse import as_prior
+from bayeslmm.priors.presets import PRESETS, preset_rule
+from bayeslmm.priors.prior import Distribution, Prior
+from bayeslmm.priors.real_line import Flat
+from bayeslmm.priors.rules import Choice, Rule
+
+FEWEST_LEVELS_FOR_FLAT = 3  # below, the posterior of an sd under a flat prior has no finite integral
+HALF = {"Normal": "HalfNormal(sigma)", "StudentT": "HalfStudentT(nu, sigma)", "Cauchy": "HalfCauchy(beta)"}
+
+
+def resolve_priors(
+    design: Design, priors: str | Mapping[str, Any] | None = None, *, sigma: float | None = None
+) -> ModelPriors:
+    """Return the prior of every parameter of a design.
+
+    Parameters
+    ----------
+    design
+        The design, whose data scale the default priors.
+    priors
+        None for the default rule; the name of a preset (``"flat"``, ``"brms"``, ``"rstanarm"``, ``"bambi"``);
+        or a mapping from parameters to priors on top of the default rule, or on top of the preset named under
+        its key ``"preset"``. Parameters are ``Intercept``, a coefficient's name (or ``beta[name]``), ``sd_g``
+        for all effects of a term, ``sd_g[effect]``, ``cor_g`` and ``sigma``. Priors are prior objects, text
+        such as ``"Normal(0, 10)"``, or ``bambi.Prior``.
+    sigma
+        The fixed residual standard deviation, where it is not a parameter.
+
+    Raises
+    ------
+    PriorError
+        For an unknown preset or parameter, an impossible prior, or data that give a rule no scale.
+    """
+    preset, stated = _split(priors)
+    user = _overrides(design, stated, sigma_is_fixed=sigma is not None)
+    choices = _choices(design, preset_rule(preset, design), user, sigma_is_fixed=sigma is not None)
+    _check_supports(design, choices)
+    terms = tuple(_term_priors(term, choices, _is_centred(term, preset, user)) for term in design.terms)
+    centring = _fixed_centring(design, preset, user)
+    return ModelPriors(
+        preset=preset,
+        fixed_names=design.fixed_names,
+        fixed=tuple(cast(Prior, choices[coefficient_key(name)].prior) for name in design.fixed_names),
+        fixed_centring=centring,
+        terms=terms,
+        sigma=None if sigma is not None else cast(Prior, choices["sigma"].prior),
+        sources={key: choice.source for key, choice in choices.items()},
+        warnings=far_from_zero_warnings(design, centring, terms),
+    )
+
+
+def _split(priors: str | Mapping[str, Any] | None) -> tuple[str, Mapping[str, Any]]:
+    if priors is None:
+        return "default", {}
+    if isinstance(priors, str):
+        if priors not in PRESETS:
+            raise PriorError(f"unknown preset of priors {priors!r}; known are {', '.join(PRESETS)}")
+        return priors, {}
+    if not isinstance(priors, Mapping):
+        raise PriorError(
+            f"priors must be the name of a preset ({', '.join(PRESETS)}) or a mapping from parameters to "
+            f"priors, got {type(priors).__name__}"
+        )
+    if isinstance(priors.get("preset"), str) and priors["preset"] in PRESETS:
+        return priors["preset"], {key: value for key, value in priors.items() if key != "preset"}
+    return "default", priors
+
+
+def _targets(design: Design, *, sigma_is_fixed: bool) -> dict[str, list[str]]:
+    """Return the parameters each valid name stands for; the names of single parameters come last."""
+    whole, single = {}, {}
+    for term in design.terms:
+        names = [sd_name(term.name, effect) for effect in term.effects]
+        whole[f"sd_{term.name}"] = names
+        single.update({name: [name] for name in names})
+        if has_correlations(term):
+            single[f"cor_{term.name}"] = [f"cor_{term.name}"]
+    if not sigma_is_fixed:
+        single["sigma"] = ["sigma"]
+    keys = {name: coefficient_key(name) for name in design.fixed_names}
+    plain = {name: [key] for name, key in keys.items() if name not in whole and name not in single}
+    explicit = {key: [key] for key in keys.values()}
+    return {**whole, **plain, **single, **explicit}
+
+
+def _overrides(design: Design, stated: Mapping[str, Any], *, sigma_is_fixed: bool) -> dict[str, Choice]:
+    targets = _targets(design, sigma_is_fixed=sigma_is_fixed)
+    order = {name: place for place, name in enumerate(targets)}
+    for name in stated:
+        if name not in targets:
+            raise PriorError(_unknown_name(name, targets, sigma_is_fixed))
+    found: dict[str, Choice] = {}
+    for name in sorted(stated, key=order.__getitem__):  # single effects after whole terms, so that they win
+        prior = as_prior(stated[name], name)
+        if isinstance(prior, LKJ) != name.startswith("cor_") and name not in design.fixed_names:
+            wanted = "an LKJ prior" if name.startswith("cor_") else "a prior of a number, not LKJ"
+            raise PriorError(f"Prior of {name!r}: got {prior}; it takes {wanted}")
+        if isinstance(prior, LKJ) and not targets[name][0].startswith("cor_"):
+            raise PriorError(f"Prior of {name!r}: got {prior}; LKJ is for correlations (cor_g)")
+        found.update({key: Choice(prior, "user") for key in targets[name]})
+    return found
+
+
+def _unknown_name(name: object, targets: Mapping[str, Any], sigma_is_fixed: bool) -> str:
+    if name == "sigma" and sigma_is_fixed:
+        return "Prior of 'sigma': sigma is fixed in this model, so it has no prior"
+    close = get_close_matches(str(name), targets, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    shown = [target for target in targets if not target.startswith("beta[")]
+    return f"the model has no parameter {name!r}{hint}; priors can be given for {', '.join(shown)}"
+
+
+def _choices(
+    design: Design, rule: Rule, user: Mapping[str, Choice], *, sigma_is_fixed: bool
+) -> dict[str, Choice]:
+    choices: dict[str, Choice] = {}
+    for j, name in enumerate(design.fixed_names):
+        key = coefficient_key(name)
+        choices[key] = user[key] if key in user else rule.coefficient(j)
+    for term in design.terms:
+        for s, effect in enumerate(term.effects):
+            key = sd_name(term.name, effect)
+            choices[key] = user[key] if key in user else rule.sd(term, s)
+        if has_correlations(term):
+            key = f"cor_{term.name}"
+            choices[key] = user[key] if key in user else rule.correlation(term)
+    if not sigma_is_fixed:
+        choices["sigma"] = user["sigma"] if "sigma" in user else rule.residual()
+    return choices
+
+
+def has_correlations(term: RandomTerm) -> bool:
+    """Return whether a term has correlations to put a prior on."""
+    return term.correlated and term.n_columns > 1
+
+
+def _check_supports(design: Design, choices: Mapping[str, Choice]) -> None:
+    scales = {sd_name(term.name, effect): term for term in design.terms for effect in term.effects}
+    for key, choice in choices.items():
+        if key == "sigma" or key in scales:
+            _check_positive(key, choice.prior)
+        if key in scales and isinstance(choice.prior, Flat) and scales[key].n_levels < FEWEST_LEVELS_FOR_FLAT:
+            raise PriorError(
+                f"Prior of {key!r}: a flat prior on a standard deviation needs at least "
+                f"{FEWEST_LEVELS_FOR_FLAT} levels, {scales[key].factor!r} has {scales[key].n_levels}; give {key} a proper prior"
+            )
+
+
+def _check_positive(key: str, prior: Distribution) -> None:
+    if isinstance(prior, Flat) or (isinstance(prior, Prior) and prior.support[0] >= 0):
+        return
+    family = type(prior).__name__
+    instead = f"; use {HALF[family]}" if family in HALF else ""
+    raise PriorError(
+        f"Prior of {key!r}: {prior} allows negative values, which a standard deviation has not{instead}"
+    )
+
+
+def _term_priors(term: RandomTerm, choices: Mapping[str, Choice], centred: bool) -> TermPriors:
+    sd = tuple(cast(Prior, choices[sd_name(term.name, effect)].prior) for effect in term.effects)
+    correlation = cast(LKJ, choices[f"cor_{term.name}"].prior) if has_correlations(term) else None
+    return TermPriors(term.name, term.effects, sd, correlation, centred)
+
+
+def _is_centred(term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> bool:
+    """Return whether a term's priors are stated on centred columns: by the default rule alone."""
+    stated = {f"cor_{term.name}", *(sd_name(term.name, effect) for effect in term.effects)} & set(user)
+    return preset == "default" and not stated and has_correlations(term) and bool(term.centring.means.any())
+
+
+def _fixed_centring(design: Design, preset: str, user: Mapping[str, Choice]) -> Centring:
+    """Return the centring of X that coefficients' priors are stated on.
+
+    An Intercept is always that at the column means. Where columns span the constant without one, as in
+    ``0 + C(g) + x``, they are read at the means of the other columns under the default rule, and as written
+    where the user or a preset speaks of them.
+    """
+    if "Intercept" in design.fixed_names:
+        return design.centring
+    spanning = [name for name, c in zip(design.fixed_names, design.centring.constant, strict=True) if c != 0]
+    if preset != "default" or any(coefficient_key(name) in user for name in spanning):
+        return no_centring(design.p)
+    return design.centring

@@ -1,0 +1,109 @@
+"""The default rule: priors in units of the data."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.priors.lkj import LKJ
+from bayeslmm.priors.moments import ResponseMoments, column_sd, response_moments
+from bayeslmm.priors.positive import HalfStudentT
+from bayeslmm.priors.prior import Distribution
+from bayeslmm.priors.real_line import Normal
+
+Array = NDArray[np.float64]
+
+COEFFICIENT_SCALE = 2.5  # standard deviations of y that one standard deviation of x moves it by, a priori
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A prior and where it came from."""
+
+    prior: Distribution
+    source: str
+
+
+class Rule(Protocol):
+    """A rule that gives every parameter of a model its prior."""
+
+    def coefficient(self, j: int) -> Choice:
+        """Return the prior of fixed column j."""
+
+    def sd(self, term: RandomTerm, s: int) -> Choice:
+        """Return the prior of the standard deviation of effect s of a term."""
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix."""
+
+    def residual(self) -> Choice:
+        """Return the prior of sigma."""
+
+
+def net_response(design: Design) -> Array:
+    """Return the response without the offset, shape (n,)."""
+    return design.y if design.offset is None else design.y - design.offset
+
+
+class DefaultRule:
+    """Weakly informative priors that move with the units of the data.
+
+    ===================  =====================================  =====================================
+    parameter            prior                                  note
+    ===================  =====================================  =====================================
+    Intercept            Normal(mean(y), 2.5 sd(y))             at the column means of X
+    coefficient          Normal(0, 2.5 sd(y)/sd(x))             Normal(mean(y), ...) where the columns
+                                                                span a constant and none is Intercept
+    random-effect sd     HalfStudentT(3, sd(y)/sd(x))           x = 1 for an intercept
+    correlations         LKJ(2)
+    sigma                HalfStudentT(3, sd(y))                 of an observation of weight one
+    ===================  =====================================  =====================================
+
+    y is the response less the offset; moments are weighted and have n - 1 in the denominator.
+    """
+
+    def __init__(self, design: Design) -> None:
+        self._design = design
+
+    @cached_property
+    def _response(self) -> ResponseMoments:
+        return response_moments(net_response(self._design), self._design.weights)
+
+    def coefficient(self, j: int) -> Choice:
+        """Return the prior of fixed column j."""
+        design, y = self._design, self._response
+        constant = design.centring.constant[j]
+        name = design.fixed_names[j]
+        size = _column_scale(design.X[:, j], design.weights, name, in_constant=constant != 0)
+        scale = COEFFICIENT_SCALE * y.sd / size
+        if constant == 0:
+            return Choice(Normal(0.0, scale), "default: 2.5 sd(y)/sd(x)")
+        if name == "Intercept":
+            return Choice(Normal(y.mean, scale), "default: mean(y), 2.5 sd(y); at the column means")
+        return Choice(Normal(y.mean * constant, scale), "default: mean(y), 2.5 sd(y)/sd(x)")
+
+    def sd(self, term: RandomTerm, s: int) -> Choice:
+        """Return the prior of the standard deviation of effect s of a term."""
+        constant = term.centring.constant[s]
+        name = f"{term.effects[s]} of {term.name}"
+        size = _column_scale(term.columns[:, s], self._design.weights, name, in_constant=constant != 0)
+        source = "default: sd(y)" if term.effects[s] == "Intercept" else "default: sd(y)/sd(x)"
+        return Choice(HalfStudentT(3.0, self._response.sd / size), source)
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix."""
+        return Choice(LKJ(2.0), "default")
+
+    def residual(self) -> Choice:
+        """Return the prior of sigma."""
+        return Choice(HalfStudentT(3.0, self._response.residual_sd), "default: sd(y)")
+
+
+def _column_scale(column: Array, weights: Array | None, name: str, *, in_constant: bool) -> float:
+    """Return |x| for the column that is the constant, sd(x) for any other."""
+    if in_constant and np.ptp(column) == 0:
+        return float(abs(column[0]))
+    return column_sd(column, weights, name)

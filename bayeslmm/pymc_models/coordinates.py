@@ -1,0 +1,36 @@
+"""Dimensions and labels of a model's variables."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from bayeslmm.design.design import Design
+from bayeslmm.errors import ModelError
+
+
+def term_coordinates(design: Design) -> dict[str, Sequence[Any]]:
+    """Return the labels of every dimension, the user's own.
+
+    Returns
+    -------
+    dict
+        ``fixed``: coefficient names; per term g: ``g`` the levels, ``g_effect`` and ``g_effect_other`` the effects.
+
+    Raises
+    ------
+    ModelError
+        When two dimensions would have one name, as with grouping factors ``a`` and ``a_effect``.
+    """
+    coordinates: dict[str, Sequence[Any]] = {"fixed": list(design.fixed_names)} if design.p else {}
+    for term in design.terms:
+        labels = {
+            term.name: list(term.levels),
+            f"{term.name}_effect": list(term.effects),
+            f"{term.name}_effect_other": list(term.effects),
+        }
+        for name, values in labels.items():
+            if name in coordinates or name in ("fixed", "chain", "draw"):
+                raise ModelError(
+                    f"the grouping factor {term.factor!r} gives a second dimension called {name!r}; rename the column"
+                )
+            coordinates[name] = values
+    return coordinates

@@ -1,0 +1,23 @@
+"""A picture of a model."""
+
+from typing import Any
+
+import pymc as pm
+
+from bayeslmm.errors import MissingDependencyError
+
+
+def graph(model: pm.Model) -> Any:
+    """Return a model's graph, free and derived variables with their dimensions, as a ``graphviz.Digraph``.
+
+    Raises
+    ------
+    MissingDependencyError
+        When the Python package graphviz is not installed.
+    """
+    try:
+        return pm.model_to_graphviz(model)
+    except ImportError as error:
+        raise MissingDependencyError(
+            "drawing a model needs graphviz: pip install graphviz, and the graphviz program to render the picture"
+        ) from error
