@@ -3,8 +3,8 @@ r"""The LKJ prior of a correlation matrix.
 .. math:: p(R) = \det(R)^{\eta - 1} / c_S(\eta)
 
 In terms of the partial correlations :math:`z_{ij}` (row i, column j < i, given the columns before j) the
-factors are independent, :math:`p(z_{ij}) \propto (1 - z_{ij}^2)^{\eta + (S - 1 - j)/2 - 1}` with j counted from
-one, and
+factors are independent, :math:`p(z_{ij}) \propto (1 - z_{ij}^2)^{\eta + (S - 1 - j)/2 - 1}` with j counted
+from one, and
 
 .. math:: L_{ij} = z_{ij} \prod_{k<j} \sqrt{1 - z_{ik}^2}, \qquad R = L L^\top .
 
@@ -23,7 +23,7 @@ from bayeslmm.priors.prior import Array, Distribution
 
 @dataclass(frozen=True, slots=True)
 class LKJ(Distribution):
-    """LKJ distribution with shape `eta`: uniform over correlation matrices at 1, near independence when large."""
+    """LKJ distribution with shape `eta`: uniform over correlations at 1, near independence when large."""
 
     eta: float = 1.0
 

@@ -73,7 +73,7 @@ def column_sd(column: Array, weights: Array | None, name: str) -> float:
     """
     if np.ptp(column) == 0:
         raise PriorError(
-            f"the column {name!r} is constant ({column[0]:g} in every row), so sd(x) is 0 and no prior can be "
-            f"scaled by it; leave the column out or state its prior yourself"
+            f"the column {name!r} is constant ({column[0]:g} in every row), so sd(x) is 0 and no prior can "
+            f"be scaled by it; leave the column out or state its prior yourself"
         )
     return mean_and_sd(column, weights)[1]

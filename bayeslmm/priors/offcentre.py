@@ -55,8 +55,8 @@ def _term_sentence(term: RandomTerm, s: int, moments: tuple[float, float]) -> st
     bars = "|" if term.correlated else "||"
     return (
         f"Random term ({' + '.join(term.effects)} {bars} {term.factor}): the mean of {effect!r} is "
-        f"{moments[0]:.4g}, more than {FAR_FROM_ZERO:g} of its standard deviations ({moments[1]:.3g}) from zero, "
-        f"and the priors of sd_{term.name} hold at {effect} = 0, far outside the data. "
+        f"{moments[0]:.4g}, more than {FAR_FROM_ZERO:g} of its standard deviations ({moments[1]:.3g}) from "
+        f"zero, and the priors of sd_{term.name} hold at {effect} = 0, far outside the data. "
         f"Centre the column, for instance center({effect})."
     )
 
@@ -64,6 +64,6 @@ def _term_sentence(term: RandomTerm, s: int, moments: tuple[float, float]) -> st
 def _fixed_sentence(name: str, moments: tuple[float, float]) -> str:
     return (
         f"Coefficient {name!r}: the mean of its column is {moments[0]:.4g}, more than {FAR_FROM_ZERO:g} of "
-        f"its standard deviations ({moments[1]:.3g}) from zero, and the priors of the other coefficients hold at "
-        f"{name} = 0, far outside the data. Centre the column, for instance center({name})."
+        f"its standard deviations ({moments[1]:.3g}) from zero, and the priors of the other coefficients "
+        f"hold at {name} = 0, far outside the data. Centre the column, for instance center({name})."
     )

@@ -154,7 +154,8 @@ def _check_supports(design: Design, choices: Mapping[str, Choice]) -> None:
         if key in scales and isinstance(choice.prior, Flat) and scales[key].n_levels < FEWEST_LEVELS_FOR_FLAT:
             raise PriorError(
                 f"Prior of {key!r}: a flat prior on a standard deviation needs at least "
-                f"{FEWEST_LEVELS_FOR_FLAT} levels, {scales[key].factor!r} has {scales[key].n_levels}; give {key} a proper prior"
+                f"{FEWEST_LEVELS_FOR_FLAT} levels, {scales[key].factor!r} has {scales[key].n_levels}; "
+                f"give {key} a proper prior"
             )
 
 

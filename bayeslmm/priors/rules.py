@@ -77,7 +77,7 @@ class DefaultRule:
         design, y = self._design, self._response
         constant = design.centring.constant[j]
         name = design.fixed_names[j]
-        size = _column_scale(design.X[:, j], design.weights, name, in_constant=constant != 0)
+        size = _column_scale(design.X[:, j], design.weights, name)
         scale = COEFFICIENT_SCALE * y.sd / size
         if constant == 0:
             return Choice(Normal(0.0, scale), "default: 2.5 sd(y)/sd(x)")
@@ -87,9 +87,8 @@ class DefaultRule:
 
     def sd(self, term: RandomTerm, s: int) -> Choice:
         """Return the prior of the standard deviation of effect s of a term."""
-        constant = term.centring.constant[s]
         name = f"{term.effects[s]} of {term.name}"
-        size = _column_scale(term.columns[:, s], self._design.weights, name, in_constant=constant != 0)
+        size = _column_scale(term.columns[:, s], self._design.weights, name)
         source = "default: sd(y)" if term.effects[s] == "Intercept" else "default: sd(y)/sd(x)"
         return Choice(HalfStudentT(3.0, self._response.sd / size), source)
 
@@ -102,8 +101,8 @@ class DefaultRule:
         return Choice(HalfStudentT(3.0, self._response.residual_sd), "default: sd(y)")
 
 
-def _column_scale(column: Array, weights: Array | None, name: str, *, in_constant: bool) -> float:
-    """Return |x| for the column that is the constant, sd(x) for any other."""
-    if in_constant and np.ptp(column) == 0:
+def _column_scale(column: Array, weights: Array | None, name: str) -> float:
+    """Return |x| for a column that is a constant other than zero, sd(x) for any other."""
+    if column[0] != 0 and np.ptp(column) == 0:
         return float(abs(column[0]))
     return column_sd(column, weights, name)

@@ -13,7 +13,8 @@ def term_coordinates(design: Design) -> dict[str, Sequence[Any]]:
     Returns
     -------
     dict
-        ``fixed``: coefficient names; per term g: ``g`` the levels, ``g_effect`` and ``g_effect_other`` the effects.
+        ``fixed``: coefficient names; per term g: ``g`` the levels, ``g_effect`` and ``g_effect_other`` the
+        effects.
 
     Raises
     ------
@@ -30,7 +31,8 @@ def term_coordinates(design: Design) -> dict[str, Sequence[Any]]:
         for name, values in labels.items():
             if name in coordinates or name in ("fixed", "chain", "draw"):
                 raise ModelError(
-                    f"the grouping factor {term.factor!r} gives a second dimension called {name!r}; rename the column"
+                    f"the grouping factor {term.factor!r} gives a second dimension called {name!r}; "
+                    f"rename the column"
                 )
             coordinates[name] = values
     return coordinates

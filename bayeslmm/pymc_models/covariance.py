@@ -15,8 +15,8 @@ from bayeslmm.pymc_models.distributions import parameters, pymc_family, random_v
 def covariance_factor(name: str, sds: Sequence[Prior], correlation: LKJ) -> Any:
     """Add a covariance matrix to the model and return its Cholesky factor, shape (S, S).
 
-    ``LKJCholeskyCov`` where one family of unbounded priors covers all standard deviations, which is all it takes;
-    otherwise standard deviations and partial correlations as variables of their own, which is the same prior.
+    ``LKJCholeskyCov`` where one family of unbounded priors covers all standard deviations, which is all it
+    takes; otherwise standard deviations and partial correlations as variables of their own, the same prior.
 
     Parameters
     ----------

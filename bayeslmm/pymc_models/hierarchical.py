@@ -2,9 +2,9 @@ r"""The hierarchical model, every random effect a variable.
 
 .. math:: y \sim N(o + X\beta + \sum_k Z_k b_k,\ \sigma^2 W^{-1}), \qquad b_{kj} \sim N(0, \Sigma_k)
 
-Free variables are called ``raw[...]`` and are in units of the data (sd(y) per root mean square of a column), so
-that a sampler starts from a sensible scale whatever the user's units. All others are deterministic functions of
-them on the user's own columns, named as in the results.
+Free variables are called ``raw[...]`` and are in units of the data (sd(y) per root mean square of a column),
+so that a sampler starts from a sensible scale whatever the user's units. All others are deterministic functions
+of them on the user's own columns, named as in the results.
 """
 
 from dataclasses import dataclass
@@ -61,9 +61,9 @@ def build_hierarchical(
     Returns
     -------
     pm.Model
-        With ``beta`` (dim ``fixed``), ``sigma``, and per term g ``sd_g`` (``g_effect``), ``cor_g`` (``g_effect``,
-        ``g_effect_other``; where there are correlations) and ``r_g`` (``g``, ``g_effect``), all on the user's
-        columns; the response is ``y``.
+        With ``beta`` (dim ``fixed``), ``sigma``, and per term g ``sd_g`` (``g_effect``), ``cor_g``
+        (``g_effect``, ``g_effect_other``; where there are correlations) and ``r_g`` (``g``, ``g_effect``), all
+        on the user's columns; the response is ``y``.
 
     Raises
     ------
