@@ -23,8 +23,9 @@ from bayeslmm.design.rows import (
     unique_names,
 )
 from bayeslmm.design.table import used_columns
-from bayeslmm.errors import DataError, ModelError
+from bayeslmm.errors import DataError, ModelError, OptionError
 from bayeslmm.formula import Expression, Formula, check_expression, split_terms
+from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST
 
 RESERVED_FACTORS = (
     "chain",
@@ -101,7 +102,7 @@ def build_design(
         If the response is constant, or there are not more rows than independent fixed columns.
     """
     check_missing_option(missing)
-    functions = dict(functions or {})
+    functions = check_functions(functions)
     parts = check_parts(formula, functions)
     _check_factors(formula)
     frame, weights_column, offset_column = _frame(formula, parts, data, weights, offset)
@@ -111,7 +112,7 @@ def build_design(
     X, names, dropped, fixed_recipe, kept = _fixed(parts.fixed, evaluator, w)
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"the formula {formula.text!r} has nothing to estimate besides sigma: add a term")
-    if len(np.unique(y[:2])) < 2 and np.all(y == y[0]):
+    if np.all(y == y[0]):
         raise ModelError(
             f"the response {formula.response} is constant ({y[0]:g}), so there is nothing to model"
         )
@@ -138,6 +139,23 @@ def build_design(
     )
 
 
+def check_functions(functions: Mapping[str, Callable[..., Any]] | None) -> dict[str, Callable[..., Any]]:
+    """Check that the user's functions are functions with names of their own."""
+    for name, function in (functions or {}).items():
+        if (
+            not isinstance(name, str)
+            or not name.isidentifier()
+            or name.startswith("_")
+            or not callable(function)
+        ):
+            raise OptionError(f"functions={{{name!r}: ...}}: give a function under a plain name")
+        if name in OUTERMOST | CODINGS | {"I", "offset", "bart"}:
+            raise OptionError(
+                f"functions={{{name!r}: ...}}: {name} has a meaning of its own in formulas: rename it"
+            )
+    return dict(functions or {})
+
+
 def check_parts(formula: Formula, functions: Mapping[str, Any]) -> Parts:
     """Check every expression of a formula again; a formula need not come from the parser."""
 
@@ -159,7 +177,7 @@ def total_offset(offsets: tuple[Expression, ...], column: str | None, evaluator:
     """Return the sum of the offset argument and the formula's offsets, shape (n,), or None without any."""
     parts = [evaluator.numbers(expression) for expression in offsets]
     if column is not None:
-        parts.append(evaluator.numbers(check_expression(f"`{column}`")))
+        parts.append(evaluator.column_numbers(column))
     return np.sum(parts, axis=0) if parts else None
 
 
@@ -207,7 +225,7 @@ def _select_rows(
 
 
 def _response(expression: Expression, evaluator: Evaluator) -> Array:
-    return np.ascontiguousarray(evaluator.numbers(expression), dtype=np.float64)
+    return np.array(evaluator.numbers(expression), dtype=np.float64)
 
 
 def _fixed(

@@ -54,8 +54,8 @@ def _check_term(term: RandomTerm, n: int) -> Finding | None:
     if effects > n:
         return Finding(
             term.name, "too many effects",
-            f"the term {term.name!r} has {effects} random effects ({levels} levels, {term.n_columns} columns) "
-            f"for {n} rows, so their covariance cannot be told from the residual's: use fewer columns, "
-            "fix sigma=, or give proper priors",
+            f"the term {term.name!r} has {effects} random effects ({levels} levels, {term.n_columns} "
+            f"columns) for {n} rows, so their covariance cannot be told from the residual's: use fewer "
+            "columns, fix sigma=, or give proper priors",
         )  # fmt: skip
     return None

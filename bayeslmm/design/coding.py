@@ -60,7 +60,7 @@ def _values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator) -> 
     values: dict[str, Any] = {}
     texts: dict[str, str] = {}
     for factor in (factor for term in terms for factor in term):
-        if texts.setdefault(factor.label, factor.text) != factor.text:
+        if factor.label == "1" or texts.setdefault(factor.label, factor.text) != factor.text:
             raise DataError(
                 f"the column {factor.label!r} is named like an expression of the formula: rename it"
             )
@@ -126,5 +126,5 @@ def _encode(spec: Any, values: Mapping[str, Any], n: int) -> tuple[Array, Any]:
         encoded = materializer.get_model_matrix(spec, output="numpy", na_action="ignore")
     except (FormulaicError, ValueError, TypeError, IndexError) as error:
         raise DataError(f"the columns of the formula cannot be coded: {error}") from error
-    matrix = np.ascontiguousarray(np.asarray(encoded.__wrapped__, dtype=np.float64)).reshape(n, -1)
+    matrix = np.ascontiguousarray(np.asarray(encoded.__wrapped__, dtype=np.float64))
     return matrix, encoded.model_spec

@@ -87,6 +87,13 @@ class Evaluator:
             )
         return value
 
+    def column_numbers(self, name: str) -> Array:
+        """Return a numeric column by its name, shape (n,)."""
+        column = self.frame[name]
+        if kind_of(column) == "category":
+            raise DataError(f"column {name!r} is not numeric ({column.dtype})")
+        return as_numbers(column)
+
     def evaluate(self, expression: Expression) -> Any:
         """Return a float array, a ``Categorical``, or formulaic's factor values with several columns.
 
@@ -116,7 +123,7 @@ class Evaluator:
             self.memory.levels[expression.text] = value.categories
             return value
         levels = self.memory.levels[expression.text]
-        unknown = ~np.isin(np.asarray(value.categories, dtype=object), np.asarray(levels, dtype=object))
+        unknown = ~value.categories.astype(object).isin(levels.astype(object))
         if unknown.any():
             shown = ", ".join(repr(level) for level in levels[:_LEVELS_SHOWN].tolist())
             more = ", ..." if len(levels) > _LEVELS_SHOWN else ""
@@ -146,7 +153,7 @@ class Evaluator:
             raise DataError(
                 f"{expression.text} has shape {part.shape}; it must give a value for each of {n} rows"
             )
-        bad = np.asarray(~np.isfinite(part).reshape(n, -1).all(axis=1), dtype=bool)
+        bad = np.asarray(~np.isfinite(part).reshape(n, part.size // max(n, 1)).all(axis=1), dtype=bool)
         if bad.any():
             place = row_name(self.frame.index, first_true(bad))
             raise DataError(
@@ -242,8 +249,11 @@ class _Interpreter:
     def user_function(self, name: str, node: ast.Call) -> Any:
         arguments = [self.value(argument) for argument in node.args]
         words = {str(word.arg): self.value(word.value) for word in node.keywords}
-        result = self.rows.functions[name](*arguments, **words)
-        if isinstance(result, pd.Series):
+        function = self.rows.functions[name]
+        if getattr(function, "__is_stateful_transform__", False):
+            words["_state"] = self.state(node)
+        result = function(*arguments, **words)
+        if isinstance(result, pd.Series) and not hasattr(result, "__formulaic_metadata__"):
             return as_category(result) if kind_of(result) == "category" else as_numbers(result)
         return result
 
@@ -258,13 +268,24 @@ class _Interpreter:
                 f"{self.expression.text}: C has no argument {unknown.pop()!r}; use contrasts or levels"
             )
         contrasts = self.coding_or_value(node.args[1]) if len(node.args) == 2 else words.get("contrasts")
+        if not (contrasts is None or hasattr(contrasts, "get_coding_column_names")):
+            raise DataError(
+                f"{self.expression.text}: the second argument of C is a coding, as in C(x, Treatment('a'))"
+            )
         value = self.category(node.args[0])
         if words.get("levels") is not None:
             value = self.named_levels(value, list(words["levels"]))
         value = self.rows.fixed_levels(self.expression, value)
         if contrasts is None:
             return value
-        return remembered("C")(pd.Series(value), contrasts, levels=value.categories.tolist())
+        levels = value.categories.tolist()
+        try:
+            contrasts.get_coding_column_names(levels)
+        except ValueError:
+            raise DataError(
+                f"{self.expression.text}: {contrasts.base!r} is not among the levels {levels}"
+            ) from None
+        return remembered("C")(pd.Series(value), contrasts, levels=levels)
 
     def category(self, node: ast.expr) -> pd.Categorical:
         if isinstance(node, ast.Name):

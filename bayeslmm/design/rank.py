@@ -7,7 +7,7 @@ residual on the rows themselves, which keeps the digits that cross-products lose
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
+from scipy.linalg import lapack, solve_triangular
 
 from bayeslmm.design.centring import Centring, find_centring
 from bayeslmm.design.design import Array
@@ -15,6 +15,7 @@ from bayeslmm.design.design import Array
 TOLERANCE = 1e-7  # residual norm relative to the column's, as in lme4
 _CLEAR = 1e-4  # squared relative residual above which cross-products are precise enough to decide
 _CONSTANT = 16 * np.finfo(float).eps  # spread relative to the mean below which a column is constant
+_PASSES = 3  # projections on the rows; each gains the digits the cross-products have
 
 
 def independent_columns(X: Array, centring: Centring, tolerance: float = TOLERANCE) -> NDArray[np.bool_]:
@@ -26,57 +27,80 @@ def independent_columns(X: Array, centring: Centring, tolerance: float = TOLERAN
         Columns, shape (n, p).
     centring
         The constant among them.
+    tolerance
+        Norm of a column's residual on the earlier ones, relative to its own, below which it is dropped.
     """
     if X.shape[1] == 0:
         return np.ones(0, dtype=bool)
-    scaled = _scaled(X, centring)
-    cross = scaled.T @ scaled
-    factor, failed = lapack.dpotrf(cross, lower=1)
-    if failed == 0 and (np.diag(factor) ** 2).min() > _CLEAR:
-        return np.ones(X.shape[1], dtype=bool)
-    keep = _by_rows(scaled, tolerance)
-    if centring.spans_constant:
+    if not centring.spans_constant:
+        return _independent(_scaled(X), tolerance)
+    keep = _independent(_centred(X), tolerance)
+    if not keep.all():
         _restore_constant(X, keep)
     return keep
 
 
-def _scaled(X: Array, centring: Centring) -> Array:
+def _scaled(X: Array) -> Array:
+    norms = np.linalg.norm(X, axis=0)
+    return X / np.where(norms > 0, norms, 1.0)
+
+
+def _centred(X: Array) -> Array:
     # With the constant in the span, the rank is one (the constant) plus that of the centred columns.
-    if not centring.spans_constant:
-        norms = np.linalg.norm(X, axis=0)
-        return X / np.where(norms > 0, norms, 1.0)
     means = X.mean(axis=0)
-    scaled = X - means
-    scaled -= scaled.mean(axis=0)
-    norms = np.linalg.norm(scaled, axis=0)
+    centred = X - means
+    centred -= centred.mean(axis=0)
+    norms = np.linalg.norm(centred, axis=0)
     flat = norms <= _CONSTANT * np.abs(means) * np.sqrt(len(X))
-    scaled /= np.where(norms > 0, norms, 1.0)
-    scaled[:, flat] = 0.0
-    if flat[0] and means[0] != 0:  # a leading intercept needs no restoring
-        scaled[:, 0] = 1 / np.sqrt(len(X))
-    return scaled
+    centred /= np.where(norms > 0, norms, 1.0)
+    centred[:, flat] = 0.0
+    if flat[0] and means[0] != 0:  # a leading intercept stands for the constant
+        centred[:, 0] = 1 / np.sqrt(len(X))
+    return centred
 
 
-def _by_rows(scaled: Array, tolerance: float) -> NDArray[np.bool_]:
-    n, p = scaled.shape
-    basis = np.empty((n, min(n, p)), order="F")
-    keep = np.zeros(p, dtype=bool)
-    rank = 0
+def _independent(columns: Array, tolerance: float) -> NDArray[np.bool_]:
+    cross = columns.T @ columns
+    p = len(cross)
+    factor, failed = lapack.dpotrf(cross, lower=1)
+    if failed == 0 and (np.diag(factor) ** 2).min() > _CLEAR:
+        return np.ones(p, dtype=bool)
+    factor = np.zeros((p, p))
+    kept: list[int] = []
     for column in range(p):
-        rest = scaled[:, column].copy()
-        norm = np.linalg.norm(rest)
-        for _ in range(2):  # twice is enough: the second pass removes what rounding left
-            rest -= basis[:, :rank] @ (basis[:, :rank].T @ rest)
-        size = np.linalg.norm(rest)
-        if rank < min(n, p) and norm > 0 and size > tolerance * norm:
-            basis[:, rank] = rest / size
-            keep[column] = True
-            rank += 1
+        if cross[column, column] == 0:
+            continue
+        rank = len(kept)
+        lower = factor[:rank, :rank]
+        row = solve_triangular(lower, cross[kept, column], lower=True) if rank else np.empty(0)
+        pivot = cross[column, column] - row @ row
+        if pivot < _CLEAR:
+            row, size = _residual(columns, column, kept, lower)
+            if size <= tolerance:
+                continue
+            pivot = size**2
+        factor[rank, :rank] = row
+        factor[rank, rank] = np.sqrt(pivot)
+        kept.append(column)
+    keep = np.zeros(p, dtype=bool)
+    keep[kept] = True
     return keep
 
 
+def _residual(columns: Array, column: int, kept: list[int], lower: Array) -> tuple[Array, float]:
+    rest = columns[:, column].copy()
+    row = np.zeros(len(kept))
+    coefficients = np.zeros(columns.shape[1])
+    for _ in range(_PASSES if kept else 0):
+        step = solve_triangular(lower, (columns.T @ rest)[kept], lower=True)
+        coefficients[kept] = solve_triangular(lower, step, lower=True, trans=1)
+        rest -= columns @ coefficients
+        row += step
+    return row, float(np.linalg.norm(rest))
+
+
 def _restore_constant(X: Array, keep: NDArray[np.bool_]) -> None:
-    # Centring took the constant out: without a constant column, the one that completes it looks dependent.
+    # Centring took the constant out: the column that completes it looks dependent although it is not.
     if find_centring(X[:, keep]).spans_constant:
         return
     for column in np.flatnonzero(~keep):
