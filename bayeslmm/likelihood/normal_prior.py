@@ -7,14 +7,13 @@ least-squares estimate, and a prior of precision :math:`\Pi` (singular where fla
 
 .. math::
 
-   -2\log p(y\mid\theta,\sigma) &= \log|\Omega| + \log|K| - \log|\Pi|_+ + (n-p)\log 2\pi\sigma^2 + r^2/\sigma^2
-      - \textstyle\sum\log w + p_0\log 2\pi \\
+   -2\log p(y\mid\theta,\sigma) &= \log|\Omega| + \log|K| - \log|\Pi|_+ + (n-p)\log\sigma^2 + (n-p_f)\log 2\pi
+      + r^2/\sigma^2 - \textstyle\sum\log w \\
       &\quad + \textstyle\sum_i\bigl[\log(1+\sigma^2\pi_i) + \pi_i d_i^2/(1+\sigma^2\pi_i)\bigr], \\
    \beta\mid\cdot &= \hat\beta + R^{-\top}U\Bigl[\tfrac{\sigma^2\pi}{1+\sigma^2\pi}d
       + \tfrac{\sigma z}{\sqrt{1+\sigma^2\pi}}\Bigr], \qquad z \sim N(0, I),
 
-where :math:`p_0` counts the proper coefficients less p (zero if all are proper). A flat prior has :math:`\pi_i = 0`
-and gives the restricted likelihood.
+where :math:`p_f` counts the flat directions. A flat prior has :math:`\pi_i = 0` and gives the restricted likelihood.
 """
 
 from dataclasses import dataclass
@@ -123,7 +122,7 @@ def fixed_posterior(factor: Factor, prior: NormalPrior) -> FixedPosterior:
     p = products.n_fixed
     estimate = fixed_modes(factor)
     constant = factor.log_det + factor.log_det_X - products.log_weights
-    constant += (products.n - p + prior.n_proper) * LOG_2PI - prior.n_proper * LOG_2PI - prior.log_det
+    constant += (products.n - p + prior.n_proper) * LOG_2PI - prior.log_det
     if p == 0:
         empty = np.zeros(0)
         return FixedPosterior(factor, estimate, np.zeros((0, 0)), empty, empty, constant)
