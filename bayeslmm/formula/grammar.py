@@ -142,7 +142,9 @@ class _Reader:
             name = self.tokens[self.place + 1].text
             return self.refuse(token, attribute_remedy(self.tokens[self.place - 1].name, name))
         if token.text == "%":
-            return self.refuse(token, "%in% and % have no meaning here: write a:b, or I(x % 2)")
+            return self.refuse(
+                token, "% has no meaning between terms: arithmetic goes inside I(...), as in I(x % 2)"
+            )
         if token.kind == "operator":
             return self.refuse(token, f"{token.text!r} has no meaning here; arithmetic goes inside I(...)")
         return self.refuse(token, f"an operator such as + is missing before {token.text!r}")

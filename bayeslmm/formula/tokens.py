@@ -128,6 +128,8 @@ def _check_token(text: str, token: Token, previous: Token | None) -> None:
         raise mark(
             text, token.start, token.stop, "names with two leading underscores are not allowed in a formula"
         )
+    if token.text == "in" and previous is not None and previous.text == "%":
+        raise mark(text, previous.start, token.stop + 1, "%in% has no meaning here: write a:b")
     if token.kind == "name" and keyword.iskeyword(token.text) and token.text not in _CONSTANTS:
         raise mark(
             text, token.start, token.stop,
