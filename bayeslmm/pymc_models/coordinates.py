@@ -13,8 +13,8 @@ def term_coordinates(design: Design) -> dict[str, Sequence[Any]]:
     Returns
     -------
     dict
-        ``fixed``: coefficient names; per term g: ``g`` the levels, ``g_effect`` and ``g_effect_other`` the
-        effects.
+        ``fixed``: coefficient names; the name of a grouping factor: its levels; per term g: ``g_effect`` and
+        ``g_effect_other`` the effects.
 
     Raises
     ------
@@ -23,11 +23,10 @@ def term_coordinates(design: Design) -> dict[str, Sequence[Any]]:
     """
     coordinates: dict[str, Sequence[Any]] = {"fixed": list(design.fixed_names)} if design.p else {}
     for term in design.terms:
-        labels = {
-            term.name: list(term.levels),
-            f"{term.name}_effect": list(term.effects),
-            f"{term.name}_effect_other": list(term.effects),
-        }
+        effects = list(term.effects)
+        labels = {f"{term.name}_effect": effects, f"{term.name}_effect_other": effects}
+        if term.name == term.factor:  # further terms on one factor share its levels
+            labels[term.factor] = list(term.levels)
         for name, values in labels.items():
             if name in coordinates or name in ("fixed", "chain", "draw"):
                 raise ModelError(

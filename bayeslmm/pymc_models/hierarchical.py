@@ -3,8 +3,8 @@ r"""The hierarchical model, every random effect a variable.
 .. math:: y \sim N(o + X\beta + \sum_k Z_k b_k,\ \sigma^2 W^{-1}), \qquad b_{kj} \sim N(0, \Sigma_k)
 
 Free variables are called ``raw[...]`` and are in units of the data (sd(y) per root mean square of a column),
-so that a sampler starts from a sensible scale whatever the user's units. All others are deterministic functions
-of them on the user's own columns, named as in the results.
+so that a sampler starts from a sensible scale whatever the user's units. All others are functions of them on
+the user's own columns, named as in the results.
 """
 
 from dataclasses import dataclass
@@ -62,8 +62,8 @@ def build_hierarchical(
     -------
     pm.Model
         With ``beta`` (dim ``fixed``), ``sigma``, and per term g ``sd_g`` (``g_effect``), ``cor_g``
-        (``g_effect``, ``g_effect_other``; where there are correlations) and ``r_g`` (``g``, ``g_effect``), all
-        on the user's columns; the response is ``y``.
+        (``g_effect``, ``g_effect_other``; where there are correlations) and ``r_g`` (levels of the factor,
+        ``g_effect``), all on the user's columns; the response is ``y``.
 
     Raises
     ------
@@ -114,7 +114,7 @@ def _fixed_part(design: Design, priors: ModelPriors, units: _Units) -> Any:
 def _random_part(term: RandomTerm, priors: TermPriors, units: _Units, *, centered: bool) -> Any:
     """Add one term's covariance and effects; return its part of the mean, shape (n,)."""
     name = term.name
-    level, effect, other = name, f"{name}_effect", f"{name}_effect_other"
+    level, effect, other = term.factor, f"{name}_effect", f"{name}_effect_other"
     columns = term.centring.apply(term.columns) if priors.centred else term.columns
     unit = units.of_columns(columns)
     to_user = term.centring.matrix if priors.centred else np.eye(term.n_columns)

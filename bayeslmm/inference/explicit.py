@@ -1,0 +1,182 @@
+"""NUTS on an explicit PyMC model, by nutpie or by PyMC itself."""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.errors import FittingError
+
+Array = NDArray[Any]
+
+# Names of sampler statistics in nutpie and in PyMC, and what arviz calls them.
+STATISTICS = {
+    "diverging": "diverging",
+    "energy": "energy",
+    "depth": "tree_depth",
+    "tree_depth": "tree_depth",
+    "n_steps": "n_steps",
+    "mean_tree_accept": "acceptance_rate",
+    "acceptance_rate": "acceptance_rate",
+    "logp": "lp",
+    "lp": "lp",
+    "step_size": "step_size",
+    "maxdepth_reached": "reached_max_treedepth",
+    "reached_max_treedepth": "reached_max_treedepth",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Trace:
+    """What a sampler returned.
+
+    Attributes
+    ----------
+    values
+        Draws of each variable asked for, shape (chains, draws, ...).
+    stats
+        Statistics of each draw by arviz's names, shape (chains, draws).
+    """
+
+    values: Mapping[str, Array]
+    stats: Mapping[str, Array]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """How to sample: draws and tuning steps per chain, one seed per run, threads, display."""
+
+    draws: int
+    tune: int
+    chains: int
+    cores: int
+    seed: int
+    target_accept: float
+    progressbar: bool
+
+
+def sample_with_nutpie(model: Any, names: Sequence[str], run: Run) -> Trace:
+    """Sample a PyMC model by nutpie: compiled by numba, chains in threads.
+
+    The draws of a chain depend on the seed and its number, not on `run.cores` or on the other chains.
+
+    Parameters
+    ----------
+    model
+        A ``pymc.Model``.
+    names
+        The variables to return.
+    run
+        How to sample.
+
+    Raises
+    ------
+    FittingError
+        When no chain finds a starting point with a finite density.
+    KeyboardInterrupt
+        When sampling was interrupted; nutpie itself would return what it has, padded with nan.
+    """
+    import nutpie
+
+    with compiling():
+        compiled = nutpie.compile_pymc_model(model, var_names=list(names))
+    # labels stay out of the sampler: they are put back on plain arrays, and some kinds it cannot carry
+    unlabelled = replace(compiled, _coords={}, dims={})
+    try:
+        with one_blas_thread():
+            trace = nutpie.sample(
+                unlabelled,
+                draws=run.draws,
+                tune=run.tune,
+                chains=run.chains,
+                cores=run.cores,
+                seed=run.seed,
+                target_accept=run.target_accept,
+                save_warmup=False,
+                progress_bar=run.progressbar,
+            )
+    except RuntimeError as error:
+        raise FittingError(f"nutpie could not sample this model: {error}") from error
+    return _collect(trace, names, run)
+
+
+def sample_with_pymc(model: Any, names: Sequence[str], run: Run) -> Trace:
+    """Sample a PyMC model by PyMC's own NUTS, chains in processes.
+
+    Parameters
+    ----------
+    model
+        A ``pymc.Model``.
+    names
+        The variables to return.
+    run
+        How to sample.
+
+    Raises
+    ------
+    FittingError
+        When sampling cannot start.
+    KeyboardInterrupt
+        When sampling was interrupted.
+    """
+    import pymc as pm
+
+    try:
+        with compiling(), one_blas_thread():
+            trace = pm.sample(
+                model=model,
+                draws=run.draws,
+                tune=run.tune,
+                chains=run.chains,
+                cores=run.cores,
+                random_seed=run.seed,
+                target_accept=run.target_accept,
+                var_names=list(names),
+                progressbar=run.progressbar,
+                quiet=not run.progressbar,
+                compute_convergence_checks=False,
+                blas_cores=run.cores,
+                compile_kwargs={"mode": "NUMBA"},
+            )
+    except (pm.exceptions.SamplingError, RuntimeError) as error:
+        raise FittingError(f"PyMC could not sample this model: {error}") from error
+    return _collect(trace, names, run)
+
+
+def _collect(trace: Any, names: Sequence[str], run: Run) -> Trace:
+    """Return draws and statistics as arrays, refusing a trace that is shorter than what was asked for."""
+    groups = trace.sample_stats
+    stats = {STATISTICS[name]: groups[name].to_numpy() for name in groups.data_vars if name in STATISTICS}
+    done = np.isfinite(stats["lp"]).sum(axis=1)
+    if len(done) < run.chains or done.min() < run.draws:
+        raise KeyboardInterrupt(
+            f"sampling was interrupted: {int(done.sum())} of {run.chains * run.draws} draws were made"
+        )
+    return Trace({name: trace.posterior[name].to_numpy() for name in names}, stats)
+
+
+@contextmanager
+def compiling() -> Iterator[None]:
+    """Compile without the C compiler and without PyTensor's remark that pip's numpy brings no BLAS to link.
+
+    Densities are compiled by numba; what is left (starting points) runs once, and compiling it to C takes
+    longer than everything else together.
+    """
+    import pytensor
+
+    with warnings.catch_warnings(), pytensor.config.change_flags(mode="FAST_COMPILE"):
+        warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS", category=UserWarning)
+        yield
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Keep BLAS at one thread: chains share the cores, and threads inside them are in each other's way."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(limits=1):
+        yield
