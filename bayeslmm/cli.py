@@ -142,12 +142,17 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, int]) -> dict[str, Any
         weights=model_file.weights,
         missing=model_file.missing,
     )
+    watched = sys.stderr.isatty()
     fits = {}
     for method in model_file.methods:
-        settings: dict[str, Any] = {"method": method, "progressbar": sys.stderr.isatty()}
+        settings: dict[str, Any] = {"method": method, "progressbar": watched}
         if method in _SAMPLING:
             settings |= sampler
+        if watched:
+            print(f"Fitting {method} ...", file=sys.stderr)
         fits[method] = model.fit(**settings)
+        if watched and method in _SAMPLING:
+            print(file=sys.stderr)  # the progress bar leaves the cursor at the end of its last line
     return fits
 
 
