@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bayeslmm.design.columns import as_category, as_numbers, first_true, kind_of
+from bayeslmm.design.columns import Kind, as_category, as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
 from bayeslmm.design.functions import ELEMENTWISE, check_size, coding, remembered
 from bayeslmm.design.table import row_name
@@ -127,8 +127,9 @@ class Evaluator:
         if unknown.any():
             shown = ", ".join(repr(level) for level in levels[:_LEVELS_SHOWN].tolist())
             more = ", ..." if len(levels) > _LEVELS_SHOWN else ""
+            first = value.categories.tolist()[first_true(unknown)]
             raise DataError(
-                f"column {expression.text!r} has the value {value.categories[first_true(unknown)]!r}, "
+                f"column {expression.text!r} has the value {first!r}, "
                 f"which was not in the data of the fit; the levels known are {shown}{more}"
             )
         return value.set_categories(levels, ordered=False)
@@ -198,11 +199,22 @@ class _Interpreter:
     def column(self, node: ast.Name, outermost: bool) -> Any:
         column = self.rows.frame[self.expression.aliases.get(node.id, node.id)]
         kind = kind_of(column)
+        if outermost and not self.rows.fitting:
+            kind = self.kind_in_fit(column, kind)
         if kind == "number":
             return as_numbers(column)
         if outermost:
             return self.rows.fixed_levels(self.expression, as_category(column))
         return as_category(column) if kind == "category" else as_numbers(column).astype(bool)
+
+    def kind_in_fit(self, column: pd.Series, kind: Kind) -> Kind:
+        if self.expression.text in self.rows.memory.levels:
+            return "category"
+        if kind == "category":
+            raise DataError(
+                f"column {column.name!r} is a category here and was numeric in the data of the fit"
+            )
+        return "number"
 
     def number(self, node: ast.expr) -> Any:
         value = self.value(node)

@@ -72,9 +72,7 @@ def match_rows(frame: pd.DataFrame, grouping: Grouping) -> tuple[Codes, pd.Index
 
 def _match_part(column: pd.Series, levels: pd.Index) -> tuple[Codes, pd.Index]:
     codes, found = as_codes(column)
-    if len(found) and pd.api.types.is_numeric_dtype(found.dtype) != pd.api.types.is_numeric_dtype(
-        levels.dtype
-    ):
+    if len(found) and (found.inferred_type == "string") != (levels.inferred_type == "string"):
         raise DataError(
             f"the labels of {column.name!r} are {found.dtype} here and were {levels.dtype} in the fit, so no "
             "level would match: convert the column with astype"

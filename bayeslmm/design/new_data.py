@@ -1,5 +1,6 @@
 """The columns of a fitted design at new rows."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -47,7 +48,7 @@ def new_rows(
     if from_data and offset_column not in names:
         _check_offset(data, offset_column)
         names = [*names, str(offset_column)]
-    frame = used_columns(data, names) if names else used_columns(data, list(data.columns)[:1])
+    frame = used_columns(data, names)
     if offset_column is not None and not from_data:
         frame = frame.assign(**{offset_column: argument_column("offset", offset, frame).to_numpy()})
     frame = keep_rows(frame, complete_rows(frame, missing))
@@ -70,5 +71,6 @@ def new_rows(
 
 
 def _check_offset(data: Any, column: str | None) -> None:
-    if column == "(offset)" and column not in list(data.keys() if isinstance(data, dict) else data.columns):
+    present = data if isinstance(data, Mapping) else getattr(data, "columns", ())
+    if column == "(offset)" and column not in list(present):
         raise DataError("the fit had an offset passed as an array: pass offset= with one value per new row")

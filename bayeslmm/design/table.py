@@ -29,7 +29,7 @@ def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
     """
     if isinstance(data, pd.DataFrame):
         _check_names(list(data.columns), names)
-        return data[list(names)].copy(deep=False)
+        return _without_dictionaries(data[list(names)].copy(deep=False))
     if type(data).__module__.split(".")[0] == "polars":
         return _from_polars(data, names)
     if isinstance(data, Mapping):
@@ -76,6 +76,16 @@ def _absent(present: list[Any], name: str) -> str:
     return f"the data have no column {name!r}; their columns are {shown or '(none)'}"
 
 
+def _without_dictionaries(frame: pd.DataFrame) -> pd.DataFrame:
+    # Arrow keeps categories as dictionaries, which pandas knows as categories only after conversion.
+    for name in frame.columns:
+        dtype = frame[name].dtype
+        if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("dictionary"):
+            categories = frame[name].array.__arrow_array__().unify_dictionaries().to_pandas()
+            frame = frame.assign(**{name: pd.Categorical(categories)})
+    return frame
+
+
 def _from_mapping(data: Mapping[str, Any], names: Sequence[str]) -> pd.DataFrame:
     columns = {}
     for name in names:
@@ -86,9 +96,11 @@ def _from_mapping(data: Mapping[str, Any], names: Sequence[str]) -> pd.DataFrame
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"the columns differ in length: {lengths}")
+    n = len(next(iter(columns.values() if columns else data.values()), ()))
     return pd.DataFrame(
         {name: pd.Series(getattr(values, "array", values)) for name, values in columns.items()},
         columns=list(names),
+        index=pd.RangeIndex(n),
     )
 
 
@@ -98,7 +110,11 @@ def _from_polars(data: Any, names: Sequence[str]) -> pd.DataFrame:
             f"data is a polars {type(data).__name__}; pass a DataFrame, with .collect() if it is lazy"
         )
     _check_names(list(data.columns), names)
-    return pd.DataFrame({name: _polars_column(data.get_column(name)) for name in names}, columns=list(names))
+    return pd.DataFrame(
+        {name: _polars_column(data.get_column(name)) for name in names},
+        columns=list(names),
+        index=pd.RangeIndex(data.height),
+    )
 
 
 def _polars_column(column: Any) -> pd.Series:

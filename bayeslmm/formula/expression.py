@@ -2,6 +2,7 @@
 
 import ast
 import re
+import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
@@ -98,7 +99,11 @@ def read_expression(formula: str, tokens: Sequence[Token], functions: Collection
             raise mark(formula, token.start, token.stop, "^ is not a power here: write x**2")
     source, aliases, begins, ends = _python_source(formula, tokens)
     try:
-        tree = ast.parse(source, mode="eval").body
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # Python's remarks on odd escapes in strings are not for our users
+            tree = ast.parse(source, mode="eval").body
         checker = _Checker(formula, tokens, begins, ends, frozenset(functions), aliases, tree)
         checker.check(tree)
         text = ast.unparse(tree).replace("\n", " ")

@@ -43,6 +43,7 @@ from bayeslmm.formula import Bar, parse, split_terms
         ("y ~ poly(x,2) + bs(x, df=4, knots=[1,2])", "1 + poly(x, 2) + bs(x, df=4, knots=[1, 2])"),
         ("y ~ I(x**2) + I((a+b)/2)", "1 + I(x ** 2) + I((a + b) / 2)"),
         ("y ~ I(x > 3) + I(sex == 'Male')", "1 + I(x > 3) + I(sex == 'Male')"),
+        (r"y ~ C(x, Treatment('a\d'))", r"1 + C(x, Treatment('a\\d'))"),
         ("y ~ `my column` + log(`my column`)", "1 + `my column` + log(`my column`)"),
         ("y ~ `x`", "1 + x"),
         ("y ~ `class` + `2024`", "1 + `class` + `2024`"),

@@ -1,0 +1,247 @@
+"""Fixed columns: names, coding and values, against formulaic's own and against patsy's."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayeslmm.design import build_design
+from bayeslmm.errors import DataError, FormulaError, ModelError, OptionError
+from bayeslmm.formula import parse
+
+EXACT = 1e-12  # the same arithmetic up to the order of products
+
+
+def table(n=80, seed=1):
+    rng = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "y": rng.normal(size=n),
+            "x": rng.normal(size=n),
+            "z": rng.uniform(1, 2, size=n),
+            "sex": rng.choice(["Male", "Female"], size=n),
+            "dose": pd.Categorical(
+                rng.choice(["low", "high", "none"], size=n), categories=["none", "low", "high"]
+            ),
+            "k": rng.integers(0, 4, size=n),
+            "flag": rng.random(n) < 0.5,
+            "my column": rng.normal(size=n),
+        }
+    )
+
+
+def columns(text, data=None, **options):
+    design = build_design(
+        parse(text, options.get("functions", ())), table() if data is None else data, **options
+    )
+    return list(design.fixed_names), design.X
+
+
+@pytest.mark.parametrize(
+    "effects",
+    [
+        "1", "x", "x + z", "x*z", "0 + x", "sex", "0 + sex", "dose", "sex*dose", "0 + sex + dose", "x*dose",
+        "x:dose", "0 + x:dose", "dose/x", "sex:dose", "0 + sex:dose", "C(k)", "x + C(k)", "C(k):sex",
+        "C(sex, Treatment('Male'))", "C(k, Treatment(2))", "C(k, Sum)", "C(k, contr.sum)",
+        "C(k, contr.helmert)", "C(k, Poly)", "C(k, Diff)", "C(k, contr.SAS)",
+        "C(dose, levels=['high', 'low', 'none'])",
+        "poly(x, 3)", "poly(x, 2)*sex", "scale(x)", "center(z)*dose", "bs(z, df=5)",
+        "bs(z, knots=[1.3, 1.6])", "log(z)", "(x + z + sex)**2", "I(x**2) + I(x * z)", "x*sex*dose",
+    ],
+)  # fmt: skip
+def test_names_and_values_are_formulaics(effects):
+    formulaic = pytest.importorskip("formulaic")
+    expected = formulaic.model_matrix(effects, table(), context=None)
+    names, X = columns(f"y ~ {effects}")
+    assert names == list(expected.columns)
+    np.testing.assert_allclose(X, expected.to_numpy(dtype=float), atol=EXACT)
+
+
+@pytest.mark.parametrize(
+    "effects",
+    ["sex", "sex*dose", "flag", "x*flag", "C(k)", "C(sex, Treatment('Male'))", "center(x)", "sex + dose:x"],
+)
+def test_values_are_patsys(effects):
+    patsy = pytest.importorskip("patsy")
+    expected = patsy.dmatrix(effects, table())
+    names, X = columns(f"y ~ {effects}")
+    assert sorted(names) == sorted(name.replace('"', "'") for name in expected.design_info.column_names)
+    order = [list(expected.design_info.column_names).index(name) for name in names]
+    np.testing.assert_allclose(X, np.asarray(expected)[:, order], atol=EXACT)
+
+
+def test_names_after_normalisation():
+    names, _ = columns('y ~ 1 + z + dose + C(k) + C(sex,Treatment("Male"))')
+    assert names == [
+        "Intercept", "z", "dose[T.low]", "dose[T.high]", "C(k)[T.1]", "C(k)[T.2]", "C(k)[T.3]",
+        "C(sex, Treatment('Male'))[T.Female]",
+    ]  # fmt: skip
+    assert columns("y ~ `my column` + log(z) + flag")[0] == [
+        "Intercept",
+        "my column",
+        "log(z)",
+        "flag[T.True]",
+    ]
+    assert columns("y ~ I(x > 0) + I(sex == 'Male')")[0][1:] == [
+        "I(x > 0)[T.True]",
+        "I(sex == 'Male')[T.True]",
+    ]
+
+
+def test_base_level_is_the_first_category_else_the_first_in_order():
+    assert columns("y ~ dose")[0] == ["Intercept", "dose[T.low]", "dose[T.high]"]
+    data = table().assign(dose=lambda d: d["dose"].astype(str))
+    assert columns("y ~ dose", data)[0] == ["Intercept", "dose[T.low]", "dose[T.none]"]
+
+
+def test_integers_are_numeric_and_their_categories_keep_numeric_order():
+    assert columns("y ~ k")[0] == ["Intercept", "k"]
+    data = table().assign(k=lambda d: pd.Categorical(d["k"] * 5))
+    assert columns("y ~ k", data)[0] == ["Intercept", "k[T.5]", "k[T.10]", "k[T.15]"]
+    assert columns("y ~ C(k, Treatment(15))", data)[0][1:] == [
+        f"C(k, Treatment(15))[T.{level}]" for level in (0, 5, 10)
+    ]
+
+
+def test_unused_categories_are_ignored():
+    data = table()
+    data["dose"] = data["dose"].cat.set_categories(["absent", "none", "low", "never", "high"])
+    names, X = columns("y ~ dose", data)
+    expected, X_expected = columns("y ~ dose")
+    assert names == expected
+    np.testing.assert_array_equal(X, X_expected)
+
+
+def test_a_factor_with_one_level_gives_no_column():
+    assert columns("y ~ x + sex", table().assign(sex="Male"))[0] == ["Intercept", "x"]
+
+
+def test_functions_of_our_own_table():
+    z = table()["z"].to_numpy()
+    for name, function in {
+        "log": np.log,
+        "log1p": np.log1p,
+        "expm1": np.expm1,
+        "sqrt": np.sqrt,
+        "abs": np.abs,
+    }.items():
+        names, X = columns(f"y ~ {name}(z)")
+        assert names[1] == f"{name}(z)"
+        np.testing.assert_array_equal(X[:, 1], function(z))
+
+
+def test_a_column_named_like_a_function_does_not_hide_it():
+    data = table().assign(log=3.0)
+    np.testing.assert_array_equal(columns("y ~ log(z)", data)[1][:, 1], np.log(data["z"]))
+    data["log"] = data["x"]
+    np.testing.assert_array_equal(columns("y ~ log", data)[1][:, 1], data["x"])
+
+
+def test_user_functions_get_columns_and_constants():
+    names, X = columns("y ~ hinge(x, at=0.5)", functions={"hinge": lambda x, at: np.maximum(x - at, 0)})
+    assert names == ["Intercept", "hinge(x, at=0.5)"]
+    np.testing.assert_array_equal(X[:, 1], np.maximum(table()["x"] - 0.5, 0))
+
+
+def test_user_functions_may_give_several_columns_or_labels():
+    names, _ = columns("y ~ powers(x)", functions={"powers": lambda x: np.column_stack([x, x**2])})
+    assert names == ["Intercept", "powers(x)[0]", "powers(x)[1]"]
+    names, _ = columns("y ~ sign(x)", functions={"sign": lambda x: pd.Series(np.where(x > 0, "up", "down"))})
+    assert names == ["Intercept", "sign(x)[T.up]"]
+
+
+def test_nothing_is_looked_up_in_the_callers_frame():
+    hidden = table()["x"]  # noqa: F841
+
+    def secret(x):
+        return x
+
+    with pytest.raises(DataError, match="no column 'hidden'"):
+        columns("y ~ hidden")
+    with pytest.raises(FormulaError, match="unknown function 'secret'"):
+        columns("y ~ secret(x)")
+    with pytest.raises(DataError, match="no column 'len'"):
+        columns("y ~ len")
+
+
+@pytest.mark.parametrize("name", ["C", "poly", "I", "offset", "Treatment", "_x", "a b", ""])
+def test_names_a_user_function_cannot_have(name):
+    with pytest.raises(OptionError, match="functions="):
+        build_design(parse("y ~ x"), table(), functions={name: np.log})
+
+
+@pytest.mark.parametrize(
+    ("effects", "message"),
+    [
+        ("log(x)", r"log\(x\) is not finite in \d+ rows, first in row \d+"),
+        ("I(z / 0)", "not finite in 80 rows, first in row 0"),
+        ("I(x + 10**10**10)", "10 \\*\\* 10"),
+        ("log(sex)", "sex is a category"),
+        ("I(k + dose)", "dose is a category"),
+        ("C(sex, Treatment('male'))", r"'male' is not among the levels \['Female', 'Male'\]"),
+        ("C(sex, levels=['Male'])", "'Female' is not among"),
+        ("C(sex, reference='Male')", "no argument 'reference'"),
+        ("C(sex, x)", "second argument of C is a coding"),
+        ("poly(x, 1000000)", "1000000 columns"),
+        ("poly(sex, 2)", "sex is a category"),
+        ("bs(z, df=1)", "cannot be computed"),
+        ("scale(x, wrong=1)", "cannot be computed.*wrong"),
+        ("bad(x)", r"bad\(x\) cannot be computed: ZeroDivisionError"),
+        ("short(x)", "shape"),
+    ],
+)
+def test_what_cannot_be_computed(effects, message):
+    functions = {"bad": lambda x: 1 / 0, "short": lambda x: x[:3]}
+    with pytest.raises(DataError, match=message):
+        columns(f"y ~ {effects}", functions=functions)
+
+
+def test_response_expressions():
+    data = table()
+    np.testing.assert_array_equal(build_design(parse("log(z) ~ x"), data).y, np.log(data["z"]))
+    np.testing.assert_array_equal(build_design(parse("I(x + z) ~ 1"), data).y, data["x"] + data["z"])
+    np.testing.assert_array_equal(build_design(parse("flag ~ x"), data).y, data["flag"].astype(float))
+    assert build_design(parse("k ~ x"), data).y.dtype == np.float64
+
+
+def test_a_response_that_is_text_or_constant():
+    with pytest.raises(DataError, match="sex is not numeric"):
+        columns("sex ~ x")
+    with pytest.raises(DataError, match="dose is not numeric"):
+        columns("dose ~ x")
+    with pytest.raises(ModelError, match="response y is constant"):
+        columns("y ~ x", table().assign(y=3))
+
+
+def test_a_fixed_part_without_columns():
+    design = build_design(parse("y ~ 0 + (1 | k)"), table())
+    assert design.X.shape == (80, 0)
+    assert design.fixed_names == ()
+    with pytest.raises(ModelError, match="nothing to estimate"):
+        columns("y ~ 0")
+
+
+def test_more_columns_than_rows():
+    with pytest.raises(ModelError, match="4 rows cannot estimate 5 fixed columns"):
+        columns("y ~ x*z + k", table(4))
+
+
+def test_names_that_would_collide():
+    data = table().rename(columns={"k": "log(z)"})
+    with pytest.raises(DataError, match="rename"):
+        columns("y ~ log(z) + `log(z)`", data)
+    with pytest.raises(DataError, match="rename"):
+        columns("y ~ `1` + sex", table().rename(columns={"k": "1"}))
+
+
+def test_a_factor_with_too_many_levels_is_refused_before_it_is_allocated():
+    n = 30_000
+    data = pd.DataFrame({"y": np.arange(n, dtype=float), "id": np.arange(n).astype(str)})
+    with pytest.raises(ModelError, match=r"Make it a random term, \(1 \| id\)"):
+        build_design(parse("y ~ id"), data)
+
+
+def test_y_is_a_copy_of_the_data():
+    data = table()
+    design = build_design(parse("y ~ x"), data)
+    design.y[0] = 99.0
+    assert data["y"][0] != 99.0
