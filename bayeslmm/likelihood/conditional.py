@@ -14,6 +14,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtrs
 
 from bayeslmm.likelihood.factor import Factor
 
@@ -83,10 +84,13 @@ def _solve_trailing(factor: Factor, beta: Array, noise: Sequence[Array] | None, 
     m = beta.shape[1]
     if q == 0:
         return np.zeros((0, m))
-    right = factor.trailing[-1, :q][:, None] - factor.trailing[q : q + p, :q].T @ beta
+    # the whole system is solved with the known part (beta, -1) at its end, because a triangle of the factor would be copied
+    known = np.vstack([beta, np.full((1, m), -1.0)])
+    right = np.zeros((q + p + 1, m), order="F")
+    right[q:] = np.tril(factor.trailing[q:, q:]).T @ known
     if noise is not None:
-        right = right + np.concatenate([noise[k].reshape(-1, m) for k in products.structure.trailing])
-    effects = solve_triangular(factor.trailing[:q, :q], right, lower=True, trans=1, check_finite=False)
+        right[:q] = np.concatenate([noise[k].reshape(-1, m) for k in products.structure.trailing])
+    effects = dtrtrs(factor.trailing, right, lower=1, trans=1, overwrite_b=1)[0][:q]
     start = 0
     for k in products.structure.trailing:
         shape = products.structure.shapes[k]

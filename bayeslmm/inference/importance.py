@@ -1,0 +1,334 @@
+r"""Importance sampling of the covariance parameters, every coefficient drawn exactly.
+
+Points phi come from Student t proposals around the Laplace approximation, refined by up to three rounds of weighted moments;
+all points are kept with the weights of the mixture they came from and Pareto-smoothed. At each point sigma is drawn from its grid
+and (beta, b) from their normal distribution, so the only error is that of the weights, which k̂ and the effective
+size measure.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import qmc
+
+from bayeslmm.errors import FittingError
+from bayeslmm.inference.conditional_draws import draw_coefficients, stack_parameters
+from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.laplace import Laplace, find_laplace
+from bayeslmm.inference.proposals import (
+    StudentProposal,
+    laplace_proposals,
+    mixture_log_density,
+    moment_proposal,
+)
+from bayeslmm.inference.psis import SmoothedWeights, smooth_weights
+from bayeslmm.likelihood.threads import LARGE_ORDER, blas_threads, idle_cores
+from bayeslmm.priors.coordinates import count_coordinates
+from bayeslmm.priors.density import CovarianceDensity
+
+Array = NDArray[np.floating]
+
+FIRST_POINTS = 512
+MOST_POINTS = 4096
+SMALL_ORDER = 200  # below this order of the trailing matrix points are cheap: as many as draws are taken
+LAPLACE_DOF = 7.0
+MOMENT_DOF = 12.0
+MOMENT_ROUNDS = 3
+GOOD_K_HAT = 0.5
+BAD_K_HAT = 0.7
+LARGEST_WEIGHT = 50.0  # a weight this many times the average carries the estimate alone
+ENOUGH_EFFECTIVE = 400.0
+SPARE_DRAWS = 1.5  # draws of the coefficients made at each point, per draw expected from it
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedPoints:
+    """Every point, its weight, and the draws made there.
+
+    Attributes
+    ----------
+    phi
+        Shape (m, d).
+    log_density
+        log p(phi, y), shape (m,); -inf where the kernel failed.
+    smoothed
+        Normalised weights with k̂ and effective size.
+    sigma
+        Draws of sigma, shape (m, r).
+    beta
+        Draws of beta, shape (m, r, p).
+    effects
+        Draws of the random effects, one (m, r, J, S) per term.
+    log_evidence
+        log p(y), up to the constants of improper priors.
+    laplace
+        Where the proposals started.
+    failures
+        Points at which the kernel failed.
+    rounds
+        Proposal rounds, the first included.
+    """
+
+    phi: Array
+    log_density: Array
+    smoothed: SmoothedWeights
+    sigma: Array
+    beta: Array
+    effects: tuple[Array, ...]
+    log_evidence: float
+    laplace: Laplace
+    failures: int
+    rounds: int
+
+    @property
+    def trouble(self) -> str:
+        """Say in a sentence why the weights should not be used; empty if they are fine."""
+        if self.smoothed.effective_size < ENOUGH_EFFECTIVE:
+            return (
+                f"importance sampling reached an effective size of {self.smoothed.effective_size:.0f} of "
+                f"{len(self.phi)} points, fewer than {ENOUGH_EFFECTIVE:.0f}"
+            )
+        if self.smoothed.k_hat > BAD_K_HAT and self.smoothed.largest > LARGEST_WEIGHT:
+            return (
+                f"importance sampling has k-hat {self.smoothed.k_hat:.2f} and one point with "
+                f"{self.smoothed.largest:.0f} times the average weight"
+            )
+        return ""
+
+
+def weighted_points(
+    density: CovarianceDensity,
+    n_draws: int,
+    seed: int,
+    *,
+    dtype: type = np.float64,
+    report: Callable[[int], None] | None = None,
+) -> WeightedPoints:
+    """Sample the covariance parameters and draw the coefficients at every point.
+
+    Parameters
+    ----------
+    density
+        The model.
+    n_draws
+        Draws that will be taken from the points.
+    seed
+        Seed; the same seed gives the same draws whatever the number of cores.
+    dtype
+        Precision in which random effects are kept.
+    report
+        Called with the number of points done.
+    """
+    laplace = find_laplace(density)
+    sampler = _Sampler(density, n_draws, seed, dtype, report)
+    d = density.n_phi
+    if d == 0:
+        sampler.add([], np.zeros((sampler.wanted, 0)))
+        return sampler.finish(laplace)
+    covariance = laplace.covariance[:d, :d]
+    proposals = laplace_proposals(laplace.mode[:d], covariance, _sd_places(density), LAPLACE_DOF)
+    sampler.round(proposals, FIRST_POINTS)
+    for _ in range(MOMENT_ROUNDS):
+        if sampler.satisfied:
+            break
+        smoothed = sampler.weights()
+        proposals = [
+            moment_proposal(p, sampler.phi, smoothed.weights, smoothed.effective_size, MOMENT_DOF) for p in proposals
+        ]
+        sampler.round(proposals, sampler.next_count())
+    return sampler.finish(laplace)
+
+
+def _sd_places(density: CovarianceDensity) -> list[int]:
+    places, start = [], 0
+    for size, correlated in density.sizes:
+        places += list(range(start, start + size))
+        start += count_coordinates(size, correlated)
+    return places
+
+
+class _Sampler:
+    """Points so far and the proposals they came from."""
+
+    def __init__(
+        self,
+        density: CovarianceDensity,
+        n_draws: int,
+        seed: int,
+        dtype: type,
+        report: Callable[[int], None] | None,
+    ) -> None:
+        self.density = density
+        self.seed = seed
+        self.dtype = dtype
+        self.report = report
+        order = density.kernel.products.order
+        self.wanted = _power_of_two(min(max(n_draws, FIRST_POINTS), MOST_POINTS)) if order < SMALL_ORDER else FIRST_POINTS
+        self.per_point = max(1, int(np.ceil(SPARE_DRAWS * n_draws / self.wanted)))
+        self.proposals: list[StudentProposal] = []
+        self.counts: list[int] = []
+        self.phi = np.zeros((0, density.n_phi))
+        self.points: list[_PointDraws] = []
+        self.rounds = 0
+
+    def round(self, proposals: Sequence[StudentProposal], count: int) -> None:
+        """Add `count` points, shared among the proposals."""
+        share = count // len(proposals)
+        for k, proposal in enumerate(proposals):
+            sobol = qmc.Sobol(self.phi.shape[1] + 1, scramble=True, rng=np.random.default_rng([self.seed, self.rounds, k]))
+            uniforms = np.clip(sobol.random(share), 1e-12, 1 - 1e-12)
+            self.add([proposal], proposal.sample(uniforms))
+        self.rounds += 1
+
+    def add(self, proposals: Sequence[StudentProposal], phi: Array) -> None:
+        """Evaluate points and keep them."""
+        first = len(self.points)
+        self.points += list(_evaluate_all(self, phi, first))
+        self.phi = np.vstack([self.phi, phi])
+        self.proposals += list(proposals)
+        self.counts += [len(phi)] * len(proposals)
+
+    def weights(self) -> SmoothedWeights:
+        """Return the smoothed weights of all points so far."""
+        logs = np.array([point.log_density for point in self.points])
+        if not np.isfinite(logs).any():
+            raise FittingError("The kernel failed at every point of importance sampling.")
+        if not self.proposals:
+            count = len(logs)
+            return SmoothedWeights(np.full(count, 1.0 / count), -np.inf, float(count))
+        return smooth_weights(logs - mixture_log_density(self.proposals, self.counts, self.phi))
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether the points are many enough and their weights even enough."""
+        if len(self.points) < self.wanted:
+            return False
+        smoothed = self.weights()
+        return smoothed.k_hat < GOOD_K_HAT and smoothed.effective_size >= ENOUGH_EFFECTIVE
+
+    def next_count(self) -> int:
+        """Points of the next round."""
+        return max(FIRST_POINTS, min(self.wanted, _power_of_two(len(self.points))))
+
+    def finish(self, laplace: Laplace) -> WeightedPoints:
+        """Gather everything."""
+        logs = np.array([point.log_density for point in self.points])
+        smoothed = self.weights()
+        evidence = float(logs[0]) if not self.proposals else _log_mean_exp(
+            logs - mixture_log_density(self.proposals, self.counts, self.phi)
+        )
+        return WeightedPoints(
+            phi=self.phi,
+            log_density=logs,
+            smoothed=smoothed,
+            sigma=np.array([point.sigma for point in self.points]),
+            beta=np.array([point.beta for point in self.points]),
+            effects=tuple(
+                np.array([point.effects[k] for point in self.points]) for k in range(len(self.density.sizes))
+            ),
+            log_evidence=evidence,
+            laplace=laplace,
+            failures=int(np.sum(~np.isfinite(logs))),
+            rounds=self.rounds,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _PointDraws:
+    log_density: float
+    sigma: Array
+    beta: Array
+    effects: tuple[Array, ...]
+
+
+def _evaluate_all(sampler: _Sampler, phi: Array, first: int) -> Iterator[_PointDraws]:
+    """Evaluate points, in threads where the kernel's work outweighs Python's."""
+    order = sampler.density.kernel.products.order
+    threads = idle_cores() if order >= LARGE_ORDER else 1
+    jobs = [(first + i, row) for i, row in enumerate(phi)]
+    with blas_threads(0):
+        if threads == 1:
+            results: Any = map(lambda job: _evaluate(sampler, *job), jobs)
+            yield from _reported(results, sampler, first)
+            return
+        with ThreadPoolExecutor(threads) as pool:
+            yield from _reported(pool.map(lambda job: _evaluate(sampler, *job), jobs), sampler, first)
+
+
+def _reported(results: Iterator[_PointDraws], sampler: _Sampler, first: int) -> Iterator[_PointDraws]:
+    for i, result in enumerate(results, start=1):
+        if sampler.report is not None:
+            sampler.report(first + i)
+        yield result
+
+
+def _evaluate(sampler: _Sampler, index: int, phi: Array) -> _PointDraws:
+    density, m = sampler.density, sampler.per_point
+    try:
+        with np.errstate(all="ignore"):
+            grid = density.grid(phi)
+    except (FittingError, np.linalg.LinAlgError):
+        grid = None
+    if grid is None or not np.isfinite(grid.log_density):
+        empty = tuple(np.zeros((m, s.n_levels, s.n_columns), dtype=sampler.dtype) for s in density.kernel.shapes)
+        return _PointDraws(-np.inf, np.ones(m), np.zeros((m, density.kernel.p)), empty)
+    rng = np.random.default_rng([sampler.seed, 1 << 20, index])
+    sigma = grid.draw(rng.uniform(size=m))
+    drawn = draw_coefficients(density, grid.posterior, sigma, rng)
+    effects = tuple(e.astype(sampler.dtype, copy=False) for e in drawn.effects)
+    return _PointDraws(grid.log_density, sigma, drawn.beta, effects)
+
+
+def resample(points: WeightedPoints, n_draws: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Choose draws in proportion to the weights: (point, draw within the point), each of shape (n_draws,), shuffled."""
+    rng = np.random.default_rng([seed, 2 << 20])
+    places = (np.arange(n_draws) + rng.uniform()) / n_draws
+    chosen = np.minimum(np.searchsorted(np.cumsum(points.smoothed.weights), places), len(points.phi) - 1)
+    first = np.concatenate([[True], chosen[1:] != chosen[:-1]])
+    start = np.maximum.accumulate(np.where(first, np.arange(n_draws), 0))
+    within = (np.arange(n_draws) - start) % points.sigma.shape[1]
+    order = rng.permutation(n_draws)
+    return chosen[order], within[order]
+
+
+def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: int, chains: int, seed: int) -> Draws:
+    """Return equally weighted draws from weighted points, cut into chains for arviz."""
+    chosen, within = resample(points, draws * chains, seed)
+    sigma = points.sigma[chosen, within]
+    sds, correlations = stack_parameters(density, list(points.phi[chosen]), sigma)
+
+    def cut(values: Array) -> Array:
+        return values.reshape(chains, draws, *values.shape[1:])
+
+    return Draws(
+        beta=cut(points.beta[chosen, within]),
+        sigma=cut(sigma),
+        sd=tuple(cut(sd) for sd in sds),
+        cor=tuple(None if c is None else cut(c) for c in correlations),
+        effects=tuple(cut(effects[chosen, within]) for effects in points.effects),
+        stats={"lp": cut(points.log_density[chosen])},
+        method="importance",
+        info={
+            "k_hat": points.smoothed.k_hat,
+            "effective_size": points.smoothed.effective_size,
+            "points": len(points.phi),
+            "rounds": points.rounds,
+            "failures": points.failures,
+            "log_evidence": points.log_evidence,
+            "evaluations": points.laplace.evaluations + len(points.phi),
+            "seed": seed,
+        },
+    )
+
+
+def _log_mean_exp(logs: Array) -> float:
+    peak = np.max(logs)
+    return float(peak + np.log(np.mean(np.exp(logs - peak))))
+
+
+def _power_of_two(count: int) -> int:
+    return 1 << int(np.ceil(np.log2(count)))

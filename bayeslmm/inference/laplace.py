@@ -1,0 +1,115 @@
+"""The mode of the covariance parameters' posterior and the normal approximation there."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from bayeslmm.errors import FittingError
+from bayeslmm.inference.maximum import maximise
+from bayeslmm.priors.density import CovarianceDensity
+
+Array = NDArray[np.float64]
+
+LARGEST_VARIANCE = 4.0  # where the data and the prior say next to nothing, two units of log or atanh
+
+
+@dataclass(frozen=True, slots=True)
+class Laplace:
+    """A normal approximation of (phi, log sigma).
+
+    Attributes
+    ----------
+    mode
+        Shape (d,).
+    covariance
+        Inverse of the negative Hessian, shape (d, d), made positive definite.
+    log_density
+        Log density at the mode, up to a constant.
+    evaluations
+        Number of evaluations of the density used.
+    """
+
+    mode: Array
+    covariance: Array
+    log_density: float
+    evaluations: int
+
+
+def find_laplace(density: CovarianceDensity) -> Laplace:
+    """Maximise the posterior of (phi, log sigma) from the REML estimate and measure its curvature.
+
+    Raises
+    ------
+    FittingError
+        If the density cannot be evaluated at its start.
+    """
+    start, evaluations = reml_start(density)
+    count = 0
+
+    def negative(x: Array) -> tuple[float, Array]:
+        nonlocal count
+        count += 1
+        try:
+            value, gradient = density.value_and_gradient(x)
+        except (FittingError, FloatingPointError, np.linalg.LinAlgError):
+            return np.inf, np.zeros_like(x)
+        return (-value, -gradient) if np.isfinite(value) else (np.inf, np.zeros_like(x))
+
+    if not np.isfinite(negative(start)[0]):
+        density.value_and_gradient(start)
+        raise FittingError("The posterior density is zero at the REML estimate.")
+    unit = _units(density)
+
+    def scaled(z: Array) -> tuple[float, Array]:
+        value, gradient = negative(start + unit * z)
+        return value, unit * gradient
+
+    with np.errstate(all="ignore"):
+        result = minimize(scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
+    mode = start + unit * result.x
+    hessian = gradient_differences(lambda x: negative(x)[1], mode, unit * 0.1)
+    return Laplace(mode, positive_inverse(hessian), -float(result.fun), evaluations + count)
+
+
+def reml_start(density: CovarianceDensity) -> tuple[Array, int]:
+    """Return (phi, log sigma) at the REML estimate, kept off the boundary, and the evaluations it took."""
+    kernel = density.kernel
+    maximum = maximise(kernel, "reml", sigma=density.sigma)
+    phi = density.phi(kernel.lambdas(maximum.theta))
+    start = phi if density.sigma is not None else np.append(phi, np.log(maximum.sigma))
+    return start, maximum.n_evaluations
+
+
+def _units(density: CovarianceDensity) -> Array:
+    """Return rough standard deviations of the coordinates, shape (d,)."""
+    units: list[float] = []
+    for (size, correlated), shape in zip(density.sizes, density.kernel.shapes, strict=True):
+        units += [1.0 / np.sqrt(2.0 * shape.n_levels)] * size
+        if correlated:
+            units += [1.0 / np.sqrt(shape.n_levels)] * (size * (size - 1) // 2)
+    if density.sigma is None:
+        units.append(1.0 / np.sqrt(2.0 * max(density.kernel.n - density.kernel.p, 1)))
+    return np.minimum(np.array(units), 0.5)
+
+
+def gradient_differences(gradient: Callable[[Array], Array], at: Array, steps: Array) -> Array:
+    """Return the Jacobian of a gradient by central differences, symmetrised, shape (d, d)."""
+    rows = []
+    for a in range(len(at)):
+        move = np.zeros_like(at)
+        move[a] = steps[a]
+        rows.append((gradient(at + move) - gradient(at - move)) / (2.0 * steps[a]))
+    matrix = np.array(rows).reshape(len(at), len(at))
+    return 0.5 * (matrix + matrix.T)
+
+
+def positive_inverse(hessian: Array) -> Array:
+    """Invert a Hessian, with directions of little or negative curvature given `LARGEST_VARIANCE`."""
+    if hessian.size == 0:
+        return hessian
+    values, vectors = np.linalg.eigh(np.where(np.isfinite(hessian), hessian, 0.0))
+    variances = 1.0 / np.maximum(values, 1.0 / LARGEST_VARIANCE)
+    return (vectors * variances) @ vectors.T

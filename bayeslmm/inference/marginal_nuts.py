@@ -1,0 +1,289 @@
+r"""NUTS on the kernel's own density: the covariance parameters alone, nothing to compile.
+
+nutpie samples z with :math:`x = \hat x + R z`, where :math:`\hat x` and :math:`R R^\top` are the mode and the covariance of the
+Laplace approximation of (phi, log sigma): in z the posterior is close to a standard normal, so trajectories are short.
+Coefficients are drawn afterwards, exactly, for the retained draws.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.errors import FittingError
+from bayeslmm.inference.conditional_draws import draw_coefficients, stack_parameters
+from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.laplace import Laplace, find_laplace
+from bayeslmm.likelihood.normal_prior import fixed_posterior
+from bayeslmm.likelihood.threads import LARGE_ORDER, blas_threads, idle_cores
+from bayeslmm.priors.density import CovarianceDensity
+
+Array = NDArray[np.floating]
+
+JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
+STATISTICS = {
+    "diverging": "diverging",
+    "energy": "energy",
+    "depth": "tree_depth",
+    "n_steps": "n_steps",
+    "mean_tree_accept": "acceptance_rate",
+    "step_size": "step_size",
+    "logp": "lp",
+}
+
+
+@dataclass(slots=True)
+class WhitenedDensity:
+    """The log density in standardised coordinates, safe for a sampler written in another language.
+
+    An exception must not cross into the sampler: where the kernel fails the density is -inf with a zero gradient, the failure is
+    counted, and the first error is kept.
+
+    Attributes
+    ----------
+    density
+        The model.
+    laplace
+        Where the coordinates come from.
+    failures, successes
+        Evaluations that raised, and that did not.
+    first_error, failed_at
+        The first kernel error and its x.
+    """
+
+    density: CovarianceDensity
+    laplace: Laplace
+    failures: int = 0
+    successes: int = 0
+    first_error: Exception | None = None
+    failed_at: Array | None = None
+    root: Array = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.root = np.linalg.cholesky(self.laplace.covariance)
+
+    def point(self, z: Array) -> Array:
+        """Return x = (phi, log sigma) for z, shape (..., d)."""
+        return self.laplace.mode + z @ self.root.T
+
+    def __call__(self, z: Array, **_: Any) -> tuple[float, Array]:
+        """Return the log density and its gradient by z."""
+        x = self.point(z)
+        try:
+            with np.errstate(all="ignore"):
+                value, gradient = self.density.value_and_gradient(x)
+                by_z = gradient @ self.root
+        except Exception as error:  # an escaping exception would poison the sampler
+            self._fail(error, x)
+            return -np.inf, np.zeros_like(z)
+        if not (np.isfinite(value) and np.isfinite(by_z).all()):
+            self._fail(FittingError("The log posterior is not finite."), x)
+            return -np.inf, np.zeros_like(z)
+        self.successes += 1
+        return value, by_z
+
+    def _fail(self, error: Exception, x: Array) -> None:
+        self.failures += 1
+        if self.first_error is None:
+            self.first_error, self.failed_at = error, x
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One chain's retained draws.
+
+    Attributes
+    ----------
+    x
+        (phi, log sigma), shape (draws, d).
+    stats
+        Per-draw statistics, arviz's names, each (draws,).
+    failures
+        Evaluations at which the kernel failed.
+    """
+
+    x: Array
+    stats: dict[str, Array]
+    failures: int
+
+
+def sample_chain(
+    density: CovarianceDensity, laplace: Laplace, *, draws: int, tune: int, seed: int, target_accept: float
+) -> Chain:
+    """Run one chain.
+
+    Raises
+    ------
+    FittingError
+        If the kernel failed at every point, with its first error.
+    KeyboardInterrupt
+        If the sampler was interrupted: it then returns fewer draws than were asked for.
+    """
+    import nutpie
+    from nutpie.compiled_pyfunc import from_pyfunc
+
+    whitened = WhitenedDensity(density, laplace)
+    d = density.dimension
+
+    def start(start_seed: int) -> Array:
+        return JITTER * np.random.default_rng(start_seed).standard_normal(d)
+
+    def make_expand(*_: Any) -> Callable[..., dict[str, Array]]:
+        return lambda z, **__: {"z": z}
+
+    compiled = from_pyfunc(
+        d, lambda: whitened, make_expand, [np.dtype("float64")], [(d,)], ["z"], make_initial_point_fn=start
+    )
+    try:
+        trace = nutpie.sample(
+            compiled,
+            draws=draws,
+            tune=tune,
+            chains=1,
+            cores=1,
+            seed=seed,
+            target_accept=target_accept,
+            save_warmup=False,
+            progress_bar=False,
+        )
+    except RuntimeError as error:
+        raise _sampler_error(whitened, error) from error
+    z = trace.posterior["z"].to_numpy()[0]
+    if len(z) < draws or not np.isfinite(z).all():
+        raise KeyboardInterrupt
+    if whitened.successes == 0:
+        raise _sampler_error(whitened, None)
+    found = trace.sample_stats
+    stats = {name: found[key].to_numpy()[0] for key, name in STATISTICS.items() if key in found}
+    return Chain(whitened.point(z), stats, whitened.failures)
+
+
+def _sampler_error(whitened: WhitenedDensity, error: Exception | None) -> FittingError:
+    if whitened.first_error is not None:
+        place = np.array2string(np.asarray(whitened.failed_at), precision=3)
+        return FittingError(
+            f"The kernel failed {whitened.failures} times, first at (phi, log sigma) = {place}: {whitened.first_error}"
+        )
+    return FittingError(f"The sampler stopped: {error}")
+
+
+def chain_seeds(seed: int, chains: int) -> list[int]:
+    """Return one seed per chain; chain k's depends on (seed, k) only."""
+    return [int(s.generate_state(1, np.uint64)[0] >> 1) for s in np.random.SeedSequence(seed).spawn(chains)]
+
+
+def sample_marginal(
+    density: CovarianceDensity,
+    *,
+    draws: int,
+    tune: int,
+    chains: int,
+    seed: int,
+    target_accept: float = 0.8,
+    cores: int | None = None,
+    dtype: type = np.float64,
+    report: Callable[[int, int], None] | None = None,
+    keep: Callable[[int], "Chain | None"] | None = None,
+    store: Callable[[int, Chain], None] | None = None,
+) -> Draws:
+    """Sample the covariance parameters with NUTS and draw the coefficients.
+
+    Parameters
+    ----------
+    density
+        The model.
+    draws, tune, chains
+        Retained and warm-up iterations per chain, and number of chains.
+    seed
+        Seed: chain k depends on (seed, k) only, so cores and order make no difference.
+    target_accept
+        NUTS's target acceptance rate.
+    cores
+        Chains to run at once where the kernel's work outweighs Python's; None for all that are idle.
+    dtype
+        Precision in which random effects are kept.
+    report
+        Called with the number of chains done and their total.
+    keep, store
+        Return a chain that is already there, and keep one that is finished.
+    """
+    laplace = find_laplace(density)
+    seeds = chain_seeds(seed, chains)
+
+    def run(k: int) -> Chain:
+        kept = keep(k) if keep is not None else None
+        if kept is not None:
+            return kept
+        chain = sample_chain(density, laplace, draws=draws, tune=tune, seed=seeds[k], target_accept=target_accept)
+        if store is not None:
+            store(k, chain)
+        return chain
+
+    threads = 1
+    if density.kernel.products.order >= LARGE_ORDER:
+        threads = min(chains, cores or idle_cores())
+    found: list[Chain] = []
+    with blas_threads(0):
+        if threads == 1:
+            for k in range(chains):
+                found.append(run(k))
+                _tell(report, len(found), chains)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                for chain in pool.map(run, range(chains)):
+                    found.append(chain)
+                    _tell(report, len(found), chains)
+        return marginal_draws(density, found, seed=seed, dtype=dtype, threads=threads)
+
+
+def _tell(report: Callable[[int, int], None] | None, done: int, total: int) -> None:
+    if report is not None:
+        report(done, total)
+
+
+def marginal_draws(
+    density: CovarianceDensity, chains: list[Chain], *, seed: int, dtype: type = np.float64, threads: int = 1
+) -> Draws:
+    """Draw the coefficients for every retained draw, from generators seeded by (seed, chain, draw)."""
+    n_chains, n_draws = len(chains), len(chains[0].x)
+    kernel, n_phi = density.kernel, density.n_phi
+    beta = np.empty((n_chains, n_draws, kernel.p))
+    effects = tuple(np.empty((n_chains, n_draws, s.n_levels, s.n_columns), dtype=dtype) for s in kernel.shapes)
+    x = np.array([chain.x for chain in chains])
+    sigma = np.exp(x[..., n_phi]) if density.sigma is None else np.full((n_chains, n_draws), density.sigma)
+
+    def draw(place: tuple[int, int]) -> None:
+        c, i = place
+        posterior = fixed_posterior(density.factor(x[c, i, :n_phi]), density.fixed_prior)
+        rng = np.random.default_rng([seed, c, i])
+        drawn = draw_coefficients(density, posterior, sigma[c, i : i + 1], rng)
+        beta[c, i] = drawn.beta[0]
+        for target, values in zip(effects, drawn.effects, strict=True):
+            target[c, i] = values[0]
+
+    places = [(c, i) for c in range(n_chains) for i in range(n_draws)]
+    if threads == 1:
+        for place in places:
+            draw(place)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(draw, places))
+    flat = list(x.reshape(-1, x.shape[-1])[:, :n_phi])
+    sds, correlations = stack_parameters(density, flat, sigma.ravel())
+
+    def cut(values: Array) -> Array:
+        return values.reshape(n_chains, n_draws, *values.shape[1:])
+
+    return Draws(
+        beta=beta,
+        sigma=sigma,
+        sd=tuple(cut(sd) for sd in sds),
+        cor=tuple(None if c is None else cut(c) for c in correlations),
+        effects=effects,
+        stats={name: np.array([chain.stats[name] for chain in chains]) for name in chains[0].stats},
+        method="nuts",
+        info={"failures": sum(chain.failures for chain in chains), "seed": seed},
+    )
