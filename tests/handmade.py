@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.datasets import load_dataset
-from bayeslmm.design.centring import find_centring
+from bayeslmm.design.centring import find_centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.formula.formula import Formula
 
@@ -20,7 +20,7 @@ def make_term(labels, columns, effects, *, name="g", correlated=True, weights=No
         columns=columns,
         levels=pd.Index(levels),
         correlated=correlated,
-        centring=find_centring(columns, weights),
+        centring=find_centring(columns, weights) if correlated else no_centring(columns.shape[1]),
     )
 
 

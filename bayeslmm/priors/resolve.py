@@ -104,11 +104,10 @@ def _overrides(design: Design, stated: Mapping[str, Any], *, sigma_is_fixed: boo
     found: dict[str, Choice] = {}
     for name in sorted(stated, key=order.__getitem__):  # single effects after whole terms, so that they win
         prior = as_prior(stated[name], name)
-        if isinstance(prior, LKJ) != name.startswith("cor_") and name not in design.fixed_names:
-            wanted = "an LKJ prior" if name.startswith("cor_") else "a prior of a number, not LKJ"
+        is_correlation = targets[name][0].startswith("cor_")
+        if isinstance(prior, LKJ) != is_correlation:
+            wanted = "an LKJ prior" if is_correlation else "the prior of a number, not LKJ"
             raise PriorError(f"Prior of {name!r}: got {prior}; it takes {wanted}")
-        if isinstance(prior, LKJ) and not targets[name][0].startswith("cor_"):
-            raise PriorError(f"Prior of {name!r}: got {prior}; LKJ is for correlations (cor_g)")
         found.update({key: Choice(prior, "user") for key in targets[name]})
     return found
 

@@ -77,7 +77,7 @@ class DefaultRule:
         design, y = self._design, self._response
         constant = design.centring.constant[j]
         name = design.fixed_names[j]
-        size = _column_scale(design.X[:, j], design.weights, name)
+        size = _column_scale(design.X, j, design.weights, name)
         scale = COEFFICIENT_SCALE * y.sd / size
         if constant == 0:
             return Choice(Normal(0.0, scale), "default: 2.5 sd(y)/sd(x)")
@@ -88,7 +88,7 @@ class DefaultRule:
     def sd(self, term: RandomTerm, s: int) -> Choice:
         """Return the prior of the standard deviation of effect s of a term."""
         name = f"{term.effects[s]} of {term.name}"
-        size = _column_scale(term.columns[:, s], self._design.weights, name)
+        size = _column_scale(term.columns, s, self._design.weights, name)
         source = "default: sd(y)" if term.effects[s] == "Intercept" else "default: sd(y)/sd(x)"
         return Choice(HalfStudentT(3.0, self._response.sd / size), source)
 
@@ -101,8 +101,9 @@ class DefaultRule:
         return Choice(HalfStudentT(3.0, self._response.residual_sd), "default: sd(y)")
 
 
-def _column_scale(column: Array, weights: Array | None, name: str) -> float:
-    """Return |x| for a column that is a constant other than zero, sd(x) for any other."""
-    if column[0] != 0 and np.ptp(column) == 0:
-        return float(abs(column[0]))
-    return column_sd(column, weights, name)
+def _column_scale(columns: Array, j: int, weights: Array | None, name: str) -> float:
+    """Return |x| for the first constant among the columns, sd(x) for any other."""
+    flat = (columns == columns[0]).all(axis=0) & (columns[0] != 0)
+    if flat[j] and not flat[:j].any():
+        return float(abs(columns[0, j]))
+    return column_sd(columns[:, j], weights, name)

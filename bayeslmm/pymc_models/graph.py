@@ -3,6 +3,7 @@
 from typing import Any
 
 import pymc as pm
+import pytensor
 
 from bayeslmm.errors import MissingDependencyError
 
@@ -16,7 +17,8 @@ def graph(model: pm.Model) -> Any:
         When the Python package graphviz is not installed.
     """
     try:
-        return pm.model_to_graphviz(model)
+        with pytensor.config.change_flags(mode="FAST_COMPILE"):  # it only counts elements: no C for that
+            return pm.model_to_graphviz(model)
     except ImportError as error:
         raise MissingDependencyError(
             "drawing a model needs graphviz: pip install graphviz, and the graphviz program to render it"
