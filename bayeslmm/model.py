@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -19,6 +19,7 @@ from bayeslmm.results.fit import Fit
 from bayeslmm.results.labelled import check_names
 from bayeslmm.results.point import PointFit, block_table, build_kernel
 from bayeslmm.results.spec import Missing, ModelSpec
+from bayeslmm.results.summary import WholeFrame
 
 if TYPE_CHECKING:
     from arviz import InferenceData
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
 Array = NDArray[np.float64]
 Method = Literal["ml", "reml", "nuts"]
-Sampler = Literal["nutpie", "pymc"]
+Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
 Parametrization = Literal["noncentered", "centered"]
 PARAMETRIZATIONS: tuple[str, ...] = ("noncentered", "centered")
 
@@ -64,8 +65,9 @@ class Model:
     family
         "gaussian".
     priors
-        None for the default priors, the name of a preset, or a mapping from parameter names (``"Intercept"``, a
-        coefficient's name, ``"sd_g"``, ``"sd_g[effect]"``, ``"cor_g"``, ``"sigma"``) to priors.
+        None for the default priors, the name of a preset, or a mapping from parameter names
+        (``"Intercept"``, a coefficient's name, ``"sd_g"``, ``"sd_g[effect]"``, ``"cor_g"``, ``"sigma"``) to
+        priors.
     weights
         Column or values, one per row: the residual variance of a row is sigma² / weight.
     offset
@@ -80,8 +82,8 @@ class Model:
     Raises
     ------
     FormulaError, DataError, ModelError, PriorError, OptionError
-        If the formula, the data, both together, a prior or an argument cannot be used; the message says what was
-        found, where, and what to do.
+        If the formula, the data, both together, a prior or an argument cannot be used; the message says what
+        was found, where, and what to do.
 
     Examples
     --------
@@ -108,14 +110,19 @@ class Model:
             raise OptionError(f"family={family!r} is not available; the families are 'gaussian'.")
         _check_sigma(sigma)
         self._design = build_design(
-            parse(formula), data, weights=weights, offset=offset, functions=functions, missing=missing
+            parse(formula, tuple(functions or ())),
+            data,
+            weights=weights,
+            offset=offset,
+            functions=functions,
+            missing=missing,
         )
         check_names(self._design)
         self._spec = ModelSpec(
             formula=formula,
             family=family,
-            weights=_kept(weights),
-            offset=_kept(offset),
+            weights=self._design.weights_column,
+            offset=self._design.offset_column,
             sigma=None if sigma is None else float(sigma),
             missing=missing,
             priors=dict(priors) if isinstance(priors, Mapping) else priors,
@@ -136,6 +143,11 @@ class Model:
         """The response, the fixed columns and the random terms as arrays."""
         return self._design
 
+    @property
+    def spec(self) -> ModelSpec:
+        """The arguments of the model."""
+        return self._spec
+
     @cached_property
     def kernel(self) -> "Kernel":
         """The likelihood of the covariance parameters, from the data's cross-products."""
@@ -151,7 +163,7 @@ class Model:
     @property
     def priors(self) -> pd.DataFrame:
         """The priors as a table: parameter, prior, and where it came from."""
-        return self.resolved_priors.table()
+        return WholeFrame(self.resolved_priors.table())
 
     @property
     def blocks(self) -> pd.DataFrame:
@@ -188,8 +200,8 @@ class Model:
         Parameters
         ----------
         parametrization
-            "noncentered": the random effects are standard normals times the covariance factor; "centered": they
-            are parameters themselves.
+            "noncentered": the random effects are standard normals times the covariance factor; "centered":
+            they are parameters themselves.
 
         Raises
         ------
@@ -207,7 +219,9 @@ class Model:
 
     def graph(self, parametrization: Parametrization = "noncentered") -> Any:
         """Return the PyMC model as a graphviz graph (needs the ``graphviz`` package)."""
-        return self.to_pymc(parametrization).to_graphviz()
+        from bayeslmm.pymc_models import graph
+
+        return graph(self.to_pymc(parametrization))
 
     # -- fitting --------------------------------------------------------------------------------------------
 
@@ -241,7 +255,7 @@ class Model:
         target_accept
             Acceptance rate the step size is tuned to; raise it when there are divergences.
         sampler
-            "nutpie" or "pymc".
+            "nutpie", "nutpie-pymc" (the PyMC model sampled by nutpie) or "pymc".
         parametrization
             "noncentered" (what None means) or "centered".
         progressbar
@@ -321,10 +335,10 @@ def _fit_likelihood(model: Model, method: str, options: FitOptions) -> PointFit:
     from bayeslmm.inference.maximum import maximise
 
     _require_identified(model, f'method="{method}"')
-    sigma = model._spec.sigma
+    sigma = model.spec.sigma
     optimum = maximise(model.kernel, method, sigma=sigma)
     modes = model.kernel.conditional(optimum.theta, method, sigma)
-    return PointFit(model.design, model._spec, method, optimum, modes, model.blocks)
+    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
 
 
 def _fit_nuts(model: Model, method: str, options: FitOptions) -> Fit:
@@ -334,8 +348,8 @@ def _fit_nuts(model: Model, method: str, options: FitOptions) -> Fit:
     priors = model.resolved_priors
     if priors.improper:
         _require_identified(model, f"flat priors ({', '.join(priors.improper)})")
-    draws = sample_nuts(model, options)
-    return PosteriorFit(model.design, model._spec, draws, priors, _untold(model))
+    draws = sample_nuts(model.design, priors, sigma=model.spec.sigma, **asdict(options))
+    return PosteriorFit(model.design, model.spec, draws, priors, _untold(model))
 
 
 _NUTS_OPTIONS = tuple(field.name for field in fields(FitOptions))
@@ -357,14 +371,17 @@ def _require_identified(model: Model, under: str) -> None:
     """Refuse what the likelihood cannot tell."""
     problems = _untold(model)
     if problems:
-        raise ModelError(f"Under {under} this model has no estimate. {' '.join(problems)}")
+        raise ModelError(f"With {under} this model has no estimate. {' '.join(problems)}")
 
 
 def _untold(model: Model) -> tuple[str, ...]:
-    """Return sentences about what the data cannot tell."""
+    """Return sentences about what the data cannot tell; a known sigma tells variances from the residual's."""
     from bayeslmm.design.checks import identifiability
 
-    return tuple(identifiability(model.design))
+    findings = identifiability(model.design)
+    if model.spec.sigma is not None:
+        findings = [finding for finding in findings if finding.kind == "single level"]
+    return tuple(f"{f.message[0].upper()}{f.message[1:]}." for f in findings)
 
 
 def _check_sigma(sigma: Any) -> None:
@@ -372,11 +389,6 @@ def _check_sigma(sigma: Any) -> None:
         return
     if isinstance(sigma, bool) or not isinstance(sigma, int | float | np.number) or not 0 < sigma < math.inf:
         raise OptionError(f"sigma={sigma!r} is not a positive number; leave it out to estimate it.")
-
-
-def _kept(values: Any) -> str | Array | None:
-    """Return a column's name, or a copy of the values given."""
-    return values if values is None or isinstance(values, str) else np.array(values, dtype=float)
 
 
 def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any:
@@ -420,8 +432,8 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any
 def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:
     """Read a saved fit.
 
-    The model is built again from the stored data by the code that built it first, and its objective is evaluated
-    again where the fit ended; a fit that does not come out the same is refused.
+    The model is built again from the stored data by the code that built it first, and its objective is
+    evaluated again where the fit ended; a fit that does not come out the same is refused.
 
     Parameters
     ----------
@@ -464,16 +476,16 @@ def _rebuild(model: Model, stored: "StoredFit") -> Fit:
     if stored.kind == "point":
         method, optimum = read_optimum(stored)
         _check_objective(model, optimum.theta, optimum.objective, method)
-        modes = model.kernel.conditional(optimum.theta, method, model._spec.sigma)
-        return PointFit(model.design, model._spec, method, optimum, modes, model.blocks)
+        modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
+        return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
     draws, added = read_posterior(stored, model.design)
     from bayeslmm.results.posterior import PosteriorFit
 
-    fit = PosteriorFit(model.design, model._spec, draws, model.resolved_priors, _untold(model)).with_groups(
+    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, _untold(model)).with_groups(
         added
     )
     found, kept = fit.fingerprint(), stored.check
-    if not np.allclose(found["theta"], kept.get("theta"), rtol=LOAD_TOLERANCE):
+    if not np.allclose(found["theta"], np.asarray(kept.get("theta"), dtype=float), rtol=LOAD_TOLERANCE):
         raise StorageError(
             "posterior.nc does not hold the draws fit.json was written for; fit the model again."
         )
@@ -487,6 +499,6 @@ def _check_objective(model: Model, theta: Array, expected: Any, method: Any) -> 
     found = model.objective(theta, method)
     if not abs(found - expected) <= LOAD_TOLERANCE * (1 + abs(expected)):
         raise StorageError(
-            f"The objective of the stored data at the stored theta is {found:.8g}, but {expected:.8g} was saved: "
-            "the folder has changed, or another version of the package built the model; fit it again."
+            f"The objective of the stored data at the stored theta is {found:.8g}, but {expected:.8g} was "
+            "saved: the folder has changed, or another version of the package built the model; fit it again."
         )

@@ -1,1 +1,1 @@
-"""plots."""
+"""Pictures from arrays and frames, as matplotlib figures."""

@@ -51,9 +51,10 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
     Returns
     -------
     Comparison
-        A DataFrame. Rows: fixed coefficients, standard deviations and correlations (``"Subject: sd(Days)"``), the
-        residual's standard deviation. Columns: (name, "estimate") and (name, "std_error") of a PointFit; (name,
-        "mean"), "sd", "lower" and "upper" (equal-tailed) of a PosteriorFit. A parameter a fit does not have is NaN.
+        A DataFrame. Rows: fixed coefficients, standard deviations and correlations (``"Subject:
+        sd(Days)"``), the residual's standard deviation. Columns: (name, "estimate") and (name, "std_error")
+        of a PointFit; (name, "mean"), "sd", "lower" and "upper" (equal-tailed) of a PosteriorFit. A
+        parameter a fit does not have is NaN.
 
     Raises
     ------
@@ -125,13 +126,13 @@ def comparison_text(table: pd.DataFrame) -> str:
 
 
 def _texts(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a comparison as texts, each row with the decimals its smallest standard error or sd calls for."""
+    """Return a comparison as texts, each row with the decimals its smallest error calls for."""
     spread = [column for column in table.columns if column[1] in ("std_error", "sd")]
     rows = []
     for _, row in pd.DataFrame(table).iterrows():
         scale = row[spread].to_numpy(dtype=float) if spread else np.full(1, np.nan)
         values = row.to_numpy(dtype=float)
-        rows.append(aligned(values, scale if np.isfinite(scale).any() else np.abs(values) / 100))
+        rows.append(aligned(values, scale if np.isfinite(scale).any() else np.abs(values) / 10))
     return pd.DataFrame(rows, index=table.index, columns=table.columns)
 
 

@@ -1,9 +1,9 @@
 r"""Convergence diagnostics of Markov chains, for many parameters at once, on plain arrays.
 
 Rank-normalised split :math:`\hat R` and bulk and tail effective sample sizes of Vehtari, Gelman, Simpson,
-Carpenter and Bürkner (2021), "Rank-normalization, folding, and localization", Bayesian Analysis 16. The numbers
-are those of arviz; they are computed here because thousands of random effects need them in one sweep, and
-because a printed posterior should not wait for a plotting library to be imported.
+Carpenter and Bürkner (2021), "Rank-normalization, folding, and localization", Bayesian Analysis 16. The
+numbers are those of arviz; they are computed here because thousands of random effects need them in one
+sweep, and because a printed posterior should not wait for a plotting library to be imported.
 """
 
 from dataclasses import dataclass
@@ -123,8 +123,8 @@ def _ess(block: Array) -> Array:
 def _integrated_time(correlation: Array) -> Array:
     """Sum autocorrelations, shape (K, lags), over Geyer's initial positive and monotone pairs of lags.
 
-    The pairs (0, 1), (2, 3), ... are summed up to the first whose sum is not positive; the even member of that
-    pair counts once if it is positive.
+    The pairs (0, 1), (2, 3), ... are summed up to the first whose sum is not positive; the even member of
+    that pair counts once if it is positive.
     """
     size, lags = correlation.shape
     n_pairs = max((lags - 1) // 2, 1)

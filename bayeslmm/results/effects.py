@@ -21,7 +21,7 @@ def level_counts(design: Design) -> dict[str, int]:
 
 def fixed_series(design: Design, values: Array, name: str) -> pd.Series:
     """Return p values as a Series by coefficient name."""
-    return pd.Series(np.asarray(values, dtype=float), index=fixed_index(design), name=name)
+    return pd.Series(np.array(values, dtype=float), index=fixed_index(design), name=name)
 
 
 def fixed_index(design: Design) -> pd.Index:

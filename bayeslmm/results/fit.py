@@ -78,6 +78,14 @@ class Fit:
         """Return the fixed coefficients by name."""
         raise NotImplementedError
 
+    def ranef(self, scale: Scale = "b") -> dict[str, pd.DataFrame]:
+        """Return the random effects of every term, levels by effects."""
+        raise NotImplementedError
+
+    def ranef_sd(self) -> dict[str, pd.DataFrame]:
+        """Return the standard deviations of the random effects."""
+        raise NotImplementedError
+
     def varcorr(self) -> pd.DataFrame:
         """Return variances, standard deviations and correlations of the random effects."""
         raise NotImplementedError
@@ -131,13 +139,14 @@ class Fit:
         Parameters
         ----------
         kind
-            For any fit "forest" (estimates with intervals), "ranef" (random effects in order, with plus and minus
-            two standard deviations) or "residuals"; for a PointFit also "history" (the optimiser's evaluations);
-            for a PosteriorFit also "trace", "pairs" (standard deviations and correlations against each other) or
-            "ppc" (the response beside simulated ones). Left out, "history" or "trace".
+            For any fit "forest" (estimates with intervals), "ranef" (random effects in order, with plus and
+            minus two standard deviations) or "residuals"; for a PointFit also "history" (the optimiser's
+            evaluations); for a PosteriorFit also "trace", "pairs" (standard deviations and correlations
+            against each other) or "ppc" (the response beside simulated ones). Left out, "history" or
+            "trace".
         **options
-            "forest": ``against=`` a fit, or several, to draw beside this one, and ``level=``; "ranef": ``group=`` a
-            term's name; "ppc": ``n_draws=`` and ``seed=``.
+            "forest": ``against=`` a fit, or several, to draw beside this one, and ``level=``; "ranef":
+            ``group=`` a term's name; "ppc": ``n_draws=`` and ``seed=``.
 
         Returns
         -------
@@ -178,8 +187,7 @@ class Fit:
             names = ", ".join(self.dropped_columns)
             facts.append(("Dropped columns", f"{names} (collinear with the others)"))
         if self.design.weights is not None:
-            name = self.spec.weights if isinstance(self.spec.weights, str) else "given"
-            facts.append(("Weights", name))
+            facts.append(("Weights", str(self.spec.weights)))
         if self.spec.sigma is not None:
             facts.append(("Residual sd", f"fixed at {self.spec.sigma:g}"))
         return facts

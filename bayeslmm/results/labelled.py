@@ -41,8 +41,8 @@ def check_names(design: Design) -> None:
 def datasets(design: Design, draws: Draws) -> dict[str, "xarray.Dataset"]:
     """Return the groups posterior, sample_stats, observed_data and constant_data.
 
-    In the posterior: ``beta`` (dim "fixed"), ``sigma``, and per term g ``sd_g`` (g_effect), ``cor_g`` (g_effect,
-    g_effect_other; only where there are correlations) and ``r_g`` (g, g_effect).
+    In the posterior: ``beta`` (dim "fixed"), ``sigma``, and per term g ``sd_g`` (g_effect), ``cor_g``
+    (g_effect, g_effect_other; only where there are correlations) and ``r_g`` (g, g_effect).
     """
     import xarray
 
@@ -176,7 +176,11 @@ def row_labels(design: Design) -> Any:
 
 
 def _attributes(design: Design, draws: Draws) -> dict[str, Any]:
-    facts = {"inference_library": "bayeslmm", "method": draws.method, "formula": design.formula.text}
+    facts: dict[str, Any] = {
+        "inference_library": "bayeslmm",
+        "method": draws.method,
+        "formula": design.formula.text,
+    }
     for key in ("sampler", "parametrization"):
         if draws.info.get(key) is not None:
             facts[key] = str(draws.info[key])

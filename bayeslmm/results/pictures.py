@@ -41,7 +41,7 @@ def draw(fit: Fit, kind: str | None, options: Mapping[str, Any]) -> "Figure":
 
 def available(fit: Fit) -> dict[str, Callable[..., "Figure"]]:
     """Return the functions that draw a kind of fit, the default first."""
-    both = {"forest": _forest, "ranef": _ranef, "residuals": _residuals}
+    both: dict[str, Callable[..., Figure]] = {"forest": _forest, "ranef": _ranef, "residuals": _residuals}
     if isinstance(fit, PosteriorFit):
         return {"trace": _trace, **both, "pairs": _pairs, "ppc": _ppc}
     return {"history": _history, **both}

@@ -20,7 +20,7 @@ from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predictor, point_interval
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
-from bayeslmm.results.summary import Summary, aligned, number, p_value, random_table
+from bayeslmm.results.summary import Summary, aligned, p_value, random_table
 
 Array = NDArray[np.float64]
 
@@ -36,8 +36,8 @@ class PointFit(Fit):
     r"""A mixed model at the optimum of an objective.
 
     The covariance parameters θ minimise the profiled objective −2 log L (ML) or −2 log L_R (REML); the fixed
-    coefficients β and the random effects b are their conditional estimates given θ (Bates, Mächler, Bolker and
-    Walker, 2015, J. Stat. Software 67).
+    coefficients β and the random effects b are their conditional estimates given θ (Bates, Mächler, Bolker
+    and Walker, 2015, J. Stat. Software 67).
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class PointFit(Fit):
 
     @property
     def deviance(self) -> float:
-        """The objective, by lme4's name: minus twice the log-likelihood, not corrected for a null deviance."""
+        """The objective, by lme4's name; it is not corrected for the deviance of a null model."""
         return self.objective
 
     @property
@@ -212,8 +212,8 @@ class PointFit(Fit):
             "conditional" adds the estimated effects of each row's groups; "marginal" is the mean over the
             population of groups.
         new_levels
-            What a level unknown to the fit gets in a conditional prediction: "population", no effect of its own;
-            "sample", an effect with mean zero whose variance widens the interval; "error", an error.
+            What a level unknown to the fit gets in a conditional prediction: "population", no effect of its
+            own; "sample", an effect with mean zero whose variance widens the interval; "error", an error.
         interval
             Probability, such as 0.9: also return the limits for a new observation of each row. They carry the
             error of the coefficients and random effects and the residual (of weight one in new rows); the
@@ -255,10 +255,8 @@ class PointFit(Fit):
             index=table.index.rename("Coefficient"),
         )
         name = "REML criterion" if self.method == "reml" else "-2 log-likelihood"
-        criteria = (
-            f"{number(self.loglik)}; {name} {self.objective:.4f}; AIC {self.aic:.2f}; BIC {self.bic:.2f}"
-        )
-        facts = [*self._facts(), ("Log-likelihood", f"{criteria}; {self.dof} parameters")]
+        criteria = f"{self.loglik:.4f}; AIC {self.aic:.2f}; BIC {self.bic:.2f}; {self.dof} parameters"
+        facts = [*self._facts(), (name, f"{self.objective:.4f}"), ("Log-likelihood", criteria)]
         random = random_table(self.varcorr())
         return Summary(TITLES[self.method], tuple(facts), random, fixed, self.status)
 

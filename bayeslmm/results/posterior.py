@@ -133,7 +133,7 @@ class PosteriorFit(Fit):
         return self
 
     @property
-    def added(self) -> tuple[str, ...]:
+    def added(self) -> tuple[Group, ...]:
         """Names of the groups :meth:`add` has made."""
         return tuple(name for name in get_args(Group) if name in self._store)
 
@@ -148,7 +148,7 @@ class PosteriorFit(Fit):
         return again
 
     def fingerprint(self) -> dict[str, Any]:
-        """Return θ at the posterior mean of the covariances and the objective there, to be met again on loading."""
+        """Return θ of the mean covariances and the objective there, to be met again on loading."""
         flat = flatten(self.draws)
         sigma = self.sigma
         factors = [
@@ -276,10 +276,10 @@ class PosteriorFit(Fit):
 
     @cached_property
     def status(self) -> Status:  # type: ignore[override]
-        """Whether the draws can be trusted: divergences, R-hat, effective draws, and what the data cannot tell.
+        """Whether the draws can be trusted: divergences, R-hat, effective draws, what data cannot tell.
 
-        Random effects are checked too where the sampler moved them; drawn exactly given the covariance parameters
-        they need no check of their own.
+        Random effects are checked too where the sampler moved them; drawn exactly given the covariance
+        parameters they need no check of their own.
         """
         found = [self._fixed_diagnostics, self._covariance_diagnostics]
         names = [*self.design.fixed_names, *effects.covariance_labels(self.varcorr())]
@@ -293,7 +293,15 @@ class PosteriorFit(Fit):
         table = pd.DataFrame(
             {c: np.concatenate([getattr(d, c) for d in found]) for c in columns}, index=names
         )
-        return posterior_status(table, self.draws.stats, self.draws.info, self.notes)
+        return posterior_status(table, self.draws.stats, self.draws.info, self.notes, self._non_finite())
+
+    def _non_finite(self) -> tuple[str, ...]:
+        """Return the names of parameters with draws that are not finite."""
+        arrays = {"the fixed coefficients": self.draws.beta, "the covariances": self.covariance_draws}
+        arrays |= {
+            f"the effects of {t.name}": b for t, b in zip(self.design.terms, self.draws.effects, strict=True)
+        }
+        return tuple(name for name, array in arrays.items() if not np.isfinite(array).all())
 
     @property
     def _effects_were_sampled(self) -> bool:
@@ -319,12 +327,13 @@ class PosteriorFit(Fit):
         kind
             "conditional" adds the effects of each row's groups; "marginal" is over the population of groups.
         new_levels
-            What a level unknown to the fit gets in a conditional prediction: "population", no effect of its own;
-            "sample", effects drawn from N(0, Σ) at every draw, the same for all its rows, which widen the
-            interval; "error", an error.
+            What a level unknown to the fit gets in a conditional prediction: "population", no effect of its
+            own; "sample", effects drawn from N(0, Σ) at every draw, the same for all its rows, which widen
+            the interval; "error", an error.
         interval
-            Probability, such as 0.9: also return equal-tailed limits of the posterior predictive distribution of a
-            new observation of each row (of weight one in new rows); the marginal kind draws new groups.
+            Probability, such as 0.9: also return equal-tailed limits of the posterior predictive
+            distribution of a new observation of each row (of weight one in new rows); the marginal kind
+            draws new groups.
         seed
             Seed or Generator of what the interval draws.
 

@@ -3,9 +3,9 @@ r"""Predictions and their intervals, from arrays.
 The linear predictor of a row is :math:`\eta = x^\top\beta + \sum_k z_k^\top b_{k, g_k} + \text{offset}`.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -80,10 +80,17 @@ def _refuse_new_levels(rows: NewRows) -> None:
         unknown = np.flatnonzero(term.codes < 0)
         if unknown.size:
             first = unknown[0]
+            row, label = plain(rows.index[first]), plain(labels[first])
             raise DataError(
-                f"Row {rows.index[first]!r} has the level {labels[first]!r} of {term.factor!r}, which the fit has not "
-                f'seen ({unknown.size} such rows); use new_levels="population" or new_levels="sample".'
+                f"Row {row!r} has the level {label!r} of {term.factor!r}, which the "
+                f"fit has not seen ({unknown.size} such rows); "
+                'use new_levels="population" or new_levels="sample".'
             )
+
+
+def plain(label: object) -> object:
+    """Return a label as Python prints it: 999, not np.int64(999)."""
+    return label.item() if isinstance(label, np.generic) else label
 
 
 def training_rows(design: Design) -> NewRows:
@@ -121,10 +128,11 @@ def point_interval(
 
     Normal limits around the prediction with variance
 
-    .. math:: \operatorname{var}(\hat\eta - \eta) + z^\top\Sigma z\,[\text{group not in the fit}] + \sigma^2 / w,
+    .. math:: \operatorname{var}(\hat\eta - \eta) + z^\top\Sigma z\,[\text{group not in the fit}] + \sigma^2
+    / w,
 
-    the first from Henderson's mixed-model equations at the estimated covariance parameters, so that the error of
-    the coefficients and of the random effects, and their covariance, are both in.
+    the first from Henderson's mixed-model equations at the estimated covariance parameters, so that the
+    error of the coefficients and of the random effects, and their covariance, are both in.
 
     Parameters
     ----------
@@ -182,7 +190,7 @@ def _estimation_variance(request: Request, design: Design, factors: Sequence[Arr
     return variance
 
 
-def _sparse_columns(rows: NewRows, design: Design, factors: Sequence[Array], conditional: bool) -> "object":
+def _sparse_columns(rows: NewRows, design: Design, factors: Sequence[Array], conditional: bool) -> Any:
     """Return [ZΛ X] of some rows as a sparse matrix, shape (m, q + p), X centred."""
     from scipy.sparse import csr_matrix, hstack
 
@@ -258,7 +266,7 @@ def _pick(array: NDArray[np.floating], picked: NDArray[np.intp]) -> NDArray[np.f
 
 @dataclass(frozen=True, slots=True)
 class FlatDraws:
-    """Draws of all chains in one axis of length D: beta (D, p), sigma (D,), factors (D, S, S), effects (D, J, S)."""
+    """Draws of all chains in one axis D: beta (D, p), sigma (D,), factors (D, S, S), effects (D, J, S)."""
 
     beta: Array
     sigma: Array
@@ -295,12 +303,28 @@ def cholesky(correlations: Array) -> Array:
     return factors
 
 
-def posterior_interval(request: Request, draws: Draws, rng: np.random.Generator) -> tuple[Array, Array]:
+def posterior_interval(
+    request: Request,
+    draws: Draws,
+    rng: np.random.Generator,
+    function: Callable[[slice], Array] | None = None,
+) -> tuple[Array, Array]:
     """Return equal-tailed limits of the posterior predictive distribution of each row.
 
-    Every draw gives each row one new observation; a level unknown to the fit gets, per draw, one set of effects
-    from N(0, Σ) shared by its rows with ``new_levels="sample"``, and zero with ``"population"``; the marginal kind
-    draws new effects for every row.
+    Every draw gives each row one new observation; a level unknown to the fit gets, per draw, one set of
+    effects from N(0, Σ) shared by its rows with ``new_levels="sample"``, and zero with ``"population"``; the
+    marginal kind draws new effects for every row.
+
+    Parameters
+    ----------
+    request
+        The rows.
+    draws
+        The draws, D in all chains.
+    rng
+        Makes the new observations.
+    function
+        A further part of the mean that differs between draws: values (D, batch) for a slice of the rows.
     """
     assert request.interval is not None
     flat = flatten(draws)
@@ -313,7 +337,9 @@ def posterior_interval(request: Request, draws: Draws, rng: np.random.Generator)
     for start in range(0, m, step):
         where = slice(start, start + step)
         values = flat.beta @ rows.X[where].T + rows.offset[where]
-        for k, term in enumerate(rows.terms):
+        if function is not None:
+            values += function(where)
+        for k in range(len(rows.terms)):
             values += _random_part(request, k, where, flat.effects[k], unknown[k], rng)
         values += rng.standard_normal(values.shape) * (flat.sigma[:, None] / np.sqrt(request.weights[where]))
         limits[:, where] = np.quantile(values, probabilities, axis=0)

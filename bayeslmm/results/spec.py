@@ -4,10 +4,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-Array = NDArray[np.float64]
 Missing = Literal["drop", "error"]
 
 
@@ -22,7 +18,7 @@ class ModelSpec:
     family
         Distribution of the response.
     weights, offset
-        Name of a column, or one value per row of the data as given; None without.
+        Name of a column of the design's data, which holds values given apart too; None without.
     sigma
         The residual standard deviation if it is known.
     missing
@@ -35,8 +31,8 @@ class ModelSpec:
 
     formula: str
     family: str = "gaussian"
-    weights: str | Array | None = None
-    offset: str | Array | None = None
+    weights: str | None = None
+    offset: str | None = None
     sigma: float | None = None
     missing: Missing = "drop"
     priors: Any = None

@@ -24,8 +24,8 @@ class Status:
     Attributes
     ----------
     code
-        A PointFit's is "converged", "boundary" (a converged fit with a singular covariance matrix) or "failed";
-        a PosteriorFit's is "ok", "doubtful" or "failed".
+        A PointFit's is "converged", "boundary" (a converged fit with a singular covariance matrix) or
+        "failed"; a PosteriorFit's is "ok", "doubtful" or "failed".
     message
         A sentence, or several: what was found and what to try.
     """
@@ -39,7 +39,8 @@ class Status:
         return self.code in ("converged", "boundary", "ok")
 
     def __str__(self) -> str:
-        return f"{self.code}: {self.message}"
+        said = self.message.lower().startswith(self.code)
+        return self.message if said else f"{self.code}: {self.message}"
 
 
 def posterior_status(
@@ -47,6 +48,7 @@ def posterior_status(
     stats: Mapping[str, NDArray[Any]],
     info: Mapping[str, Any],
     notes: Sequence[str] = (),
+    non_finite: Sequence[str] = (),
 ) -> Status:
     """Judge posterior draws.
 
@@ -60,11 +62,14 @@ def posterior_status(
         Facts about the run; ``k_hat``, ``requested_draws``, ``messages`` are read.
     notes
         Further sentences that make a fit doubtful, such as what the data cannot tell.
+    non_finite
+        Names of parameters with infinite or missing draws.
     """
     failures, doubts = _convergence(table, info)
     doubts += _sampler(stats, info)
-    failures += [f"{text}" for text in info.get("failures", ())]
-    doubts += [*info.get("doubts", ()), *notes]
+    failures += [f"Some draws of {name} are not finite: the sampler has failed." for name in non_finite]
+    failures += [str(text) for text in info.get("failures", ())]
+    doubts += [*map(str, info.get("doubts", ())), *notes]
     remarks = [str(text) for text in info.get("messages", ())]
     if failures:
         return Status("failed", " ".join([*failures, *doubts, *remarks]))
@@ -79,16 +84,16 @@ def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str
     k_hat = info.get("k_hat")
     if k_hat is not None and not k_hat <= K_HAT_LIMIT:
         doubts.append(
-            f"The Pareto k̂ of the importance weights is {k_hat:.2f}, above {K_HAT_LIMIT}: the approximation misses "
-            'part of the posterior; use method="nuts".'
+            f"The Pareto k̂ of the importance weights is {k_hat:.2f}, above {K_HAT_LIMIT}: the "
+            'approximation misses part of the posterior; use method="nuts".'
         )
     if table["rhat"].notna().any():
         name, value = _worst(table["rhat"], largest=True)
         if value > RHAT_LIMIT:
-            bad = value > RHAT_FAILURE
-            end = "the chains have not met; sample longer (tune=, draws=) or simplify the model."
-            (failures if bad else doubts).append(
-                f"R-hat of {name} is {value:.3f}, above {RHAT_LIMIT}{_others(table['rhat'] > RHAT_LIMIT)}: {end}"
+            others = _others(table["rhat"] > RHAT_LIMIT)
+            (failures if value > RHAT_FAILURE else doubts).append(
+                f"R-hat of {name} is {value:.3f}, above {RHAT_LIMIT}{others}: the chains have not met; "
+                "sample longer (tune=, draws=) or simplify the model."
             )
     elif not table.empty:
         doubts.append("There are too few draws to judge convergence; sample longer (draws=).")
@@ -108,8 +113,8 @@ def _sampler(stats: Mapping[str, NDArray[Any]], info: Mapping[str, Any]) -> list
     diverging = stats.get("diverging")
     if diverging is not None and (count := int(np.sum(diverging))):
         doubts.append(
-            f"{count} of {np.size(diverging)} draws ended in a divergence: part of the posterior may be missed; "
-            "raise target_accept= (0.95), or try another parametrization=."
+            f"{count} of {np.size(diverging)} draws ended in a divergence: part of the posterior may be "
+            "missed; raise target_accept= (0.95), or try another parametrization=."
         )
     deep = stats.get("reached_max_treedepth")
     if deep is not None and np.mean(deep) > TREE_DEPTH_SHARE:
@@ -143,8 +148,6 @@ def _worst(values: pd.Series, *, largest: bool) -> tuple[str, float]:
 
 def _others(mask: pd.Series) -> str:
     count = int(mask.sum()) - 1
-    return (
-        ""
-        if count <= 0
-        else f" (and {count} other parameter{'s' if count > 1 else ''} {'are' if count > 1 else 'is'} beyond it)"
-    )
+    if count <= 0:
+        return ""
+    return " (and 1 other parameter is beyond it)" if count == 1 else f" (and {count} other parameters are)"

@@ -1,7 +1,7 @@
 """Fits as folders: fit.json, data.parquet, posterior.nc. Never pickle; a folder may come from a stranger.
 
-Writing is all or nothing. Reading checks every key, the format's version and the files' checksums; rebuilding the
-model and re-evaluating its objective is the business of ``bayeslmm.load``.
+Writing is all or nothing. Reading checks every key, the format's version and the files' checksums;
+rebuilding the model and re-evaluating its objective is the business of ``bayeslmm.load``.
 """
 
 import hashlib
@@ -33,7 +33,7 @@ from bayeslmm.results.stored_frame import read_frame, write_frame
 FORMAT = "bayeslmm fit"
 VERSION = 1
 FIT, DATA, POSTERIOR = "fit.json", "data.parquet", "posterior.nc"
-WEIGHTS, OFFSET = "(weights)", "(offset)"  # columns of data.parquet for values not given as a column
+ARGUMENTS = ("formula", "family", "missing", "sigma", "weights", "offset", "priors")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,15 +139,9 @@ def _put_in_place(partial: Path, folder: Path, overwrite: bool) -> None:
 
 
 def _write_files(fit: Fit, folder: Path) -> None:
-    model, data = _describe_model(fit.spec, fit.design)
-    record: dict[str, Any] = {
-        "format": FORMAT,
-        "version": VERSION,
-        "bayeslmm": __version__,
-        "method": fit.method,
-    }
-    record["model"] = model
-    record["data"] = write_frame(data, folder / DATA)
+    record: dict[str, Any] = {"format": FORMAT, "version": VERSION, "bayeslmm": __version__}
+    record |= {"method": fit.method, "model": _describe_model(fit.spec)}
+    record["data"] = write_frame(fit.design.data, folder / DATA)
     if isinstance(fit, PointFit):
         record |= {"kind": "point", "result": _describe_optimum(fit)}
     elif isinstance(fit, PosteriorFit):
@@ -163,20 +157,17 @@ def _write_files(fit: Fit, folder: Path) -> None:
     (folder / FIT).write_text(text + "\n", encoding="utf-8")
 
 
-def _describe_model(spec: ModelSpec, design: Design) -> tuple[dict[str, Any], pd.DataFrame]:
-    """Return the arguments of the model, and its data with weights and offset that are no columns of it."""
-    data = design.data
-    model: dict[str, Any] = {"formula": spec.formula, "family": spec.family, "missing": spec.missing}
-    model["sigma"] = spec.sigma
-    model["priors"] = _describe_priors(spec.priors)
-    model["functions"] = sorted(spec.functions)
-    for key, column in (("weights", WEIGHTS), ("offset", OFFSET)):
-        value = getattr(spec, key)
-        if value is not None and not isinstance(value, str):
-            data = data.assign(**{column: np.asarray(value, dtype=float)})
-            value = column
-        model[key] = value
-    return model, data
+def _describe_model(spec: ModelSpec) -> dict[str, Any]:
+    return {
+        "formula": spec.formula,
+        "family": spec.family,
+        "missing": spec.missing,
+        "sigma": spec.sigma,
+        "weights": spec.weights,
+        "offset": spec.offset,
+        "priors": _describe_priors(spec.priors),
+        "functions": sorted(spec.functions),
+    }
 
 
 def _describe_priors(priors: Any) -> Any:
@@ -244,14 +235,7 @@ def read_fit(folder: Path) -> StoredFit:
         require(model, key, str, "model.")
     functions = require(model, "functions", list, "model.")
     data = read_frame(folder / DATA, require(record, "data", dict))
-    arguments = {key: model.get(key) for key in ("formula", "family", "missing", "sigma", "priors")}
-    for key, column in (("weights", WEIGHTS), ("offset", OFFSET)):
-        value = model.get(key)
-        if value == column:
-            if column not in data.columns:
-                raise StorageError(f"{DATA} lacks the column {column!r}.")
-            value = data.pop(column).to_numpy(dtype=float)
-        arguments[key] = value
+    arguments = {key: model.get(key) for key in ARGUMENTS}
     result = {**require(record, "result", dict), "method": require(record, "method", str)}
     check = require(record, "check", dict) if kind == "posterior" else {}
     return StoredFit(folder, kind, arguments, tuple(map(str, functions)), data, result, check)

@@ -46,8 +46,7 @@ def write_draws(fit: "PosteriorFit", path: Path) -> None:
         If a name or label cannot be written.
     """
     groups = datasets(fit.design, fit.draws)
-    for name in fit.added:
-        groups[name] = fit.rows_of(name)
+    groups |= {group: fit.rows_of(group) for group in fit.added}
     mode = "w"
     for name, dataset in groups.items():
         try:
@@ -114,7 +113,7 @@ def read_draws(
 
 
 def _groups(path: Path) -> list[str]:
-    import h5netcdf
+    import h5netcdf  # type: ignore[import-untyped]
 
     with h5netcdf.File(path, "r") as file:
         return list(file.groups)
@@ -137,8 +136,8 @@ def _variable(dataset: "xarray.Dataset", name: str, shape: tuple[int, ...]) -> n
     values = dataset[stored].to_numpy()
     if values.dtype.kind != "f" or values.ndim < 2 or values.shape[2:] != shape:
         raise StorageError(
-            f"posterior.nc: {name!r} has shape {values.shape} of {values.dtype}; the model calls for numbers of "
-            f"shape (chains, draws{''.join(f', {size}' for size in shape)})."
+            f"posterior.nc: {name!r} has shape {values.shape} of {values.dtype}; the model calls for numbers "
+            f"of shape (chains, draws{''.join(f', {size}' for size in shape)})."
         )
     return values
 

@@ -66,7 +66,7 @@ def _parquet_keeps(column: pd.Series) -> bool:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype | pd.IntervalDtype | pd.PeriodDtype | pd.SparseDtype):
         return False
-    return dtype != object
+    return not pd.api.types.is_object_dtype(dtype)
 
 
 def _encode(column: pd.Series, name: str) -> tuple[np.ndarray, dict[str, Any]]:
@@ -80,7 +80,7 @@ def _encode(column: pd.Series, name: str) -> tuple[np.ndarray, dict[str, Any]]:
         }
     if isinstance(column.dtype, pd.SparseDtype):
         column = column.sparse.to_dense()
-    if column.dtype == object:
+    if pd.api.types.is_object_dtype(column.dtype):
         codes, unique = _factorize_objects(column)
         return codes, {"category": False, **describe_labels(unique, name)}
     codes, unique = pd.factorize(column)
@@ -105,7 +105,11 @@ def _decode(codes: np.ndarray, description: Any, where: str) -> Any:
         raise StorageError(f"data.parquet: the codes of '{where}' do not match its labels.")
     if description.get("category"):
         return pd.Categorical.from_codes(codes, categories=labels, ordered=bool(description.get("ordered")))
-    return pd.Series(labels.take(codes, allow_fill=True, fill_value=None)).array
+    if not pd.api.types.is_object_dtype(labels.dtype):
+        return labels.take(codes, allow_fill=True, fill_value=None).array
+    values = np.full(len(codes), None, dtype=object)
+    values[codes >= 0] = labels.to_numpy()[codes[codes >= 0]]
+    return pd.Series(values, dtype=object).array
 
 
 def describe_labels(labels: pd.Index, name: str) -> dict[str, Any]:
@@ -124,7 +128,7 @@ def describe_labels(labels: pd.Index, name: str) -> dict[str, Any]:
         return {"dtype": "period", "freq": labels.freqstr, "values": [int(i) for i in labels.asi8]}
     if isinstance(dtype, pd.DatetimeTZDtype) or dtype.kind in "mM":
         return {"dtype": str(dtype), "values": [int(i) for i in labels.asi8]}
-    if dtype == object:
+    if pd.api.types.is_object_dtype(dtype):
         return {"dtype": "object", "values": [_tagged(value, name) for value in labels]}
     values = [None if pd.isna(value) else _plain(value) for value in labels]
     return {"dtype": _dtype_name(dtype), "values": values}
@@ -144,8 +148,8 @@ def _tagged(value: Any, name: str) -> list[Any]:
     kind = type(value).__name__
     if kind not in SCALARS:
         raise StorageError(
-            f"The column {name!r} holds {value!r} of type {kind}, which cannot be stored; convert the column to "
-            "texts, numbers or a category of those before fitting."
+            f"The column {name!r} holds {value!r} of type {kind}, which cannot be stored; convert the column "
+            "to texts, numbers or a category of those before fitting."
         )
     return [kind, value]
 
@@ -190,7 +194,7 @@ def _encode_index(index: pd.Index) -> dict[str, Any]:
     for position in range(index.nlevels):
         values = index.get_level_values(position)
         column = pd.Series(values.astype(object) if isinstance(values.dtype, pd.CategoricalDtype) else values)
-        if column.dtype == object:
+        if pd.api.types.is_object_dtype(column.dtype):
             codes, labels = _factorize_objects(column)
         else:
             codes, labels = pd.factorize(values)

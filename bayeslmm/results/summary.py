@@ -6,11 +6,25 @@ from html import escape
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayeslmm.results.status import Status
 
+Numbers = NDArray[np.float64]
+
 SIGNIFICANT = 5  # digits shown of estimates
 SMALLEST_P = 0.001
+
+
+class WholeFrame(pd.DataFrame):
+    """A DataFrame whose texts are printed in full, however wide."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame
+
+    def __repr__(self) -> str:
+        return "\n".join(_text_table(self, left=self.shape[1]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +63,9 @@ class Summary:
         return str(self)
 
     def _repr_html_(self) -> str:
+        left = "style='text-align:left'"
         facts = "".join(
-            f"<tr><th style='text-align:left'>{escape(label)}</th><td style='text-align:left'>{escape(text)}</td></tr>"
+            f"<tr><th {left}>{escape(label)}</th><td {left}>{escape(text)}</td></tr>"
             for label, text in self.facts
         )
         random = self.random.to_html(index=False, border=0)
@@ -69,27 +84,24 @@ def random_table(varcorr: pd.DataFrame) -> pd.DataFrame:
     Correlations stand beside the later of the two effects, in the column of the earlier one.
     """
     with_correlation = varcorr[varcorr["other_effect"].notna()]
-    widest = with_correlation.groupby("group")["effect"].nunique().max() if len(with_correlation) else 0
+    widest = int(with_correlation.groupby("group")["effect"].nunique().max()) if len(with_correlation) else 0
     lookup = {
         (row.group, row.other_effect, row.effect): row.correlation for row in with_correlation.itertuples()
     }
     rows = []
-    for group, block in varcorr[varcorr["other_effect"].isna()].groupby("group", sort=False):
+    sds = varcorr[varcorr["other_effect"].isna()].assign(
+        variance=lambda table: aligned(table["variance"], digits=4),
+        sd=lambda table: aligned(table["sd"], digits=4),
+    )
+    for group, block in sds.groupby("group", sort=False):
         effects = list(block["effect"])
         for position, row in enumerate(block.itertuples()):
             pairs = [lookup.get((group, row.effect, earlier)) for earlier in effects[:position]]
-            cells = ["" if value is None else _correlation(value) for value in pairs]
-            rows.append(
-                [
-                    str(group) if position == 0 else "",
-                    "" if row.effect is None else str(row.effect),
-                    number(row.variance),
-                    number(row.sd),
-                    *cells[: int(widest)],
-                    *[""] * (int(widest) - len(cells)),
-                ]
-            )
-    names = ["Group", "Effect", "Variance", "SD", *(["Corr"] + [""] * (int(widest) - 1) if widest else [])]
+            cells = ["" if value is None else _correlation(value) for value in pairs][:widest]
+            name = str(group) if position == 0 else ""
+            padding = [""] * (widest - len(cells))
+            rows.append([name, row.effect or "", row.variance, row.sd, *cells, *padding])
+    names = ["Group", "Effect", "Variance", "SD", *(["Corr"] + [""] * (widest - 1) if widest else [])]
     table = pd.DataFrame(rows, dtype=object)
     table.columns = pd.Index(names)
     return table
@@ -116,7 +128,9 @@ def _correlation(value: float) -> str:
     return "nan" if np.isnan(value) else f"{value:.2f}"
 
 
-def aligned(values: Sequence[float], reference: Sequence[float] | None = None) -> list[str]:
+def aligned(
+    values: Sequence[float] | Numbers, reference: Sequence[float] | Numbers | None = None, digits: int = 3
+) -> list[str]:
     """Return a column of numbers with the same number of decimals, chosen by the smallest standard error.
 
     Parameters
@@ -125,6 +139,8 @@ def aligned(values: Sequence[float], reference: Sequence[float] | None = None) -
         The column.
     reference
         Numbers whose smallest absolute value sets the precision; the column itself if None.
+    digits
+        Significant digits the smallest number is shown with.
     """
     scale = np.abs(np.asarray(values if reference is None else reference, dtype=float))
     scale = scale[np.isfinite(scale) & (scale > 0)]
@@ -132,7 +148,7 @@ def aligned(values: Sequence[float], reference: Sequence[float] | None = None) -
     largest = np.max(np.abs(numbers[np.isfinite(numbers)]), initial=0.0)
     if scale.size == 0 or largest >= 1e7 or scale.min() < 1e-6:
         return [number(value) for value in numbers]
-    decimals = int(np.clip(3 - 1 - np.floor(np.log10(scale.min())), 0, 6))
+    decimals = int(np.clip(digits - 1 - np.floor(np.log10(scale.min())), 0, 6))
     return ["" if np.isnan(value) else f"{value:.{decimals}f}" for value in numbers]
 
 

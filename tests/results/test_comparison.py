@@ -1,0 +1,69 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayeslmm as blm
+
+ROWS = [
+    "Intercept",
+    "Days",
+    "Subject: sd(Intercept)",
+    "Subject: sd(Days)",
+    "Subject: cor(Intercept, Days)",
+    "Residual: sd",
+]
+
+
+def test_rows_and_columns(reml, bayes):
+    table = blm.compare(reml, bayes)
+    assert isinstance(table, pd.DataFrame)
+    assert list(table.index) == ROWS
+    assert list(table.columns) == [
+        ("reml", "estimate"),
+        ("reml", "std_error"),
+        *[("nuts", name) for name in ("mean", "sd", "lower", "upper")],
+    ]
+    varcorr = reml.varcorr()
+    assert table.loc["Days", ("reml", "estimate")] == reml.fixef()["Days"]
+    assert table.loc["Subject: sd(Days)", ("reml", "estimate")] == varcorr["sd"].iloc[1]
+    assert table.loc["Subject: cor(Intercept, Days)", ("reml", "estimate")] == varcorr["correlation"].iloc[2]
+    assert table.loc["Residual: sd", ("nuts", "mean")] == pytest.approx(bayes.sigma)
+    assert table.loc["Days", ("nuts", "upper")] == bayes.coef_table()["upper"]["Days"]
+    assert np.isnan(table.loc["Subject: sd(Days)", ("reml", "std_error")])
+
+
+def test_printing_keeps_everything(reml, bayes):
+    text = str(blm.compare(reml, bayes))
+    assert repr(blm.compare(reml, bayes)) == text
+    assert len({len(line) for line in text.splitlines()[2:]}) == 1
+    for part in (*ROWS, "estimate", "std_error", "lower", "reml", "nuts", "251.41", "6.82", "24.74", "0.066"):
+        assert part in text, part
+    assert "nan" not in text
+    assert "<table" in blm.compare(reml, bayes)._repr_html_()
+
+
+def test_several_fits_of_different_models(reml, bayes, sleepstudy):
+    simple = blm.lmm("Reaction ~ 1 + (1 | Subject)", sleepstudy, "ml")
+    table = blm.compare(simple, reml, bayes, bayes, names=None)
+    assert list(table.index) == ROWS
+    assert list(dict.fromkeys(fit for fit, _ in table.columns)) == ["ml", "reml", "nuts", "nuts 2"]
+    assert np.isnan(table.loc["Days", ("ml", "estimate")])
+    named = blm.compare(simple, reml, names=["without", "with"])
+    assert named["with"]["estimate"]["Days"] == reml.fixef()["Days"]
+
+
+def test_slices_are_ordinary_frames(reml, bayes):
+    assert type(blm.compare(reml, bayes)["reml"]) is pd.DataFrame
+
+
+@pytest.mark.parametrize("arguments", [(), (1,)])
+def test_too_few(reml, arguments):
+    with pytest.raises(blm.OptionError, match="two fits"):
+        blm.compare(*[reml for _ in arguments])
+
+
+def test_not_a_fit(reml, bayes):
+    with pytest.raises(blm.OptionError, match="DataFrame"):
+        blm.compare(reml, reml.varcorr())
+    with pytest.raises(blm.OptionError, match="one name"):
+        blm.compare(reml, bayes, names=["a", "a"])
