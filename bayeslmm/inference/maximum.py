@@ -118,12 +118,13 @@ def maximise(
         thetas=np.array([kernel.theta(lambdas) for lambdas in record.lambdas]).reshape(len(record.values), -1),
         objectives=np.array(record.values) + shift,
         gradient_norm=minimum.gradient_norm,
-        code=_code(minimum),
+        code=code_of(minimum),
         message=describe(minimum, kernel),
     )
 
 
-def _code(minimum: Minimum) -> str:
+def code_of(minimum: Minimum) -> str:
+    """Return the status code of a search."""
     if not minimum.converged:
         return "failed"
     return "boundary" if minimum.singular else "converged"

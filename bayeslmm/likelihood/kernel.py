@@ -191,12 +191,15 @@ class Kernel:
             beta=self.fixed.matrix @ beta + self.fixed.centring.constant * self.y_mean,
             beta_cov=sigma**2 * root @ root.T,
             sigma=sigma,
-            u=tuple(
-                _user_u(u, f, m, s) for u, f, m, s in zip(effects, factors, self.maps, self.shapes, strict=True)
-            ),
+            u=self.user_spherical(effects, theta),
             b=b,
             b_cov=tuple(sigma**2 * (t @ c @ t.T) for c, t in zip(variances, transforms, strict=True)),
         )
+
+    def user_spherical(self, effects: Sequence[Array], theta: ArrayLike) -> tuple[Array, ...]:
+        """Return the spherical effects (J, S) that belong to the user's theta for those of the kernel's factors."""
+        factors = factors_from_theta(theta, self.shapes)
+        return tuple(_user_u(u, f, m, s) for u, f, m, s in zip(effects, factors, self.maps, self.shapes, strict=True))
 
 
 def _turn(factor: Array, columns: ColumnMap) -> Array:

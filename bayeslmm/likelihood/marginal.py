@@ -12,7 +12,7 @@ and, with sigma given, :math:`\nu\log(2\pi\sigma^2) + r^2/\sigma^2` in place of 
           \Bigl[J_k I - \sum_j C_{jj} - \sum_j u_j u_j^\top/\sigma^2\Bigr].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -129,7 +129,7 @@ def factor_gradients(
     """
     if evaluation is None or not evaluation.excess:
         evaluation = evaluate(products, lambdas, method, sigma, gradient=True)
-    if all(_is_safe(factor) for factor in lambdas):
+    if all(is_safe(factor) for factor in lambdas):
         return [
             2.0 * solve_triangular(factor, excess, lower=True, trans=1)
             for factor, excess in zip(lambdas, evaluation.excess, strict=True)
@@ -138,7 +138,8 @@ def factor_gradients(
     return [2.0 * slope @ factor for slope, factor in zip(slopes, lambdas, strict=True)]
 
 
-def _is_safe(factor: Array) -> bool:
+def is_safe(factor: Array) -> bool:
+    """Whether lambda can be inverted without losing the gradient's digits."""
     return bool(np.min(np.abs(np.diag(factor))) >= SAFE_PIVOT)
 
 
@@ -151,10 +152,14 @@ def covariance_gradients(
     :math:`G = \lambda^{-\top}[\ldots]\lambda^{-1}` at three points moved into the interior by small multiples of the
     identity, extrapolated to the point itself. For a diagonal term only the diagonal of G is meaningful.
     """
-    far, middle, near = (
-        _interior_gradients(products, _nudged_factors(products, lambdas, NUDGE * share), method, sigma)
-        for share in (1.0, 0.5, 0.25)
-    )
+    return extrapolate_inwards(products, lambdas, lambda inner: _interior_gradients(products, inner, method, sigma))
+
+
+def extrapolate_inwards(
+    products: CrossProducts, lambdas: Sequence[Array], interior: Callable[[list[Array]], Sequence[Array]]
+) -> list[Array]:
+    """Evaluate at singular factors what `interior` can evaluate at invertible ones only, a smooth array per term."""
+    far, middle, near = (interior(_nudged_factors(products, lambdas, NUDGE * share)) for share in (1.0, 0.5, 0.25))
     return [(a - 6.0 * b + 8.0 * c) / 3.0 for a, b, c in zip(far, middle, near, strict=True)]
 
 

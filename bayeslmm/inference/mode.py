@@ -1,0 +1,235 @@
+r"""The posterior mode of (sd, correlations, sigma), coefficients and random effects integrated out.
+
+.. math:: f(\lambda) = \min_\sigma\; -2\log p(y\mid\theta,\sigma) - 2\log h_\sigma(\sigma)
+          - 2\sum_a \log h_a(\sigma t_a) - 2(\eta - 1)\log|R| .
+
+There are no Jacobians, so flat priors give the REML estimate exactly, boundary included. By the envelope theorem the
+gradient by lambda is the partial one at the best sigma.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import brentq
+
+from bayeslmm.errors import FittingError
+from bayeslmm.inference.maximum import Maximum, code_of, describe
+from bayeslmm.inference.search import Point, Record, minimise
+from bayeslmm.likelihood.conditional import effect_modes
+from bayeslmm.likelihood.factor import factorise
+from bayeslmm.likelihood.kernel import Conditional
+from bayeslmm.likelihood.marginal import excess_sums, extrapolate_inwards, is_safe
+from bayeslmm.likelihood.normal_prior import FixedPosterior, fixed_posterior
+from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.priors.model_priors import TermPriors
+from bayeslmm.priors.real_line import Flat
+
+Array = NDArray[np.float64]
+
+WIDEST_BRACKET = 60  # doublings of the bracket of log sigma before giving up
+
+
+class _PosteriorMode:
+    """Minus twice the log posterior as a function of the kernel's factors, sigma profiled."""
+
+    def __init__(self, density: CovarianceDensity) -> None:
+        self.density = density
+        self.kernel = density.kernel
+        self.shapes = density.kernel.shapes
+        self.maps = [
+            np.diag(1.0 / columns.scale) if term.centred or term.correlation is None else columns.matrix
+            for term, columns in zip(density.priors.terms, density.kernel.maps, strict=True)
+        ]
+
+    def value(self, lambdas: Sequence[Array]) -> float:
+        """Return f."""
+        posterior = self._posterior(lambdas)
+        return self._total(posterior, self._prior_factors(lambdas), self.best_sigma(posterior, lambdas))
+
+    def point(self, lambdas: Sequence[Array]) -> Point:
+        """Return f with its gradient by each lambda."""
+        posterior = self._posterior(lambdas)
+        sigma = self.best_sigma(posterior, lambdas)
+        factors = self._prior_factors(lambdas)
+        excess, sums = self._excess(posterior, sigma)
+        if all(is_safe(factor) for factor in lambdas):
+            slopes = self._slopes(lambdas, excess, sigma)
+        else:
+            slopes = [2.0 * g @ f for g, f in zip(self.covariance_slopes(lambdas), lambdas, strict=True)]
+        return Point(self._total(posterior, factors, sigma), slopes, excess, sums)
+
+    def covariance_slopes(self, lambdas: Sequence[Array]) -> Sequence[Array]:
+        """Return the gradient by each lambda lambda^T, singular or not."""
+
+        def interior(inner: list[Array]) -> list[Array]:
+            posterior = self._posterior(inner)
+            sigma = self.best_sigma(posterior, inner)
+            slopes = self._slopes(inner, self._excess(posterior, sigma)[0], sigma)
+            return [0.5 * np.linalg.solve(f.T, s.T).T for f, s in zip(inner, slopes, strict=True)]
+
+        return extrapolate_inwards(self.kernel.products, lambdas, interior)
+
+    def best_sigma(self, posterior: FixedPosterior, lambdas: Sequence[Array]) -> float:
+        """Return the sigma that minimises f at given factors."""
+        if self.density.sigma is not None:
+            return self.density.sigma
+        ratios = [_ratios(f) for f in self._prior_factors(lambdas)]
+
+        def slope(log_sigma: float) -> float:
+            sigma = float(np.exp(log_sigma))
+            return posterior.slope(sigma) - 2.0 * self._prior_slope(sigma, ratios)
+
+        products = self.kernel.products
+        centre = 0.5 * float(np.log(posterior.factor.r_squared / max(products.n - products.n_fixed, 1)))
+        if self._flat_in_sigma():
+            return float(np.exp(centre))
+        low, high = _bracket(slope, centre)
+        return float(np.exp(brentq(slope, low, high, xtol=1e-13)))
+
+    def _flat_in_sigma(self) -> bool:
+        priors = self.density.priors
+        positive = [*(prior for term in priors.terms for prior in term.sd), priors.sigma]
+        return all(isinstance(prior, Flat) for prior in [*positive, *priors.fixed])
+
+    def _posterior(self, lambdas: Sequence[Array]) -> FixedPosterior:
+        return fixed_posterior(factorise(self.kernel.products, lambdas), self.density.fixed_prior)
+
+    def _prior_factors(self, lambdas: Sequence[Array]) -> list[Array]:
+        return [turn @ factor for turn, factor in zip(self.maps, lambdas, strict=True)]
+
+    def _excess(self, posterior: FixedPosterior, sigma: float) -> tuple[Sequence[Array], Sequence[Array]]:
+        root = posterior.precision_factor(sigma, self.density.fixed_prior)
+        sums = inverse_blocks(posterior.factor, root).sums()
+        return excess_sums(posterior.factor, posterior.mean(sigma), sums, sigma), sums
+
+    def _total(self, posterior: FixedPosterior, factors: Sequence[Array], sigma: float) -> float:
+        value = float(posterior.minus_two_log(np.asarray(sigma)))
+        with np.errstate(divide="ignore"):
+            for factor, term in zip(factors, self.density.priors.terms, strict=True):
+                value -= 2.0 * sum(
+                    float(prior.logpdf(sigma * t)) for prior, t in zip(term.sd, _ratios(factor), strict=True)
+                )
+                value -= 2.0 * _log_correlation_prior(factor, term)
+        if self.density.sigma is None and self.density.priors.sigma is not None:
+            value -= 2.0 * float(self.density.priors.sigma.logpdf(sigma))
+        return value
+
+    def _prior_slope(self, sigma: float, ratios: Sequence[Array]) -> float:
+        """Return the derivative of the log prior by log sigma."""
+        total = 0.0
+        for term, values in zip(self.density.priors.terms, ratios, strict=True):
+            total += sum(float(p.dlogpdf(sigma * t)) * sigma * t for p, t in zip(term.sd, values, strict=True))
+        prior = self.density.priors.sigma
+        return total + (float(prior.dlogpdf(sigma)) * sigma if prior is not None else 0.0)
+
+    def _slopes(self, lambdas: Sequence[Array], excess: Sequence[Array], sigma: float) -> list[Array]:
+        slopes = []
+        for factor, inner, turn, term in zip(lambdas, excess, self.maps, self.density.priors.terms, strict=True):
+            inverse = np.linalg.inv(factor)
+            by_prior = _prior_factor_slope(turn @ factor, term, sigma)
+            slope = 2.0 * inverse.T @ inner - 2.0 * turn.T @ by_prior
+            if term.correlation is not None:
+                slope -= 4.0 * (term.correlation.eta - 1.0) * inverse.T
+            slopes.append(slope)
+        return slopes
+
+
+def _ratios(factor: Array) -> Array:
+    return np.sqrt(np.sum(factor**2, axis=1))
+
+
+def _log_correlation_prior(factor: Array, term: TermPriors) -> float:
+    """Return (eta - 1) log |R|; zero where eta is one, singular R included."""
+    if term.correlation is None or term.correlation.eta == 1.0:
+        return 0.0
+    sign, log_det = np.linalg.slogdet(factor)
+    if sign == 0:
+        return -np.inf if term.correlation.eta > 1 else np.inf
+    return (term.correlation.eta - 1.0) * float(2.0 * log_det - 2.0 * np.sum(np.log(_ratios(factor))))
+
+
+def _prior_factor_slope(factor: Array, term: TermPriors, sigma: float) -> Array:
+    """Return the derivative by F of sum log h(sigma t) - 2 (eta - 1) sum log t; the term in log |F| is left out."""
+    ratios = _ratios(factor)
+    safe = np.where(ratios > 0, ratios, 1.0)
+    by_ratio = np.array([float(p.dlogpdf(sigma * t)) * sigma for p, t in zip(term.sd, ratios, strict=True)])
+    if term.correlation is not None:
+        by_ratio = by_ratio - 2.0 * (term.correlation.eta - 1.0) / safe
+    return np.where(ratios > 0, by_ratio / safe, 0.0)[:, None] * factor
+
+
+def _bracket(slope: Callable[[float], float], centre: float) -> tuple[float, float]:
+    """Return two values of log sigma between which the slope changes sign from - to +."""
+    low, high, step = centre - 0.1, centre + 0.1, 0.2
+    for _ in range(WIDEST_BRACKET):
+        if slope(low) < 0 < slope(high):
+            return low, high
+        low, high, step = (low - step if slope(low) >= 0 else low), (high + step if slope(high) <= 0 else high), 2 * step
+    raise FittingError("No sigma maximises the posterior: its prior has its mode at zero or none at all.")
+
+
+def maximise_posterior(
+    density: CovarianceDensity, *, progress: Callable[[int, float], None] | None = None
+) -> Maximum:
+    """Find the posterior mode of (sd, correlations, sigma).
+
+    Parameters
+    ----------
+    density
+        The model with its priors.
+    progress
+        Called after every evaluation with its number and the objective.
+
+    Raises
+    ------
+    FittingError
+        If the objective cannot be evaluated at the start, or no sigma maximises it.
+    """
+    kernel = density.kernel
+    target = _PosteriorMode(density)
+    record = Record(report=progress)
+    with blas_threads(kernel.products.order):
+        minimum = minimise(target, [np.eye(shape.n_columns) for shape in kernel.shapes], record)
+        sigma = target.best_sigma(target._posterior(minimum.lambdas), minimum.lambdas)
+    shift = _flat_shift(density)
+    return Maximum(
+        theta=kernel.theta(minimum.lambdas),
+        objective=minimum.value + shift,
+        sigma=sigma,
+        thetas=np.array([kernel.theta(lambdas) for lambdas in record.lambdas]).reshape(len(record.values), -1),
+        objectives=np.array(record.values) + shift,
+        gradient_norm=minimum.gradient_norm,
+        code=code_of(minimum),
+        message=describe(minimum, kernel),
+    )
+
+
+def _flat_shift(density: CovarianceDensity) -> float:
+    """Return what the flat coefficients' scales add to the objective in the user's columns."""
+    flat = [isinstance(prior, Flat) for prior in density.priors.fixed]
+    return 2.0 * float(np.sum(np.log(density.kernel.fixed.scale[flat]))) if flat else 0.0
+
+
+def posterior_conditional(density: CovarianceDensity, theta: Array, sigma: float) -> Conditional:
+    """Return the coefficients given theta and sigma under the priors, in the user's columns.
+
+    The same as `Kernel.conditional`, with beta at its conditional posterior mean.
+    """
+    kernel = density.kernel
+    plain = kernel.conditional(theta, "reml", sigma)
+    posterior = fixed_posterior(factorise(kernel.products, kernel.lambdas(theta)), density.fixed_prior)
+    beta = posterior.mean(sigma)
+    root = kernel.fixed.matrix @ posterior.root / np.sqrt(1.0 + sigma**2 * posterior.pull)
+    turns = [m.matrix @ f for m, f in zip(kernel.maps, posterior.factor.lambdas, strict=True)]
+    effects = effect_modes(posterior.factor, beta)
+    return Conditional(
+        beta=kernel.fixed.matrix @ beta + kernel.fixed.centring.constant * kernel.y_mean,
+        beta_cov=sigma**2 * root @ root.T,
+        sigma=sigma,
+        u=kernel.user_spherical(effects, theta),
+        b=tuple(u @ turn.T for u, turn in zip(effects, turns, strict=True)),
+        b_cov=plain.b_cov,
+    )
