@@ -41,3 +41,8 @@ def test_entry_point_and_scripts():
 
 def test_example_is_ten_lines():
     assert len(block("python").strip().splitlines()) == 10
+
+
+@pytest.mark.notebooks
+def test_example_runs():
+    exec(compile(block("python"), "README.md", "exec"), {})
