@@ -109,7 +109,7 @@ def _decode(codes: np.ndarray, description: Any, where: str) -> Any:
         return labels.take(codes, allow_fill=True, fill_value=None).array
     values = np.full(len(codes), None, dtype=object)
     values[codes >= 0] = labels.to_numpy()[codes[codes >= 0]]
-    return pd.Series(values, dtype=object).array
+    return pd.Series(values, dtype=object)
 
 
 def describe_labels(labels: pd.Index, name: str) -> dict[str, Any]:

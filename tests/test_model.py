@@ -1,0 +1,203 @@
+import inspect
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayeslmm as blm
+from bayeslmm.inference.draws import Draws
+from bayeslmm.model import METHODS, FitOptions
+from bayeslmm.priors import resolve_priors
+
+FORMULA = "Reaction ~ 1 + Days + (1 + Days | Subject)"
+NUTS = {"draws": 40, "tune": 60, "chains": 2, "seed": 3, "progressbar": False}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return blm.load_dataset("sleepstudy")
+
+
+@pytest.fixture(scope="module")
+def model(data):
+    return blm.Model(FORMULA, data)
+
+
+@pytest.fixture(scope="module")
+def one_per_level():
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal(30)
+    return pd.DataFrame({"y": x + rng.standard_normal(30), "x": x, "id": np.arange(30), "one": "only"})
+
+
+# -- what a model says --------------------------------------------------------------------------------------
+
+
+def test_printed_pairs_of_theta_and_objective():
+    """The first evaluations MixedModels.jl's page prints for dyestuff, five decimals."""
+    model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+    for theta, objective in ((1.0, 327.76702), (1.75, 331.03619), (0.25, 330.64583), (0.97619, 327.69511)):
+        assert model.objective([theta]) == pytest.approx(objective, abs=1e-5)
+
+
+def test_gradient_is_that_of_the_objective(model):
+    theta, step = np.array([0.9, 0.1, 0.3]), 1e-5
+    for method in ("ml", "reml"):
+        difference = [
+            (model.objective(theta + step * e, method) - model.objective(theta - step * e, method))
+            / (2 * step)
+            for e in np.eye(3)
+        ]
+        np.testing.assert_allclose(model.gradient(theta, method), difference, rtol=1e-5, atol=1e-5)
+
+
+def test_description(model):
+    assert repr(model) == f"<Model: {FORMULA}; 180 observations; Subject: 18 levels>"
+    assert model.formula == FORMULA
+    assert list(model.priors.columns) == ["parameter", "prior", "source"]
+    assert "sd_Subject[Days]" in set(model.priors["parameter"])
+    assert "..." not in str(model.priors)
+    assert model.blocks["block"].iloc[0] == "Subject"
+    assert model.kernel is model.kernel
+
+
+def test_data_are_not_changed(data):
+    before = data.copy(deep=True)
+    fit = blm.lmm("Reaction ~ Days + C(Subject) + (1 | Subject)", data.assign(Subject=data["Subject"]))
+    fit.fixef()
+    pd.testing.assert_frame_equal(data, before)
+
+
+def test_lmm_splits_its_options(data):
+    assert blm.lmm(FORMULA, data).method == "reml"
+    fit = blm.lmm(FORMULA, data, "ml", sigma=25.0, progressbar=False)
+    assert (fit.method, fit.sigma) == ("ml", 25.0)
+    with pytest.raises(blm.OptionError, match="no option 'prior'; the options are family, priors"):
+        blm.lmm(FORMULA, data, prior="flat")
+    with pytest.raises(blm.OptionError, match="'reml'"):
+        blm.lmm(FORMULA, data, "lmer")
+
+
+def test_options_and_arguments_are_the_same(model):
+    """FitOptions must repeat the defaults that Model.fit shows."""
+    shown = {name: p.default for name, p in inspect.signature(blm.Model.fit).parameters.items()}
+    defaults = {field: getattr(FitOptions(), field) for field in FitOptions.__dataclass_fields__}
+    assert defaults == {name: shown[name] for name in defaults}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"family": "poisson"}, "'gaussian'"),
+        ({"sigma": 0}, "positive"),
+        ({"sigma": "1"}, "positive"),
+        ({"sigma": np.inf}, "positive"),
+        ({"sigma": True}, "positive"),
+    ],
+)
+def test_bad_arguments(data, arguments, words):
+    with pytest.raises(blm.OptionError, match=words):
+        blm.Model(FORMULA, data, **arguments)
+
+
+def test_bad_priors_are_refused_at_once(data):
+    with pytest.raises(blm.PriorError, match="Dayz"):
+        blm.Model(FORMULA, data, priors={"Dayz": "Normal(0, 1)"})
+
+
+def test_unknown_methods_and_options_list_the_known(model):
+    with pytest.raises(blm.OptionError, match="'nuts', 'reml', 'ml'"):
+        model.fit("lme4")
+    with pytest.raises(blm.OptionError, match="'reml' takes no option 'draws'; it is for 'nuts'"):
+        model.fit("reml", draws=10)
+    assert set(METHODS) >= {"nuts", "reml", "ml"}
+
+
+def test_own_functions(data):
+    fit = blm.lmm("Reaction ~ half(Days) + (1 | Subject)", data, functions={"half": lambda x: x / 2})
+    plain = blm.lmm("Reaction ~ Days + (1 | Subject)", data)
+    assert fit.fixef().iloc[1] == pytest.approx(2 * plain.fixef()["Days"])
+
+
+# -- as a PyMC model ----------------------------------------------------------------------------------------
+
+
+def test_bare_call_names_the_two(model):
+    with pytest.raises(blm.OptionError, match="'noncentered' or 'centered'"):
+        model.to_pymc()
+    with pytest.raises(blm.OptionError, match="'marginal'"):
+        model.to_pymc("marginal")
+
+
+def test_models_and_graphs(model):
+    pymc = pytest.importorskip("pymc")
+    for parametrization in ("noncentered", "centered"):
+        built = model.to_pymc(parametrization)
+        assert isinstance(built, pymc.Model)
+        assert "sigma" in built.named_vars
+    pytest.importorskip("graphviz")
+    assert "sigma" in model.graph().source
+
+
+def test_prior_predictive(model, data):
+    idata = model.prior_predictive(40, seed=1)
+    assert set(idata.groups()) == {"prior", "prior_predictive"}
+    assert idata.prior["r_Subject"].sizes == {"chain": 1, "draw": 40, "Subject": 18, "Subject_effect": 2}
+    assert idata.prior_predictive["Reaction"].shape == (1, 40, 180)
+    again = model.prior_predictive(40, seed=1)
+    np.testing.assert_array_equal(idata.prior["beta"], again.prior["beta"])
+    with pytest.raises(blm.PriorError, match="improper"):
+        blm.Model(FORMULA, data, priors="flat").prior_predictive(5)
+
+
+# -- the posterior ------------------------------------------------------------------------------------------
+
+
+def test_nuts_by_default(model):
+    fit = model.fit(**NUTS)
+    assert fit.method == "nuts"
+    assert fit.draws.beta.shape == (2, 40, 2)
+    assert fit.status.code in ("ok", "doubtful", "failed")
+    assert fit.priors.items() == resolve_priors(model.design).items()
+
+
+# -- what the data cannot tell ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("method", ["ml", "reml"])
+def test_likelihood_needs_levels_and_repeats(one_per_level, method):
+    with pytest.raises(blm.ModelError, match="'id' has 30 levels in 30 rows"):
+        blm.lmm("y ~ x + (1 | id)", one_per_level, method)
+    with pytest.raises(blm.ModelError, match="'one' has a single level"):
+        blm.lmm("y ~ x + (1 | one)", one_per_level, method)
+    assert blm.lmm("y ~ x + (1 | id)", one_per_level, method, sigma=0.5).varcorr()["sd"].iloc[0] > 0
+    with pytest.raises(blm.ModelError, match="single level"):
+        blm.lmm("y ~ x + (1 | one)", one_per_level, method, sigma=0.5)
+
+
+def test_flat_priors_need_them_too(one_per_level):
+    with pytest.raises(blm.ModelError, match="flat priors"):
+        blm.lmm("y ~ x + (1 | id)", one_per_level, "nuts", priors="flat", **NUTS)
+
+
+@pytest.fixture
+def instant_nuts(monkeypatch):
+    """Independent draws in place of sampling; the sampler has tests of its own."""
+
+    def sample(design, priors, *, draws, chains, seed, **_):
+        rng = np.random.default_rng(seed)
+        shape = (chains, draws)
+        sds = tuple(np.exp(rng.standard_normal((*shape, t.n_columns))) for t in design.terms)
+        effects = tuple(rng.standard_normal((*shape, t.n_levels, t.n_columns)) for t in design.terms)
+        beta, sigma = rng.standard_normal((*shape, design.p)), np.exp(rng.standard_normal(shape))
+        return Draws(beta, sigma, sds, (None,) * len(sds), effects, {}, "nuts", {"seed": seed})
+
+    monkeypatch.setattr("bayeslmm.inference.nuts.sample_nuts", sample)
+
+
+def test_proper_priors_fit_and_say_so(one_per_level, instant_nuts):
+    fit = blm.lmm("y ~ x + (1 | id)", one_per_level, "nuts", **NUTS)
+    assert fit.status.code in ("doubtful", "failed")
+    assert "'id' has 30 levels in 30 rows" in fit.status.message
+    with pytest.raises(blm.FittingError, match="30 levels"):
+        blm.lmm("y ~ x + (1 | id)", one_per_level, "nuts", strict=True, **NUTS)
