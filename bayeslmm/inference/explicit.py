@@ -59,15 +59,37 @@ class Run:
     progressbar: bool
 
 
-def sample_with_nutpie(model: Any, names: Sequence[str], run: Run) -> Trace:
-    """Sample a PyMC model by nutpie: compiled by numba, chains in threads.
-
-    The draws of a chain depend on the seed and its number, not on `run.cores` or on the other chains.
+def compile_for_nutpie(model: Any, names: Sequence[str]) -> Any:
+    """Compile a PyMC model's density by numba.
 
     Parameters
     ----------
     model
         A ``pymc.Model``.
+    names
+        The derived variables that draws will be wanted of.
+
+    Returns
+    -------
+    nutpie.CompiledModel
+        Without labels: they are put back on plain arrays, and some kinds nutpie cannot carry.
+    """
+    import nutpie
+
+    with compiling():
+        compiled = nutpie.compile_pymc_model(model, var_names=list(names))
+    return replace(compiled, _coords={}, dims={})
+
+
+def sample_with_nutpie(compiled: Any, names: Sequence[str], run: Run) -> Trace:
+    """Sample a compiled model by nutpie, chains in threads.
+
+    The draws of a chain depend on the seed and its number, not on `run.cores` or on the other chains.
+
+    Parameters
+    ----------
+    compiled
+        A compiled model of nutpie.
     names
         The variables to return.
     run
@@ -82,14 +104,10 @@ def sample_with_nutpie(model: Any, names: Sequence[str], run: Run) -> Trace:
     """
     import nutpie
 
-    with compiling():
-        compiled = nutpie.compile_pymc_model(model, var_names=list(names))
-    # labels stay out of the sampler: they are put back on plain arrays, and some kinds it cannot carry
-    unlabelled = replace(compiled, _coords={}, dims={})
     try:
         with one_blas_thread():
             trace = nutpie.sample(
-                unlabelled,
+                compiled,
                 draws=run.draws,
                 tune=run.tune,
                 chains=run.chains,

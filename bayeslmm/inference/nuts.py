@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.explicit import Run, Trace, sample_with_nutpie, sample_with_pymc
+from bayeslmm.inference.explicit import Run, Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
@@ -96,8 +96,11 @@ def sample_nuts(
 
     started = time.perf_counter()
     model = build_hierarchical(design, priors, sigma=sigma, centered=parametrization == "centered")
-    sample = sample_with_pymc if sampler == "pymc" else sample_with_nutpie
-    trace = sample(model, _names(design, sigma), run)
+    names = _names(design, sigma)
+    if sampler == "pymc":
+        trace = sample_with_pymc(model, names, run)
+    else:
+        trace = sample_with_nutpie(compile_for_nutpie(model, names), names, run)
     info = {
         "sampler": sampler,
         "parametrization": parametrization,

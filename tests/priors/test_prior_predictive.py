@@ -72,5 +72,5 @@ def test_weights_offset_and_fixed_sigma():
 
 def test_improper_priors_are_refused():
     design = sleepstudy_design()
-    with pytest.raises(PriorError, match="Days.*Flat"):
+    with pytest.raises(PriorError, match=r"Days.*Flat"):
         prior_predictive(design, resolve_priors(design, "brms"))

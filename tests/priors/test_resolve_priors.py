@@ -163,7 +163,7 @@ def test_constant_column_gives_no_scale(value):
     rng = np.random.default_rng(0)
     term = make_term(np.arange(9) % 3, [np.ones(9), np.full(9, value)], ["Intercept", "k"])
     design = make_design(rng.normal(size=9), [np.ones(9)], ["Intercept"], [term])
-    with pytest.raises(PriorError, match="k of g.*constant"):
+    with pytest.raises(PriorError, match=r"k of g.*constant"):
         resolve_priors(design)
     assert resolve_priors(design, {"sd_g[k]": HalfNormal(1)}).terms[0].sd[1] == HalfNormal(1)
 

@@ -1,7 +1,7 @@
 """The PyMC model's log density against the joint density written from the equations.
 
-The sampled variables v of the model are mapped to the parameters q the equations speak of (coefficients at the
-priors' columns, sigma, and per term sds, correlations below the diagonal, effects). Then
+The sampled variables v of the model are mapped to the parameters q the equations speak of (coefficients at
+the priors' columns, sigma, and per term sds, correlations below the diagonal, effects). Then
 
     log p_model(v) = log p(q(v), y) + log |dq/dv| + constant,
 
@@ -42,14 +42,14 @@ def small_design(rng, *, correlated=True, weights=None, offset=None, second=Fals
 
 
 def parameters_from(model, design, priors):
-    """Return a function from the flat vector of free variables to (beta, sigma, [(sd, R, b)]) of the equations."""
+    """Return a start, the log density, and the map from free variables to (beta, sigma, [(sd, R, b)])."""
     import pytensor.tensor as pt
     from pymc.blocking import DictToArrayBijection
     from pymc.pytensorf import compile as compile_function
 
     point = model.initial_point(0)
     start = DictToArrayBijection.map(point)
-    deterministics = [variable for variable in model.deterministics]
+    deterministics = list(model.deterministics)
     values = model.replace_rvs_by_values([pt.as_tensor_variable(d) for d in deterministics])
     function = compile_function(model.value_vars, values, mode="FAST_COMPILE", on_unused_input="ignore")
     log_density = model.compile_logp(mode="FAST_COMPILE")
@@ -132,19 +132,19 @@ FAMILIES = {
     "sd_h": "Exponential(0.2)",
 }
 CASES = {
-    "correlated": (dict(), None, None),
-    "uncorrelated": (dict(correlated=False), None, None),
-    "weights, offset, two terms": (dict(weights=WEIGHTS, offset=OFFSET, second=True), None, None),
-    "fixed sigma": (dict(), None, 2.5),
-    "mixed families": (dict(), MIXED, None),
-    "three effects": (dict(three=True), None, None),
-    "three effects, mixed families": (dict(three=True), MIXED, None),
-    "one family each": (dict(second=True), FAMILIES, None),
-    "brms": (dict(), "brms", None),
-    "flat": (dict(correlated=False), "flat", None),
-    "bounded coefficient": (dict(), {"x": "Uniform(-20, 20)", "Intercept": "Cauchy(40, 9)"}, None),
-    "positive coefficient": (dict(), {"x": "HalfCauchy(3)"}, None),
-    "no fixed columns": (dict(fixed=False), None, None),
+    "correlated": ({}, None, None),
+    "uncorrelated": ({"correlated": False}, None, None),
+    "weights, offset, two terms": ({"weights": WEIGHTS, "offset": OFFSET, "second": True}, None, None),
+    "fixed sigma": ({}, None, 2.5),
+    "mixed families": ({}, MIXED, None),
+    "three effects": ({"three": True}, None, None),
+    "three effects, mixed families": ({"three": True}, MIXED, None),
+    "one family each": ({"second": True}, FAMILIES, None),
+    "brms": ({}, "brms", None),
+    "flat": ({"correlated": False}, "flat", None),
+    "bounded coefficient": ({}, {"x": "Uniform(-20, 20)", "Intercept": "Cauchy(40, 9)"}, None),
+    "positive coefficient": ({}, {"x": "HalfCauchy(3)"}, None),
+    "no fixed columns": ({"fixed": False}, None, None),
 }
 
 

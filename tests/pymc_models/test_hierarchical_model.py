@@ -86,7 +86,7 @@ def test_dimensions_that_would_coincide(y):
     terms = [
         make_term(np.arange(12) % 3, [np.ones(12)], ["Intercept"], name=name) for name in ("a", "a_effect")
     ]
-    with pytest.raises(ModelError, match="a_effect.*rename"):
+    with pytest.raises(ModelError, match=r"a_effect.*rename"):
         build(make_design(y, [np.ones(12)], ["Intercept"], terms))
 
 
