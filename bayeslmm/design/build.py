@@ -107,7 +107,8 @@ def build_design(
     _check_factors(formula)
     frame, weights_column, offset_column = _frame(formula, parts, data, weights, offset)
     keep, w, n_dropped = _select_rows(frame, weights_column, missing)
-    evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), fitting=True)
+    rows = np.flatnonzero(keep)
+    evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, rows)
     y = _response(parts.response, evaluator)
     X, names, dropped, fixed_recipe, kept = _fixed(parts.fixed, evaluator, w)
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
@@ -131,7 +132,7 @@ def build_design(
         dropped_columns=dropped,
         centring=find_centring(X, w),
         data=frame,
-        rows=np.flatnonzero(keep),
+        rows=rows,
         weights_column=weights_column,
         offset_column=offset_column,
         functions=functions,

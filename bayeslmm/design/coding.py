@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design.design import Array
-from bayeslmm.design.evaluate import Evaluator
+from bayeslmm.design.evaluate import Evaluator, check_magnitude
 from bayeslmm.errors import DataError, ModelError
 from bayeslmm.formula import Expression
 
@@ -41,11 +41,15 @@ def build_columns(
     terms = tuple(terms)
     values = _values(terms, evaluator)
     if all(type(value) is np.ndarray and value.ndim == 1 for value in values.values()):
+        spec = None
         names = tuple(":".join(factor.label for factor in term) or "Intercept" for term in terms)
-        return _products(terms, values, len(evaluator.frame)), ColumnRecipe(terms, None, names)
-    _check_size(terms, values, len(evaluator.frame))
-    matrix, spec = _encode(_formulaic_terms(terms), values, len(evaluator.frame))
-    return matrix, ColumnRecipe(terms, spec, tuple(map(str, spec.column_names)))
+        matrix = _products(terms, values, len(evaluator.frame))
+    else:
+        _check_size(terms, values, len(evaluator.frame))
+        matrix, spec = _encode(_formulaic_terms(terms), values, len(evaluator.frame))
+        names = tuple(map(str, spec.column_names))
+    check_magnitude(matrix, names)
+    return matrix, ColumnRecipe(terms, spec, names)
 
 
 def rebuild_columns(recipe: ColumnRecipe, evaluator: Evaluator) -> Array:
@@ -71,9 +75,10 @@ def _values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator) -> 
 
 def _products(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Array], n: int) -> Array:
     matrix = np.ones((n, len(terms)))
-    for column, term in enumerate(terms):
-        for factor in term:
-            matrix[:, column] *= values[factor.label]
+    with np.errstate(over="ignore"):  # reported by name afterwards
+        for column, term in enumerate(terms):
+            for factor in term:
+                matrix[:, column] *= values[factor.label]
     return matrix
 
 

@@ -2,13 +2,14 @@
 
 import ast
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayeslmm.design.columns import Kind, as_category, as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
@@ -37,6 +38,7 @@ _COMPARISON: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.NotEq: operator.ne,
 }
 _LEVELS_SHOWN = 10
+LARGEST_NUMBER = 1e140  # cross-products of 1e28 rows of these still fit into a double
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +71,16 @@ class Evaluator:
         Filled while fitting, read on new data.
     fitting
         Whether the memory is being filled.
+    index, positions
+        Index of the data before rows were left out, and the positions in it of the rows; for messages.
     """
 
     frame: pd.DataFrame
     functions: Mapping[str, Callable[..., Any]]
     memory: Memory
     fitting: bool
+    index: pd.Index
+    positions: NDArray[np.intp]
 
     def numbers(self, expression: Expression) -> Array:
         """Return an expression that must be one number per row (a response, an offset), shape (n,)."""
@@ -85,6 +91,7 @@ class Evaluator:
             raise DataError(
                 f"{expression.text} is not numeric: a response or an offset is one number per row"
             )
+        check_magnitude(value[:, None], (expression.text,))
         return value
 
     def column_numbers(self, name: str) -> Array:
@@ -156,11 +163,21 @@ class Evaluator:
             )
         bad = np.asarray(~np.isfinite(part).reshape(n, part.size // max(n, 1)).all(axis=1), dtype=bool)
         if bad.any():
-            place = row_name(self.frame.index, first_true(bad))
+            place = row_name(self.index, int(self.positions[first_true(bad)]))
             raise DataError(
                 f"{expression.text} is not finite in {int(bad.sum())} rows, first in {place}: "
                 "change the expression or leave these rows out"
             )
+
+
+def check_magnitude(columns: Array, names: Sequence[str]) -> None:
+    """Refuse numbers whose squares overflow, shape (n, p)."""
+    largest = np.abs(columns).max(axis=0, initial=0.0)
+    if np.any(~(largest <= LARGEST_NUMBER)):
+        name = names[first_true(~(largest <= LARGEST_NUMBER))]
+        raise DataError(
+            f"{name} holds numbers beyond {LARGEST_NUMBER:g}, whose squares overflow: change its unit"
+        )
 
 
 def _is_category(value: Any) -> bool:

@@ -51,8 +51,9 @@ def new_rows(
     frame = used_columns(data, names)
     if offset_column is not None and not from_data:
         frame = frame.assign(**{offset_column: argument_column("offset", offset, frame).to_numpy()})
-    frame = keep_rows(frame, complete_rows(frame, missing))
-    evaluator = Evaluator(frame, design.functions, recipe.memory, fitting=False)
+    keep = complete_rows(frame, missing)
+    index, frame = frame.index, keep_rows(frame, keep)
+    evaluator = Evaluator(frame, design.functions, recipe.memory, False, index, np.flatnonzero(keep))
     terms, labels = [], []
     for term, effects, grouping in zip(design.terms, recipe.effects, recipe.groupings, strict=True):
         if not random:

@@ -43,6 +43,7 @@ def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
 def row_name(index: pd.Index, position: int) -> str:
     """Return how messages call a row: its position from 0, and its label where that is something else."""
     label = index[position]
+    label = label.item() if isinstance(label, np.generic) else label
     plain = isinstance(index, pd.RangeIndex) and label == position
     return f"row {position}" if plain else f"row {position} (index {label!r})"
 

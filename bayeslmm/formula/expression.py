@@ -100,9 +100,7 @@ def read_expression(formula: str, tokens: Sequence[Token], functions: Collection
     source, aliases, begins, ends = _python_source(formula, tokens)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # Python's remarks on odd escapes in strings are not for our users
+            warnings.simplefilter("ignore")  # Python's remarks on escapes in strings
             tree = ast.parse(source, mode="eval").body
         checker = _Checker(formula, tokens, begins, ends, frozenset(functions), aliases, tree)
         checker.check(tree)

@@ -1,5 +1,8 @@
 """Fixed columns: names, coding and values, against formulaic's own and against patsy's."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -195,6 +198,23 @@ def test_what_cannot_be_computed(effects, message):
         columns(f"y ~ {effects}", functions=functions)
 
 
+def test_rows_in_messages_are_those_of_the_users_data():
+    data = table().assign(
+        z=lambda d: d["z"].where(d.index != 40, -1.0), x=lambda d: d["x"].where(d.index > 2)
+    )
+    with pytest.raises(DataError, match=r"log\(z\) is not finite in 1 rows, first in row 40:"):
+        columns("y ~ log(z) + x", data)
+    with pytest.raises(DataError, match=r"first in row 40 \(index 47\):"):
+        columns("y ~ log(z) + x", data.set_index(np.arange(80) + 7))
+
+
+def test_numbers_whose_squares_overflow():
+    data = table().assign(x=lambda d: d["x"] * 1e200)
+    for text in ("y ~ x", "x ~ z", "y ~ I(x * 1e90):C(k)", "y ~ (x | k)"):
+        with pytest.raises(DataError, match=r"overflow|not finite"):
+            columns(text, data)
+
+
 def test_response_expressions():
     data = table()
     np.testing.assert_array_equal(build_design(parse("log(z) ~ x"), data).y, np.log(data["z"]))
@@ -245,3 +265,14 @@ def test_y_is_a_copy_of_the_data():
     design = build_design(parse("y ~ x"), data)
     design.y[0] = 99.0
     assert data["y"][0] != 99.0
+
+
+def test_plain_numbers_need_no_formulaic():
+    # Its import would double the time of a small fit.
+    script = (
+        "import sys, pandas as pd; from bayeslmm.design import build_design; from bayeslmm.formula import parse; "
+        "data = pd.DataFrame({'y': [1., 3., 2., 5.], 'x': [1, 2, 4, 3], 'g': list('aabb')}); "
+        "build_design(parse('y ~ x + log(x) + (x | g)'), data); "
+        "assert not {'formulaic', 'pymc', 'matplotlib'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60)
