@@ -16,8 +16,8 @@ REML_DISTANCE = 0.2  # of REML's standard errors, between its coefficients and t
 SD_NEARNESS = 0.5  # how near to a reference posterior sd we ask, beside the Monte Carlo error
 
 # Posterior means of the sds of Intercept and Days. A random-walk Metropolis run on the dense marginal density
-# N(y; X m, X B X' + Z S Z' + sigma^2 I) gives 31.3 and 6.17 for priors on centred columns (the default), and 26.4
-# and 6.49 for the same priors on the user's own (standard errors 0.4 and 0.1); 20,000 draws of NUTS give:
+# N(y; X m, X B X' + Z S Z' + sigma^2 I) gives 31.3 and 6.17 for priors on centred columns (the default), and
+# 26.4 and 6.49 for the same priors on the user's own (standard errors 0.4 and 0.1). 20,000 NUTS draws give:
 CENTRED_SDS = (31.15, 6.20)
 USER_SDS = (26.93, 6.54)
 USER_COLUMNS = {"cor_Subject": "LKJ(2)"}  # the default, stated by the user: so it holds on the user's columns
