@@ -270,7 +270,8 @@ def test_y_is_a_copy_of_the_data():
 def test_plain_numbers_need_no_formulaic():
     # Its import would double the time of a small fit.
     script = (
-        "import sys, pandas as pd; from bayeslmm.design import build_design; from bayeslmm.formula import parse; "
+        "import sys, pandas as pd; from bayeslmm.design import build_design; "
+        "from bayeslmm.formula import parse; "
         "data = pd.DataFrame({'y': [1., 3., 2., 5.], 'x': [1, 2, 4, 3], 'g': list('aabb')}); "
         "build_design(parse('y ~ x + log(x) + (x | g)'), data); "
         "assert not {'formulaic', 'pymc', 'matplotlib'} & set(sys.modules)"
