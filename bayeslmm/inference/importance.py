@@ -42,6 +42,7 @@ GOOD_K_HAT = 0.5
 BAD_K_HAT = 0.7
 LARGEST_WEIGHT = 50.0  # a weight this many times the average carries the estimate alone
 ENOUGH_EFFECTIVE = 400.0
+CHUNK_NUMBERS = 1 << 22  # random numbers held at once by the compiled loop
 SPARE_DRAWS = 1.5  # draws of the coefficients made at each point, per draw expected from it
 
 
@@ -246,7 +247,10 @@ class _PointDraws:
 
 
 def _evaluate_all(sampler: _Sampler, phi: Array, first: int) -> Iterator[_PointDraws]:
-    """Evaluate points, in threads where the kernel's work outweighs Python's."""
+    """Evaluate points: in one compiled loop, or in threads where the kernel's work outweighs Python's."""
+    if sampler.density.single is not None:
+        yield from _evaluate_compiled(sampler, phi, first)
+        return
     order = sampler.density.kernel.products.order
     threads = idle_cores() if order >= LARGE_ORDER else 1
     jobs = [(first + i, row) for i, row in enumerate(phi)]
@@ -257,6 +261,30 @@ def _evaluate_all(sampler: _Sampler, phi: Array, first: int) -> Iterator[_PointD
             return
         with ThreadPoolExecutor(threads) as pool:
             yield from _reported(pool.map(lambda job: _evaluate(sampler, *job), jobs), sampler, first)
+
+
+def _evaluate_compiled(sampler: _Sampler, phi: Array, first: int) -> Iterator[_PointDraws]:
+    density, m = sampler.density, sampler.per_point
+    kernel, single = density.kernel, density.single
+    assert single is not None
+    shape = kernel.shapes[0]
+    columns, turn = kernel.maps[0], kernel.fixed.matrix
+    chunk = max(1, CHUNK_NUMBERS // (m * (shape.n_effects + kernel.p + 1)))
+    for start in range(0, len(phi), chunk):
+        rows = np.ascontiguousarray(phi[start : start + chunk])
+        rng = np.random.default_rng([sampler.seed, 1 << 20, first + start])
+        uniforms = rng.uniform(size=(len(rows), m))
+        fixed = rng.standard_normal((len(rows), m, kernel.p))
+        noise = rng.standard_normal((len(rows), m, shape.n_levels, shape.n_columns))
+        logs, sigma, beta, effects = single.draw(rows, uniforms, fixed, noise)
+        user_beta = beta @ turn.T + kernel.fixed.centring.constant * kernel.y_mean
+        for i, row in enumerate(rows):
+            factor = columns.matrix @ density.lambdas(density.points(row))[0]
+            yield _PointDraws(
+                float(logs[i]), sigma[i], user_beta[i], ((effects[i] @ factor.T).astype(sampler.dtype, copy=False),)
+            )
+        if sampler.report is not None:
+            sampler.report(first + start + len(rows))
 
 
 def _reported(results: Iterator[_PointDraws], sampler: _Sampler, first: int) -> Iterator[_PointDraws]:

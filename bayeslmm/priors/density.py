@@ -23,15 +23,18 @@ from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.priors.compiled import encode
 from bayeslmm.priors.coordinates import TermPoint, count_coordinates, pack, pull_back, unpack
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.real_line import Flat, Normal
+from bayeslmm.priors.single_density import SingleTerm, likelihood_constant
 
 Array = NDArray[np.float64]
 
 GRID_POINTS = 200  # nodes of the trapezium rule in log sigma
 SCOUT_POINTS = 48  # nodes that find where those belong
 LOG_NEGLIGIBLE = 36.0  # density, in logs below its peak, that adds nothing to the integral
+LARGEST_COMPILED_FIXED = 12  # above this number of fixed columns LAPACK beats the compiled loops
 SMALLEST_START = 1e-3  # distance a starting point keeps from zero variances and correlations of one
 
 
@@ -89,6 +92,11 @@ class CovarianceDensity:
         self.priors = priors
         self.sigma = sigma
         self.fixed_prior = kernel_prior(kernel, priors)
+
+    @cached_property
+    def single(self) -> SingleTerm | None:
+        """The compiled form of this density, where it has one: a single term whose priors have codes."""
+        return compile_single(self)
 
     @cached_property
     def sizes(self) -> tuple[tuple[int, bool], ...]:
@@ -174,6 +182,15 @@ class CovarianceDensity:
         FittingError
             Where the likelihood cannot be evaluated.
         """
+        if self.single is None:
+            return self.reference_gradient(x)
+        value, gradient = self.single.value_and_gradient(np.ascontiguousarray(x))
+        if not np.isfinite(value):
+            raise FittingError("The log posterior cannot be evaluated here: a pivot is not positive or a value not finite.")
+        return value, gradient
+
+    def reference_gradient(self, x: Array) -> tuple[float, Array]:
+        """Return what `value_and_gradient` does, by the general path for any number of terms."""
         phi, sigma = self._split(x)
         points = self.points(phi)
         lambdas = self.lambdas(points)
@@ -285,6 +302,35 @@ class CovarianceDensity:
                 by_factor = columns.inverse.T @ slope @ (q * np.where(np.diag(r) < 0, -1.0, 1.0)).T
             pieces.append(pull_back(by_factor, point, term.correlation is not None))
         return np.concatenate(pieces)
+
+
+def compile_single(density: CovarianceDensity) -> SingleTerm | None:
+    """Return the compiled density of a single term; None where the general path is needed."""
+    products, priors = density.kernel.products, density.priors
+    if len(priors.terms) != 1 or products.n_fixed > LARGEST_COMPILED_FIXED:
+        return None
+    term, columns = priors.terms[0], density.kernel.maps[0]
+    if term.correlation is not None and not term.centred and np.any(columns.centring.means):
+        return None
+    codes = [encode(prior) for prior in (*term.sd, None if density.sigma is not None else priors.sigma)]
+    if any(code is None for code in codes):
+        return None
+    prior = density.fixed_prior
+    return SingleTerm(
+        z=products.chain_z[0],
+        xy=products.chain_xy[0],
+        total=products.xy,
+        scale=columns.scale,
+        codes=np.array(codes, dtype=float),
+        exponents=correlation_exponents(term) if term.correlation is not None else np.zeros(0),
+        precision=np.ascontiguousarray(prior.precision),
+        mean=prior.mean,
+        constant=likelihood_constant(
+            products.n, products.n_fixed, prior.n_proper, prior.log_det, products.log_weights
+        ),
+        n_rows=products.n,
+        sigma=np.nan if density.sigma is None else density.sigma,
+    )
 
 
 def cannot_integrate(priors: ModelPriors) -> str:

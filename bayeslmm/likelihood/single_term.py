@@ -1,0 +1,246 @@
+r"""One term without a trailing matrix, start to finish in compiled loops.
+
+With a single random-effects term every level is eliminated on its own and only X and y remain, so an evaluation is a few
+thousand operations and the calls between them would cost more than they do. The equations are those of `factor`,
+`selected_inverse` and `normal_prior`.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@numba.njit(cache=True, nogil=True)
+def reduce_single(
+    z: Array, xy: Array, total: Array, factor: Array, low: Array, rows: Array, schur: Array
+) -> float:
+    """Eliminate every level and factor what remains of X and y.
+
+    Parameters
+    ----------
+    z, xy, total
+        Cross-products of the term with itself (J, S, S), of the term with X and y (J, S, p + 1), and of X and y.
+    factor
+        lambda, lower triangular, shape (S, S).
+    low, rows, schur
+        Filled with the Cholesky factors L (J, S, S), ``L^-1 lambda' xy`` (J, S, p + 1), and the lower Cholesky factor of
+        the rest (p + 1, p + 1).
+
+    Returns
+    -------
+    log |Omega|; NaN if a pivot is not positive.
+    """
+    n_levels, size = z.shape[0], z.shape[1]
+    order = total.shape[0]
+    half = np.empty((size, size))
+    log_det = 0.0
+    for a in range(order):
+        for b in range(a + 1):
+            schur[a, b] = total[a, b]
+    for j in range(n_levels):
+        for s in range(size):
+            for t in range(size):
+                value = 0.0
+                for r in range(t, size):
+                    value += z[j, s, r] * factor[r, t]
+                half[s, t] = value
+        for s in range(size):
+            for t in range(s + 1):
+                value = 1.0 if s == t else 0.0
+                for r in range(s, size):
+                    value += factor[r, s] * half[r, t]
+                for r in range(t):
+                    value -= low[j, s, r] * low[j, t, r]
+                if s == t:
+                    if not value > 0.0:
+                        return np.nan
+                    low[j, s, s] = np.sqrt(value)
+                    log_det += np.log(value)
+                else:
+                    low[j, s, t] = value / low[j, t, t]
+        for s in range(size):
+            for a in range(order):
+                value = 0.0
+                for r in range(s, size):
+                    value += factor[r, s] * xy[j, r, a]
+                for r in range(s):
+                    value -= low[j, s, r] * rows[j, r, a]
+                rows[j, s, a] = value / low[j, s, s]
+            for a in range(order):
+                value = rows[j, s, a]
+                for b in range(a + 1):
+                    schur[a, b] -= value * rows[j, s, b]
+    return log_det if cholesky_in_place(schur) else np.nan
+
+
+@numba.njit(cache=True, nogil=True)
+def cholesky_in_place(matrix: Array) -> bool:
+    """Replace the lower triangle by its Cholesky factor; return whether every pivot was positive."""
+    for a in range(matrix.shape[0]):
+        for b in range(a + 1):
+            value = matrix[a, b]
+            for c in range(b):
+                value -= matrix[a, c] * matrix[b, c]
+            if a == b:
+                if not value > 0.0:
+                    return False
+                matrix[a, a] = np.sqrt(value)
+            else:
+                matrix[a, b] = value / matrix[b, b]
+    return True
+
+
+@numba.njit(cache=True, nogil=True)
+def solve_lower(lower: Array, right: Array) -> None:
+    """Solve ``L x = right`` in place, right (p,)."""
+    for a in range(right.shape[0]):
+        value = right[a]
+        for b in range(a):
+            value -= lower[a, b] * right[b]
+        right[a] = value / lower[a, a]
+
+
+@numba.njit(cache=True, nogil=True)
+def solve_upper(lower: Array, right: Array) -> None:
+    """Solve ``L' x = right`` in place, right (p,)."""
+    for a in range(right.shape[0] - 1, -1, -1):
+        value = right[a]
+        for b in range(a + 1, right.shape[0]):
+            value -= lower[b, a] * right[b]
+        right[a] = value / lower[a, a]
+
+
+@numba.njit(cache=True, nogil=True)
+def fixed_given_sigma(
+    schur: Array, precision: Array, mean: Array, sigma: float, beta: Array, root: Array
+) -> tuple[float, float]:
+    """Combine X's part of the factor with a normal prior at one sigma.
+
+    Parameters
+    ----------
+    schur
+        Lower Cholesky factor with y last, shape (p + 1, p + 1).
+    precision, mean
+        The prior, shapes (p, p) and (p,).
+    sigma
+        Residual standard deviation.
+    beta, root
+        Filled with the conditional mean (p,) and the lower Cholesky factor of ``K + sigma**2 Pi`` (p, p).
+
+    Returns
+    -------
+    ``log|K + sigma^2 Pi| + Q``, Q the quadratic form of data and prior at beta, and the derivative of both by log sigma; NaN
+    if the precision is not positive definite.
+    """
+    p = beta.shape[0]
+    variance = sigma * sigma
+    estimate = schur[p, :p].copy()
+    solve_upper(schur[:p, :p], estimate)
+    for a in range(p):
+        for b in range(a + 1):
+            value = variance * precision[a, b]
+            for c in range(b + 1):
+                value += schur[a, c] * schur[b, c]
+            root[a, b] = value
+    if not cholesky_in_place(root):
+        return np.nan, np.nan
+    shift = np.zeros(p)
+    for a in range(p):
+        for b in range(p):
+            shift[a] += precision[a, b] * (mean[b] - estimate[b])
+    beta[:] = variance * shift
+    solve_lower(root, beta)
+    solve_upper(root, beta)
+    by_data, by_prior, log_det, trace = 0.0, 0.0, 0.0, 0.0
+    for a in range(p):
+        value = 0.0
+        for b in range(a, p):
+            value += schur[b, a] * beta[b]
+        by_data += value * value
+        log_det += 2.0 * np.log(root[a, a])
+    for a in range(p):
+        value = 0.0
+        for b in range(p):
+            value += precision[a, b] * (estimate[b] + beta[b] - mean[b])
+        by_prior += value * (estimate[a] + beta[a] - mean[a])
+    column = np.empty(p)
+    for a in range(p):
+        column[:] = precision[:, a]
+        solve_lower(root, column)
+        solve_upper(root, column)
+        trace += column[a]
+    beta += estimate
+    return log_det + by_data / variance + by_prior, 2.0 * variance * trace - 2.0 * by_data / variance
+
+
+@numba.njit(cache=True, nogil=True)
+def excess_single(low: Array, rows: Array, beta: Array, root: Array, sigma: float) -> Array:
+    """Return ``J I - sum C_jj - sum u_j u_j' / sigma^2``, shape (S, S), beta at its conditional mean."""
+    n_levels, size, order = rows.shape
+    p = order - 1
+    out = np.zeros((size, size))
+    u = np.empty(size)
+    solved = np.empty((p, size))
+    column = np.empty(p)
+    inner = np.empty((size, size))
+    inverse = np.zeros((size, size))
+    for j in range(n_levels):
+        for s in range(size):
+            for a in range(p):
+                column[a] = rows[j, s, a]
+            solve_lower(root, column)
+            for a in range(p):
+                solved[a, s] = column[a]
+        for s in range(size):
+            for t in range(s + 1):
+                value = 1.0 if s == t else 0.0
+                for a in range(p):
+                    value += solved[a, s] * solved[a, t]
+                inner[s, t] = value
+                inner[t, s] = value
+        for s in range(size - 1, -1, -1):
+            value = rows[j, s, p]
+            for a in range(p):
+                value -= rows[j, s, a] * beta[a]
+            for r in range(s + 1, size):
+                value -= low[j, r, s] * u[r]
+            u[s] = value / low[j, s, s]
+        for t in range(size):
+            inverse[t, t] = 1.0 / low[j, t, t]
+            for s in range(t + 1, size):
+                value = 0.0
+                for r in range(t, s):
+                    value -= low[j, s, r] * inverse[r, t]
+                inverse[s, t] = value / low[j, s, s]
+        for s in range(size):
+            for t in range(s + 1):
+                value = u[s] * u[t] / (sigma * sigma)
+                for a in range(s, size):
+                    for b in range(t, size):
+                        value += inverse[a, s] * inner[a, b] * inverse[b, t]
+                out[s, t] -= value
+                if s != t:
+                    out[t, s] -= value
+    for s in range(size):
+        out[s, s] += n_levels
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def effects_single(low: Array, rows: Array, beta: Array, noise: Array, out: Array) -> None:
+    """Solve for u given beta: ``L_j' u_j = y_j - X_j beta + noise_j``.
+
+    beta (m, p), noise (m, J, S) already times sigma, out (m, J, S).
+    """
+    n_levels, size, order = rows.shape
+    for i in range(beta.shape[0]):
+        for j in range(n_levels):
+            for s in range(size - 1, -1, -1):
+                value = rows[j, s, order - 1] + noise[i, j, s]
+                for a in range(order - 1):
+                    value -= rows[j, s, a] * beta[i, a]
+                for r in range(s + 1, size):
+                    value -= low[j, r, s] * out[i, j, r]
+                out[i, j, s] = value / low[j, s, s]

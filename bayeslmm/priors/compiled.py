@@ -1,0 +1,60 @@
+"""Priors of standard deviations as numbers, for compiled loops."""
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import gammaln
+
+from bayeslmm.priors.positive import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma
+from bayeslmm.priors.prior import Prior
+from bayeslmm.priors.real_line import Flat
+
+Array = NDArray[np.float64]
+
+FLAT, HALF_NORMAL, HALF_T, GAMMA, INVERSE_GAMMA = range(5)
+
+
+def encode(prior: Prior | None) -> tuple[float, float, float, float] | None:
+    """Return (family, two parameters, log normaliser) of a prior of a standard deviation; None if it has no code.
+
+    A missing prior (sigma known) counts as flat.
+    """
+    match prior:
+        case None | Flat():
+            return (FLAT, 0.0, 0.0, 0.0)
+        case HalfNormal(sigma):
+            return (HALF_NORMAL, sigma, 0.0, 0.5 * math.log(2.0 / math.pi) - math.log(sigma))
+        case HalfStudentT(nu, sigma):
+            return (HALF_T, nu, sigma, _half_t_normaliser(nu, sigma))
+        case HalfCauchy(beta):
+            return (HALF_T, 1.0, beta, _half_t_normaliser(1.0, beta))
+        case Exponential(lam):
+            return (GAMMA, 1.0, lam, math.log(lam))
+        case Gamma(alpha, beta):
+            return (GAMMA, alpha, beta, alpha * math.log(beta) - float(gammaln(alpha)))
+        case InverseGamma(alpha, beta):
+            return (INVERSE_GAMMA, alpha, beta, alpha * math.log(beta) - float(gammaln(alpha)))
+    return None
+
+
+def _half_t_normaliser(nu: float, sigma: float) -> float:
+    return math.log(2.0) + float(gammaln((nu + 1) / 2) - gammaln(nu / 2)) - 0.5 * math.log(nu * math.pi) - math.log(sigma)
+
+
+@numba.njit(cache=True, nogil=True)
+def log_density(code: Array, x: float) -> tuple[float, float]:
+    """Return the log density at x > 0 and its derivative by log x."""
+    family = code[0]
+    if family == HALF_T:
+        ratio = (x / code[2]) ** 2 / code[1]
+        return code[3] - 0.5 * (code[1] + 1.0) * np.log1p(ratio), -(code[1] + 1.0) * ratio / (1.0 + ratio)
+    if family == HALF_NORMAL:
+        square = (x / code[1]) ** 2
+        return code[3] - 0.5 * square, -square
+    if family == GAMMA:
+        return code[3] + (code[1] - 1.0) * np.log(x) - code[2] * x, code[1] - 1.0 - code[2] * x
+    if family == INVERSE_GAMMA:
+        return code[3] - (code[1] + 1.0) * np.log(x) - code[2] / x, code[2] / x - code[1] - 1.0
+    return 0.0, 0.0
