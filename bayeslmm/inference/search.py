@@ -1,14 +1,9 @@
 r"""A minimum over relative covariance factors, boundary included.
 
 The objective is even in the sign of each column of lambda, so it is minimised without bounds: one or two EM steps,
-then BFGS in coordinates in which the Hessian is close to the identity,
-
-.. math:: \lambda = \lambda_0 + \lambda_0 E, \qquad E_{ab} = x_{ab} / \sqrt{c_{ab} J \rho_a \rho_b},
-          \qquad c_{aa} = 4, \; c_{ab} = 2,
-
-with :math:`\rho_a` the share of an effect's variance that the data know (one less the mean of C). A minimum has
-:math:`G\lambda = 0` and :math:`G \succeq 0`; where a singular solution has a direction v of negative curvature
-the search leaves it by adding :math:`\varepsilon^2 v v^\top` to :math:`\lambda\lambda^\top`.
+then BFGS in coordinates of unit curvature (`bayeslmm.inference.chart`). A minimum has :math:`G\lambda = 0` and
+:math:`G \succeq 0`; where a singular solution has a direction v of negative curvature the search leaves it by adding
+:math:`\varepsilon^2 v v^\top` to :math:`\lambda\lambda^\top`.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,21 +12,23 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 
 from bayeslmm.errors import FittingError
-from bayeslmm.likelihood.covariance import TermShape, free_entries, lower_factor, positive_diagonal
+from bayeslmm.inference.chart import Chart
+from bayeslmm.likelihood.covariance import TermShape, lower_factor, positive_diagonal
 
 Array = NDArray[np.float64]
 
 EM_STEPS = 2
 GRADIENT_TOLERANCE = 1e-5  # in coordinates of unit curvature: half its square bounds what is left to gain
+POLISHED_GRADIENT = 1e-6  # near the boundary the objective is flat, of fourth order in a small pivot
+NEAR_BOUNDARY = 0.1  # a diagonal of lambda, columns scaled, that calls for it
 ACCEPTED_GRADIENT = 2e-3  # what rounding may leave when no step lowers the objective any more
 SMALL_PIVOT = 1e-4  # a diagonal of lambda, columns scaled, that may stand for zero
+ROUNDING = 1e-12  # a diagonal of lambda that is zero but for rounding
 NEGLIGIBLE = 1e-6  # change of the objective that does not matter
-MINIMUM_RELIABILITY = 0.05
 MAXIMUM_ROUNDS = 12
-BASE_FLOOR = 0.03  # smallest pivot, columns scaled, used as a unit of length
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +101,7 @@ class Record:
 
     def add(self, lambdas: Sequence[Array], value: float) -> None:
         """Keep one evaluation."""
-        self.lambdas.append(tuple(lambdas))
+        self.lambdas.append(tuple(f.copy() for f in lambdas))
         self.values.append(value)
         if self.report is not None:
             self.report(len(self.values), value)
@@ -123,14 +120,21 @@ def minimise(objective: Objective, start: Sequence[Array], record: Record) -> Mi
     for _ in range(MAXIMUM_ROUNDS):
         lambdas, point, norm = search.descend(lambdas, point)
         lambdas, point = search.drop_negligible(lambdas, point)
+        if is_singular(lambdas):
+            lambdas, point, norm = search.descend(lambdas, point, square=True)
+            lambdas, point = search.drop_negligible(lambdas, point)
         escape = search.leave_boundary(lambdas, point)
         if escape is not None:
             lambdas, point = escape
         elif norm <= ACCEPTED_GRADIENT:
             break
-    singular = any((np.diag(f) == 0).any() for f in lambdas)
     converged = norm <= ACCEPTED_GRADIENT and escape is None
-    return Minimum(tuple(lambdas), point.value, norm, singular, converged)
+    return Minimum(tuple(lambdas), point.value, norm, is_singular(lambdas), converged)
+
+
+def is_singular(lambdas: Sequence[Array]) -> bool:
+    """Whether some diagonal of lambda is zero."""
+    return any((np.diag(f) == 0).any() for f in lambdas)
 
 
 class _Search:
@@ -139,7 +143,6 @@ class _Search:
     def __init__(self, objective: Objective, record: Record) -> None:
         self.objective = objective
         self.shapes = objective.shapes
-        self.entries = [free_entries(shape) for shape in self.shapes]
         self.record = record
 
     def point(self, lambdas: Sequence[Array]) -> Point:
@@ -165,81 +168,51 @@ class _Search:
         proposal = self.point(moved)
         return (moved, proposal) if proposal.value <= point.value else (lambdas, point)
 
-    def descend(self, lambdas: list[Array], point: Point) -> tuple[list[Array], Point, float]:
-        """Run BFGS from `lambdas`; return where it ends and the scaled gradient norm there."""
-        bases, units = self._coordinates(lambdas, point)
-        cache: dict[bytes, tuple[list[Array], Point]] = {}
-
-        def factors(x: Array) -> list[Array]:
-            found, start = [], 0
-            for centre, base, unit, entries in zip(lambdas, bases, units, self.entries, strict=True):
-                step = np.zeros_like(centre)
-                step[entries] = x[start : start + len(unit)] / unit
-                found.append(centre + base @ step)
-                start += len(unit)
-            return found
-
-        def slope(point: Point) -> Array:
-            pieces = [
-                (base.T @ s)[entries] / unit
-                for base, s, unit, entries in zip(bases, point.slopes, units, self.entries, strict=True)
-            ]
-            return np.concatenate(pieces)
+    def descend(
+        self, lambdas: list[Array], point: Point, square: bool = False
+    ) -> tuple[list[Array], Point, float]:
+        """Run BFGS from `lambdas`; return where it ends and the gradient norm, in unit curvature, there."""
+        chart = Chart(lambdas, point.inverse_sums, self.shapes, square)
+        start = chart.slope(point.slopes, [None] * len(lambdas))
+        known = {chart.origin.tobytes(): (lambdas, point, start)}
 
         def both(x: Array) -> tuple[float, Array]:
-            moved = factors(x)
-            try:
-                found = self.point(moved)
-            except FittingError:
-                return np.inf, np.zeros_like(x)
-            cache[x.tobytes()] = (moved, found)
-            return found.value, slope(found)
+            key = x.tobytes()
+            if key not in known:
+                moved, rotations = chart.factors(x)
+                try:
+                    found = self.point(moved)
+                except FittingError:
+                    return np.inf, np.zeros_like(x)
+                known[key] = moved, found, chart.slope(found.slopes, rotations)
+            return known[key][1].value, known[key][2]
 
-        origin = np.zeros(sum(len(u) for u in units))
-        cache[origin.tobytes()] = (lambdas, point)
-        first = True
+        def stop_early(intermediate_result: OptimizeResult) -> None:
+            moved, _, slope = known[intermediate_result.x.tobytes()]
+            inside = all((np.abs(np.diag(f)) >= NEAR_BOUNDARY).all() for f in moved)
+            if inside and np.abs(slope).max() <= GRADIENT_TOLERANCE:
+                raise StopIteration
 
-        def start_known(x: Array) -> tuple[float, Array]:
-            nonlocal first
-            if first:
-                first = False
-                return point.value, slope(point)
-            return both(x)
-
+        options = {"gtol": POLISHED_GRADIENT, "maxiter": 500}
         with np.errstate(all="ignore"):
-            result = minimize(
-                start_known, origin, jac=True, method="BFGS", options={"gtol": GRADIENT_TOLERANCE, "maxiter": 500}
-            )
-        moved, found = cache[result.x.tobytes()]
-        return [positive_diagonal(f) for f in moved], _flipped(found, moved), float(np.linalg.norm(slope(found)))
-
-    def _coordinates(self, lambdas: Sequence[Array], point: Point) -> tuple[list[Array], list[Array]]:
-        """Return for each term the matrix steps are multiplied by, and the units of its free entries."""
-        bases, units = [], []
-        for factor, sums, shape, (rows, columns) in zip(
-            lambdas, point.inverse_sums, self.shapes, self.entries, strict=True
-        ):
-            base = factor.copy()
-            diagonal = np.diag_indices(len(base))
-            base[diagonal] = np.maximum(np.abs(base[diagonal]), BASE_FLOOR)
-            reliability = np.sqrt(np.clip(1.0 - np.diag(sums) / shape.n_levels, MINIMUM_RELIABILITY, 1.0))
-            curvature = np.where(rows == columns, 4.0, 2.0) * shape.n_levels
-            bases.append(base)
-            units.append(np.sqrt(curvature) * reliability[rows] * reliability[columns])
-        return bases, units
+            result = minimize(both, chart.origin, jac=True, method="BFGS", callback=stop_early, options=options)
+        moved, found, slope = known[result.x.tobytes()]
+        return [positive_diagonal(f) for f in moved], _flipped(found, moved), float(np.linalg.norm(slope))
 
     def drop_negligible(self, lambdas: list[Array], point: Point) -> tuple[list[Array], Point]:
         """Set small diagonals of lambda to zero where that does not raise the objective."""
         changed = False
+        lambdas = [f.copy() for f in lambdas]
         for k, factor in enumerate(lambdas):
             for a in np.flatnonzero(np.abs(np.diag(factor)) < SMALL_PIVOT):
-                if factor[a, a] == 0:
+                pivot, factor[a, a] = factor[a, a], 0.0
+                if abs(pivot) <= ROUNDING:
                     continue
-                trial = [f.copy() for f in lambdas]
-                trial[k][a, a] = 0.0
-                if self.value(trial) <= point.value + NEGLIGIBLE:
-                    lambdas, changed = trial, True
-        return (lambdas, self.point(lambdas)) if changed else (lambdas, point)
+                if self.value(lambdas) <= point.value + NEGLIGIBLE:
+                    changed = True
+                else:
+                    factor[a, a] = pivot
+        return lambdas, (self.point(lambdas) if changed else point)
 
     def leave_boundary(self, lambdas: list[Array], point: Point) -> tuple[list[Array], Point] | None:
         """Return a lower point off the boundary, or None if the boundary holds the minimum."""
