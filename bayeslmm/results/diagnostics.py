@@ -57,6 +57,8 @@ def diagnose(draws: NDArray[np.floating]) -> Diagnostics:
     for start in range(0, size, step):
         block = np.ascontiguousarray(np.moveaxis(flat[:, :, start : start + step], 2, 0), dtype=float)
         varies = np.isfinite(block).all(axis=(1, 2)) & (np.ptp(block, axis=(1, 2)) > 0)
+        if not varies.any():
+            continue
         where = start + np.flatnonzero(varies)
         result.rhat[where], result.ess_bulk[where], result.ess_tail[where] = _diagnose_block(block[varies])
     return result

@@ -82,8 +82,8 @@ def _history(fit: PointFit) -> "Figure":
 def _trace(fit: PosteriorFit) -> "Figure":
     from bayeslmm.plots.trace import trace_figure
 
-    draws = np.concatenate([fit.draws.beta, fit.covariance_draws], axis=2)
-    names = [*fit.design.fixed_names, *covariance_labels(fit.varcorr())]
+    draws = np.concatenate([fit.covariance_draws, fit.draws.beta], axis=2)
+    names = [*covariance_labels(fit.varcorr()), *fit.design.fixed_names]
     return trace_figure(draws, names, fit.draws.stats.get("diverging"))
 
 

@@ -167,8 +167,9 @@ class PosteriorFit(Fit):
     def vcov(self) -> pd.DataFrame:
         """Return the posterior covariance matrix of the fixed coefficients."""
         index = effects.fixed_index(self.design)
-        flat = np.asarray(self.draws.beta, dtype=float).reshape(-1, self.design.p)
-        covariance = np.atleast_2d(np.cov(flat, rowvar=False)).reshape(self.design.p, self.design.p)
+        flat = flatten(self.draws).beta.astype(float)
+        centred = flat - flat.mean(axis=0)
+        covariance = centred.T @ centred / (len(flat) - 1)
         return pd.DataFrame(covariance, index=index, columns=index.rename(None))
 
     def ranef(self, scale: Scale = "b") -> dict[str, pd.DataFrame]:
@@ -293,15 +294,24 @@ class PosteriorFit(Fit):
         table = pd.DataFrame(
             {c: np.concatenate([getattr(d, c) for d in found]) for c in columns}, index=names
         )
-        return posterior_status(table, self.draws.stats, self.draws.info, self.notes, self._non_finite())
+        return posterior_status(table, self.draws.stats, self.draws.info, self.notes, self._failures())
 
-    def _non_finite(self) -> tuple[str, ...]:
-        """Return the names of parameters with draws that are not finite."""
-        arrays = {"the fixed coefficients": self.draws.beta, "the covariances": self.covariance_draws}
-        arrays |= {
-            f"the effects of {t.name}": b for t, b in zip(self.design.terms, self.draws.effects, strict=True)
-        }
-        return tuple(name for name, array in arrays.items() if not np.isfinite(array).all())
+    def _failures(self) -> list[str]:
+        """Say which draws are not finite, and which parameters never moved."""
+        draws = np.concatenate([self.draws.beta, self.covariance_draws], axis=2)
+        names = np.array([*self.design.fixed_names, *effects.covariance_labels(self.varcorr())], dtype=object)
+        finite = np.isfinite(draws).all(axis=(0, 1))
+        stuck = finite & (np.ptp(draws, axis=(0, 1)) == 0)
+        if self.spec.sigma is not None:
+            stuck[-1] = False
+        if self.draws.n_chains * self.draws.n_draws == 1:
+            stuck[:] = False
+        failures = [f"Some draws of {name} are not finite." for name in names[~finite]]
+        failures += [f"All draws of {name} are the same: the sampler did not move." for name in names[stuck]]
+        for term, b in zip(self.design.terms, self.draws.effects, strict=True):
+            if not np.isfinite(b).all():
+                failures.append(f"Some draws of the effects of {term.name} are not finite.")
+        return failures
 
     @property
     def _effects_were_sampled(self) -> bool:
@@ -413,7 +423,8 @@ def _mean_spherical(b: Array, factors: Array, sigma: Array) -> Array:
 def _describe(draws: NDArray[np.floating], index: pd.Index, level: float, found: Diagnostics) -> pd.DataFrame:
     """Return mean, sd, limits and diagnostics of K parameters, draws of shape (chains, draws, K)."""
     check_level(level)
-    limits = np.quantile(draws, [0.5 - level / 2, 0.5 + level / 2], axis=(0, 1))
+    tails = [0.5 - level / 2, 0.5 + level / 2]
+    limits = np.quantile(draws, tails, axis=(0, 1)) if draws.size else np.empty((2, 0))
     columns = {
         "mean": _mean(draws),
         "sd": np.std(draws, axis=(0, 1), ddof=1, dtype=float),

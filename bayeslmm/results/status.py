@@ -48,7 +48,7 @@ def posterior_status(
     stats: Mapping[str, NDArray[Any]],
     info: Mapping[str, Any],
     notes: Sequence[str] = (),
-    non_finite: Sequence[str] = (),
+    failures: Sequence[str] = (),
 ) -> Status:
     """Judge posterior draws.
 
@@ -62,13 +62,12 @@ def posterior_status(
         Facts about the run; ``k_hat``, ``requested_draws``, ``messages`` are read.
     notes
         Further sentences that make a fit doubtful, such as what the data cannot tell.
-    non_finite
-        Names of parameters with infinite or missing draws.
+    failures
+        Further sentences that make it a failed one, such as which draws are not finite.
     """
-    failures, doubts = _convergence(table, info)
+    found, doubts = _convergence(table, info)
     doubts += _sampler(stats, info)
-    failures += [f"Some draws of {name} are not finite: the sampler has failed." for name in non_finite]
-    failures += [str(text) for text in info.get("failures", ())]
+    failures = [*failures, *found, *map(str, info.get("failures", ()))]
     doubts += [*map(str, info.get("doubts", ())), *notes]
     remarks = [str(text) for text in info.get("messages", ())]
     if failures:

@@ -54,7 +54,8 @@ class Summary:
         width = max((len(label) for label, _ in self.facts), default=0) + 2
         lines = [self.title, *(f"{label + ':':<{width}}{text}" for label, text in self.facts), ""]
         lines += ["Random effects", *_text_table(self.random, left=2), ""]
-        lines += ["Fixed effects", *_text_table(self.fixed.reset_index(), left=1), ""]
+        if len(self.fixed):
+            lines += ["Fixed effects", *_text_table(self.fixed.reset_index(), left=1), ""]
         lines += [f"Note: {note}" for note in self.notes]
         lines.append(f"Status: {self.status}")
         return "\n".join(lines)

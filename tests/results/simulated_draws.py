@@ -9,7 +9,8 @@ def draws_around(fit, chains=4, length=250, seed=0, method="nuts", **info):
     rng = np.random.default_rng(seed)
     shape = (chains, length)
     varcorr = fit.varcorr()
-    beta = rng.multivariate_normal(fit.fixef(), fit.vcov(), shape)
+    root = np.linalg.cholesky(fit.vcov().to_numpy())
+    beta = fit.fixef().to_numpy() + rng.standard_normal((*shape, fit.design.p)) @ root.T
     sigma = fit.sigma * np.exp(0.05 * rng.standard_normal(shape))
     sds, cors, effects = [], [], []
     ranef, ranef_sd = fit.ranef(), fit.ranef_sd()

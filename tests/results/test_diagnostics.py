@@ -51,5 +51,10 @@ def test_constant_and_infinite_parameters_are_nan():
     assert np.isfinite(found.rhat[2])
 
 
+def test_nothing_varies():
+    assert np.isnan(diagnose(np.ones((2, 50, 3))).rhat).all()
+    assert diagnose(np.ones((2, 50, 0))).rhat.shape == (0,)
+
+
 def test_too_few_draws_give_nan():
     assert np.isnan(diagnose(np.zeros((2, 3, 4))).rhat).all()

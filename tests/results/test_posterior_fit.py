@@ -1,4 +1,5 @@
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -221,7 +222,18 @@ def test_draws_that_are_not_finite(bayes):
     beta[2, 5, 1] = np.nan
     status = with_draws(bayes, beta=beta).status
     assert status.code == "failed"
-    assert "the fixed coefficients" in status.message
+    assert "Some draws of Days are not finite" in status.message
+    effects = bayes.draws.effects[0].copy()
+    effects[0, 0, 0, 0] = np.inf
+    assert "effects of Subject are not finite" in with_draws(bayes, effects=(effects,)).status.message
+
+
+def test_draws_that_never_move(bayes):
+    beta = bayes.draws.beta.copy()
+    beta[:, :, 1] = 3.0
+    status = with_draws(bayes, beta=beta).status
+    assert status.code == "failed"
+    assert "All draws of Days are the same" in status.message
 
 
 def test_k_hat_notes_and_messages(bayes):
@@ -238,7 +250,8 @@ def test_k_hat_notes_and_messages(bayes):
 
 
 def test_fixed_sigma_does_not_disturb(bayes):
-    fit = with_draws(bayes, sigma=np.full((4, 250), 25.0))
+    draws = with_draws(bayes, sigma=np.full((4, 250), 25.0)).draws
+    fit = PosteriorFit(bayes.design, replace(bayes.spec, sigma=25.0), draws)
     assert fit.status.code == "ok"
     assert np.isnan(fit.covariance_table().loc["Residual: sd", "rhat"])
 
@@ -264,3 +277,17 @@ def test_float32_draws_are_enough(bayes):
     np.testing.assert_allclose(small.ranef()["Subject"], bayes.ranef()["Subject"], rtol=1e-4, atol=1e-4)
     assert small.ranef("u")["Subject"].to_numpy().dtype.kind == "f"
     assert isinstance(small.idata.posterior, xarray.Dataset)
+
+
+def test_without_fixed_effects(tmp_path):
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"y": rng.standard_normal(60), "g": np.arange(60) % 6})
+    model = blm.Model("y ~ 0 + (1 | g)", data)
+    reml = model.fit("reml")
+    assert reml.fixef().empty
+    assert "Fixed effects" not in str(reml)
+    fit = PosteriorFit(model.design, model.spec, draws_around(reml, length=60))
+    assert fit.vcov().shape == (0, 0)
+    assert list(blm.compare(reml, fit).index) == ["g: sd(Intercept)", "Residual: sd"]
+    assert len(fit.predict(interval=0.5, seed=1)) == 60
+    assert "beta" in blm.load(fit.save(tmp_path / "fit")).idata.posterior
