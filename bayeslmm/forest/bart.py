@@ -1,0 +1,222 @@
+r"""Bayesian additive regression trees inside our sweep, by stochtree's low-level sampler.
+
+.. math:: f(x) = s \sum_{t=1}^{m} g_t(x), \qquad \text{leaf values} \sim N(0, 1/m),
+
+s the standard deviation of the response, so that f has prior standard deviation s anywhere. The trees' prior is that of Chipman,
+George and McCulloch (2010), BART: Bayesian additive regression trees, Annals of Applied Statistics 4, 266-298: a node at depth
+d splits with probability :math:`.95 (1 + d)^{-2}`. stochtree's own draw of sigma is not used.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.errors import DataError, MissingDependencyError
+from bayeslmm.forest.learners import non_numeric
+
+Array = NDArray[np.float64]
+
+NUMERIC, BINARY = 0, 1  # stochtree's codes of feature types
+CONSTANT_LEAF = 0  # stochtree's code of a leaf model with one value
+SPLIT_BASE, SPLIT_POWER = 0.95, 2.0
+SMALLEST_LEAF = 5
+GROWN_FROM_ROOT = 10  # greedy sweeps that start a chain near the posterior, before its warm-up
+
+
+def import_stochtree() -> Any:
+    """Return stochtree.
+
+    Raises
+    ------
+    MissingDependencyError
+        If it is not installed.
+    """
+    try:
+        import stochtree
+    except ImportError as error:
+        raise MissingDependencyError("learner='bart' needs stochtree: pip install 'bayeslmm[trees]'.") from error
+    return stochtree
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureCoding:
+    """How the columns the trees see are written as numbers.
+
+    Attributes
+    ----------
+    names
+        The columns.
+    categories
+        The values of each column that is no number, in the order of their codes; None for numbers.
+    """
+
+    names: tuple[Any, ...]
+    categories: tuple[tuple[Any, ...] | None, ...]
+
+    @classmethod
+    def learn(cls, features: Any) -> "FeatureCoding":
+        """Look at the columns of a fit."""
+        if not isinstance(features, pd.DataFrame):
+            return cls(tuple(range(features.shape[1])), (None,) * features.shape[1])
+        texts = set(non_numeric(features))
+        found = [
+            tuple(pd.Categorical(features[name]).categories.tolist()) if name in texts else None
+            for name in features.columns
+        ]
+        return cls(tuple(features.columns), tuple(found))
+
+    @property
+    def sources(self) -> NDArray[np.intp]:
+        """Column each encoded column comes from, shape (p,): a category has one indicator per value."""
+        return np.repeat(np.arange(len(self.names)), [1 if c is None else len(c) for c in self.categories])
+
+    @property
+    def types(self) -> NDArray[np.intp]:
+        """stochtree's feature types, shape (p,)."""
+        return np.array([NUMERIC if self.categories[k] is None else BINARY for k in self.sources])
+
+    def encode(self, features: Any) -> Array:
+        """Return the columns as numbers, shape (m, p); a category the fit has not seen has all its indicators zero.
+
+        Raises
+        ------
+        DataError
+            If a value is missing.
+        """
+        if not isinstance(features, pd.DataFrame):
+            values = np.array(features, dtype=float)
+        else:
+            columns = [
+                features[name].to_numpy(dtype=float, na_value=np.nan)[:, None] if known is None else _indicators(features[name], known)
+                for name, known in zip(self.names, self.categories, strict=True)
+            ]
+            values = np.concatenate(columns, axis=1)
+        bad = ~np.isfinite(values).all(axis=0)
+        if bad.any():
+            name = self.names[self.sources[int(np.argmax(bad))]]
+            raise DataError(f"column {name!r} has missing or infinite values, which BART does not take: impute them.")
+        return np.ascontiguousarray(values)
+
+
+def _indicators(column: pd.Series, known: Sequence[Any]) -> Array:
+    codes = pd.Index(known).get_indexer(np.asarray(column, dtype=object))
+    indicators = (codes[:, None] == np.arange(len(known))).astype(float)
+    indicators[column.isna().to_numpy()] = np.nan
+    return indicators
+
+
+class TreeSampler:
+    """The trees of one chain, and the residual they are fitted to.
+
+    Parameters
+    ----------
+    values
+        Encoded features, shape (n, p).
+    types
+        stochtree's feature types, shape (p,).
+    target
+        What f is fitted to at the start, y less the other parts, shape (n,).
+    scale
+        s, the prior standard deviation of f.
+    weights
+        Row weights, shape (n,), or None.
+    n_trees
+        m.
+    seed
+        Seed of the trees.
+    """
+
+    def __init__(
+        self,
+        values: Array,
+        types: NDArray[np.intp],
+        target: Array,
+        scale: float,
+        weights: Array | None,
+        n_trees: int,
+        seed: int,
+    ) -> None:
+        st = import_stochtree()
+        n, p = values.shape
+        self.scale = scale
+        self.dataset = st.Dataset()
+        self.dataset.add_covariates(values)
+        if weights is not None:
+            self.dataset.add_variance_weights(np.ascontiguousarray(1.0 / weights))
+        self.residual = st.Residual(np.ascontiguousarray(target / scale))
+        self.rng = st.RNG(seed)
+        self.globals = st.GlobalModelConfig(global_error_variance=1.0)
+        self.config = st.ForestModelConfig(
+            num_trees=n_trees,
+            num_features=p,
+            num_observations=n,
+            feature_types=types,
+            variable_weights=np.full(p, 1.0 / p),
+            leaf_dimension=1,
+            alpha=SPLIT_BASE,
+            beta=SPLIT_POWER,
+            min_samples_leaf=SMALLEST_LEAF,
+            leaf_model_type=CONSTANT_LEAF,
+            leaf_model_scale=1.0 / n_trees,
+        )
+        self.active = st.Forest(n_trees, 1, True, False)
+        self.container = st.ForestContainer(n_trees, 1, True, False)
+        self.sampler = st.ForestSampler(self.dataset, self.globals, self.config)
+        self.sampler.prepare_for_sampler(self.dataset, self.residual, self.active, CONSTANT_LEAF, np.zeros(1))
+
+    def sweep(self, sigma: float, *, keep: bool, greedy: bool = False) -> Array:
+        """Update every tree once given sigma, and return f at the rows, shape (n,)."""
+        self.globals.update_global_error_variance((sigma / self.scale) ** 2)
+        self.sampler.sample_one_iteration(
+            self.container, self.active, self.dataset, self.residual, self.rng, self.globals, self.config, keep, greedy
+        )
+        return self.scale * np.asarray(self.sampler.get_cached_forest_predictions(), dtype=float)
+
+    def subtract(self, change: Array) -> None:
+        """Take a change of the other parts of the mean out of the residual, shape (n,)."""
+        self.residual.subtract_vector(np.ascontiguousarray(change / self.scale))
+
+
+@dataclass(frozen=True, slots=True)
+class TreeDraws:
+    """Kept forests of all chains: one version of f per draw.
+
+    Attributes
+    ----------
+    containers
+        stochtree's containers, one per chain.
+    coding
+        How features become numbers.
+    scale
+        s.
+    n_draws
+        Forests per chain.
+    """
+
+    containers: tuple[Any, ...]
+    coding: FeatureCoding
+    scale: float
+    n_draws: int
+
+    @property
+    def index(self) -> NDArray[np.intp]:
+        """Version of f of each draw."""
+        return np.arange(len(self.containers) * self.n_draws)
+
+    def predict(self, features: Any) -> Array:
+        """Return f at some rows for every draw, shape (draws in all chains, m)."""
+        dataset = import_stochtree().Dataset()
+        dataset.add_covariates(self.coding.encode(features))
+        parts = [np.asarray(c.predict(dataset), dtype=float).T for c in self.containers]
+        return self.scale * np.concatenate(parts)
+
+    def split_shares(self) -> pd.Series:
+        """Return the share of all splits that use each column."""
+        sources = self.coding.sources
+        counts = sum(np.asarray(c.get_overall_split_counts(len(sources)), dtype=float) for c in self.containers)
+        by_column = np.bincount(sources, weights=counts, minlength=len(self.coding.names))
+        return pd.Series(by_column / by_column.sum(), index=list(self.coding.names))

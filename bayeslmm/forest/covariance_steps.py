@@ -1,0 +1,149 @@
+r"""Exact Gibbs steps for variances, linear coefficients and random effects given f(X).
+
+Given the residuals r = y - f(X) the model is a linear mixed model, and one sweep draws, in this order,
+
+.. math:: \phi \mid \sigma, r \quad\text{(slice steps, } \beta, b \text{ integrated out)}, \qquad
+          \sigma \mid \phi, r \quad\text{(from its distribution on a grid)}, \qquad \beta, b \mid \phi, \sigma, r \quad\text{(exactly)},
+
+:math:`\phi = (\log t, \mathrm{atanh}\,\rho)`, t = sd/sigma. Integrating b out first is what lets an intercept and the mean of b move.
+Slice steps need no tuning and are valid at any width: Neal (2003), Slice sampling, Annals of Statistics 31, 705-767.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.errors import FittingError
+from bayeslmm.forest.residual_kernel import ResidualKernel
+from bayeslmm.inference.conditional_draws import covariance_parameters, draw_coefficients
+from bayeslmm.inference.maximum import maximise
+from bayeslmm.priors import ModelPriors
+from bayeslmm.priors.density import CovarianceDensity
+
+Array = NDArray[np.float64]
+
+SLICE_WIDTH = 1.0  # first guess of an interval in log t or atanh r; it is widened until it holds the slice
+MOST_WIDENINGS = 12
+MOST_SHRINKINGS = 60
+SPREAD = 0.5  # of the chains' starting points around the likeliest, in log t
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Everything but f at one point of the chain.
+
+    Attributes
+    ----------
+    phi
+        Coordinates of the covariance parameters, shape (n_phi,).
+    sigma
+        Residual standard deviation.
+    beta
+        Linear coefficients, shape (p,).
+    effects
+        Random effects, one (J, S) per term.
+    sds, correlations
+        Standard deviations (S,) and correlations (S, S) of each term, on the user's columns.
+    """
+
+    phi: Array
+    sigma: float
+    beta: Array
+    effects: tuple[Array, ...]
+    sds: tuple[Array, ...]
+    correlations: tuple[Array, ...]
+
+
+def first_block(
+    rows: ResidualKernel, priors: ModelPriors, residual: Array, rng: np.random.Generator
+) -> Block:
+    """Return a point around the likeliest covariance parameters, with coefficients drawn at it."""
+    kernel = rows.at(residual)
+    density = CovarianceDensity(kernel, priors)
+    found = maximise(kernel, "reml")
+    phi = density.phi(kernel.lambdas(found.theta))
+    return draw_block(density, phi + SPREAD * rng.standard_normal(len(phi)), rng)
+
+
+def next_block(
+    rows: ResidualKernel, priors: ModelPriors, residual: Array, block: Block, rng: np.random.Generator
+) -> Block:
+    """Take one Gibbs step given the residuals y - f(X), shape (n,)."""
+    density = CovarianceDensity(rows.at(residual), priors)
+    log_sigma = np.log(block.sigma)
+
+    def log_density(phi: Array) -> float:
+        try:
+            return density.value(np.append(phi, log_sigma))
+        except (FittingError, FloatingPointError, np.linalg.LinAlgError):
+            return -np.inf
+
+    return draw_block(density, slice_step(log_density, block.phi, rng), rng)
+
+
+def draw_block(density: CovarianceDensity, phi: Array, rng: np.random.Generator) -> Block:
+    """Draw sigma given phi, then the coefficients given both."""
+    grid = density.grid(phi)
+    sigma = float(grid.draw(rng.random(1))[0])
+    coefficients = draw_coefficients(density, grid.posterior, np.array([sigma]), rng)
+    sds, correlations = covariance_parameters(density, phi, sigma)
+    return Block(
+        phi=phi,
+        sigma=sigma,
+        beta=np.asarray(coefficients.beta[0], dtype=float),
+        effects=tuple(np.asarray(b[0], dtype=float) for b in coefficients.effects),
+        sds=tuple(sds),
+        correlations=tuple(correlations),
+    )
+
+
+def redraw_coefficients(
+    rows: ResidualKernel, priors: ModelPriors, residual: Array, block: Block, rng: np.random.Generator
+) -> Block:
+    """Draw beta and b given other residuals, at the block's variances."""
+    density = CovarianceDensity(rows.at(residual), priors)
+    posterior = density.grid(block.phi).posterior
+    coefficients = draw_coefficients(density, posterior, np.array([block.sigma]), rng)
+    return replace(
+        block,
+        beta=np.asarray(coefficients.beta[0], dtype=float),
+        effects=tuple(np.asarray(b[0], dtype=float) for b in coefficients.effects),
+    )
+
+
+def slice_step(log_density: Callable[[Array], float], x: Array, rng: np.random.Generator) -> Array:
+    """Update every coordinate in turn by a univariate slice step with stepping out."""
+    x = x.copy()
+    value = log_density(x)
+    for k in rng.permutation(len(x)):
+        level = value - rng.exponential()
+        centre = x[k]
+        lower = centre - SLICE_WIDTH * rng.random()
+        upper = lower + SLICE_WIDTH
+        left = int(rng.integers(MOST_WIDENINGS))
+        right = MOST_WIDENINGS - 1 - left
+        while left > 0 and _moved(log_density, x, k, lower) > level:
+            lower -= SLICE_WIDTH
+            left -= 1
+        while right > 0 and _moved(log_density, x, k, upper) > level:
+            upper += SLICE_WIDTH
+            right -= 1
+        for _ in range(MOST_SHRINKINGS):
+            candidate = lower + (upper - lower) * rng.random()
+            found = _moved(log_density, x, k, candidate)
+            if found > level:
+                x[k], value = candidate, found
+                break
+            if candidate < centre:
+                lower = candidate
+            else:
+                upper = candidate
+    return x
+
+
+def _moved(log_density: Callable[[Array], float], x: Array, k: int, value: float) -> float:
+    moved = x.copy()
+    moved[k] = value
+    return log_density(moved)

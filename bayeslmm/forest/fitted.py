@@ -1,0 +1,75 @@
+"""What a fit leaves behind: everything predictions and tables are made from."""
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design import Design
+from bayeslmm.forest.em import Components, relative_factors
+from bayeslmm.forest.inputs import Roles
+from bayeslmm.inference.draws import Draws
+from bayeslmm.likelihood.covariance import TermShape
+
+Array = NDArray[np.float64]
+
+
+class FunctionDraws(Protocol):
+    """Several versions of f, and which of them each posterior draw goes with."""
+
+    @property
+    def index(self) -> NDArray[np.intp]:
+        """Version of f of each draw, chains laid end to end, shape (D,)."""
+        ...
+
+    def predict(self, features: Any) -> Array:
+        """Return all versions at some rows, shape (versions, m)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FittedForest:
+    """A fitted forest.
+
+    Attributes
+    ----------
+    roles, design
+        Which columns do what, and the rows of the fit.
+    features
+        What the learner saw of those rows.
+    learners
+        The learners whose mean is f; empty for BART.
+    predictions
+        f(X) at the rows of the fit, out of sample unless residuals are "inbag", shape (n,).
+    components
+        Variance components, linear coefficients and random effects: estimates, or posterior means.
+    history
+        One row per sweep; None for methods that sample.
+    draws, functions
+        Posterior draws, and the versions of f they go with; None for method="em".
+    probes
+        f and the linear part at points watched for convergence, shape (chains, draws, P).
+    """
+
+    roles: Roles
+    design: Design
+    features: Any
+    learners: tuple[Any, ...]
+    predictions: Array
+    components: Components
+    history: pd.DataFrame | None
+    draws: Draws | None = None
+    functions: FunctionDraws | None = None
+    probes: Array | None = None
+
+    @property
+    def shapes(self) -> list[TermShape]:
+        """(J, S, correlated) of each term."""
+        return [TermShape(t.n_levels, t.n_columns, t.correlated or t.n_columns == 1) for t in self.design.terms]
+
+    @property
+    def factors(self) -> list[Array]:
+        """The relative covariance factors, one (S, S) per term."""
+        return relative_factors(self.components, self.shapes)

@@ -1,0 +1,309 @@
+"""What the user hands to a forest, turned into a design of the groups and a table for the learner."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design import Design, NewRows, build_design, new_rows
+from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
+from bayeslmm.formula import Formula, check_expression, parse, quoted
+
+Array = NDArray[np.float64]
+Linear = str | Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """Which columns do what.
+
+    Attributes
+    ----------
+    formula
+        The linear and the random part, with the response's name on the left.
+    features
+        Columns the learner sees, in order; None where X has no column names and the learner sees all of it.
+    """
+
+    formula: Formula
+    features: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """The data of a fit.
+
+    Attributes
+    ----------
+    roles
+        Which columns do what.
+    design
+        Response, linear columns and random terms of the n rows with positive weight.
+    features
+        What the learner sees, n rows.
+    """
+
+    roles: Roles
+    design: Design
+    features: Any
+
+
+def read_training(
+    X: Any,
+    y: Any,
+    groups: Any,
+    weights: Any,
+    random: str,
+    linear: Linear | None,
+    features: Sequence[str] | None,
+) -> Training:
+    """Check and align the data of a fit.
+
+    Raises
+    ------
+    DataError
+        If X, y and groups do not belong together, a column is absent, or a value needed is missing.
+    FormulaError
+        If `random` or `linear` cannot be read.
+    """
+    table = as_table(X)
+    response = _response(y, table)
+    frame = grouping_frame(table, groups, random)
+    name = _free_name(getattr(y, "name", None), frame)
+    roles = assign_roles(table, random, linear, features, name)
+    data = frame.assign(**{name: response})
+    try:
+        design = build_design(roles.formula, data, weights=_weights(weights, frame), missing="error")
+    except DataError as error:
+        raise DataError(_explain(error, groups, frame)) from error
+    return Training(roles, design, take_rows(learner_table(table, roles.features), design.rows))
+
+
+def read_rows(roles: Roles, X: Any, y: Any, groups: Any, weights: Any) -> tuple[Any, pd.DataFrame, Array | None]:
+    """Return further rows with a response: the table, the frame a design is built from, and the weights."""
+    table = as_table(X)
+    frame = grouping_frame(table, groups, random_text(roles.formula))
+    response = check_expression(roles.formula.response).columns[0]
+    return table, frame.assign(**{response: _response(y, table)}), _weights(weights, frame)
+
+
+def read_new(roles: Roles, design: Design, X: Any, groups: Any, *, random: bool = True) -> tuple[NewRows, Any]:
+    """Return the design's columns and the learner's table at new rows.
+
+    Raises
+    ------
+    DataError
+        If a column is absent, a value is missing, or groups have another index than X.
+    """
+    table = as_table(X)
+    frame = grouping_frame(table, groups, random_text(roles.formula)) if random else _frame_of(table)
+    try:
+        rows = new_rows(design, frame, missing="error", random=random)
+    except DataError as error:
+        raise DataError(_explain(error, groups, frame)) from error
+    return rows, learner_table(table, roles.features)
+
+
+def assign_roles(
+    table: Any, random: str, linear: Linear | None, features: Sequence[str] | None, response: str
+) -> Roles:
+    """Return the formula behind `random` and `linear`, and the columns left for the learner."""
+    fixed = _linear_text(linear)
+    formula = parse_parts(f"{quoted(response)} ~ {fixed} + {random}", random)
+    if features is not None:
+        names = tuple(features)
+        _check_features(table, names)
+        return Roles(formula, names)
+    if not isinstance(table, pd.DataFrame):
+        return Roles(formula, None)
+    from bayeslmm.design.build import check_parts
+
+    parts = check_parts(formula, {})
+    taken = {name for bar in formula.bars for name in bar.factors}
+    taken |= {column for term in parts.fixed for factor in term for column in factor.columns}
+    names = tuple(name for name in table.columns if name not in taken)
+    if not names:
+        raise DataError("no column of X is left for the learner besides the grouping and linear columns.")
+    return Roles(formula, names)
+
+
+def parse_parts(text: str, random: str) -> Formula:
+    """Parse the formula of a forest, which needs a random term."""
+    if not isinstance(random, str):
+        raise OptionError(f"random must be text such as '(1 | litter)' or None, not {type(random).__name__}.")
+    formula = parse(text)
+    if not formula.bars or formula.learner or formula.offsets:
+        raise FormulaError(
+            f"random={random!r} must hold random terms only, such as '(1 + x | g) + (1 | h)'; other columns of X go to "
+            "the learner, or to linear=."
+        )
+    return formula
+
+
+def as_table(X: Any) -> Any:
+    """Return X as a pandas frame if it has named columns, else as an array of two dimensions."""
+    if isinstance(X, pd.DataFrame):
+        return X
+    if type(X).__module__.split(".")[0] == "polars" or isinstance(X, dict):
+        from bayeslmm.design.table import used_columns
+
+        return used_columns(X, list(getattr(X, "columns", X)))
+    values = np.asarray(X)
+    if values.ndim != 2:
+        raise DataError(f"X has {values.ndim} dimensions; it must be a frame or an array of rows and columns.")
+    return values
+
+
+def learner_table(table: Any, features: Sequence[str] | None) -> Any:
+    """Return the columns the learner sees.
+
+    Raises
+    ------
+    DataError
+        If a column of the fit is absent.
+    """
+    if features is None:
+        return table
+    _check_features(table, features)
+    return table[list(features)]
+
+
+def take_rows(table: Any, rows: NDArray[np.intp]) -> Any:
+    """Return some rows of a frame or an array; the table itself where they are all of it, in order."""
+    if len(rows) == len(table) and np.array_equal(rows, np.arange(len(table))):
+        return table
+    return table.iloc[rows] if isinstance(table, pd.DataFrame) else table[rows]
+
+
+def grouping_frame(table: Any, groups: Any, random: str) -> pd.DataFrame:
+    """Return the frame in which grouping, slope and linear columns are found: `groups` beside X.
+
+    Raises
+    ------
+    DataError
+        If `groups` has another length or index than X.
+    """
+    frame = _frame_of(table)
+    if groups is None:
+        return frame
+    given = _groups_frame(groups, frame, isinstance(table, pd.DataFrame), random)
+    return frame.drop(columns=[c for c in given.columns if c in frame.columns]).assign(**dict(given.items()))
+
+
+def _frame_of(table: Any) -> pd.DataFrame:
+    return table if isinstance(table, pd.DataFrame) else pd.DataFrame(index=pd.RangeIndex(len(table)))
+
+
+def _groups_frame(groups: Any, frame: pd.DataFrame, labelled: bool, random: str) -> pd.DataFrame:
+    if type(groups).__module__.split(".")[0] == "polars":
+        groups = groups.to_frame() if not hasattr(groups, "columns") else groups
+        return as_table(groups).set_axis(frame.index)
+    if isinstance(groups, pd.Series):
+        groups = groups.to_frame(groups.name if groups.name is not None else _only_factor(random))
+    if isinstance(groups, dict):
+        groups = pd.DataFrame(groups, index=frame.index)
+    if not isinstance(groups, pd.DataFrame):
+        values = np.asarray(groups)
+        if values.ndim != 1:
+            raise DataError("groups must be a frame with the grouping columns, a Series, or a one-dimensional array.")
+        _check_length("groups", len(values), len(frame))
+        return pd.DataFrame({_only_factor(random): values}, index=frame.index)
+    _check_length("groups", len(groups), len(frame))
+    if not labelled:
+        return groups.set_axis(frame.index)
+    _check_index("groups", groups.index, frame.index)
+    return groups
+
+
+def _only_factor(random: str) -> str:
+    factors = {name for bar in parse(f"y ~ 0 + {random}").bars for name in bar.factors}
+    if len(factors) != 1:
+        raise DataError(f"groups has no column names and the random terms have {len(factors)} factors; pass a frame.")
+    return factors.pop()
+
+
+def _check_length(name: str, found: int, expected: int) -> None:
+    if found != expected:
+        raise DataError(f"{name} has {found} rows and X has {expected}.")
+
+
+def _check_index(name: str, index: pd.Index, expected: pd.Index) -> None:
+    if index.equals(expected):
+        return
+    place = int(np.argmax(np.asarray(index != expected))) if len(index) == len(expected) else 0
+    raise DataError(
+        f"{name} has another index than X (first difference in row {place}: {index[place]!r} against {expected[place]!r}), so "
+        f"rows would be matched wrongly; use {name}.loc[X.index], or {name}.set_axis(X.index) if the rows are in order."
+    )
+
+
+def _response(y: Any, table: Any) -> Array:
+    if isinstance(y, pd.DataFrame):
+        if y.shape[1] != 1:
+            raise DataError(f"y is a DataFrame with {y.shape[1]} columns; pass one column, as in y['weight'].")
+        y = y.iloc[:, 0]
+    if isinstance(y, pd.Series) and isinstance(table, pd.DataFrame) and len(y) == len(table):
+        _check_index("y", y.index, table.index)
+    try:
+        values = np.asarray(y, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"y must hold numbers: {error}") from error
+    if values.ndim == 2 and values.shape[1] == 1:
+        values = values[:, 0]
+    if values.ndim != 1:
+        raise DataError(f"y has shape {values.shape}; it must be one number per row.")
+    _check_length("y", len(values), len(table))
+    bad = ~np.isfinite(values)
+    if bad.any():
+        raise DataError(f"y is missing or infinite in {bad.sum()} rows, first in row {int(np.argmax(bad))}.")
+    return values
+
+
+def _weights(weights: Any, frame: pd.DataFrame) -> Any:
+    if weights is None:
+        return None
+    if isinstance(weights, pd.Series):
+        _check_length("sample_weight", len(weights), len(frame))
+        _check_index("sample_weight", weights.index, frame.index)
+    return np.asarray(weights, dtype=float)
+
+
+def _linear_text(linear: Linear | None) -> str:
+    if linear is None:
+        return "0"
+    if isinstance(linear, str):
+        return linear
+    return " + ".join(["1", *(quoted(name) for name in linear)]) if len(linear) else "0"
+
+
+def random_text(formula: Formula) -> str:
+    """Return the random terms of a formula as text."""
+    bars = (f"({b.effects} {'|' if b.correlated else '||'} {':'.join(map(quoted, b.factors))})" for b in formula.bars)
+    return " + ".join(bars)
+
+
+def _free_name(name: Any, frame: pd.DataFrame) -> str:
+    name = name if isinstance(name, str) and name else "y"
+    while name in frame.columns:
+        name += "_"
+    return name
+
+
+def _check_features(table: Any, features: Sequence[str]) -> None:
+    if not isinstance(table, pd.DataFrame):
+        raise DataError("X has no column names, but the learner's columns are given by name; pass a DataFrame.")
+    absent = [name for name in features if name not in table.columns]
+    if absent:
+        raise DataError(f"X lacks the columns {', '.join(map(repr, absent))} that the learner needs.")
+
+
+def _explain(error: BayeslmmError, groups: Any, frame: pd.DataFrame) -> str:
+    text = str(error)
+    if "no column" in text and groups is None and not len(frame.columns):
+        return f"{text} X is an array without column names: pass groups= as a frame, or X as a DataFrame."
+    if "no column" in text and groups is None:
+        return f"{text} Grouping and slope columns are looked up in X, or in groups=."
+    return text

@@ -1,0 +1,79 @@
+"""Random effects refreshed with new rows; f and the variances stay."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design import Design, build_design
+from bayeslmm.errors import DataError, OptionError
+from bayeslmm.forest.fitted import FittedForest
+from bayeslmm.forest.inputs import learner_table, read_rows, take_rows
+from bayeslmm.likelihood import Kernel
+from bayeslmm.likelihood.covariance import theta_from_factors
+
+Array = NDArray[np.float64]
+
+
+def combine(
+    fitted: FittedForest,
+    X: Any,
+    y: Any,
+    groups: Any,
+    weights: Any,
+    predict: Callable[[Any, Any], Array],
+) -> FittedForest:
+    """Return the fit with b given the residuals of the rows of the fit and of new rows together."""
+    old = fitted.design
+    if old.recipe.memory.states:
+        raise OptionError(
+            "update_random_effects does not go with functions that learn from their rows (scale, center, poly, splines) in "
+            "random= or linear=: use plain columns, or fit again."
+        )
+    table, frame, new_weights = read_rows(fitted.roles, X, y, groups, weights)
+    design = stacked_design(old, frame, new_weights)
+    if design.fixed_names != old.fixed_names or any(
+        a.effects != b.effects for a, b in zip(design.terms, old.terms, strict=True)
+    ):
+        raise DataError("a categorical column of the linear or random part has a value the fit has not seen; fit again.")
+    features = take_rows(learner_table(table, fitted.roles.features), design.rows[old.n :] - len(old.data))
+    predictions = np.concatenate([fitted.predictions, predict(fitted.learners, features)])
+    kernel = Kernel.build(
+        design.y - predictions - design.X @ fitted.components.beta, np.zeros((design.n, 0)), design.terms, design.weights
+    )
+    theta = theta_from_factors(fitted.factors, kernel.shapes)
+    b = kernel.conditional(theta, "ml", fitted.components.sigma).b
+    return replace(
+        fitted,
+        design=design,
+        features=stack(fitted.features, features),
+        predictions=predictions,
+        components=replace(fitted.components, effects=b),
+    )
+
+
+def stacked_design(old: Design, frame: pd.DataFrame, weights: Array | None) -> Design:
+    """Return the design of the rows of a fit and of new rows below them."""
+    kept = old.data.iloc[old.rows]
+    both = pd.concat([kept, frame[list(old.data.columns)] if weights is None else frame.reindex(columns=old.data.columns)])
+    total = None
+    if old.weights is not None or weights is not None:
+        total = np.concatenate(
+            [
+                np.ones(old.n) if old.weights is None else old.weights,
+                np.ones(len(frame)) if weights is None else weights,
+            ]
+        )
+        both = both.drop(columns=[c for c in (old.weights_column,) if c in both.columns])
+    design = build_design(old.formula, both.reset_index(drop=True), weights=total, missing="error")
+    return replace(design, index=both.index[design.rows])
+
+
+def stack(first: Any, second: Any) -> Any:
+    """Return two tables of the same columns below each other."""
+    if isinstance(first, pd.DataFrame):
+        return pd.concat([first, second])
+    return np.concatenate([first, second])
