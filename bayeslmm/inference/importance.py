@@ -6,9 +6,10 @@ and (beta, b) from their normal distribution, so the only error is that of the w
 size measure.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.conditional_draws import draw_coefficients, stack_parameters
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.laplace import Laplace, find_laplace
+from bayeslmm.inference.marginal_nuts import sample_marginal
+from bayeslmm.inference.progress import progress_bar
 from bayeslmm.inference.proposals import (
     StudentProposal,
     laplace_proposals,
@@ -43,6 +46,7 @@ BAD_K_HAT = 0.7
 LARGEST_WEIGHT = 50.0  # a weight this many times the average carries the estimate alone
 ENOUGH_EFFECTIVE = 400.0
 CHUNK_NUMBERS = 1 << 22  # random numbers held at once by the compiled loop
+HANDOVER_TUNE = 1000  # warm-up iterations of NUTS where it takes over
 SPARE_DRAWS = 1.5  # draws of the coefficients made at each point, per draw expected from it
 
 
@@ -168,7 +172,9 @@ class _Sampler:
         self.dtype = dtype
         self.report = report
         order = density.kernel.products.order
-        self.wanted = _power_of_two(min(max(n_draws, FIRST_POINTS), MOST_POINTS)) if order < SMALL_ORDER else FIRST_POINTS
+        self.wanted = (
+            _power_of_two(min(max(n_draws, FIRST_POINTS), MOST_POINTS)) if order < SMALL_ORDER else FIRST_POINTS
+        )
         self.per_point = max(1, int(np.ceil(SPARE_DRAWS * n_draws / self.wanted)))
         self.proposals: list[StudentProposal] = []
         self.counts: list[int] = []
@@ -180,7 +186,9 @@ class _Sampler:
         """Add `count` points, shared among the proposals."""
         share = count // len(proposals)
         for k, proposal in enumerate(proposals):
-            sobol = qmc.Sobol(self.phi.shape[1] + 1, scramble=True, rng=np.random.default_rng([self.seed, self.rounds, k]))
+            sobol = qmc.Sobol(
+                self.phi.shape[1] + 1, scramble=True, rng=np.random.default_rng([self.seed, self.rounds, k])
+            )
             uniforms = np.clip(sobol.random(share), 1e-12, 1 - 1e-12)
             self.add([proposal], proposal.sample(uniforms))
         self.rounds += 1
@@ -219,8 +227,10 @@ class _Sampler:
         """Gather everything."""
         logs = np.array([point.log_density for point in self.points])
         smoothed = self.weights()
-        evidence = float(logs[0]) if not self.proposals else _log_mean_exp(
-            logs - mixture_log_density(self.proposals, self.counts, self.phi)
+        evidence = (
+            float(logs[0])
+            if not self.proposals
+            else _log_mean_exp(logs - mixture_log_density(self.proposals, self.counts, self.phi))
         )
         return WeightedPoints(
             phi=self.phi,
@@ -345,12 +355,67 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: 
             "effective_size": points.smoothed.effective_size,
             "points": len(points.phi),
             "rounds": points.rounds,
-            "failures": points.failures,
+            "kernel_failures": points.failures,
             "log_evidence": points.log_evidence,
             "evaluations": points.laplace.evaluations + len(points.phi),
             "seed": seed,
         },
     )
+
+
+def sample_importance(
+    density: CovarianceDensity,
+    *,
+    draws: int,
+    chains: int,
+    seed: int,
+    cores: int | None = None,
+    dtype: type = np.float64,
+    progressbar: bool = False,
+) -> Draws:
+    """Sample the posterior by importance sampling, or by NUTS where the weights are too uneven.
+
+    Parameters
+    ----------
+    density
+        The model.
+    draws, chains
+        Equally weighted draws to return, cut into chains for arviz.
+    seed
+        Seed; the same seed gives the same draws whatever the number of cores.
+    cores
+        Chains to run at once, should NUTS take over.
+    dtype
+        Precision in which random effects are kept.
+    progressbar
+        Whether to show progress.
+
+    Returns
+    -------
+    Draws
+        `info` holds k_hat, effective_size, points, rounds and log_evidence; after a hand-over, sampler is "nutpie" and a
+        message says why.
+    """
+    started = time.perf_counter()
+    with progress_bar(None, "points", progressbar) as report:
+        points = weighted_points(density, draws * chains, seed, dtype=dtype, report=report)
+    if not points.trouble:
+        found = importance_draws(density, points, draws, chains, seed)
+        return replace(found, info={**found.info, "seconds": time.perf_counter() - started})
+    with progress_bar(chains, "chains", progressbar) as report:
+        sampled = sample_marginal(
+            density, draws=draws, tune=HANDOVER_TUNE, chains=chains, seed=seed, cores=cores, dtype=dtype, report=report
+        )
+    info = {
+        "sampler": "nutpie",
+        "parametrization": "marginal",
+        "tune": HANDOVER_TUNE,
+        "importance_k_hat": points.smoothed.k_hat,
+        "importance_effective_size": points.smoothed.effective_size,
+        "messages": (f"NUTS took over because {points.trouble}.",),
+        "seconds": time.perf_counter() - started,
+    }
+    return replace(sampled, info={**sampled.info, **info})
 
 
 def _log_mean_exp(logs: Array) -> float:

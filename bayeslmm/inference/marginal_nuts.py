@@ -8,7 +8,7 @@ Coefficients are drawn afterwards, exactly, for the retained draws.
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,6 +110,16 @@ class Chain:
     failures: int
 
 
+class Store(Protocol):
+    """Where finished chains are kept."""
+
+    def load(self, k: int) -> Chain | None:
+        """Return chain k if it was finished."""
+
+    def save(self, k: int, chain: Chain) -> None:
+        """Keep a finished chain."""
+
+
 def sample_chain(
     density: CovarianceDensity, laplace: Laplace, *, draws: int, tune: int, seed: int, target_accept: float
 ) -> Chain:
@@ -185,9 +195,8 @@ def sample_marginal(
     target_accept: float = 0.8,
     cores: int | None = None,
     dtype: type = np.float64,
-    report: Callable[[int, int], None] | None = None,
-    keep: Callable[[int], "Chain | None"] | None = None,
-    store: Callable[[int, Chain], None] | None = None,
+    report: Callable[[int], None] | None = None,
+    store: Store | None = None,
 ) -> Draws:
     """Sample the covariance parameters with NUTS and draw the coefficients.
 
@@ -206,20 +215,20 @@ def sample_marginal(
     dtype
         Precision in which random effects are kept.
     report
-        Called with the number of chains done and their total.
-    keep, store
-        Return a chain that is already there, and keep one that is finished.
+        Called with the number of chains done.
+    store
+        Where finished chains are kept; those it has are not run again.
     """
     laplace = find_laplace(density)
     seeds = chain_seeds(seed, chains)
 
     def run(k: int) -> Chain:
-        kept = keep(k) if keep is not None else None
+        kept = store.load(k) if store is not None else None
         if kept is not None:
             return kept
         chain = sample_chain(density, laplace, draws=draws, tune=tune, seed=seeds[k], target_accept=target_accept)
         if store is not None:
-            store(k, chain)
+            store.save(k, chain)
         return chain
 
     threads = 1
@@ -230,18 +239,24 @@ def sample_marginal(
         if threads == 1:
             for k in range(chains):
                 found.append(run(k))
-                _tell(report, len(found), chains)
+                _tell(report, len(found))
         else:
             with ThreadPoolExecutor(threads) as pool:
                 for chain in pool.map(run, range(chains)):
                     found.append(chain)
-                    _tell(report, len(found), chains)
+                    _tell(report, len(found))
         return marginal_draws(density, found, seed=seed, dtype=dtype, threads=threads)
 
 
-def _tell(report: Callable[[int, int], None] | None, done: int, total: int) -> None:
+def _tell(report: Callable[[int], None] | None, done: int) -> None:
     if report is not None:
-        report(done, total)
+        report(done)
+
+
+def sample_known(density: CovarianceDensity, draws: int, chains: int, seed: int, *, dtype: type = np.float64) -> Draws:
+    """Draw the coefficients of a model without covariance parameters: no random term, sigma known."""
+    empty = [Chain(np.zeros((draws, 0)), {}, 0) for _ in range(chains)]
+    return marginal_draws(density, empty, seed=seed, dtype=dtype)
 
 
 def marginal_draws(
@@ -285,5 +300,5 @@ def marginal_draws(
         effects=effects,
         stats={name: np.array([chain.stats[name] for chain in chains]) for name in chains[0].stats},
         method="nuts",
-        info={"failures": sum(chain.failures for chain in chains), "seed": seed},
+        info={"kernel_failures": sum(chain.failures for chain in chains), "seed": seed},
     )

@@ -167,13 +167,15 @@ def _bracket(slope: Callable[[float], float], centre: float) -> tuple[float, flo
     for _ in range(WIDEST_BRACKET):
         if slope(low) < 0 < slope(high):
             return low, high
-        low, high, step = (low - step if slope(low) >= 0 else low), (high + step if slope(high) <= 0 else high), 2 * step
+        low, high, step = (
+            (low - step if slope(low) >= 0 else low),
+            (high + step if slope(high) <= 0 else high),
+            2 * step,
+        )
     raise FittingError("No sigma maximises the posterior: its prior has its mode at zero or none at all.")
 
 
-def maximise_posterior(
-    density: CovarianceDensity, *, progress: Callable[[int, float], None] | None = None
-) -> Maximum:
+def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, float], None] | None = None) -> Maximum:
     """Find the posterior mode of (sd, correlations, sigma).
 
     Parameters

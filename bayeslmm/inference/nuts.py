@@ -3,6 +3,8 @@
 import os
 import sys
 import time
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -10,15 +12,20 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
+from bayeslmm.inference.chain_store import ChainStore, digest, read_facts
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.explicit import Run, Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
+from bayeslmm.inference.marginal_nuts import sample_known, sample_marginal
+from bayeslmm.inference.progress import progress_bar
+from bayeslmm.likelihood.kernel import Kernel, build_kernel
+from bayeslmm.priors.density import CovarianceDensity, not_normal
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
 
 Array = NDArray[np.floating]
 Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
-Parametrization = Literal["noncentered", "centered"]
+Parametrization = Literal["marginal", "noncentered", "centered"]
 
 
 def sample_nuts(
@@ -35,6 +42,9 @@ def sample_nuts(
     seed: int | np.random.Generator | None = None,
     target_accept: float = 0.8,
     progressbar: bool | None = None,
+    kernel: Kernel | None = None,
+    resume: str | Path | None = None,
+    dtype: type = np.float64,
 ) -> Draws:
     """Sample the posterior of a design by NUTS.
 
@@ -47,10 +57,12 @@ def sample_nuts(
     sigma
         The residual standard deviation, where it is fixed.
     parametrization
-        "noncentered" (what None means) or "centered": random effects as standard normals times their
-        covariance factor, or drawn from it directly.
+        "marginal": only covariance parameters are sampled, coefficients and random effects are drawn exactly afterwards;
+        "noncentered" or "centered": random effects as standard normals times their covariance factor, or drawn from it
+        directly. None means "marginal" where the priors of the coefficients allow it, else "noncentered".
     sampler
-        "nutpie" or "nutpie-pymc" (the PyMC model compiled by numba, sampled by nutpie), or "pymc".
+        "nutpie": nutpie on the kernel's own density, nothing to compile (explicit models: on the compiled PyMC model);
+        "nutpie-pymc": nutpie on the compiled PyMC model; "pymc": PyMC's own sampler.
     draws, tune, chains
         Draws kept and iterations of warm-up per chain, and chains.
     cores
@@ -61,6 +73,12 @@ def sample_nuts(
         Acceptance rate that step sizes are tuned to, between 0 and 1.
     progressbar
         Whether to show progress; None for wherever there is a terminal or a notebook.
+    kernel
+        The design's likelihood, if it is built already.
+    resume
+        A folder in which finished chains are kept; chains found there are not run again.
+    dtype
+        Precision in which random effects are kept (marginal).
 
     Returns
     -------
@@ -80,9 +98,10 @@ def sample_nuts(
     ----------
     Hoffman and Gelman (2014), Journal of Machine Learning Research 15, 1593-1623.
     """
-    parametrization = parametrization or "noncentered"
-    _check_choice("parametrization", parametrization, get_args(Parametrization))
     _check_choice("sampler", sampler, get_args(Sampler))
+    chosen, messages = _choose_parametrization(parametrization, priors)
+    if seed is None and resume is not None:
+        seed = (read_facts(resume) or {}).get("seed")
     run = Run(
         draws=_check_count("draws", draws, 1),
         tune=_check_count("tune", tune, 0),
@@ -92,24 +111,109 @@ def sample_nuts(
         target_accept=_check_rate(target_accept),
         progressbar=shows_progress() if progressbar is None else progressbar,
     )
+    started = time.perf_counter()
+    if chosen == "marginal":
+        density = CovarianceDensity(build_kernel(design) if kernel is None else kernel, priors, sigma)
+        found = _sample_density(density, design, run, sampler, resume, dtype)
+    elif resume is not None:
+        raise OptionError(f"resume= is for parametrization='marginal', not {chosen!r}")
+    else:
+        found = _sample_explicit(design, priors, run, sampler, sigma, centered=chosen == "centered")
+    facts = {
+        "sampler": sampler,
+        "parametrization": chosen,
+        "seed": run.seed,
+        "tune": run.tune,
+        "target_accept": run.target_accept,
+        "seconds": time.perf_counter() - started,
+        "messages": (*messages, *found.info.get("messages", ())),
+    }
+    return replace(found, info={**found.info, **facts})
+
+
+def _choose_parametrization(wanted: str | None, priors: "ModelPriors") -> tuple[str, tuple[str, ...]]:
+    """Return the parametrization, and a message where it is not the usual one."""
+    if wanted is not None:
+        _check_choice("parametrization", wanted, get_args(Parametrization))
+        return wanted, ()
+    others = not_normal(priors)
+    if not others:
+        return "marginal", ()
+    return "noncentered", (
+        f"The priors of {', '.join(others)} are not normal and cannot be integrated out, so the explicit model was sampled.",
+    )
+
+
+def _sample_density(
+    density: CovarianceDensity, design: Design, run: Run, sampler: str, resume: str | Path | None, dtype: type
+) -> Draws:
+    """Sample the covariance parameters, coefficients integrated out."""
+    if density.dimension == 0:
+        return sample_known(density, run.draws, run.chains, run.seed, dtype=dtype)
+    if sampler == "nutpie":
+        store = None
+        if resume is not None:
+            store = ChainStore(resume, _facts(density, run))
+        with progress_bar(run.chains, "chains", run.progressbar) as report:
+            return sample_marginal(
+                density,
+                draws=run.draws,
+                tune=run.tune,
+                chains=run.chains,
+                seed=run.seed,
+                target_accept=run.target_accept,
+                cores=run.cores,
+                dtype=dtype,
+                report=report,
+                store=store,
+            )
+    if resume is not None:
+        raise OptionError(f"resume= is for sampler='nutpie', not {sampler!r}")
+    from bayeslmm.inference.marginal_pymc import sample_marginal_pymc
+
+    return sample_marginal_pymc(
+        density,
+        design,
+        sampler=sampler,  # type: ignore[arg-type]
+        draws=run.draws,
+        tune=run.tune,
+        chains=run.chains,
+        cores=run.cores,
+        seed=run.seed,
+        target_accept=run.target_accept,
+        progressbar=run.progressbar,
+    )
+
+
+def _facts(density: CovarianceDensity, run: Run) -> dict[str, Any]:
+    """Return what makes a run: the same facts give the same draws."""
+    products = density.kernel.products
+    arrays = [products.xy, *products.chain_z, *products.chain_xy, products.trailing_xy]
+    return {
+        "seed": run.seed,
+        "draws": run.draws,
+        "tune": run.tune,
+        "chains": run.chains,
+        "target_accept": run.target_accept,
+        "model": digest(
+            arrays, [repr((density.priors.fixed, density.priors.terms, density.priors.sigma)), repr(density.sigma)]
+        ),
+    }
+
+
+def _sample_explicit(
+    design: Design, priors: "ModelPriors", run: Run, sampler: str, sigma: float | None, *, centered: bool
+) -> Draws:
+    """Sample coefficients and random effects along with everything else."""
     from bayeslmm.pymc_models import build_hierarchical
 
-    started = time.perf_counter()
-    model = build_hierarchical(design, priors, sigma=sigma, centered=parametrization == "centered")
+    model = build_hierarchical(design, priors, sigma=sigma, centered=centered)
     names = _names(design, sigma)
     if sampler == "pymc":
         trace = sample_with_pymc(model, names, run)
     else:
         trace = sample_with_nutpie(compile_for_nutpie(model, names), names, run)
-    info = {
-        "sampler": sampler,
-        "parametrization": parametrization,
-        "seed": run.seed,
-        "tune": run.tune,
-        "target_accept": run.target_accept,
-        "seconds": time.perf_counter() - started,
-    }
-    return _draws(trace, design, sigma, run, info)
+    return _draws(trace, design, sigma, run)
 
 
 def _names(design: Design, sigma: float | None) -> list[str]:
@@ -122,7 +226,7 @@ def _names(design: Design, sigma: float | None) -> list[str]:
     return names
 
 
-def _draws(trace: Trace, design: Design, sigma: float | None, run: Run, info: dict[str, Any]) -> Draws:
+def _draws(trace: Trace, design: Design, sigma: float | None, run: Run) -> Draws:
     shape = (run.chains, run.draws)
     values = trace.values
     correlations = [values.get(f"cor_{term.name}") for term in design.terms]
@@ -134,7 +238,6 @@ def _draws(trace: Trace, design: Design, sigma: float | None, run: Run, info: di
         effects=tuple(values[f"r_{term.name}"] for term in design.terms),
         stats=trace.stats,
         method="nuts",
-        info=info,
     )
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -200,6 +200,27 @@ class Kernel:
         """Return the spherical effects (J, S) that belong to the user's theta for those of the kernel's factors."""
         factors = factors_from_theta(theta, self.shapes)
         return tuple(_user_u(u, f, m, s) for u, f, m, s in zip(effects, factors, self.maps, self.shapes, strict=True))
+
+
+class DesignArrays(Protocol):
+    """What the kernel needs of a design."""
+
+    @property
+    def y(self) -> Array: ...  # noqa: D102
+    @property
+    def X(self) -> Array: ...  # noqa: D102
+    @property
+    def terms(self) -> Sequence[TermArrays]: ...  # noqa: D102
+    @property
+    def weights(self) -> Array | None: ...  # noqa: D102
+    @property
+    def offset(self) -> Array | None: ...  # noqa: D102
+
+
+def build_kernel(design: DesignArrays) -> Kernel:
+    """Return the kernel of a design, the offset taken off the response."""
+    y = design.y if design.offset is None else design.y - design.offset
+    return Kernel.build(y, design.X, design.terms, design.weights)
 
 
 def _turn(factor: Array, columns: ColumnMap) -> Array:

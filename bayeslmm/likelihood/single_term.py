@@ -13,9 +13,7 @@ Array = NDArray[np.float64]
 
 
 @numba.njit(cache=True, nogil=True)
-def reduce_single(
-    z: Array, xy: Array, total: Array, factor: Array, low: Array, rows: Array, schur: Array
-) -> float:
+def reduce_single(z: Array, xy: Array, total: Array, factor: Array, low: Array, rows: Array, schur: Array) -> float:
     """Eliminate every level and factor what remains of X and y.
 
     Parameters

@@ -40,7 +40,9 @@ def encode(prior: Prior | None) -> tuple[float, float, float, float] | None:
 
 
 def _half_t_normaliser(nu: float, sigma: float) -> float:
-    return math.log(2.0) + float(gammaln((nu + 1) / 2) - gammaln(nu / 2)) - 0.5 * math.log(nu * math.pi) - math.log(sigma)
+    return (
+        math.log(2.0) + float(gammaln((nu + 1) / 2) - gammaln(nu / 2)) - 0.5 * math.log(nu * math.pi) - math.log(sigma)
+    )
 
 
 @numba.njit(cache=True, nogil=True)

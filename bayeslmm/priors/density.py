@@ -145,9 +145,7 @@ class CovarianceDensity:
     def lambdas(self, points: Sequence[TermPoint]) -> list[Array]:
         """Return the kernel's factors."""
         return [
-            columns.scale[:, None] * point.factor
-            if term.centred
-            else factor_to_kernel(point.factor, columns, shape)
+            columns.scale[:, None] * point.factor if term.centred else factor_to_kernel(point.factor, columns, shape)
             for point, term, columns, shape in zip(
                 points, self.priors.terms, self.kernel.maps, self.kernel.shapes, strict=True
             )
@@ -186,7 +184,9 @@ class CovarianceDensity:
             return self.reference_gradient(x)
         value, gradient = self.single.value_and_gradient(np.ascontiguousarray(x))
         if not np.isfinite(value):
-            raise FittingError("The log posterior cannot be evaluated here: a pivot is not positive or a value not finite.")
+            raise FittingError(
+                "The log posterior cannot be evaluated here: a pivot is not positive or a value not finite."
+            )
         return value, gradient
 
     def reference_gradient(self, x: Array) -> tuple[float, Array]:
@@ -273,11 +273,7 @@ class CovarianceDensity:
 
     def _log_correlation_prior(self, points: Sequence[TermPoint]) -> float:
         return sum(
-            float(
-                np.sum(
-                    correlation_exponents(term) * log_complement(point.partial[lower_entries(len(term.sd))])
-                )
-            )
+            float(np.sum(correlation_exponents(term) * log_complement(point.partial[lower_entries(len(term.sd))])))
             for point, term in zip(points, self.priors.terms, strict=True)
             if term.correlation is not None
         )
@@ -325,27 +321,29 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
         exponents=correlation_exponents(term) if term.correlation is not None else np.zeros(0),
         precision=np.ascontiguousarray(prior.precision),
         mean=prior.mean,
-        constant=likelihood_constant(
-            products.n, products.n_fixed, prior.n_proper, prior.log_det, products.log_weights
-        ),
+        constant=likelihood_constant(products.n, products.n_fixed, prior.n_proper, prior.log_det, products.log_weights),
         n_rows=products.n,
         sigma=np.nan if density.sigma is None else density.sigma,
     )
 
 
-def cannot_integrate(priors: ModelPriors) -> str:
-    """Say why the coefficients cannot be integrated out; empty if they can."""
-    others = [
-        f"{name}: {prior}"
+def not_normal(priors: ModelPriors) -> list[str]:
+    """Return the coefficients whose priors cannot be integrated out, with those priors."""
+    return [
+        f"{name} ({prior})"
         for name, prior in zip(priors.fixed_names, priors.fixed, strict=True)
         if not isinstance(prior, Normal | Flat)
     ]
+
+
+def cannot_integrate(priors: ModelPriors) -> str:
+    """Say why the coefficients cannot be integrated out; empty if they can."""
+    others = not_normal(priors)
     if not others:
         return ""
     return (
-        "Only Normal and Flat priors of coefficients can be integrated out exactly, not "
-        + ", ".join(others)
-        + ". Use one of those, or parametrization='noncentered' (NUTS on the explicit model)."
+        f"Only Normal and Flat priors of coefficients can be integrated out, not those of {', '.join(others)}. Use one of those, "
+        "or method='nuts' with parametrization='noncentered', which samples the explicit model."
     )
 
 
