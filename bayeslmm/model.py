@@ -2,19 +2,20 @@
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.design import build_design
-from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError
+from bayeslmm.errors import BayeslmmError, FittingError, OptionError, StorageError
 from bayeslmm.formula import parse
+from bayeslmm.methods import METHODS, FitOptions, Method, Parametrization, Sampler, choose_method, untold
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.labelled import check_names
 from bayeslmm.results.point import PointFit, block_table, build_kernel
@@ -30,27 +31,8 @@ if TYPE_CHECKING:
     from bayeslmm.results.storage import StoredFit
 
 Array = NDArray[np.float64]
-Method = Literal["ml", "reml", "nuts"]
-Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
-Parametrization = Literal["noncentered", "centered"]
-PARAMETRIZATIONS: tuple[str, ...] = ("noncentered", "centered")
 
 LOAD_TOLERANCE = 1e-7  # relative: the objective on another machine's BLAS differs in the last digits only
-
-
-@dataclass(frozen=True, slots=True)
-class FitOptions:
-    """How to fit; every method takes some of these and refuses the others."""
-
-    draws: int = 1000
-    tune: int = 1000
-    chains: int = 4
-    cores: int | None = None
-    seed: int | None = None
-    target_accept: float = 0.8
-    sampler: Sampler = "nutpie"
-    parametrization: Parametrization | None = None
-    progressbar: bool | None = None
 
 
 class Model:
@@ -155,10 +137,13 @@ class Model:
 
     @cached_property
     def resolved_priors(self) -> "ModelPriors":
-        """The priors as objects."""
+        """The priors as objects; the first use warns of priors that may not mean what they seem to."""
         from bayeslmm.priors import resolve_priors
 
-        return resolve_priors(self._design, self._spec.priors, sigma=self._spec.sigma)
+        resolved = resolve_priors(self._design, self._spec.priors, sigma=self._spec.sigma)
+        for sentence in resolved.warnings:
+            warnings.warn(sentence, UserWarning, stacklevel=3)
+        return resolved
 
     @property
     def priors(self) -> pd.DataFrame:
@@ -208,7 +193,7 @@ class Model:
         OptionError
             If it is neither.
         """
-        if parametrization not in PARAMETRIZATIONS:
+        if parametrization not in get_args(Parametrization):
             found = "left out" if parametrization is None else repr(parametrization)
             raise OptionError(f"parametrization is {found}; say 'noncentered' or 'centered'.")
         from bayeslmm.pymc_models import build_hierarchical
@@ -276,16 +261,8 @@ class Model:
         FittingError
             If the fit cannot be carried out, or is not trustworthy and ``strict`` is true.
         """
-        options = FitOptions(
-            draws, tune, chains, cores, seed, target_accept, sampler, parametrization, progressbar
-        )
-        if method not in METHODS:
-            raise OptionError(
-                f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}."
-            )
-        entry = METHODS[method]
-        _refuse_other_options(method, entry.options, options)
-        fit: Fit = entry.run(self, method, options)
+        options = FitOptions(draws, tune, chains, cores, seed, target_accept, sampler, parametrization, progressbar)
+        fit: Fit = choose_method(method, options).run(self, method, options)
         if strict and not fit.status.ok:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
         return fit
@@ -314,74 +291,8 @@ class Model:
         from bayeslmm.results.arviz_bridge import inference_data
         from bayeslmm.results.labelled import prior_datasets
 
-        simulated = prior_predictive(
-            self._design, self.resolved_priors, draws=draws, seed=seed, sigma=self._spec.sigma
-        )
+        simulated = prior_predictive(self._design, self.resolved_priors, draws=draws, seed=seed, sigma=self._spec.sigma)
         return inference_data(prior_datasets(self._design, simulated))
-
-
-# -- methods ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class MethodEntry:
-    """A way to fit: the function that does it and the options it takes."""
-
-    run: Callable[[Model, str, FitOptions], Fit]
-    options: tuple[str, ...]
-
-
-def _fit_likelihood(model: Model, method: str, options: FitOptions) -> PointFit:
-    from bayeslmm.inference.maximum import maximise
-
-    _require_identified(model, f'method="{method}"')
-    sigma = model.spec.sigma
-    optimum = maximise(model.kernel, method, sigma=sigma)
-    modes = model.kernel.conditional(optimum.theta, method, sigma)
-    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
-
-
-def _fit_nuts(model: Model, method: str, options: FitOptions) -> Fit:
-    from bayeslmm.inference.nuts import sample_nuts
-    from bayeslmm.results.posterior import PosteriorFit
-
-    priors = model.resolved_priors
-    if priors.improper:
-        _require_identified(model, f"flat priors ({', '.join(priors.improper)})")
-    draws = sample_nuts(model.design, priors, sigma=model.spec.sigma, **asdict(options))
-    return PosteriorFit(model.design, model.spec, draws, priors, _untold(model))
-
-
-_NUTS_OPTIONS = tuple(field.name for field in fields(FitOptions))
-METHODS: dict[str, MethodEntry] = {
-    "nuts": MethodEntry(_fit_nuts, _NUTS_OPTIONS),
-    "reml": MethodEntry(_fit_likelihood, ("progressbar",)),
-    "ml": MethodEntry(_fit_likelihood, ("progressbar",)),
-}
-
-
-def _refuse_other_options(method: str, valid: tuple[str, ...], options: FitOptions) -> None:
-    for field in fields(FitOptions):
-        if field.name not in valid and getattr(options, field.name) != field.default:
-            takers = ", ".join(repr(name) for name, entry in METHODS.items() if field.name in entry.options)
-            raise OptionError(f"method={method!r} takes no option {field.name!r}; it is for {takers}.")
-
-
-def _require_identified(model: Model, under: str) -> None:
-    """Refuse what the likelihood cannot tell."""
-    problems = _untold(model)
-    if problems:
-        raise ModelError(f"With {under} this model has no estimate. {' '.join(problems)}")
-
-
-def _untold(model: Model) -> tuple[str, ...]:
-    """Return sentences about what the data cannot tell; a known sigma tells variances from the residual's."""
-    from bayeslmm.design.checks import identifiability
-
-    findings = identifiability(model.design)
-    if model.spec.sigma is not None:
-        findings = [finding for finding in findings if finding.kind == "single level"]
-    return tuple(f"{f.message[0].upper()}{f.message[1:]}." for f in findings)
 
 
 def _check_sigma(sigma: Any) -> None:
@@ -413,16 +324,12 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any
         If an option belongs to neither.
     """
     for_model = [
-        name
-        for name in inspect.signature(Model.__init__).parameters
-        if name not in ("self", "formula", "data")
+        name for name in inspect.signature(Model.__init__).parameters if name not in ("self", "formula", "data")
     ]
     for_fit = [name for name in inspect.signature(Model.fit).parameters if name not in ("self", "method")]
     for name in options:
         if name not in (*for_model, *for_fit):
-            raise OptionError(
-                f"There is no option {name!r}; the options are {', '.join([*for_model, *for_fit])}."
-            )
+            raise OptionError(f"There is no option {name!r}; the options are {', '.join([*for_model, *for_fit])}.")
     if method not in METHODS:
         raise OptionError(f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}.")
     model = Model(formula, data, **{name: options[name] for name in for_model if name in options})
@@ -457,13 +364,13 @@ def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | No
     absent = [name for name in stored.functions if name not in (functions or {})]
     if absent:
         listed = ", ".join(repr(name) for name in absent)
-        raise StorageError(
-            f"The formula uses functions of your own; pass them again: functions={{{listed}: ...}}."
-        )
+        raise StorageError(f"The formula uses functions of your own; pass them again: functions={{{listed}: ...}}.")
     given = {name: functions[name] for name in stored.functions} if functions else None
     try:
-        model = Model(stored.model.pop("formula"), stored.data, functions=given, **stored.model)
-        return _rebuild(model, stored)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # said when the model was first built
+            model = Model(stored.model.pop("formula"), stored.data, functions=given, **stored.model)
+            return _rebuild(model, stored)
     except StorageError:
         raise
     except BayeslmmError as error:
@@ -481,14 +388,10 @@ def _rebuild(model: Model, stored: "StoredFit") -> Fit:
     draws, added = read_posterior(stored, model.design)
     from bayeslmm.results.posterior import PosteriorFit
 
-    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, _untold(model)).with_groups(
-        added
-    )
+    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, untold(model)).with_groups(added)
     found, kept = fit.fingerprint(), stored.check
     if not np.allclose(found["theta"], np.asarray(kept.get("theta"), dtype=float), rtol=LOAD_TOLERANCE):
-        raise StorageError(
-            "posterior.nc does not hold the draws fit.json was written for; fit the model again."
-        )
+        raise StorageError("posterior.nc does not hold the draws fit.json was written for; fit the model again.")
     _check_objective(model, np.asarray(found["theta"]), kept.get("objective"), "ml")
     return fit
 

@@ -6,7 +6,7 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.inference.draws import Draws
-from bayeslmm.model import METHODS, FitOptions
+from bayeslmm.methods import METHODS, FitOptions
 from bayeslmm.priors import resolve_priors
 
 FORMULA = "Reaction ~ 1 + Days + (1 + Days | Subject)"
@@ -193,6 +193,19 @@ def instant_nuts(monkeypatch):
         return Draws(beta, sigma, sds, (None,) * len(sds), effects, {}, "nuts", {"seed": seed})
 
     monkeypatch.setattr("bayeslmm.inference.nuts.sample_nuts", sample)
+
+
+def test_flat_coefficients_do_no_harm(one_per_level, instant_nuts):
+    fit = blm.lmm("y ~ x + (1 | id)", one_per_level, "nuts", priors={"x": "Flat()"}, **NUTS)
+    assert "30 levels" in fit.status.message
+
+
+def test_far_columns_warn_once(data):
+    far = data.assign(Days=data["Days"] + 100)
+    model = blm.Model("Reaction ~ Days + (Days || Subject)", far)
+    with pytest.warns(UserWarning, match="far outside the data"):
+        assert len(model.priors)
+    assert len(model.priors)
 
 
 def test_proper_priors_fit_and_say_so(one_per_level, instant_nuts):

@@ -69,9 +69,7 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
     labels = _labels(fits, names)
     tables = {label: estimates(fit, level) for label, fit in zip(labels, fits, strict=True)}
     rows = _merged_rows([table.index for table in tables.values()])
-    joined = pd.concat(
-        {label: table.reindex(rows) for label, table in tables.items()}, axis=1, names=["fit", ""]
-    )
+    joined = pd.concat({label: table.reindex(rows) for label, table in tables.items()}, axis=1, names=["fit", ""])
     joined.index.name = "parameter"
     return Comparison(joined)
 
@@ -139,9 +137,7 @@ def _texts(table: pd.DataFrame) -> pd.DataFrame:
 def _labels(fits: Sequence[Fit], names: Sequence[str] | None) -> list[str]:
     if names is not None:
         if len(names) != len(fits) or len(set(names)) != len(names):
-            raise OptionError(
-                f"names={list(names)!r} must hold one name, each its own, for each of {len(fits)} fits."
-            )
+            raise OptionError(f"names={list(names)!r} must hold one name, each its own, for each of {len(fits)} fits.")
         return [str(name) for name in names]
     labels: list[str] = []
     for fit in fits:

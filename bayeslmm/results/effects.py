@@ -42,9 +42,7 @@ def effect_frames(terms: Sequence[RandomTerm], values: Sequence[Array]) -> dict[
     frames = {}
     for term, array in zip(terms, values, strict=True):
         index = term.levels.rename(term.factor)
-        frames[term.name] = pd.DataFrame(
-            np.array(array, dtype=float), index=index, columns=list(term.effects)
-        )
+        frames[term.name] = pd.DataFrame(np.array(array, dtype=float), index=index, columns=list(term.effects))
     return frames
 
 
@@ -79,9 +77,7 @@ def varcorr_frame(
         if correlation is None:
             continue
         for i, j in lower_triangle(term.n_columns):
-            rows.append(
-                (term.name, term.effects[j], term.effects[i], np.nan, np.nan, float(correlation[i, j]))
-            )
+            rows.append((term.name, term.effects[j], term.effects[i], np.nan, np.nan, float(correlation[i, j])))
     rows.append((RESIDUAL, None, None, float(sigma[1]), float(sigma[0]), np.nan))
     columns = list(zip(*rows, strict=True))
     return pd.DataFrame(

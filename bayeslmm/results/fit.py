@@ -22,6 +22,11 @@ Scale = Literal["b", "u"]
 class PriorTable(Protocol):
     """Priors that can explain themselves in a table."""
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences about priors that may not mean what they seem to."""
+        ...
+
     def table(self) -> pd.DataFrame:
         """Return parameter, prior, source."""
         ...

@@ -33,8 +33,7 @@ def check_names(design: Design) -> None:
     for term in design.terms:
         if term.factor in taken:
             raise ModelError(
-                f"The grouping factor {term.factor!r} has the name of another part of the posterior; "
-                "rename the column."
+                f"The grouping factor {term.factor!r} has the name of another part of the posterior; rename the column."
             )
 
 
@@ -129,9 +128,7 @@ def row_dataset(design: Design, draws: Draws, group: str, rng: np.random.Generat
     return xarray.Dataset({design.response: (("chain", "draw", ROWS), shaped)}, coords=coords)
 
 
-def prior_datasets(
-    design: Design, simulated: Mapping[str, NDArray[np.float64]]
-) -> dict[str, "xarray.Dataset"]:
+def prior_datasets(design: Design, simulated: Mapping[str, NDArray[np.float64]]) -> dict[str, "xarray.Dataset"]:
     """Return parameters and responses simulated from the priors as the groups prior and prior_predictive.
 
     Parameters
@@ -148,8 +145,7 @@ def prior_datasets(
         sigma=simulated["sigma"][None],
         sd=tuple(simulated[f"sd_{term.name}"][None] for term in design.terms),
         cor=tuple(
-            simulated[f"cor_{term.name}"][None] if f"cor_{term.name}" in simulated else None
-            for term in design.terms
+            simulated[f"cor_{term.name}"][None] if f"cor_{term.name}" in simulated else None for term in design.terms
         ),
         effects=tuple(simulated[f"r_{term.name}"][None] for term in design.terms),
         stats={},

@@ -16,7 +16,8 @@ from bayeslmm.likelihood.covariance import theta_from_factors
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, diagnose
 from bayeslmm.results.fit import Fit, PriorTable, Scale
-from bayeslmm.results.point import build_kernel, check_level, term_shapes
+from bayeslmm.results.point import build_kernel, term_shapes
+from bayeslmm.results.posterior_tables import describe, printed, within
 from bayeslmm.results.prediction import (
     Kind,
     NewLevels,
@@ -30,7 +31,7 @@ from bayeslmm.results.prediction import (
 )
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
-from bayeslmm.results.summary import Summary, aligned
+from bayeslmm.results.summary import Summary
 
 if TYPE_CHECKING:
     import xarray
@@ -151,9 +152,7 @@ class PosteriorFit(Fit):
         """Return θ of the mean covariances and the objective there, to be met again on loading."""
         flat = flatten(self.draws)
         sigma = self.sigma
-        factors = [
-            cholesky(np.mean(np.einsum("dst,dut->dsu", f, f), axis=0)[None])[0] / sigma for f in flat.factors
-        ]
+        factors = [cholesky(np.mean(np.einsum("dst,dut->dsu", f, f), axis=0)[None])[0] / sigma for f in flat.factors]
         theta = theta_from_factors(factors, term_shapes(self.design.terms))
         objective = build_kernel(self.design).objective(theta, "ml", self.spec.sigma)
         return {"theta": list(theta), "objective": float(objective), "method": "ml"}
@@ -188,14 +187,9 @@ class PosteriorFit(Fit):
         if scale == "b":
             return effects.effect_frames(self.design.terms, [_mean(b) for b in self.draws.effects])
         if scale != "u":
-            raise OptionError(
-                f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical)."
-            )
+            raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
         flat = flatten(self.draws)
-        means = [
-            _mean_spherical(b, factor, flat.sigma)
-            for b, factor in zip(flat.effects, flat.factors, strict=True)
-        ]
+        means = [_mean_spherical(b, factor, flat.sigma) for b, factor in zip(flat.effects, flat.factors, strict=True)]
         return effects.effect_frames(self.design.terms, means)
 
     def ranef_sd(self) -> dict[str, pd.DataFrame]:
@@ -225,7 +219,7 @@ class PosteriorFit(Fit):
         level
             Probability between lower and upper.
         """
-        return _describe(self.draws.beta, effects.fixed_index(self.design), level, self._fixed_diagnostics)
+        return describe(self.draws.beta, effects.fixed_index(self.design), level, self._fixed_diagnostics)
 
     def covariance_table(self, level: float = 0.95) -> pd.DataFrame:
         """Return the columns of :meth:`coef_table` for standard deviations, correlations and sigma.
@@ -233,16 +227,14 @@ class PosteriorFit(Fit):
         The rows are those of :meth:`varcorr`, by readable names such as ``"Subject: sd(Days)"``.
         """
         labels = effects.covariance_labels(self.varcorr())
-        return _describe(self.covariance_draws, labels, level, self._covariance_diagnostics)
+        return describe(self.covariance_draws, labels, level, self._covariance_diagnostics)
 
     def ranef_table(self, level: float = 0.95) -> dict[str, pd.DataFrame]:
         """Return the columns of :meth:`coef_table` for every random effect, by level and effect."""
         tables = {}
-        for term, b, found in zip(
-            self.design.terms, self.draws.effects, self._effect_diagnostics, strict=True
-        ):
+        for term, b, found in zip(self.design.terms, self.draws.effects, self._effect_diagnostics, strict=True):
             index = pd.MultiIndex.from_product([term.levels, term.effects], names=[term.factor, "effect"])
-            tables[term.name] = _describe(b.reshape(*b.shape[:2], -1), index, level, found)
+            tables[term.name] = describe(b.reshape(*b.shape[:2], -1), index, level, found)
         return tables
 
     @cached_property
@@ -287,13 +279,9 @@ class PosteriorFit(Fit):
         if self._effects_were_sampled:
             found += self._effect_diagnostics
             for term in self.design.terms:
-                names += [
-                    f"{term.name}[{level}]: {effect}" for level in term.levels for effect in term.effects
-                ]
+                names += [f"{term.name}[{level}]: {effect}" for level in term.levels for effect in term.effects]
         columns = ("rhat", "ess_bulk", "ess_tail")
-        table = pd.DataFrame(
-            {c: np.concatenate([getattr(d, c) for d in found]) for c in columns}, index=names
-        )
+        table = pd.DataFrame({c: np.concatenate([getattr(d, c) for d in found]) for c in columns}, index=names)
         return posterior_status(table, self.draws.stats, self.draws.info, self.notes, self._failures())
 
     def _failures(self) -> list[str]:
@@ -381,15 +369,16 @@ class PosteriorFit(Fit):
         level
             Probability between the limits shown.
         """
-        fixed = _printed(self.coef_table(level), level)
+        fixed = printed(self.coef_table(level), level)
         varcorr = self.varcorr()
-        random = _printed(self.covariance_table(level), level)
+        random = printed(self.covariance_table(level), level)
         groups = varcorr["group"].where(varcorr["group"].ne(varcorr["group"].shift()), "")
-        random.insert(0, "Parameter", [_within(row.effect, row.other_effect) for row in varcorr.itertuples()])
+        random.insert(0, "Parameter", [within(row.effect, row.other_effect) for row in varcorr.itertuples()])
         random.insert(0, "Group", list(groups))
         facts = [*self._facts(), ("Draws", self._run())]
         fixed.index = fixed.index.rename("Coefficient")
-        return Summary(TITLES[self.method], tuple(facts), random, fixed, self.status)
+        notes = () if self.priors is None else self.priors.warnings
+        return Summary(TITLES[self.method], tuple(facts), random, fixed, self.status, notes)
 
     def _run(self) -> str:
         draws, info = self.draws, self.draws.info
@@ -397,11 +386,7 @@ class PosteriorFit(Fit):
         parts = [f"{chains} of {draws.n_draws}"]
         if info.get("tune") is not None:
             parts.append(f"{info['tune']} to tune")
-        parts += [
-            f"{key} {info[key]}"
-            for key in ("sampler", "parametrization", "seed")
-            if info.get(key) is not None
-        ]
+        parts += [f"{key} {info[key]}" for key in ("sampler", "parametrization", "seed") if info.get(key) is not None]
         return ", ".join(parts)
 
 
@@ -418,42 +403,3 @@ def _mean_spherical(b: Array, factors: Array, sigma: Array) -> Array:
         solved = np.linalg.solve(factors[where], np.swapaxes(b[where], 1, 2).astype(float))
         total += np.einsum("d,dsj->js", sigma[where], solved)
     return total / len(b)
-
-
-def _describe(draws: NDArray[np.floating], index: pd.Index, level: float, found: Diagnostics) -> pd.DataFrame:
-    """Return mean, sd, limits and diagnostics of K parameters, draws of shape (chains, draws, K)."""
-    check_level(level)
-    tails = [0.5 - level / 2, 0.5 + level / 2]
-    limits = np.quantile(draws, tails, axis=(0, 1)) if draws.size else np.empty((2, 0))
-    columns = {
-        "mean": _mean(draws),
-        "sd": np.std(draws, axis=(0, 1), ddof=1, dtype=float),
-        "lower": limits[0],
-        "upper": limits[1],
-        "ess_bulk": found.ess_bulk,
-        "ess_tail": found.ess_tail,
-        "rhat": found.rhat,
-    }
-    return pd.DataFrame(columns, index=index)
-
-
-def _printed(table: pd.DataFrame, level: float) -> pd.DataFrame:
-    """Return the texts of a table of posterior summaries, each row with the decimals its sd calls for."""
-    names = {
-        "mean": "Mean",
-        "sd": "SD",
-        "lower": f"{50 - 50 * level:g}%",
-        "upper": f"{50 + 50 * level:g}%",
-    }
-    rows = [aligned(row, [row[1]]) for row in table[list(names)].to_numpy()]
-    texts = pd.DataFrame(rows, index=table.index, columns=list(names.values()))
-    for name, label in (("ess_bulk", "ESS bulk"), ("ess_tail", "ESS tail")):
-        texts[label] = ["" if np.isnan(value) else f"{value:.0f}" for value in table[name]]
-    texts["R-hat"] = ["" if np.isnan(value) else f"{value:.3f}" for value in table["rhat"]]
-    return texts
-
-
-def _within(effect: str | None, other: str | None) -> str:
-    if effect is None:
-        return "sd"
-    return f"sd({effect})" if other is None else f"cor({effect}, {other})"

@@ -49,9 +49,7 @@ class Request:
     interval: float | None
 
 
-def check_request(
-    rows: NewRows, weights: Array | None, kind: str, new_levels: str, interval: float | None
-) -> Request:
+def check_request(rows: NewRows, weights: Array | None, kind: str, new_levels: str, interval: float | None) -> Request:
     """Check the options of a prediction.
 
     Raises
@@ -237,9 +235,7 @@ def predictor_draws(draws: Draws, rows: NewRows, weights: Array) -> Iterator[tup
         yield where, predictor, flat.sigma[where, None] / np.sqrt(weights)
 
 
-def simulate_rows(
-    draws: Draws, rows: NewRows, weights: Array | None, n_draws: int, rng: np.random.Generator
-) -> Array:
+def simulate_rows(draws: Draws, rows: NewRows, weights: Array | None, n_draws: int, rng: np.random.Generator) -> Array:
     """Return new responses of some rows at draws picked at random, shape (n_draws, m)."""
     size = draws.n_chains * draws.n_draws
     picked = np.sort(rng.choice(size, min(n_draws, size), replace=False))
@@ -253,9 +249,7 @@ def simulate_rows(
         method=draws.method,
     )
     ones = np.ones(len(rows.index)) if weights is None else weights
-    batches = [
-        mean + sd * rng.standard_normal(mean.shape) for _, mean, sd in predictor_draws(few, rows, ones)
-    ]
+    batches = [mean + sd * rng.standard_normal(mean.shape) for _, mean, sd in predictor_draws(few, rows, ones)]
     return np.concatenate(batches)
 
 
@@ -387,9 +381,7 @@ def _random_part(
     return part
 
 
-def labelled(
-    request: Request, name: str, mean: Array, limits: tuple[Array, Array] | None
-) -> pd.Series | pd.DataFrame:
+def labelled(request: Request, name: str, mean: Array, limits: tuple[Array, Array] | None) -> pd.Series | pd.DataFrame:
     """Return predictions by row label: a Series, or a frame with prediction, lower and upper."""
     if limits is None:
         return pd.Series(mean, index=request.rows.index, name=name)

@@ -118,9 +118,7 @@ def _check_place(folder: Path, overwrite: bool) -> None:
         raise StorageError(f"{folder} is not a saved fit (it has no {FIT}) and is not overwritten.")
     strangers = sorted({entry.name for entry in folder.iterdir()} - {FIT, DATA, POSTERIOR})
     if strangers:
-        raise StorageError(
-            f"{folder} also holds {strangers[0]!r}, which is no part of a saved fit; move it away."
-        )
+        raise StorageError(f"{folder} also holds {strangers[0]!r}, which is no part of a saved fit; move it away.")
 
 
 def _put_in_place(partial: Path, folder: Path, overwrite: bool) -> None:

@@ -74,9 +74,7 @@ def _labels(values: np.ndarray) -> np.ndarray:
     return np.array(texts, dtype=object)
 
 
-def read_draws(
-    path: Path, design: Design, method: str, info: Mapping[str, Any]
-) -> tuple[Draws, dict[str, Any]]:
+def read_draws(path: Path, design: Design, method: str, info: Mapping[str, Any]) -> tuple[Draws, dict[str, Any]]:
     """Read the draws of a saved fit; labels come from the design, built again from the data.
 
     Returns
@@ -104,9 +102,7 @@ def read_draws(
             raise StorageError(f"{path.name}: the variables differ in their numbers of chains and draws.")
     stats = {}
     if "sample_stats" in _groups(path):
-        stats = {
-            str(name): values.to_numpy() for name, values in _open(path, "sample_stats").data_vars.items()
-        }
+        stats = {str(name): values.to_numpy() for name, values in _open(path, "sample_stats").data_vars.items()}
     draws = Draws(beta, sigma, tuple(sd), tuple(cor), tuple(effects), stats, method, dict(info))
     added = {name: _relabelled(_open(path, name), design) for name in GROUPS if name in _groups(path)}
     return draws, added
@@ -146,8 +142,6 @@ def _relabelled(dataset: "xarray.Dataset", design: Design) -> "xarray.Dataset":
     """Give a group of one variable over the rows the names and row labels of the rebuilt design."""
     stored = design.response.replace("/", SLASH)
     if stored not in dataset.data_vars or dataset.sizes.get(ROWS) != design.n:
-        raise StorageError(
-            f"posterior.nc: an added group does not hold {design.response!r} for {design.n} rows."
-        )
+        raise StorageError(f"posterior.nc: an added group does not hold {design.response!r} for {design.n} rows.")
     renamed = dataset if stored == design.response else dataset.rename({stored: design.response})
     return renamed.assign_coords({ROWS: np.asarray(row_labels(design))})

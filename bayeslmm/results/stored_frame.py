@@ -54,9 +54,7 @@ def read_frame(path: Path, description: Mapping[str, Any]) -> pd.DataFrame:
         raise StorageError(f"{path.name} holds the columns {list(frame.columns)}; fit.json says {names}.")
     for name, code in _mapping(description, "coded").items():
         if name not in frame.columns:
-            raise StorageError(
-                f"fit.json: 'data.coded' names {name!r}, which is not a column of {path.name}."
-            )
+            raise StorageError(f"fit.json: 'data.coded' names {name!r}, which is not a column of {path.name}.")
         frame[name] = _decode(frame[name].to_numpy(), code, f"data.coded.{name}")
     frame.index = _decode_index(description.get("index"), len(frame))
     return frame
@@ -215,19 +213,12 @@ def _decode_index(description: Any, length: int) -> pd.Index:
         index: pd.Index = pd.RangeIndex(*description["range"], name=names[0])
     else:
         levels = description.get("levels") or []
-        parts = [
-            pd.Index(_decode(np.array(level["codes"], dtype="int64"), level, "data.index"))
-            for level in levels
-        ]
+        parts = [pd.Index(_decode(np.array(level["codes"], dtype="int64"), level, "data.index")) for level in levels]
         if not parts:
             raise StorageError("fit.json: 'data.index' has no levels.")
-        index = (
-            parts[0].rename(names[0]) if len(parts) == 1 else pd.MultiIndex.from_arrays(parts, names=names)
-        )
+        index = parts[0].rename(names[0]) if len(parts) == 1 else pd.MultiIndex.from_arrays(parts, names=names)
     if len(index) != length:
-        raise StorageError(
-            f"fit.json: 'data.index' has {len(index)} labels for {length} rows of data.parquet."
-        )
+        raise StorageError(f"fit.json: 'data.index' has {len(index)} labels for {length} rows of data.parquet.")
     return index
 
 

@@ -41,6 +41,8 @@ class Summary:
         Tables of texts: random effects by group, and fixed effects.
     status
         How the fit ended.
+    notes
+        Further sentences a reader should see.
     """
 
     title: str
@@ -66,8 +68,7 @@ class Summary:
     def _repr_html_(self) -> str:
         left = "style='text-align:left'"
         facts = "".join(
-            f"<tr><th {left}>{escape(label)}</th><td {left}>{escape(text)}</td></tr>"
-            for label, text in self.facts
+            f"<tr><th {left}>{escape(label)}</th><td {left}>{escape(text)}</td></tr>" for label, text in self.facts
         )
         random = self.random.to_html(index=False, border=0)
         fixed = self.fixed.reset_index().to_html(index=False, border=0)
@@ -86,9 +87,7 @@ def random_table(varcorr: pd.DataFrame) -> pd.DataFrame:
     """
     with_correlation = varcorr[varcorr["other_effect"].notna()]
     widest = int(with_correlation.groupby("group")["effect"].nunique().max()) if len(with_correlation) else 0
-    lookup = {
-        (row.group, row.other_effect, row.effect): row.correlation for row in with_correlation.itertuples()
-    }
+    lookup = {(row.group, row.other_effect, row.effect): row.correlation for row in with_correlation.itertuples()}
     rows = []
     sds = varcorr[varcorr["other_effect"].isna()].assign(
         variance=lambda table: aligned(table["variance"], digits=4),
@@ -161,8 +160,7 @@ def _text_table(table: pd.DataFrame, left: int) -> list[str]:
 
     def line(row: Sequence[str]) -> str:
         parts = [
-            f"{text:<{w}}" if i < left else f"{text:>{w}}"
-            for i, (text, w) in enumerate(zip(row, widths, strict=True))
+            f"{text:<{w}}" if i < left else f"{text:>{w}}" for i, (text, w) in enumerate(zip(row, widths, strict=True))
         ]
         return (" " + "  ".join(parts)).rstrip()
 

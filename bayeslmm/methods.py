@@ -1,0 +1,151 @@
+"""The ways to fit a model: what each needs, which options it takes, what it returns."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from bayeslmm.errors import ModelError, OptionError
+from bayeslmm.results.fit import Fit
+from bayeslmm.results.point import PointFit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayeslmm.design import Design, Finding
+    from bayeslmm.likelihood import Kernel
+    from bayeslmm.priors.model_priors import ModelPriors
+    from bayeslmm.results.spec import ModelSpec
+
+Method = Literal["ml", "reml", "nuts"]
+Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
+Parametrization = Literal["noncentered", "centered"]
+
+
+class Fittable(Protocol):
+    """What a method needs of a model."""
+
+    @property
+    def design(self) -> "Design":
+        """The data as arrays."""
+        ...
+
+    @property
+    def spec(self) -> "ModelSpec":
+        """The arguments of the model."""
+        ...
+
+    @property
+    def kernel(self) -> "Kernel":
+        """The likelihood."""
+        ...
+
+    @property
+    def resolved_priors(self) -> "ModelPriors":
+        """The priors."""
+        ...
+
+    @property
+    def blocks(self) -> "pd.DataFrame":
+        """The blocks of the likelihood's factorisation."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """How to fit; every method takes some of these and refuses the others."""
+
+    draws: int = 1000
+    tune: int = 1000
+    chains: int = 4
+    cores: int | None = None
+    seed: int | None = None
+    target_accept: float = 0.8
+    sampler: Sampler = "nutpie"
+    parametrization: Parametrization | None = None
+    progressbar: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MethodEntry:
+    """A way to fit: the function that does it and the options it takes."""
+
+    run: Callable[[Fittable, str, FitOptions], Fit]
+    options: tuple[str, ...]
+
+
+def choose_method(method: str, options: FitOptions) -> MethodEntry:
+    """Return the entry of a method.
+
+    Raises
+    ------
+    OptionError
+        If the method is unknown, or does not take an option that is not at its default.
+    """
+    if method not in METHODS:
+        raise OptionError(f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}.")
+    entry = METHODS[method]
+    for field in fields(FitOptions):
+        if field.name not in entry.options and getattr(options, field.name) != field.default:
+            takers = ", ".join(repr(name) for name, other in METHODS.items() if field.name in other.options)
+            raise OptionError(f"method={method!r} takes no option {field.name!r}; it is for {takers}.")
+    return entry
+
+
+def _fit_likelihood(model: Fittable, method: str, options: FitOptions) -> PointFit:
+    from bayeslmm.inference.maximum import maximise
+
+    _require_identified(untold_findings(model), f'method="{method}"')
+    sigma = model.spec.sigma
+    optimum = maximise(model.kernel, method, sigma=sigma)
+    modes = model.kernel.conditional(optimum.theta, method, sigma)
+    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
+
+
+def _fit_nuts(model: Fittable, method: str, options: FitOptions) -> Fit:
+    from bayeslmm.inference.nuts import sample_nuts
+    from bayeslmm.results.posterior import PosteriorFit
+
+    priors = model.resolved_priors
+    unguarded = [finding for finding in untold_findings(model) if _is_flat(priors, finding)]
+    _require_identified(unguarded, "flat priors")
+    draws = sample_nuts(model.design, priors, sigma=model.spec.sigma, **asdict(options))
+    return PosteriorFit(model.design, model.spec, draws, priors, untold(model))
+
+
+METHODS: dict[str, MethodEntry] = {
+    "nuts": MethodEntry(_fit_nuts, tuple(field.name for field in fields(FitOptions))),
+    "reml": MethodEntry(_fit_likelihood, ("progressbar",)),
+    "ml": MethodEntry(_fit_likelihood, ("progressbar",)),
+}
+
+
+def untold(model: Fittable) -> tuple[str, ...]:
+    """Return sentences about what the data of a model cannot tell."""
+    return tuple(_sentence(finding) for finding in untold_findings(model))
+
+
+def untold_findings(model: Fittable) -> "list[Finding]":
+    """Return what the data cannot tell; a known sigma tells variances from the residual's."""
+    from bayeslmm.design import identifiability
+
+    findings = identifiability(model.design)
+    if model.spec.sigma is None:
+        return findings
+    return [finding for finding in findings if finding.kind == "single level"]
+
+
+def _require_identified(findings: "Sequence[Finding]", under: str) -> None:
+    if findings:
+        sentences = " ".join(_sentence(finding) for finding in findings)
+        raise ModelError(f"With {under} this model has no estimate. {sentences}")
+
+
+def _is_flat(priors: "ModelPriors", finding: "Finding") -> bool:
+    """Whether no prior tells what the data cannot: that of the term's sds, or of sigma, is flat."""
+    sds = next(term.sd for term in priors.terms if term.name == finding.term)
+    residual = finding.kind != "single level" and priors.sigma is not None and not priors.sigma.proper
+    return residual or not all(prior.proper for prior in sds)
+
+
+def _sentence(finding: "Finding") -> str:
+    return f"{finding.message[0].upper()}{finding.message[1:]}."
