@@ -1,0 +1,18 @@
+"""The programs compared, by name."""
+
+from functools import partial
+
+from benchmarks.peers.gpboost import GPBoost
+from benchmarks.peers.lme4 import Lme4
+from benchmarks.peers.ours import Ours
+from benchmarks.peers.peer import NotInstalledError, Problem, Timing
+from benchmarks.peers.statsmodels import Statsmodels
+
+PEERS = {
+    "lme4": Lme4,
+    "lme4 unchecked": partial(Lme4, check=False),
+    "statsmodels": Statsmodels,
+    "gpboost": GPBoost,
+}
+
+__all__ = ["PEERS", "NotInstalledError", "Ours", "Problem", "Timing"]

@@ -1,0 +1,37 @@
+"""GPBoost's grouped random effects with Cholesky decompositions: intercepts only, ML or REML."""
+
+import re
+import time
+
+import numpy as np
+
+from benchmarks.peers.peer import NotInstalledError, Problem, Timing
+
+
+class GPBoost:
+    def __init__(self, problem: Problem) -> None:
+        try:
+            import gpboost
+        except ImportError as error:
+            raise NotInstalledError(f"GPBoost does not import: {error}") from error
+        self.version = f"gpboost {gpboost.__version__}"
+        self.problem = problem
+        self.groups = [g.strip() for g in re.findall(r"\(1\s*\|([^()|]*)\)", problem.formula)]
+        self.fixed = re.sub(r"\s*\+\s*\([^()]*\)", "", problem.formula)
+
+    def fit(self) -> Timing:
+        import gpboost
+        from formulaic import model_matrix
+
+        started = time.perf_counter()
+        response, X = model_matrix(self.fixed, self.problem.data)
+        model = gpboost.GPModel(
+            group_data=self.problem.data[self.groups].astype(str).to_numpy(),
+            likelihood="gaussian",
+            matrix_inversion_method="cholesky",
+        )
+        model.fit(y=np.asarray(response, float)[:, 0], X=np.asarray(X, float))
+        return Timing(time.perf_counter() - started, 2.0 * float(model.get_current_neg_log_likelihood()))
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,21 @@
+# Fits one model each time a line arrives on standard input, and answers with a line of JSON.
+# Arguments: csv file, formula, "ml" or "reml", columns that are factors (comma-separated), "check" or "nocheck".
+suppressMessages(library(lme4))
+arguments <- commandArgs(trailingOnly = TRUE)
+data <- read.csv(arguments[1], stringsAsFactors = FALSE)
+for (f in strsplit(arguments[4], ",")[[1]]) data[[f]] <- factor(data[[f]])
+formula <- as.formula(arguments[2])
+reml <- arguments[3] == "reml"
+control <- lmerControl(calc.derivs = arguments[5] == "check", check.conv.singular = "ignore")
+cat(sprintf('{"version": "lme4 %s, R %s, BLAS %s"}\n', packageVersion("lme4"), getRversion(), basename(extSoftVersion()["BLAS"])))
+flush(stdout())
+input <- file("stdin")
+open(input)
+while (length(line <- readLines(input, n = 1)) > 0) {
+  started <- proc.time()[[3]]
+  fit <- suppressWarnings(suppressMessages(lmer(formula, data, REML = reml, control = control)))
+  seconds <- proc.time()[[3]] - started
+  objective <- if (reml) REMLcrit(fit) else -2 * as.numeric(logLik(fit))
+  cat(sprintf('{"seconds": %.6f, "objective": %.9f}\n', seconds, objective))
+  flush(stdout())
+}

@@ -1,0 +1,31 @@
+"""statsmodels' MixedLM: one grouping factor."""
+
+import re
+import time
+
+from benchmarks.peers.peer import NotInstalledError, Problem, Timing
+
+
+class Statsmodels:
+    def __init__(self, problem: Problem) -> None:
+        try:
+            import statsmodels
+            import statsmodels.formula.api
+        except ImportError as error:
+            raise NotInstalledError("statsmodels is not installed") from error
+        self.version = f"statsmodels {statsmodels.__version__}"
+        self.problem = problem
+        (random,) = re.findall(r"\(([^()|]*)\|([^()|]*)\)", problem.formula)
+        self.random, self.group = (part.strip() for part in random)
+        self.fixed = re.sub(r"\s*\+\s*\([^()]*\)", "", problem.formula)
+
+    def fit(self) -> Timing:
+        import statsmodels.formula.api as smf
+
+        started = time.perf_counter()
+        model = smf.mixedlm(self.fixed, self.problem.data, groups=self.group, re_formula=self.random)
+        fit = model.fit(reml=self.problem.method == "reml")
+        return Timing(time.perf_counter() - started, -2.0 * float(fit.llf))
+
+    def close(self) -> None:
+        pass
