@@ -2,7 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Literal, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
+
+import numpy as np
 
 from bayeslmm.errors import ModelError, OptionError
 from bayeslmm.results.fit import Fit
@@ -13,12 +16,14 @@ if TYPE_CHECKING:
 
     from bayeslmm.design import Design, Finding
     from bayeslmm.likelihood import Kernel
+    from bayeslmm.priors.density import CovarianceDensity
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.spec import ModelSpec
 
-Method = Literal["ml", "reml", "nuts"]
+Method = Literal["nuts", "importance", "map", "reml", "ml"]
 Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
-Parametrization = Literal["noncentered", "centered"]
+Parametrization = Literal["marginal", "noncentered", "centered"]
+Precision = Literal["float64", "float32"]
 
 
 class Fittable(Protocol):
@@ -63,6 +68,8 @@ class FitOptions:
     sampler: Sampler = "nutpie"
     parametrization: Parametrization | None = None
     progressbar: bool | None = None
+    precision: Precision = "float64"
+    resume: str | Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,15 +112,63 @@ def _fit_nuts(model: Fittable, method: str, options: FitOptions) -> Fit:
     from bayeslmm.inference.nuts import sample_nuts
     from bayeslmm.results.posterior import PosteriorFit
 
+    priors = _usable_priors(model)
+    given = asdict(options)
+    dtype = _dtype(given.pop("precision"))
+    draws = sample_nuts(model.design, priors, sigma=model.spec.sigma, kernel=model.kernel, dtype=dtype, **given)
+    return PosteriorFit(model.design, model.spec, draws, priors, untold(model))
+
+
+def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
+    from bayeslmm.inference.importance import sample_importance
+    from bayeslmm.inference.nuts import resolve_seed, shows_progress
+    from bayeslmm.results.posterior import PosteriorFit
+
+    priors = _usable_priors(model)
+    draws = sample_importance(
+        _density(model, priors),
+        draws=options.draws,
+        chains=options.chains,
+        seed=resolve_seed(options.seed),
+        cores=options.cores,
+        dtype=_dtype(options.precision),
+        progressbar=shows_progress() if options.progressbar is None else options.progressbar,
+    )
+    return PosteriorFit(model.design, model.spec, draws, priors, untold(model))
+
+
+def _fit_map(model: Fittable, method: str, options: FitOptions) -> PointFit:
+    from bayeslmm.inference.mode import maximise_posterior, posterior_conditional
+
+    density = _density(model, _usable_priors(model))
+    optimum = maximise_posterior(density)
+    modes = posterior_conditional(density, optimum.theta, optimum.sigma)
+    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
+
+
+def _usable_priors(model: Fittable) -> "ModelPriors":
     priors = model.resolved_priors
     unguarded = [finding for finding in untold_findings(model) if _is_flat(priors, finding)]
     _require_identified(unguarded, "flat priors")
-    draws = sample_nuts(model.design, priors, sigma=model.spec.sigma, **asdict(options))
-    return PosteriorFit(model.design, model.spec, draws, priors, untold(model))
+    return priors
+
+
+def _density(model: Fittable, priors: "ModelPriors") -> "CovarianceDensity":
+    from bayeslmm.priors.density import CovarianceDensity
+
+    return CovarianceDensity(model.kernel, priors, model.spec.sigma)
+
+
+def _dtype(precision: str) -> type:
+    if precision not in get_args(Precision):
+        raise OptionError(f"precision={precision!r} is unknown; it is 'float64' or 'float32'.")
+    return np.float32 if precision == "float32" else np.float64
 
 
 METHODS: dict[str, MethodEntry] = {
     "nuts": MethodEntry(_fit_nuts, tuple(field.name for field in fields(FitOptions))),
+    "importance": MethodEntry(_fit_importance, ("draws", "chains", "cores", "seed", "progressbar", "precision")),
+    "map": MethodEntry(_fit_map, ("progressbar",)),
     "reml": MethodEntry(_fit_likelihood, ("progressbar",)),
     "ml": MethodEntry(_fit_likelihood, ("progressbar",)),
 }

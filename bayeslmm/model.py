@@ -15,7 +15,16 @@ from numpy.typing import ArrayLike, NDArray
 from bayeslmm.design import build_design
 from bayeslmm.errors import BayeslmmError, FittingError, OptionError, StorageError
 from bayeslmm.formula import parse
-from bayeslmm.methods import METHODS, FitOptions, Method, Parametrization, Sampler, choose_method, untold
+from bayeslmm.methods import (
+    METHODS,
+    FitOptions,
+    Method,
+    Parametrization,
+    Precision,
+    Sampler,
+    choose_method,
+    untold,
+)
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.labelled import check_names
 from bayeslmm.results.point import PointFit, block_table, build_kernel
@@ -223,6 +232,8 @@ class Model:
         sampler: Sampler = "nutpie",
         parametrization: Parametrization | None = None,
         progressbar: bool | None = None,
+        precision: Precision = "float64",
+        resume: str | Path | None = None,
         strict: bool = False,
     ) -> Any:
         """Fit the model.
@@ -230,9 +241,11 @@ class Model:
         Parameters
         ----------
         method
-            "nuts" samples the posterior; "reml" and "ml" maximise the (restricted) likelihood.
+            "nuts" samples the posterior; "importance" samples it at once, by importance sampling of the covariance
+            parameters, and hands over to NUTS where it must; "map" finds the mode of sds, correlations and sigma;
+            "reml" and "ml" maximise the (restricted) likelihood.
         draws, tune, chains
-            Retained draws and warm-up iterations per chain, and number of chains ("nuts").
+            Retained draws and warm-up iterations per chain, and number of chains.
         cores
             Chains run at once; the draws do not depend on it.
         seed
@@ -240,11 +253,19 @@ class Model:
         target_accept
             Acceptance rate the step size is tuned to; raise it when there are divergences.
         sampler
-            "nutpie", "nutpie-pymc" (the PyMC model sampled by nutpie) or "pymc".
+            "nutpie" (nothing to compile under the marginal parametrization), "nutpie-pymc" (the PyMC model, compiled,
+            sampled by nutpie) or "pymc".
         parametrization
-            "noncentered" (what None means) or "centered".
+            "marginal" integrates coefficients and random effects out and draws them exactly afterwards;
+            "noncentered" and "centered" sample them. None means "marginal" where the coefficients' priors are
+            normal or flat, else "noncentered".
         progressbar
             Show progress; None shows it in a terminal and a notebook.
+        precision
+            "float32" keeps draws of random effects in half the memory.
+        resume
+            A folder for finished chains of "nuts": an interrupted run begun with it goes on where it stopped, and
+            ends with the draws of an uninterrupted one.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -261,7 +282,19 @@ class Model:
         FittingError
             If the fit cannot be carried out, or is not trustworthy and ``strict`` is true.
         """
-        options = FitOptions(draws, tune, chains, cores, seed, target_accept, sampler, parametrization, progressbar)
+        options = FitOptions(
+            draws,
+            tune,
+            chains,
+            cores,
+            seed,
+            target_accept,
+            sampler,
+            parametrization,
+            progressbar,
+            precision,
+            resume,
+        )
         fit: Fit = choose_method(method, options).run(self, method, options)
         if strict and not fit.status.ok:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
