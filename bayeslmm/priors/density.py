@@ -92,6 +92,9 @@ class CovarianceDensity:
         self.priors = priors
         self.sigma = sigma
         self.fixed_prior = kernel_prior(kernel, priors)
+        self.log_normaliser = sum(
+            term.correlation.log_normaliser(len(term.sd)) for term in priors.terms if term.correlation is not None
+        )
 
     @cached_property
     def single(self) -> SingleTerm | None:
@@ -241,7 +244,7 @@ class CovarianceDensity:
 
     def _log_prior(self, points: Sequence[TermPoint], sigma: float) -> tuple[float, Array, float]:
         """Return the log prior with its Jacobian, and its derivatives by phi and log sigma."""
-        value, by_sigma = 0.0, 0.0
+        value, by_sigma = -self.log_normaliser, 0.0
         pieces = []
         for point, term in zip(points, self.priors.terms, strict=True):
             sds = sigma * point.ratios
@@ -272,7 +275,7 @@ class CovarianceDensity:
         return value
 
     def _log_correlation_prior(self, points: Sequence[TermPoint]) -> float:
-        return sum(
+        return -self.log_normaliser + sum(
             float(np.sum(correlation_exponents(term) * log_complement(point.partial[lower_entries(len(term.sd))])))
             for point, term in zip(points, self.priors.terms, strict=True)
             if term.correlation is not None
@@ -321,7 +324,10 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
         exponents=correlation_exponents(term) if term.correlation is not None else np.zeros(0),
         precision=np.ascontiguousarray(prior.precision),
         mean=prior.mean,
-        constant=likelihood_constant(products.n, products.n_fixed, prior.n_proper, prior.log_det, products.log_weights),
+        constant=likelihood_constant(
+            products.n, products.n_fixed, prior.n_proper, prior.log_det, products.log_weights
+        )
+        + 2.0 * density.log_normaliser,
         n_rows=products.n,
         sigma=np.nan if density.sigma is None else density.sigma,
     )
