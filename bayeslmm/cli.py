@@ -4,13 +4,13 @@ Exit codes: 0, done; 1, done and a fit has failed; 2, wrong input, said in one p
 """
 
 import argparse
+import secrets
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from bayeslmm import __version__
@@ -19,8 +19,11 @@ from bayeslmm.model_files import METHODS, ModelFile, check_methods, read_data, r
 from bayeslmm.result_folder import SUMMARY_FILE, check_target, saved_fits, written_whole
 
 _FAILED, _WRONG_INPUT, _INTERRUPTED = 1, 2, 130
-# The methods that sample: they alone take draws, tune, chains and a seed, and give something to draw.
-_SAMPLING = ("nuts",)
+# The methods that sample, each with the settings it takes; the other methods take none and draw no pictures.
+_SAMPLING = {
+    "nuts": ("draws", "tune", "chains", "cores", "seed"),
+    "importance": ("draws", "chains", "cores", "seed"),
+}
 _DPI = 120
 
 
@@ -57,18 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_fit(commands.add_parser("fit", help="fit the model of a model file", description=_fit.__doc__))
 
-    models = commands.add_parser(
-        "models", help="list the model files of a folder", description=_models.__doc__
-    )
+    models = commands.add_parser("models", help="list the model files of a folder", description=_models.__doc__)
     models.add_argument("folder", nargs="?", type=Path, default=Path("models"), help="default: models")
     models.set_defaults(command=_models)
 
-    compare = commands.add_parser(
-        "compare", help="show saved fits side by side", description=_compare.__doc__
-    )
-    compare.add_argument(
-        "folders", nargs="+", type=Path, metavar="FOLDER", help="a result folder or one saved fit"
-    )
+    compare = commands.add_parser("compare", help="show saved fits side by side", description=_compare.__doc__)
+    compare.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a result folder or one saved fit")
     compare.set_defaults(command=_compare)
     return parser
 
@@ -113,26 +110,27 @@ def _fit(options: argparse.Namespace) -> int:
     return _FAILED if any(fit.status.code == "failed" for fit in fits.values()) else 0
 
 
-def _sampler_options(options: argparse.Namespace, model_file: ModelFile) -> Mapping[str, int]:
-    """Merge the settings of the file and of the command line; draw a seed where neither gives one."""
-    given = {name: getattr(options, name) for name in ("draws", "tune", "chains", "cores", "seed")}
-    given = {name: value for name, value in given.items() if value is not None}
-    if not any(method in _SAMPLING for method in model_file.methods):
-        if given:
-            raise OptionError(
-                f"--{next(iter(given))} is for {', '.join(_SAMPLING)}; "
-                f"the methods here are {', '.join(model_file.methods)}."
-            )
-        return MappingProxyType({})
-    settings = {**model_file.nuts, **given}
-    if "seed" not in settings:
-        import secrets
+def _sampler_options(options: argparse.Namespace, model_file: ModelFile) -> dict[str, dict[str, int]]:
+    """Return the settings of every method that samples, from the file and, before it, the command line.
 
-        settings["seed"] = secrets.randbelow(2**31)
-    return MappingProxyType(settings)
+    The seed is the same for all of them; one is drawn where neither gives it.
+    """
+    given = {name: getattr(options, name) for name in _SAMPLING["nuts"] if getattr(options, name) is not None}
+    sampling = [method for method in model_file.methods if method in _SAMPLING]
+    for name in given:
+        if not any(name in _SAMPLING[method] for method in sampling):
+            takers = ", ".join(method for method, names in _SAMPLING.items() if name in names)
+            raise OptionError(f"--{name} is for {takers}; the methods here are {', '.join(model_file.methods)}.")
+    seed = given.get("seed", model_file.nuts.get("seed"))
+    given["seed"] = secrets.randbelow(2**31) if seed is None else seed
+    settings = {}
+    for method in sampling:
+        stated = {**model_file.nuts, **given} if method == "nuts" else given
+        settings[method] = {name: value for name, value in stated.items() if name in _SAMPLING[method]}
+    return settings
 
 
-def _fit_all(model_file: ModelFile, sampler: Mapping[str, int]) -> dict[str, Any]:
+def _fit_all(model_file: ModelFile, sampler: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
     from bayeslmm.model import Model
 
     model = Model(
@@ -145,9 +143,7 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, int]) -> dict[str, Any
     watched = sys.stderr.isatty()
     fits = {}
     for method in model_file.methods:
-        settings: dict[str, Any] = {"method": method, "progressbar": watched}
-        if method in _SAMPLING:
-            settings |= sampler
+        settings: dict[str, Any] = {"method": method, "progressbar": watched, **sampler.get(method, {})}
         if watched:
             print(f"Fitting {method} ...", file=sys.stderr)
         fits[method] = model.fit(**settings)
@@ -156,7 +152,7 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, int]) -> dict[str, Any
     return fits
 
 
-def _report(model_file: ModelFile, fits: Mapping[str, Any], sampler: Mapping[str, int]) -> str:
+def _report(model_file: ModelFile, fits: Mapping[str, Any], sampler: Mapping[str, Mapping[str, int]]) -> str:
     """Write what is printed and kept: the model, the estimates, and whether each fit can be trusted."""
     from bayeslmm.results import compare
     from bayeslmm.results.effects import dropped_rows_sentence
@@ -171,7 +167,7 @@ def _report(model_file: ModelFile, fits: Mapping[str, Any], sampler: Mapping[str
         lines += [str(compare(*fits.values())), ""]
         lines += [f"{method}: {fit.status.message}" for method, fit in fits.items()]
     if sampler:
-        lines.append(f"Sampled with seed {sampler['seed']}.")
+        lines.append(f"Sampled with seed {next(iter(sampler.values()))['seed']}.")
     return "\n".join(lines)
 
 
@@ -190,9 +186,7 @@ def _save(folder: Path, fits: Mapping[str, Any], text: str, *, plots: bool) -> N
 def _models(options: argparse.Namespace) -> int:
     """List the model files of a folder with their data, methods and formula."""
     if not options.folder.is_dir():
-        raise ModelFileError(
-            f"there is no folder {options.folder}; give the folder that holds the model files."
-        )
+        raise ModelFileError(f"there is no folder {options.folder}; give the folder that holds the model files.")
     paths = sorted(options.folder.glob("*.toml"))
     if not paths:
         raise ModelFileError(f"{options.folder} holds no model file (*.toml).")

@@ -14,7 +14,7 @@
     [priors]
     Intercept = "Normal(250, 100)"
 
-    [nuts]
+    [nuts]                          # the seed is that of importance sampling, too
     draws = 1000
     tune = 1000
     chains = 4
@@ -35,7 +35,7 @@ from bayeslmm.errors import ModelFileError
 
 Missing = Literal["drop", "error"]
 
-METHODS: tuple[str, ...] = ("reml", "ml", "nuts")
+METHODS: tuple[str, ...] = ("reml", "ml", "map", "importance", "nuts")
 DEFAULT_METHODS: tuple[str, ...] = ("reml", "nuts")
 
 _KEYS = ("formula", "data", "methods", "categories", "weights", "missing", "priors", "nuts")
@@ -105,9 +105,7 @@ def read_model_file(path: str | Path) -> ModelFile:
         _check_known(path, key, _KEYS, "key")
     for key in ("formula", "data"):
         if key not in table:
-            raise ModelFileError(
-                f"{path}: the key '{key}' is missing. A model file needs 'formula' and 'data'."
-            )
+            raise ModelFileError(f"{path}: the key '{key}' is missing. A model file needs 'formula' and 'data'.")
     return ModelFile(
         path=path,
         formula=_text(path, "formula", table["formula"]),
@@ -140,16 +138,12 @@ def read_data(model_file: ModelFile) -> pd.DataFrame:
         If the file is missing, unreadable or outside the model file's folder, a column is absent, or levels
         and data do not match.
     """
-    if model_file.data in DATASET_NAMES:
-        frame = load_dataset(model_file.data)
-    else:
-        frame = read_table(_inside(model_file))
+    shipped = model_file.data in DATASET_NAMES
+    frame = load_dataset(model_file.data) if shipped else read_table(_inside(model_file))
     for column, levels in model_file.categories.items():
         where = f"{model_file.path}: 'categories.{column}'"
         if column not in frame.columns:
-            raise ModelFileError(
-                f"{where}: {unknown_name('column', column, [str(c) for c in frame.columns])}"
-            )
+            raise ModelFileError(f"{where}: {unknown_name('column', column, [str(c) for c in frame.columns])}")
         frame[column] = _as_category(frame[column], levels, where)
     return frame
 
@@ -163,14 +157,10 @@ def check_methods(methods: object, where: str) -> tuple[str, ...]:
         If they are not a non-empty list of known methods; ``where`` opens the message.
     """
     if not isinstance(methods, Sequence) or isinstance(methods, str) or not methods:
-        raise ModelFileError(
-            f"{where} is {methods!r}: give a list with at least one of {', '.join(METHODS)}."
-        )
+        raise ModelFileError(f"{where} is {methods!r}: give a list with at least one of {', '.join(METHODS)}.")
     for method in methods:
         if method not in METHODS:
-            raise ModelFileError(
-                f"{where} names {method!r}, which is not a method: use {', '.join(METHODS)}."
-            )
+            raise ModelFileError(f"{where} names {method!r}, which is not a method: use {', '.join(METHODS)}.")
     return tuple(dict.fromkeys(methods))
 
 
@@ -239,9 +229,7 @@ def _categories(path: Path, value: object) -> dict[str, tuple[Level, ...]]:
             raise _wrong_kind(path, key, levels, "a list of levels, the base level first")
         kinds = {type(level) for level in levels}
         if len(kinds) > 1 or not kinds <= {str, int, float, bool}:
-            raise _wrong_kind(
-                path, key, levels, "levels that are all texts, all numbers or all true or false"
-            )
+            raise _wrong_kind(path, key, levels, "levels that are all texts, all numbers or all true or false")
         if len(set(levels)) < len(levels):
             twice = next(level for level in levels if levels.count(level) > 1)
             raise ModelFileError(f"{path}: '{key}' lists the level {twice!r} twice.")
@@ -281,9 +269,7 @@ def _inside(model_file: ModelFile) -> Path:
     except (OSError, RuntimeError, ValueError) as error:  # a loop of symbolic links, a null character
         raise ModelFileError(f"{where}, which is no usable path ({error}).") from None
     if not path.is_relative_to(folder):
-        raise ModelFileError(
-            f"{where}, which leads out of the model file's folder ({path}): copy the file there."
-        )
+        raise ModelFileError(f"{where}, which leads out of the model file's folder ({path}): copy the file there.")
     if not path.is_file():
         raise ModelFileError(f"{where}: there is no such file in {folder}.")
     return path

@@ -19,9 +19,7 @@ def main() -> None:
     model = blm.Model("Reaction ~ 1 + Days + (1 + Days | Subject)", blm.load_dataset("sleepstudy"))
     reml = model.fit(method="reml")
     bayes = model.fit(method="nuts", seed=1, progressbar=False)
-    figure, (slopes, spread) = plt.subplots(
-        1, 2, figsize=(10, 4.2), width_ratios=(3, 2), layout="constrained"
-    )
+    figure, (slopes, spread) = plt.subplots(1, 2, figsize=(10, 4.2), width_ratios=(3, 2), layout="constrained")
     draw_slopes(slopes, reml, bayes)
     draw_standard_deviations(spread, reml, bayes)
     IMAGES.mkdir(exist_ok=True)
@@ -45,9 +43,7 @@ def draw_slopes(axes: plt.Axes, reml: blm.PointFit, bayes: blm.PosteriorFit) -> 
     axes.hlines(place, low[order], high[order], color=BLUE, lw=2, label="posterior, 95%")
     axes.plot(mean[order], place, "o", color=BLUE, ms=5, label="posterior mean")
     axes.plot(twin.to_numpy()[order], place, "|", color=RED, ms=12, mew=2, label="REML")
-    axes.set(
-        yticks=place, yticklabels=twin.index[order], xlabel="ms per day of little sleep", ylabel="subject"
-    )
+    axes.set(yticks=place, yticklabels=twin.index[order], xlabel="ms per day of little sleep", ylabel="subject")
     axes.set_title("Slope of each subject", loc="left")
     axes.legend(frameon=False, loc="lower right")
 
@@ -67,9 +63,7 @@ def draw_standard_deviations(axes: plt.Axes, reml: blm.PointFit, bayes: blm.Post
     table = reml.varcorr()
     own = table[(table["group"] == "Subject") & table["other_effect"].isna()].set_index("effect")["sd"]
     axes.plot(own["Intercept"], own["Days"], "P", color=RED, ms=11, mec="white", label="REML")
-    axes.set(
-        xlabel="sd of intercepts (ms)", ylabel="sd of slopes (ms per day)", xlim=(0, None), ylim=(0, None)
-    )
+    axes.set(xlabel="sd of intercepts (ms)", ylabel="sd of slopes (ms per day)", xlim=(0, None), ylim=(0, None))
     axes.set_title("How much subjects differ", loc="left")
     axes.legend(frameon=False, loc="upper right")
 

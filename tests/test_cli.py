@@ -118,6 +118,17 @@ def test_settings_reach_the_sampler_alone(work, capsys):
     assert "Sampled with seed 5." in capsys.readouterr().out
 
 
+def test_importance_takes_what_it_knows_and_the_seed_of_the_file(work):
+    (work.path / "m.toml").write_text(MODEL + "[nuts]\ndraws = 7\ntune = 3\nseed = 5\n")
+    methods = ["--method", "importance", "--method", "nuts"]
+    assert cli.main(["fit", "m.toml", *methods, "--chains", "2", "--tune", "9"]) == 0
+    assert work.asked == [
+        ("importance", {"progressbar": False, "chains": 2, "seed": 5}),
+        ("nuts", {"progressbar": False, "draws": 7, "tune": 9, "chains": 2, "seed": 5}),
+    ]
+    assert "draw forest nuts" in work.log
+
+
 def test_a_seed_is_drawn_and_told(work, capsys):
     assert cli.main(["fit", "m.toml"]) == 0
     seed = work.asked[1][1]["seed"]
@@ -197,7 +208,8 @@ def test_a_failed_fit_is_told_by_the_exit_code(work):
     ("arguments", "said"),
     [
         (["fit", "nowhere.toml"], "there is no such model file"),
-        (["fit", "m.toml", "--method", "reml", "--draws", "10"], "--draws is for nuts"),
+        (["fit", "m.toml", "--method", "reml", "--draws", "10"], "--draws is for nuts, importance"),
+        (["fit", "m.toml", "--method", "importance", "--tune", "10"], "--tune is for nuts;"),
         (["models"], "there is no folder models"),
         (["compare", "nowhere"], "no saved fit"),
     ],

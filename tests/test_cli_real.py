@@ -38,9 +38,7 @@ def test_reml_loads_nothing_heavy(tmp_path):
 
 
 def test_saved_by_the_command_read_by_the_command(tmp_path):
-    assert (
-        run(["fit", MODELS / "dyestuff.toml", "--method", "reml", "--method", "ml"], tmp_path).returncode == 0
-    )
+    assert run(["fit", MODELS / "dyestuff.toml", "--method", "reml", "--method", "ml"], tmp_path).returncode == 0
     done = run(["compare", "results/dyestuff"], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "1527.5" in done.stdout
@@ -49,9 +47,7 @@ def test_saved_by_the_command_read_by_the_command(tmp_path):
 def test_reml_and_posterior_side_by_side(tmp_path):
     settings = ["--draws", 200, "--tune", 200, "--chains", 2, "--seed", 1]
     done = run(["fit", MODELS / "dyestuff.toml", *settings], tmp_path)
-    assert done.returncode in (0, 1), (
-        done.stderr
-    )  # so few draws may be judged a failure: that is said, not hidden
+    assert done.returncode in (0, 1), done.stderr  # so few draws may be judged a failure: that is said, not hidden
     assert "BLAS" not in done.stderr
     assert "Traceback" not in done.stderr
     assert "1527.5" in done.stdout

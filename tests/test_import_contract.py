@@ -8,17 +8,13 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-PLACED = {
-    name.strip().removeprefix("bayeslmm.") for layer in CONTRACTS[0]["layers"] for name in layer.split("|")
-}
+PLACED = {name.strip().removeprefix("bayeslmm.") for layer in CONTRACTS[0]["layers"] for name in layer.split("|")}
 
 
 def lint(folder):
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     code = "import sys; from importlinter.cli import lint_imports; sys.exit(lint_imports(no_cache=True))"
-    return subprocess.run(
-        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True
-    )
+    return subprocess.run([sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 def test_contract_is_kept():

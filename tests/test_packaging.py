@@ -28,9 +28,7 @@ def test_every_dependency_has_an_upper_bound(requirement):
     assert requirement.startswith("bayeslmm[") or re.search(r"<\d", requirement)
 
 
-@pytest.mark.parametrize(
-    "pair", [("pymc", "<6"), ("arviz", "<1"), ("matplotlib", "<3.11"), ("arviz-plots", "<0.9")]
-)
+@pytest.mark.parametrize("pair", [("pymc", "<6"), ("arviz", "<1"), ("matplotlib", "<3.11"), ("arviz-plots", "<0.9")])
 def test_bounds_that_keep_the_stack_importable(pair):
     name, bound = pair
     found = [r for r in requires("bayeslmm") if re.match(rf"{name}[<>=]", r)]

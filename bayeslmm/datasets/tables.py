@@ -50,9 +50,7 @@ def read_table(path: Path) -> pd.DataFrame:
     except ModelFileError:
         raise
     except UnicodeDecodeError as error:
-        raise ModelFileError(
-            f"{path}: not UTF-8 text (byte {error.start}). Save the file as UTF-8."
-        ) from None
+        raise ModelFileError(f"{path}: not UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
     except (OSError, EOFError) as error:
         raise ModelFileError(f"{path}: the data cannot be read ({error}).") from None
     except (ValueError, Warning) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
