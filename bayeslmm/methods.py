@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayeslmm.design import Design, Finding
+    from bayeslmm.inference.maximum import Maximum
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.density import CovarianceDensity
     from bayeslmm.priors.model_priors import ModelPriors
@@ -102,10 +103,19 @@ def _fit_likelihood(model: Fittable, method: str, options: FitOptions) -> PointF
     from bayeslmm.inference.maximum import maximise
 
     _require_identified(untold_findings(model), f'method="{method}"')
-    sigma = model.spec.sigma
-    optimum = maximise(model.kernel, method, sigma=sigma)
-    modes = model.kernel.conditional(optimum.theta, method, sigma)
-    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
+    return point_fit(model, method, maximise(model.kernel, method, sigma=model.spec.sigma))
+
+
+def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
+    """Return the fit at an optimum: coefficients and random effects are conditional on it."""
+    if method != "map":
+        modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
+        return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
+    from bayeslmm.inference.mode import posterior_conditional
+
+    priors = model.resolved_priors
+    modes = posterior_conditional(_density(model, priors), optimum.theta, optimum.sigma)
+    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, priors)
 
 
 def _fit_nuts(model: Fittable, method: str, options: FitOptions) -> Fit:
@@ -125,6 +135,10 @@ def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
     from bayeslmm.results.posterior import PosteriorFit
 
     priors = _usable_priors(model)
+    for name in ("draws", "chains"):
+        count = getattr(options, name)
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
+            raise OptionError(f"{name}={count!r} is not a whole number of at least 1.")
     draws = sample_importance(
         _density(model, priors),
         draws=options.draws,
@@ -138,12 +152,9 @@ def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
 
 
 def _fit_map(model: Fittable, method: str, options: FitOptions) -> PointFit:
-    from bayeslmm.inference.mode import maximise_posterior, posterior_conditional
+    from bayeslmm.inference.mode import maximise_posterior
 
-    density = _density(model, _usable_priors(model))
-    optimum = maximise_posterior(density)
-    modes = posterior_conditional(density, optimum.theta, optimum.sigma)
-    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
+    return point_fit(model, method, maximise_posterior(_density(model, _usable_priors(model))))
 
 
 def _usable_priors(model: Fittable) -> "ModelPriors":

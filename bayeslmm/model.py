@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,12 @@ from bayeslmm.methods import (
     Precision,
     Sampler,
     choose_method,
+    point_fit,
     untold,
 )
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.labelled import check_names
-from bayeslmm.results.point import PointFit, block_table, build_kernel
+from bayeslmm.results.point import block_table
 from bayeslmm.results.spec import Missing, ModelSpec
 from bayeslmm.results.summary import WholeFrame
 
@@ -142,6 +143,8 @@ class Model:
     @cached_property
     def kernel(self) -> "Kernel":
         """The likelihood of the covariance parameters, from the data's cross-products."""
+        from bayeslmm.likelihood.kernel import build_kernel
+
         return build_kernel(self._design)
 
     @cached_property
@@ -202,7 +205,7 @@ class Model:
         OptionError
             If it is neither.
         """
-        if parametrization not in get_args(Parametrization):
+        if parametrization not in ("noncentered", "centered"):
             found = "left out" if parametrization is None else repr(parametrization)
             raise OptionError(f"parametrization is {found}; say 'noncentered' or 'centered'.")
         from bayeslmm.pymc_models import build_hierarchical
@@ -241,9 +244,9 @@ class Model:
         Parameters
         ----------
         method
-            "nuts" samples the posterior; "importance" samples it at once, by importance sampling of the covariance
-            parameters, and hands over to NUTS where it must; "map" finds the mode of sds, correlations and sigma;
-            "reml" and "ml" maximise the (restricted) likelihood.
+            "nuts" samples the posterior; "importance" samples it at once, by importance sampling of the
+            covariance parameters, and hands over to NUTS where it must; "map" finds the mode of sds,
+            correlations and sigma; "reml" and "ml" maximise the (restricted) likelihood.
         draws, tune, chains
             Retained draws and warm-up iterations per chain, and number of chains.
         cores
@@ -253,8 +256,8 @@ class Model:
         target_accept
             Acceptance rate the step size is tuned to; raise it when there are divergences.
         sampler
-            "nutpie" (nothing to compile under the marginal parametrization), "nutpie-pymc" (the PyMC model, compiled,
-            sampled by nutpie) or "pymc".
+            "nutpie" (nothing to compile under the marginal parametrization), "nutpie-pymc" (the PyMC model,
+            compiled, sampled by nutpie) or "pymc".
         parametrization
             "marginal" integrates coefficients and random effects out and draws them exactly afterwards;
             "noncentered" and "centered" sample them. None means "marginal" where the coefficients' priors are
@@ -264,8 +267,8 @@ class Model:
         precision
             "float32" keeps draws of random effects in half the memory.
         resume
-            A folder for finished chains of "nuts": an interrupted run begun with it goes on where it stopped, and
-            ends with the draws of an uninterrupted one.
+            A folder for finished chains of "nuts": an interrupted run begun with it goes on where it
+            stopped, and ends with the draws of an uninterrupted one.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -415,9 +418,11 @@ def _rebuild(model: Model, stored: "StoredFit") -> Fit:
 
     if stored.kind == "point":
         method, optimum = read_optimum(stored)
-        _check_objective(model, optimum.theta, optimum.objective, method)
-        modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
-        return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
+        if method == "map":
+            _check_objective(model, optimum.theta, stored.check.get("objective"), "ml")
+        else:
+            _check_objective(model, optimum.theta, optimum.objective, method)
+        return point_fit(model, method, optimum)
     draws, added = read_posterior(stored, model.design)
     from bayeslmm.results.posterior import PosteriorFit
 

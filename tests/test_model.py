@@ -44,8 +44,7 @@ def test_gradient_is_that_of_the_objective(model):
     theta, step = np.array([0.9, 0.1, 0.3]), 1e-5
     for method in ("ml", "reml"):
         difference = [
-            (model.objective(theta + step * e, method) - model.objective(theta - step * e, method))
-            / (2 * step)
+            (model.objective(theta + step * e, method) - model.objective(theta - step * e, method)) / (2 * step)
             for e in np.eye(3)
         ]
         np.testing.assert_allclose(model.gradient(theta, method), difference, rtol=1e-5, atol=1e-5)
@@ -106,9 +105,9 @@ def test_bad_priors_are_refused_at_once(data):
 
 
 def test_unknown_methods_and_options_list_the_known(model):
-    with pytest.raises(blm.OptionError, match="'nuts', 'reml', 'ml'"):
+    with pytest.raises(blm.OptionError, match="'nuts', 'importance', 'map', 'reml', 'ml'"):
         model.fit("lme4")
-    with pytest.raises(blm.OptionError, match="'reml' takes no option 'draws'; it is for 'nuts'"):
+    with pytest.raises(blm.OptionError, match="'reml' takes no option 'draws'; it is for 'nuts', 'importance'"):
         model.fit("reml", draws=10)
     assert set(METHODS) >= {"nuts", "reml", "ml"}
 

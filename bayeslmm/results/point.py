@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.maximum import Maximum
-from bayeslmm.likelihood import Conditional, Kernel
+from bayeslmm.likelihood import Conditional
 from bayeslmm.likelihood.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.results import effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
@@ -29,6 +29,7 @@ TITLES = {
     "reml": "Linear mixed model fit by REML",
     "map": "Linear mixed model at its posterior mode",
 }
+CRITERIA = {"ml": "-2 log-likelihood", "reml": "REML criterion", "map": "-2 log posterior"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -65,7 +66,7 @@ class PointFit(Fit):
 
     @property
     def objective(self) -> float:
-        """Minus twice the (restricted) log-likelihood at the optimum."""
+        """Minus twice the (restricted) log-likelihood at the optimum; with the log priors added for a "map" fit."""
         return float(self.optimum.objective)
 
     @property
@@ -254,17 +255,12 @@ class PointFit(Fit):
             },
             index=table.index.rename("Coefficient"),
         )
-        name = "REML criterion" if self.method == "reml" else "-2 log-likelihood"
-        criteria = f"{self.loglik:.4f}; AIC {self.aic:.2f}; BIC {self.bic:.2f}; {self.dof} parameters"
-        facts = [*self._facts(), (name, f"{self.objective:.4f}"), ("Log-likelihood", criteria)]
+        facts = [*self._facts(), (CRITERIA[self.method], f"{self.objective:.4f}")]
+        if self.method != "map":
+            criteria = f"AIC {self.aic:.2f}; BIC {self.bic:.2f}; {self.dof} parameters"
+            facts.append(("Log-likelihood", f"{self.loglik:.4f}; {criteria}"))
         random = random_table(self.varcorr())
         return Summary(TITLES[self.method], tuple(facts), random, fixed, self.status)
-
-
-def build_kernel(design: Design) -> Kernel:
-    """Return the likelihood kernel of a design, the offset taken off the response."""
-    y = design.y if design.offset is None else design.y - design.offset
-    return Kernel.build(y, design.X, design.terms, design.weights)
 
 
 def term_shapes(terms: Sequence[RandomTerm]) -> tuple[TermShape, ...]:

@@ -13,10 +13,11 @@ from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.likelihood.covariance import theta_from_factors
+from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, diagnose
 from bayeslmm.results.fit import Fit, PriorTable, Scale
-from bayeslmm.results.point import build_kernel, term_shapes
+from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior_tables import describe, printed, within
 from bayeslmm.results.prediction import (
     Kind,

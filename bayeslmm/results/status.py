@@ -59,7 +59,7 @@ def posterior_status(
     stats
         Statistics of the sampler, each of shape (chains, draws).
     info
-        Facts about the run; ``k_hat``, ``requested_draws``, ``messages`` are read.
+        Facts about the run; ``k_hat``, ``effective_size``, ``doubts``, ``failures``, ``messages`` are read.
     notes
         Further sentences that make a fit doubtful, such as what the data cannot tell.
     failures
@@ -85,6 +85,12 @@ def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str
         doubts.append(
             f"The Pareto k̂ of the importance weights is {k_hat:.2f}, above {K_HAT_LIMIT}: the "
             'approximation misses part of the posterior; use method="nuts".'
+        )
+    size = info.get("effective_size")
+    if size is not None and size < ESS_LIMIT:
+        doubts.append(
+            f"The importance weights leave {size:.0f} effective draws, fewer than {ESS_LIMIT:.0f}: ask for more "
+            'draws=, or use method="nuts".'
         )
     if table["rhat"].notna().any():
         name, value = _worst(table["rhat"], largest=True)
@@ -130,6 +136,8 @@ def _praise(table: pd.DataFrame, stats: Mapping[str, NDArray[Any]], info: Mappin
         parts.append("no divergences")
     if (k_hat := info.get("k_hat")) is not None:
         parts.append(f"k̂ {k_hat:.2f}")
+    if (size := info.get("effective_size")) is not None:
+        parts.append(f"effective size {size:.0f}")
     if table["rhat"].notna().any():
         parts.append(f"largest R-hat {table['rhat'].max():.3f}")
     least = table[["ess_bulk", "ess_tail"]].min(axis=1)

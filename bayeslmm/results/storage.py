@@ -23,6 +23,7 @@ from bayeslmm.design.design import Design
 from bayeslmm.errors import StorageError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.maximum import Maximum
+from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import TITLES, PointFit
 from bayeslmm.results.posterior import PosteriorFit
@@ -55,7 +56,7 @@ class StoredFit:
     result
         What the method found: the optimum of a point fit, the facts about the run of a posterior fit.
     check
-        The objective at a value of theta taken from the draws of a posterior fit.
+        The ML objective at the theta of a posterior mode, or at one taken from the draws of a posterior fit.
     """
 
     folder: Path
@@ -141,7 +142,7 @@ def _write_files(fit: Fit, folder: Path) -> None:
     record |= {"method": fit.method, "model": _describe_model(fit.spec)}
     record["data"] = write_frame(fit.design.data, folder / DATA)
     if isinstance(fit, PointFit):
-        record |= {"kind": "point", "result": _describe_optimum(fit)}
+        record |= {"kind": "point", "result": _describe_optimum(fit), "check": _likelihood_at(fit)}
     elif isinstance(fit, PosteriorFit):
         record |= {"kind": "posterior", "result": describe_run(fit.draws), "check": fit.fingerprint()}
         write_draws(fit, folder / POSTERIOR)
@@ -175,6 +176,14 @@ def _describe_priors(priors: Any) -> Any:
     from bayeslmm.priors.parse import as_prior
 
     return {key: value if key == "preset" else repr(as_prior(value, key)) for key, value in priors.items()}
+
+
+def _likelihood_at(fit: PointFit) -> dict[str, Any]:
+    """Return the ML objective at theta: what a posterior mode is recognised by."""
+    if fit.method != "map":
+        return {}
+    objective = build_kernel(fit.design).objective(fit.theta, "ml", fit.spec.sigma)
+    return {"objective": float(objective)}
 
 
 def _describe_optimum(fit: PointFit) -> dict[str, Any]:
@@ -235,7 +244,7 @@ def read_fit(folder: Path) -> StoredFit:
     data = read_frame(folder / DATA, require(record, "data", dict))
     arguments = {key: model.get(key) for key in ARGUMENTS}
     result = {**require(record, "result", dict), "method": require(record, "method", str)}
-    check = require(record, "check", dict) if kind == "posterior" else {}
+    check = require(record, "check", dict)
     return StoredFit(folder, kind, arguments, tuple(map(str, functions)), data, result, check)
 
 

@@ -31,7 +31,5 @@ def crossed():
     data = blm.load_dataset("ratpup")
     data["w"] = 1.0 + (data["pup_id"] % 3)
     data["shift"] = 0.1 * (data["pup_id"] % 2)
-    formula = (
-        "weight ~ litsize + sex + offset(shift) + (1 | litter) + (0 + litsize | litter) + (1 | treatment)"
-    )
+    formula = "weight ~ litsize + sex + offset(shift) + (1 | litter) + (0 + litsize | litter) + (1 | treatment)"
     return blm.Model(formula, data, weights="w")

@@ -124,9 +124,7 @@ def test_fixed_sigma_is_no_parameter():
 def test_without_random_effects_it_is_least_squares():
     data = blm.load_dataset("ratpup")
     fit = blm.lmm("weight ~ litsize + treatment + sex", data, "ml")
-    X = np.column_stack(
-        [np.ones(len(data)), data["litsize"], *(data["treatment"] == t for t in ("High", "Low"))]
-    )
+    X = np.column_stack([np.ones(len(data)), data["litsize"], *(data["treatment"] == t for t in ("High", "Low"))])
     X = np.column_stack([X, data["sex"] == "Female"]).astype(float)
     beta, rss = np.linalg.lstsq(X, data["weight"], rcond=None)[:2]
     np.testing.assert_allclose(fit.fixef(), beta, rtol=1e-9)

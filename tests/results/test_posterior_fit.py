@@ -160,13 +160,8 @@ def test_only_the_lower_triangle_is_summarised(bayes):
 
 def with_draws(fit, **changes):
     old = fit.draws
-    parts = {
-        name: getattr(old, name)
-        for name in ("beta", "sigma", "sd", "cor", "effects", "stats", "method", "info")
-    }
-    return PosteriorFit(
-        fit.design, fit.spec, Draws(**{**parts, **changes}), fit.priors, changes.get("notes", ())
-    )
+    parts = {name: getattr(old, name) for name in ("beta", "sigma", "sd", "cor", "effects", "stats", "method", "info")}
+    return PosteriorFit(fit.design, fit.spec, Draws(**{**parts, **changes}), fit.priors, changes.get("notes", ()))
 
 
 def test_good_draws_are_ok(bayes):
@@ -244,6 +239,8 @@ def test_k_hat_notes_and_messages(bayes):
     assert status.message.endswith("Handed over to NUTS.")
     fine = with_draws(bayes, info={"k_hat": 0.1}, method="importance", stats={}).status
     assert (fine.code, "k̂ 0.10" in fine.message) == ("ok", True)
+    few = with_draws(bayes, info={"k_hat": 0.1, "effective_size": 90.0}, method="importance", stats={}).status
+    assert (few.code, "90 effective draws" in few.message) == ("doubtful", True)
     note = "The grouping factor 'g' has a single level."
     told = PosteriorFit(bayes.design, bayes.spec, bayes.draws, notes=(note,)).status
     assert (told.code, told.message) == ("doubtful", note)

@@ -54,9 +54,7 @@ def test_interval_of_training_rows_uses_their_weights(sleepstudy):
     fit = blm.lmm("Reaction ~ Days + (Days | Subject)", data, weights="w")
     inside = half_widths(fit.predict(interval=0.9))
     apart = half_widths(fit.predict(data, interval=0.9))
-    np.testing.assert_allclose(
-        inside**2, apart**2 - NORMAL_90**2 * fit.sigma**2 * (1 - 1 / data["w"]), rtol=EXACT
-    )
+    np.testing.assert_allclose(inside**2, apart**2 - NORMAL_90**2 * fit.sigma**2 * (1 - 1 / data["w"]), rtol=EXACT)
 
 
 def test_marginal_and_new_groups_of_a_point_fit(reml, sleepstudy):
@@ -156,9 +154,7 @@ def test_posterior_interval_covers_simulated_observations(many):
     for row in (0, 77):
         values = brute_force(many, row, np.random.default_rng(row))
         covered = np.mean((values > found["lower"].iloc[row]) & (values < found["upper"].iloc[row]))
-        assert covered == pytest.approx(
-            0.8, abs=0.02
-        )  # Monte Carlo error of 8,000 draws: 0.0045, on both sides
+        assert covered == pytest.approx(0.8, abs=0.02)  # Monte Carlo error of 8,000 draws: 0.0045, on both sides
         assert found["prediction"].iloc[row] == pytest.approx(values.mean(), abs=2.5)
 
 
@@ -194,9 +190,7 @@ def test_rows_of_one_new_group_share_its_effects(model, reml):
 
 
 def test_same_seed_same_interval(bayes, sleepstudy):
-    first, second, other = (
-        bayes.predict(sleepstudy.head(5), interval=0.9, seed=seed)["lower"] for seed in (1, 1, 2)
-    )
+    first, second, other = (bayes.predict(sleepstudy.head(5), interval=0.9, seed=seed)["lower"] for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, second)
     assert (first != other).all()
 

@@ -89,6 +89,24 @@ def test_posterior_fit(bayes, tmp_path):
     assert again.idata.posterior.equals(fit.idata.posterior)
 
 
+def test_posterior_mode(model, tmp_path):
+    fit = model.fit("map")
+    again = blm.load(fit.save(tmp_path / "fit"))
+    assert_same_point(fit, again)
+    assert again.priors.items() == fit.priors.items()
+    change(tmp_path / "fit", lambda record: record["check"].update(objective=0.0))
+    with pytest.raises(blm.StorageError, match="objective"):
+        blm.load(tmp_path / "fit")
+
+
+def test_importance_draws(model, tmp_path):
+    fit = model.fit("importance", draws=300, chains=2, seed=4, progressbar=False)
+    again = blm.load(fit.save(tmp_path / "fit"))
+    np.testing.assert_array_equal(again.draws.effects[0], fit.draws.effects[0])
+    assert again.status == fit.status
+    assert again.method == "importance"
+
+
 def test_arviz_reads_the_draws(bayes, tmp_path):
     import arviz
 
