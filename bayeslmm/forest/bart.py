@@ -2,9 +2,10 @@ r"""Bayesian additive regression trees inside our sweep, by stochtree's low-leve
 
 .. math:: f(x) = s \sum_{t=1}^{m} g_t(x), \qquad \text{leaf values} \sim N(0, 1/m),
 
-s the standard deviation of the response, so that f has prior standard deviation s anywhere. The trees' prior is that of Chipman,
-George and McCulloch (2010), BART: Bayesian additive regression trees, Annals of Applied Statistics 4, 266-298: a node at depth
-d splits with probability :math:`.95 (1 + d)^{-2}`. stochtree's own draw of sigma is not used.
+s the standard deviation of the response, so that f has prior standard deviation s anywhere. The trees' prior
+is that of Chipman, George and McCulloch (2010), BART: Bayesian additive regression trees, Annals of Applied
+Statistics 4, 266-298: a node at depth d splits with probability :math:`.95 (1 + d)^{-2}`. stochtree's own
+draw of sigma is not used.
 """
 
 from collections.abc import Sequence
@@ -76,11 +77,11 @@ class FeatureCoding:
 
     @property
     def types(self) -> NDArray[np.intp]:
-        """stochtree's feature types, shape (p,)."""
+        """The feature types stochtree is told, shape (p,)."""
         return np.array([NUMERIC if self.categories[k] is None else BINARY for k in self.sources])
 
     def encode(self, features: Any) -> Array:
-        """Return the columns as numbers, shape (m, p); a category the fit has not seen has all its indicators zero.
+        """Return the columns as numbers, shape (m, p); an unknown category has all its indicators zero.
 
         Raises
         ------
@@ -91,7 +92,9 @@ class FeatureCoding:
             values = np.array(features, dtype=float)
         else:
             columns = [
-                features[name].to_numpy(dtype=float, na_value=np.nan)[:, None] if known is None else _indicators(features[name], known)
+                features[name].to_numpy(dtype=float, na_value=np.nan)[:, None]
+                if known is None
+                else _indicators(features[name], known)
                 for name, known in zip(self.names, self.categories, strict=True)
             ]
             values = np.concatenate(columns, axis=1)

@@ -2,11 +2,15 @@ r"""Exact Gibbs steps for variances, linear coefficients and random effects give
 
 Given the residuals r = y - f(X) the model is a linear mixed model, and one sweep draws, in this order,
 
-.. math:: \phi \mid \sigma, r \quad\text{(slice steps, } \beta, b \text{ integrated out)}, \qquad
-          \sigma \mid \phi, r \quad\text{(from its distribution on a grid)}, \qquad \beta, b \mid \phi, \sigma, r \quad\text{(exactly)},
+.. math::
 
-:math:`\phi = (\log t, \mathrm{atanh}\,\rho)`, t = sd/sigma. Integrating b out first is what lets an intercept and the mean of b move.
-Slice steps need no tuning and are valid at any width: Neal (2003), Slice sampling, Annals of Statistics 31, 705-767.
+   \phi \mid \sigma, r \;\text{(slice steps, } \beta, b \text{ integrated out)}, \quad
+   \sigma \mid \phi, r \;\text{(from its distribution on a grid)}, \quad
+   \beta, b \mid \phi, \sigma, r \;\text{(exactly)},
+
+:math:`\phi = (\log t, \mathrm{atanh}\,\rho)`, t = sd/sigma. Integrating b out first is what lets an intercept
+and the mean of b move. Slice steps need no tuning and are valid at any width: Neal (2003), Slice sampling,
+Annals of Statistics 31, 705-767.
 """
 
 from collections.abc import Callable
@@ -56,9 +60,7 @@ class Block:
     correlations: tuple[Array, ...]
 
 
-def first_block(
-    rows: ResidualKernel, priors: ModelPriors, residual: Array, rng: np.random.Generator
-) -> Block:
+def first_block(rows: ResidualKernel, priors: ModelPriors, residual: Array, rng: np.random.Generator) -> Block:
     """Return a point around the likeliest covariance parameters, with coefficients drawn at it."""
     kernel = rows.at(residual)
     density = CovarianceDensity(kernel, priors)
@@ -94,8 +96,8 @@ def draw_block(density: CovarianceDensity, phi: Array, rng: np.random.Generator)
         sigma=sigma,
         beta=np.asarray(coefficients.beta[0], dtype=float),
         effects=tuple(np.asarray(b[0], dtype=float) for b in coefficients.effects),
-        sds=tuple(sds),
-        correlations=tuple(correlations),
+        sds=tuple(np.asarray(sd, dtype=float) for sd in sds),
+        correlations=tuple(np.asarray(cor, dtype=float) for cor in correlations),
     )
 
 

@@ -8,9 +8,9 @@ With :math:`r = y - f(X)`, at the old :math:`(\sigma^2, D_1, \dots, D_K)`,
    \sigma^2 &\leftarrow \tfrac1n\bigl(e^\top W e + \mathrm{tr}(W Z C Z^\top)\bigr), \qquad
    D_k \leftarrow \tfrac{1}{J_k}\sum_j \bigl(b_j b_j^\top + C_{jj}\bigr) .
 
-Nothing of the size rows × groups is formed: with the kernel's :math:`\Omega`,
-:math:`\mathrm{tr}(WZCZ^\top) = \sigma^2(q - \mathrm{tr}\,\Omega^{-1})` for any number of nested or crossed terms. Source: Hajjem,
-Bellavance and Larocque (2014), Journal of Statistical Computation and Simulation 84, 1313-1328, for one factor.
+Nothing of the size rows × groups is formed: with the kernel's :math:`\Omega`, :math:`\mathrm{tr}(WZCZ^\top) =
+\sigma^2(q - \mathrm{tr}\,\Omega^{-1})` for any number of nested or crossed terms. Source: Hajjem, Bellavance
+and Larocque (2014), Journal of Statistical Computation and Simulation 84, 1313-1328, for one factor.
 """
 
 from collections.abc import Sequence
@@ -125,10 +125,14 @@ def weighted_square(error: Array, weights: Array | None) -> float:
 
 
 def generalised_log_likelihood(rows: ResidualKernel, residual: Array, components: Components) -> float:
-    r"""Return :math:`\sum e^\top W e/\sigma^2 + n\log\sigma^2 - \sum\log w + \sum_k\sum_j (b_j^\top D_k^{-1} b_j + \log|D_k|)`.
+    r"""Return MERF's "GLL".
 
-    MERF's "GLL": minus twice a joint log density of y and b without its constant. It has no lower bound as D goes to zero, so
-    that a smaller value is no sign of a better fit; it is for comparison with other implementations only.
+    .. math:: \sum e^\top W e/\sigma^2 + n\log\sigma^2 - \sum\log w
+              + \sum_k\sum_j (b_j^\top D_k^{-1} b_j + \log|D_k|),
+
+    minus twice a joint log density of y and b without its constant. It has no lower bound as D
+    goes to zero, so that a smaller value is no sign of a better fit; it is for comparison with other
+    implementations only.
     """
     error = residual - rows.linear(components.beta) - rows.random(components.effects)
     total = weighted_square(error, rows.weights) / components.sigma2 + rows.n * np.log(components.sigma2)

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
 from bayeslmm.errors import OptionError
@@ -16,7 +17,7 @@ from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.fitting import EMOptions, fit_em
 from bayeslmm.forest.group_information import explained_by_group_means, warn_constant_columns
 from bayeslmm.forest.inputs import Linear, read_training
-from bayeslmm.forest.learners import Residuals, default_learner
+from bayeslmm.forest.learners import Residuals, default_learner, seeded
 from bayeslmm.forest.prediction import predict_rows
 from bayeslmm.forest.sampling import Outer, SamplingOptions, fit_bart, fit_gibbs
 from bayeslmm.results.diagnostics import diagnose
@@ -38,19 +39,20 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     Parameters
     ----------
     random
-        Random terms in lme4's grammar, such as ``"(1 + x | g) + (1 | h)"``. Their columns are looked up by name in X, or in
-        ``groups``; grouping columns never reach the learner. None is the learner alone.
+        Random terms in lme4's grammar, such as ``"(1 + x | g) + (1 | h)"``. Their columns are looked up by
+        name in X, or in ``groups``; grouping columns never reach the learner. None is the learner alone.
     learner
-        A scikit-learn regressor or pipeline, cloned and never changed; ``"bart"`` for Bayesian additive regression trees
-        sampled together with everything else; None for a random forest.
+        A scikit-learn regressor or pipeline, cloned and never changed; ``"bart"`` for Bayesian additive
+        regression trees sampled together with everything else; None for a random forest.
     method
-        ``"em"`` alternates the learner with estimates of the variance components; ``"gibbs"`` with posterior draws of them,
-        given f. With ``learner="bart"`` everything is drawn, whichever is given.
+        ``"em"`` alternates the learner with estimates of the variance components; ``"gibbs"`` with posterior
+        draws of them, given f. With ``learner="bart"`` everything is drawn, whichever is given.
     residuals
-        Where the residuals y - f(X) come from: ``"crossfit"``, learners that did not see the row's group; ``"oob"``, trees that
-        did not see the row; ``"inbag"``, the learner fitted to the row, as MERF does.
+        Where the residuals y - f(X) come from: ``"crossfit"``, learners that did not see the row's group;
+        ``"oob"``, trees that did not see the row; ``"inbag"``, the learner fitted to the row, as MERF does.
     linear
-        Columns with an exact linear effect instead of going to the learner: names, or the right side of a formula.
+        Columns with an exact linear effect instead of going to the learner: names, or the right side of a
+        formula.
     features
         Columns the learner sees; None for all of X but grouping and linear columns.
     max_iterations
@@ -58,20 +60,23 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     tolerance
         The sweeps of ``"em"`` end when variances change relatively less than this; not used with ``"inbag"``.
     early_stopping
-        End ``"em"`` when the held-out score has not improved for ``patience`` sweeps, and keep the best sweep.
+        End ``"em"`` when the held-out score has not improved for ``patience`` sweeps, and keep the best
+        sweep.
     validation_fraction
-        Share of rows held out for that score; None scores out-of-sample predictions of f on the rows of the fit.
+        Share of rows held out for that score; None scores out-of-sample predictions of f on the rows of the
+        fit.
     patience
         See ``early_stopping``.
     n_folds, crossfit_by
-        Folds of ``"crossfit"``, and the factor whose levels they keep whole; None for the one with the most levels, or the
-        outermost that one is nested in.
+        Folds of ``"crossfit"``, and the factor whose levels they keep whole; None for the one with the most
+        levels, or the outermost that one is nested in.
     priors
         Priors of the sampled methods, as in :class:`bayeslmm.Model`.
     chains, draws, warmup
         Chains of the sampled methods; draws kept per chain; share of the sweeps left out at the start.
     outer
-        ``"bootstrap"`` with ``"gibbs"`` fits f to resampled groups in every sweep, which adds the uncertainty of f.
+        ``"bootstrap"`` with ``"gibbs"`` fits f to resampled groups in every sweep, which adds the uncertainty
+        of f.
     n_trees
         Number of trees of BART.
     seed
@@ -86,16 +91,17 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     sigma_
         Residual standard deviation.
     history_
-        One row per sweep of ``"em"``: gll, loglik (the marginal log-likelihood), held_out_rmse, sigma, sds, correlations.
+        One row per sweep of ``"em"``: gll, loglik (the marginal log-likelihood), held_out_rmse, sigma, sds,
+        correlations.
     gll_
         MERF's generalised log-likelihood by sweep: for comparison with merf only.
     n_iter_
         The sweep kept.
 
-    References
-    ----------
-    Hajjem, Bellavance and Larocque (2014), Mixed-effects random forest for clustered data, Journal of Statistical Computation and
-    Simulation 84, 1313-1328.
+    Notes
+    -----
+    Source: Hajjem, Bellavance and Larocque (2014), Mixed-effects random forest for clustered data, Journal
+    of Statistical Computation and Simulation 84, 1313-1328.
     """
 
     def __init__(
@@ -166,14 +172,17 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         OptionError
             If an option is not among the valid ones.
         """
+        if isinstance(self.learner, str) and self.learner != "bart":
+            raise OptionError(f"learner={self.learner!r} is unknown; use a scikit-learn regressor, 'bart' or None.")
         if self.random is None:
             return self._fit_alone(X, y, sample_weight)
         if self.method not in get_args(Method):
             raise OptionError(
                 f"method={self.method!r} is unknown; use one of {', '.join(map(repr, get_args(Method)))}."
             )
-        training = read_training(X, y, groups, sample_weight, self.random, self.linear, self.features)
-        if self.learner == "bart":
+        linear = "1" if self.linear is None and isinstance(self.learner, str) else self.linear
+        training = read_training(X, y, groups, sample_weight, self.random, linear, self.features)
+        if isinstance(self.learner, str):
             self.fitted_ = fit_bart(training, self._sampling())
         else:
             warn_constant_columns(training.features, training.design.terms)
@@ -221,9 +230,9 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         )
 
     def _fit_alone(self, X: Any, y: Any, sample_weight: Any) -> Self:
-        if self.learner == "bart":
+        if isinstance(self.learner, str):
             raise OptionError("learner='bart' needs random terms; for BART alone use stochtree's BARTModel.")
-        learner = default_learner(X) if self.learner is None else clone(self.learner)
+        learner = seeded(default_learner(X) if self.learner is None else clone(self.learner), self.seed)
         keywords: Mapping[str, Any] = {} if sample_weight is None else {"sample_weight": sample_weight}
         self.learners_ = (learner.fit(X, y, **keywords),)
         for name in ("n_features_in_", "feature_names_in_"):
@@ -231,11 +240,19 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
                 setattr(self, name, getattr(learner, name))
         return self
 
+    def __sklearn_tags__(self) -> Tags:
+        """Return scikit-learn's tags: those of the learner where it is alone."""
+        if self.random is None and self.learner is not None and not isinstance(self.learner, str):
+            return get_tags(self.learner)
+        tags = super().__sklearn_tags__()
+        tags.non_deterministic = self.learner is None and self.seed is None
+        return tags
+
     def update_random_effects(self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None) -> Self:
         """Refresh b with new rows, of known or new groups; f and the variances stay.
 
-        The random effects become their conditional means given the residuals of the rows of the fit and the new rows together,
-        so that known groups keep what was learned about them.
+        The random effects become their conditional means given the residuals of the rows of the fit and the
+        new rows together, so that known groups keep what was learned about them.
 
         Parameters
         ----------
@@ -269,12 +286,14 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         X, groups
             New rows, as in :meth:`fit`.
         kind
-            "conditional" adds the effects of each row's groups; "marginal" leaves them out, and needs no grouping columns.
+            "conditional" adds the effects of each row's groups; "marginal" leaves them out, and needs no
+            grouping columns.
         interval
-            Probability, such as 0.9: return a frame with prediction, lower and upper limits of a new observation.
+            Probability, such as 0.9: return a frame with prediction, lower and upper limits of a new
+            observation.
         new_levels
-            What a group the fit has not seen gets: "population", no effect; "sample", an effect drawn from its distribution,
-            which widens the interval; "error".
+            What a group the fit has not seen gets: "population", no effect; "sample", an effect drawn from
+            its distribution, which widens the interval; "error".
         seed
             Seed of sampled limits.
 
@@ -287,9 +306,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
             if interval is not None:
                 raise OptionError("interval= needs random terms: with random=None this is the learner alone.")
             return self.learners_[0].predict(X)
-        return predict_rows(
-            self.fitted_, X, groups, kind=kind, new_levels=new_levels, interval=interval, seed=seed
-        )
+        return predict_rows(self.fitted_, X, groups, kind=kind, new_levels=new_levels, interval=interval, seed=seed)
 
     # -- reading --------------------------------------------------------------------------------------------
 
@@ -308,7 +325,10 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         return reading.random_effect_sds(self._fit_result())
 
     def varcorr(self) -> pd.DataFrame:
-        """Return variances, standard deviations and correlations: group, effect, other_effect, variance, sd, correlation."""
+        """Return variances, standard deviations and correlations.
+
+        Columns group, effect, other_effect, variance, sd, correlation; the residual last.
+        """
         return reading.variances(self._fit_result())
 
     def fixef(self) -> pd.Series:
@@ -316,7 +336,9 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         return reading.linear_coefficients(self._fit_result())
 
     def variance_shares(self) -> pd.DataFrame:
-        """Return the variance of y by part: f, the linear part, each random term, the residual; and its share."""
+        """Return the variance of y by part: f, the linear part, each random term, the residual; and its "
+        "share.
+        """
         return reading.variance_by_part(self._fit_result())
 
     def explained_by_group_means(self) -> pd.DataFrame:
@@ -350,7 +372,9 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         """
         return reading.permutation(self._fit_result(), X, y, groups, n_repeats, seed)
 
-    def partial_dependence(self, feature: str, *, grid: Sequence[Any] | None = None, n_points: int = 20) -> pd.DataFrame:
+    def partial_dependence(
+        self, feature: str, *, grid: Sequence[Any] | None = None, n_points: int = 20
+    ) -> pd.DataFrame:
         """Return the mean of f over the rows of the fit with one column set to each of several values.
 
         Parameters
@@ -379,7 +403,8 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         labels, draws = reading.monitored(self._sampled())
         found = diagnose(draws)
         return pd.DataFrame(
-            {"rhat": found.rhat, "ess_bulk": found.ess_bulk, "ess_tail": found.ess_tail}, index=pd.Index(labels, name="quantity")
+            {"rhat": found.rhat, "ess_bulk": found.ess_bulk, "ess_tail": found.ess_tail},
+            index=pd.Index(labels, name="quantity"),
         )
 
     def _sampled(self) -> FittedForest:
@@ -394,8 +419,8 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         Parameters
         ----------
         kind
-            "convergence" (sweeps of "em", traces of sampled methods), "ranef" (b in order, with 95% intervals) or
-            "predicted" (observed against predicted, marginal and conditional).
+            "convergence" (sweeps of "em", traces of sampled methods), "ranef" (b in order, with 95%
+            intervals) or "predicted" (observed against predicted, marginal and conditional).
 
         Returns
         -------

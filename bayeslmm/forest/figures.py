@@ -105,7 +105,9 @@ def predicted_figure(fitted: FittedForest) -> "Figure":
     conditional = marginal + random_part(design.terms, fitted.components.effects, design.n)
     figure = Figure(figsize=(8.0, 4.0), layout="constrained")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
-    for ax, values, title in zip(axes, (marginal, conditional), ("marginal: f(X)", "conditional: f(X) + Zb"), strict=True):
+    for ax, values, title in zip(
+        axes, (marginal, conditional), ("marginal: f(X)", "conditional: f(X) + Zb"), strict=True
+    ):
         ax.scatter(values, design.y, s=8, alpha=0.5, edgecolors="none")
         ends = [min(values.min(), design.y.min()), max(values.max(), design.y.max())]
         ax.plot(ends, ends, color="0.5", linewidth=0.8)

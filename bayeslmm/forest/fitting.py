@@ -86,7 +86,8 @@ def check_options(options: EMOptions) -> None:
         raise OptionError(f"validation_fraction={options.validation_fraction!r} must lie between 0 and 1.")
     if options.early_stopping and options.residuals == "inbag" and options.validation_fraction is None:
         raise OptionError(
-            "early_stopping needs rows f has not seen: give validation_fraction=0.1, or use residuals='crossfit' or 'oob'."
+            "early_stopping needs rows f has not seen: give validation_fraction=0.1, or use "
+            "residuals='crossfit' or 'oob'."
         )
 
 
@@ -115,7 +116,9 @@ def split_rows(training: Training, options: EMOptions) -> tuple[Design, Any, Hel
 
 
 def held_out_rows(terms: tuple[RandomTerm, ...], n: int, fraction: float, seed: int | None) -> NDArray[np.bool_]:
-    """Return which rows are held out, shape (n,): the first of each level in a random order stay in the fit."""
+    """Return which rows are held out, shape (n,): the first of each level in a random order stay in the "
+    "fit.
+    """
     order = np.random.default_rng(seed).permutation(n)
     must_stay = np.zeros(n, dtype=bool)
     for term in terms:

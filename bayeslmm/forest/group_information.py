@@ -1,4 +1,6 @@
-"""What the columns of X know about the groups: columns constant within groups, and b explained by group means."""
+"""What the columns of X know about the groups: columns constant within groups, and b explained by group "
+"means.
+"""
 
 import warnings
 from collections.abc import Sequence
@@ -15,7 +17,9 @@ Array = NDArray[np.float64]
 
 
 class GroupConstantWarning(UserWarning):
-    """Columns the learner sees are constant within every group, so that f can stand in for the groups' effects."""
+    """Columns the learner sees are constant within every group, so that f can stand in for the groups' "
+    "effects.
+    """
 
 
 def constant_within(features: Any, terms: Sequence[RandomTerm]) -> dict[str, list[str]]:
@@ -53,22 +57,24 @@ def warn_constant_columns(features: Any, terms: Sequence[RandomTerm]) -> None:
     for factor, names in constant_within(features, terms).items():
         listed = ", ".join(map(repr, names))
         warnings.warn(
-            f"{listed} {'is' if len(names) == 1 else 'are'} constant within every level of {factor!r}. A flexible learner can "
-            "use such columns to tell groups apart, and then takes over part of their effects, more so with every iteration: "
-            f"the variance of {factor!r} can come out wrong. Move them to the linear part (linear=[...], or outside bart(...) "
+            f"{listed} {'is' if len(names) == 1 else 'are'} constant within every level of {factor!r}. A "
+            "flexible learner can "
+            "use such columns to tell groups apart and take over part of their effects, or leave part of "
+            "f to them: "
+            f"the variance of {factor!r} can come out wrong. Move them to the linear part (linear=[...], "
+            "or outside bart(...) "
             "in a formula), or use max_iterations=1, which fits f once; learner='bart' needs neither.",
             GroupConstantWarning,
             stacklevel=4,
         )
 
 
-def explained_by_group_means(
-    features: Any, terms: Sequence[RandomTerm], effects: Sequence[Array]
-) -> pd.DataFrame:
+def explained_by_group_means(features: Any, terms: Sequence[RandomTerm], effects: Sequence[Array]) -> pd.DataFrame:
     """Return how much of the random effects the group means of the learner's columns explain.
 
-    For each effect of each term the adjusted R² of a linear regression of b on the means of the numeric columns within levels.
-    Values far above zero say that X carries group information that f did not use; NaN where there are too few levels.
+    For each effect of each term the adjusted R² of a linear regression of b on the means of the numeric
+    columns within levels. Values far above zero say that X carries group information that f did not use; NaN
+    where there are too few levels.
     """
     columns = numeric_columns(features)
     records = []
@@ -92,7 +98,9 @@ def numeric_columns(features: Any) -> Array:
 
 
 def adjusted_r2(X: Array, y: Array) -> float:
-    """Return the adjusted R² of a least-squares fit with its constant in X; NaN without degrees of freedom."""
+    """Return the adjusted R² of a least-squares fit with its constant in X; NaN without degrees of "
+    "freedom.
+    """
     solution, _, rank, _ = np.linalg.lstsq(X, y, rcond=None)
     free = len(y) - rank
     total = float(np.sum((y - y.mean()) ** 2))

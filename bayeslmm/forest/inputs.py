@@ -137,7 +137,8 @@ def parse_parts(text: str, random: str) -> Formula:
     formula = parse(text)
     if not formula.bars or formula.learner or formula.offsets:
         raise FormulaError(
-            f"random={random!r} must hold random terms only, such as '(1 + x | g) + (1 | h)'; other columns of X go to "
+            f"random={random!r} must hold random terms only, such as '(1 + x | g) + (1 | h)'; other "
+            "columns of X go to "
             "the learner, or to linear=."
         )
     return formula
@@ -235,8 +236,10 @@ def _check_index(name: str, index: pd.Index, expected: pd.Index) -> None:
         return
     place = int(np.argmax(np.asarray(index != expected))) if len(index) == len(expected) else 0
     raise DataError(
-        f"{name} has another index than X (first difference in row {place}: {index[place]!r} against {expected[place]!r}), so "
-        f"rows would be matched wrongly; use {name}.loc[X.index], or {name}.set_axis(X.index) if the rows are in order."
+        f"{name} has another index than X (first difference in row {place}: {index[place]!r} against "
+        f"{expected[place]!r}), so "
+        f"rows would be matched wrongly; use {name}.loc[X.index], or {name}.set_axis(X.index) if the rows "
+        "are in order."
     )
 
 

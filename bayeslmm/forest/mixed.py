@@ -14,8 +14,8 @@ def mixed_forest(formula: str, data: Any, learner: Any = None, **options: Any) -
     Parameters
     ----------
     formula
-        ``"y ~ x1 + x2 + (1 | g)"`` hands x1 and x2 to the learner. ``"y ~ x1 + bart(x2 + x3) + (1 | g)"`` hands x2 and x3 to
-        it, whichever learner it is, and gives x1 an exact linear effect.
+        ``"y ~ x1 + x2 + (1 | g)"`` hands x1 and x2 to the learner. ``"y ~ x1 + bart(x2 + x3) + (1 | g)"``
+        hands x2 and x3 to it, whichever learner it is, and gives x1 an exact linear effect.
     data
         A pandas or polars frame, or a mapping of columns.
     learner
@@ -41,9 +41,7 @@ def mixed_forest(formula: str, data: Any, learner: Any = None, **options: Any) -
     table = as_table(data)
     response = _response_column(parsed, table)
     weights = options.pop("sample_weight", None)
-    forest = MixedEffectsForest(
-        random_text(parsed), learner, linear=linear, features=list(features), **options
-    )
+    forest = MixedEffectsForest(random_text(parsed), learner, linear=linear, features=list(features), **options)
     return forest.fit(table.drop(columns=[response]), table[response], sample_weight=weights)
 
 
@@ -63,7 +61,8 @@ def learner_columns(formula: Formula) -> tuple[str, ...]:
         plain = len(term) == 1 and len(expression.columns) == 1 and "(" not in expression.text
         if not plain:
             raise FormulaError(
-                f"{':'.join(term)!r} cannot go to the learner, which finds transforms and interactions itself: write the plain "
+                f"{':'.join(term)!r} cannot go to the learner, which finds transforms and interactions "
+                "itself: write the plain "
                 "columns, or put the learner's columns into bart(...) so that the rest is linear."
             )
         names.append(expression.columns[0])

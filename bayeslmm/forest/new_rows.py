@@ -30,7 +30,8 @@ def combine(
     old = fitted.design
     if old.recipe.memory.states:
         raise OptionError(
-            "update_random_effects does not go with functions that learn from their rows (scale, center, poly, splines) in "
+            "update_random_effects does not go with functions that learn from their rows (scale, center, "
+            "poly, splines) in "
             "random= or linear=: use plain columns, or fit again."
         )
     table, frame, new_weights = read_rows(fitted.roles, X, y, groups, weights)
@@ -38,11 +39,16 @@ def combine(
     if design.fixed_names != old.fixed_names or any(
         a.effects != b.effects for a, b in zip(design.terms, old.terms, strict=True)
     ):
-        raise DataError("a categorical column of the linear or random part has a value the fit has not seen; fit again.")
+        raise DataError(
+            "a categorical column of the linear or random part has a value the fit has not seen; fit again."
+        )
     features = take_rows(learner_table(table, fitted.roles.features), design.rows[old.n :] - len(old.data))
     predictions = np.concatenate([fitted.predictions, predict(fitted.learners, features)])
     kernel = Kernel.build(
-        design.y - predictions - design.X @ fitted.components.beta, np.zeros((design.n, 0)), design.terms, design.weights
+        design.y - predictions - design.X @ fitted.components.beta,
+        np.zeros((design.n, 0)),
+        design.terms,
+        design.weights,
     )
     theta = theta_from_factors(fitted.factors, kernel.shapes)
     b = kernel.conditional(theta, "ml", fitted.components.sigma).b
@@ -58,7 +64,9 @@ def combine(
 def stacked_design(old: Design, frame: pd.DataFrame, weights: Array | None) -> Design:
     """Return the design of the rows of a fit and of new rows below them."""
     kept = old.data.iloc[old.rows]
-    both = pd.concat([kept, frame[list(old.data.columns)] if weights is None else frame.reindex(columns=old.data.columns)])
+    both = pd.concat(
+        [kept, frame[list(old.data.columns)] if weights is None else frame.reindex(columns=old.data.columns)]
+    )
     total = None
     if old.weights is not None or weights is not None:
         total = np.concatenate(

@@ -1,4 +1,4 @@
-r"""Predictions of a forest: :math:`\hat f(x) + x_\ell^\top\hat\beta + \sum_k z_k^\top\hat b_{k, g_k}`, and their intervals."""
+r"""Predictions :math:`\hat f(x) + x_\ell^\top\hat\beta + \sum_k z_k^\top\hat b_{k, g_k}`, with intervals."""
 
 from dataclasses import replace
 from typing import Any
@@ -67,7 +67,8 @@ def unknown_terms(fitted: FittedForest, rows: NewRows) -> tuple[Any, ...]:
     """Return the random terms with every level unknown, for marginal predictions without grouping columns."""
     m = len(rows.index)
     return tuple(
-        replace(t, codes=np.full(m, -1, dtype=np.int32), columns=np.zeros((m, t.n_columns))) for t in fitted.design.terms
+        replace(t, codes=np.full(m, -1, dtype=np.int32), columns=np.zeros((m, t.n_columns)))
+        for t in fitted.design.terms
     )
 
 

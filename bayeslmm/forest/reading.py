@@ -47,7 +47,9 @@ def variances(fitted: FittedForest) -> pd.DataFrame:
         pairs = [sds_and_correlations(factor, components.sigma) for factor in fitted.factors]
         sds = [sd for sd, _ in pairs]
         correlations = [cor if term.correlated else None for term, (_, cor) in zip(terms, pairs, strict=True)]
-        return effects.varcorr_frame(terms, sds, [sd**2 for sd in sds], correlations, (components.sigma, components.sigma2))
+        return effects.varcorr_frame(
+            terms, sds, [sd**2 for sd in sds], correlations, (components.sigma, components.sigma2)
+        )
     sds = [np.mean(sd, axis=(0, 1)) for sd in draws.sd]
     squares = [np.mean(sd**2, axis=(0, 1)) for sd in draws.sd]
     means = [None if cor is None else np.mean(cor, axis=(0, 1)) for cor in draws.cor]
@@ -63,8 +65,8 @@ def linear_coefficients(fitted: FittedForest) -> pd.Series:
 def variance_by_part(fitted: FittedForest) -> pd.DataFrame:
     r"""Return the variance of the response by part, and each part's share of their sum.
 
-    That of f is the variance of f(X) over the rows of the fit, that of the linear part of :math:`X\hat\beta`, that of a random term
-    the mean of :math:`z^\top\Sigma z`, the residual's :math:`\sigma^2`.
+    That of f is the variance of f(X) over the rows of the fit, that of the linear part of :math:`X\hat\beta`,
+    that of a random term the mean of :math:`z^\top\Sigma z`, the residual's :math:`\sigma^2`.
     """
     design, components = fitted.design, fitted.components
     weights = design.weights
@@ -98,7 +100,8 @@ def importances(learners: Sequence[Any], fitted: FittedForest | None) -> pd.Seri
     last = [learner[-1] if hasattr(learner, "steps") else learner for learner in learners]
     if not hasattr(last[0], "feature_importances_"):
         raise AttributeError(
-            f"{type(last[0]).__name__} has no feature_importances_; permutation_importance(X, y) works with any learner."
+            f"{type(last[0]).__name__} has no feature_importances_; permutation_importance(X, y) works "
+            "with any learner."
         )
     values = np.mean([model.feature_importances_ for model in last], axis=0)
     return pd.Series(values, index=importance_names(learners[0], fitted, len(values)), name="importance")
@@ -106,6 +109,7 @@ def importances(learners: Sequence[Any], fitted: FittedForest | None) -> pd.Seri
 
 def importance_names(learner: Any, fitted: FittedForest | None, count: int) -> list[Any]:
     """Return the names of the columns behind a learner's importances."""
+    names: Any
     if hasattr(learner, "steps"):
         names = getattr(learner[:-1], "get_feature_names_out", lambda: [])()
     elif fitted is not None and isinstance(fitted.features, pd.DataFrame):
@@ -115,10 +119,10 @@ def importance_names(learner: Any, fitted: FittedForest | None, count: int) -> l
     return list(names) if len(names) == count else list(range(count))
 
 
-def permutation(
-    fitted: FittedForest, X: Any, y: Any, groups: Any, n_repeats: int, seed: Any
-) -> pd.DataFrame:
-    """Return mean and sd of the rise of the root mean squared error when one column the learner sees is shuffled."""
+def permutation(fitted: FittedForest, X: Any, y: Any, groups: Any, n_repeats: int, seed: Any) -> pd.DataFrame:
+    """Return mean and sd of the rise of the root mean squared error when one column the learner sees is "
+    "shuffled.
+    """
     rng = np.random.default_rng(seed)
     rows, features = read_new(fitted.roles, fitted.design, X, groups)
     rest = np.asarray(y, dtype=float).reshape(-1) - rows.X @ fitted.components.beta
@@ -177,8 +181,8 @@ def dependence_grid(features: pd.DataFrame, feature: str, n_points: int) -> list
 def monitored(fitted: FittedForest) -> tuple[list[str], Array]:
     """Return labels and draws, shape (chains, draws, K), of what convergence is judged by.
 
-    Coefficients, standard deviations, correlations, sigma, the mean of b over the levels of each effect, and f with the linear
-    part at points that are no rows of the fit.
+    Coefficients, standard deviations, correlations, sigma, the mean of b over the levels of each effect, and
+    f with the linear part at points that are no rows of the fit.
     """
     design, draws = fitted.design, fitted.draws
     assert draws is not None and fitted.probes is not None
@@ -198,7 +202,7 @@ def monitored(fitted: FittedForest) -> tuple[list[str], Array]:
 
 
 def with_new_rows(fitted: FittedForest, X: Any, y: Any, groups: Any, weights: Any) -> FittedForest:
-    """Return the fit with b given the residuals of its rows and of new ones; see `MixedEffectsForest.update_random_effects`.
+    """Return the fit with b given the residuals of its rows and of new ones.
 
     Raises
     ------

@@ -1,8 +1,8 @@
 r"""A kernel whose groups, linear columns and weights stay while its response moves.
 
-Every sweep of a mixed-effects forest hands the kernel another response, :math:`r = y - f(X)`. Of the cross-products
-:math:`[Z\;X\;r]^\top W [Z\;X\;r]` only :math:`Z^\top W r`, :math:`X^\top W r` and :math:`r^\top W r` change: one pass over the
-rows, whatever the number of groups.
+Every sweep of a mixed-effects forest hands the kernel another response, :math:`r = y - f(X)`. Of the
+cross-products :math:`[Z\;X\;r]^\top W [Z\;X\;r]` only :math:`Z^\top W r`, :math:`X^\top W r` and
+:math:`r^\top W r` change: one pass over the rows, whatever the number of groups.
 """
 
 from collections.abc import Sequence
@@ -92,9 +92,7 @@ class ResidualKernel:
         return replace(
             kernel,
             y_mean=mean,
-            products=replace(
-                products, chain_xy=chain_xy, trailing_xy=self._trailing(r), xy=self._squares(r[:, 0])
-            ),
+            products=replace(products, chain_xy=chain_xy, trailing_xy=self._trailing(r), xy=self._squares(r[:, 0])),
         )
 
     def _with_response(self, k: int, r: Array, xy: Array) -> Array:

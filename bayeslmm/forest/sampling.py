@@ -97,13 +97,16 @@ def _number(entropy: Any) -> int:
 def fit_gibbs(training: Training, options: SamplingOptions, em: EMOptions) -> FittedForest:
     """Alternate the learner with Gibbs steps given its residuals.
 
-    Every sweep fits the learner to y - X beta - Zb at the current draw. The draws kept are those of the last sweeps, each with the
-    f of its own sweep: they are conditional on a plug-in f, whose own uncertainty only ``outer="bootstrap"`` adds.
+    Every sweep fits the learner to y - X beta - Zb at the current draw. The draws kept are those of the last
+    sweeps, each with the f of its own sweep: they are conditional on a plug-in f, whose own uncertainty only
+    ``outer="bootstrap"`` adds.
     """
     check_sampling(options)
     check_options(em)
     if options.outer == "bootstrap" and em.residuals != "crossfit":
-        raise OptionError("outer='bootstrap' needs residuals='crossfit', so that a group left out or repeated is judged by others.")
+        raise OptionError(
+            "outer='bootstrap' needs residuals='crossfit', so that a group left out or repeated is judged by others."
+        )
     design = training.design
     rows, priors = residual_kernel(design), resolve_priors(design, options.priors)
     trainer = make_trainer(design, training.features, em)
@@ -186,7 +189,9 @@ class _GibbsChain:
 
 
 def recorded_sweeps(options: SamplingOptions) -> list[int]:
-    """Return the sweeps whose draws are kept: evenly spaced over those after warm-up, as many as f can be kept."""
+    """Return the sweeps whose draws are kept: evenly spaced over those after warm-up, as many as f can "
+    "be kept.
+    """
     first = min(int(options.warmup * options.sweeps), options.sweeps - 1)
     most = max(1, min(MOST_VERSIONS // options.chains, options.draws))
     after = np.arange(first, options.sweeps)
@@ -201,7 +206,9 @@ def fit_bart(training: Training, options: SamplingOptions) -> FittedForest:
     """Draw trees, linear part, random effects and variances from their joint posterior."""
     check_sampling(options)
     if options.outer is not None:
-        raise OptionError("outer='bootstrap' is for learners without a posterior; BART's trees are drawn: use outer=None.")
+        raise OptionError(
+            "outer='bootstrap' is for learners without a posterior; BART's trees are drawn: use outer=None."
+        )
     design = training.design
     rows, priors = residual_kernel(design), resolve_priors(design, options.priors)
     coding = FeatureCoding.learn(training.features)
@@ -212,7 +219,9 @@ def fit_bart(training: Training, options: SamplingOptions) -> FittedForest:
         run_bart_chain(design, rows, priors, values, coding, scale, probes, options, rng)
         for rng in chain_generators(options)
     ]
-    draws = stack_chains([run.chain for run in runs], design.terms, "bart", {"sampler": "BART within Gibbs", "seed": options.seed})
+    draws = stack_chains(
+        [run.chain for run in runs], design.terms, "bart", {"sampler": "BART within Gibbs", "seed": options.seed}
+    )
     return FittedForest(
         roles=training.roles,
         design=design,
@@ -249,8 +258,9 @@ def run_bart_chain(
 ) -> BartChain:
     """Run one chain.
 
-    A sweep draws the trees given the rest, then variances with beta and b integrated out, then beta and b: the trees see a residual
-    from which intercept, linear part and random effects are taken, and are never asked to trade a constant with b.
+    A sweep draws the trees given the rest, then variances with beta and b integrated out, then beta and b:
+    the trees see a residual from which intercept, linear part and random effects are taken, and are never
+    asked to trade a constant with b.
     """
     y = design.y
     block = first_block(rows, priors, y, rng)
@@ -288,7 +298,9 @@ def _predict_encoded(trees: TreeSampler, values: Array) -> Array:
 
 
 def probe_points(features: Any, seed: int | None) -> Any:
-    """Return points at which f is watched: each column's values drawn apart, so that no point is a row of the fit."""
+    """Return points at which f is watched: each column's values drawn apart, so that no point is a row "
+    "of the fit.
+    """
     rng = np.random.default_rng(seed if seed is not None else 0)
     picks = rng.integers(len(features), size=(N_PROBES, features.shape[1]))
     if not isinstance(features, pd.DataFrame):

@@ -1,4 +1,6 @@
-"""A forest as a folder: forest.json, arrays.npz, two Parquet tables, and one file per learner. Never pickle."""
+"""A forest as a folder: forest.json, arrays.npz, two Parquet tables, and one file per learner. Never "
+"pickle.
+"""
 
 import json
 import shutil
@@ -26,10 +28,16 @@ from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results.stored_frame import read_frame, write_frame
 
-Array = NDArray[np.float64]
+Array = NDArray[Any]
 
 FORMAT, VERSION = "bayeslmm forest", 1
-MAIN, ARRAYS, DATA, FEATURES, HISTORY = "forest.json", "arrays.npz", "data.parquet", "features.parquet", "history.parquet"
+MAIN, ARRAYS, DATA, FEATURES, HISTORY = (
+    "forest.json",
+    "arrays.npz",
+    "data.parquet",
+    "features.parquet",
+    "history.parquet",
+)
 
 
 def write_forest(forest: MixedEffectsForest, folder: Path) -> Path:
@@ -144,7 +152,7 @@ def _plain(value: Any) -> Any:
 
 def _arrays(fitted: FittedForest) -> dict[str, Array]:
     components, draws = fitted.components, fitted.draws
-    arrays = {"rows": fitted.design.rows, "predictions": fitted.predictions, "beta": components.beta}
+    arrays: dict[str, Array] = {"rows": fitted.design.rows, "predictions": fitted.predictions, "beta": components.beta}
     for k, (D, b) in enumerate(zip(components.covariances, components.effects, strict=True)):
         arrays[f"covariance_{k}"], arrays[f"effects_{k}"] = D, b
     if draws is None:
@@ -166,7 +174,9 @@ def _read_facts(folder: Path) -> Mapping[str, Any]:
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
         raise StorageError(f"{folder / MAIN} does not describe a forest.")
     if facts.get("version") != VERSION:
-        raise StorageError(f"{folder / MAIN} has version {facts.get('version')!r}; this package reads version {VERSION}.")
+        raise StorageError(
+            f"{folder / MAIN} has version {facts.get('version')!r}; this package reads version {VERSION}."
+        )
     return facts
 
 

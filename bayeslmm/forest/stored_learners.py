@@ -4,6 +4,7 @@ import gzip
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -138,25 +139,29 @@ def read_trees(facts: dict[str, Any], folder: Path) -> TreeDraws:
         containers.append(container)
     categories = tuple(None if c is None else tuple(c) for c in facts["categories"])
     return TreeDraws(
-        tuple(containers), FeatureCoding(tuple(facts["names"]), categories), float(facts["scale"]), int(facts["n_draws"])
+        tuple(containers),
+        FeatureCoding(tuple(facts["names"]), categories),
+        float(facts["scale"]),
+        int(facts["n_draws"]),
     )
 
 
 def _skops() -> Any:
     try:
-        import skops.io
+        return import_module("skops.io")
     except ImportError as error:
         raise MissingDependencyError(
-            "this learner has no text format of its own; saving it needs skops (pip install skops), the format scikit-learn "
+            "this learner has no text format of its own; saving it needs skops (pip install skops), the "
+            "format scikit-learn "
             "recommends in place of pickle. LightGBM, XGBoost and BART need nothing."
         ) from error
-    return skops.io
 
 
 def _warn_skops(learner: Any) -> None:
     _skops()
     warnings.warn(
-        f"{type(learner).__name__} is written in skops' format, which can be read with the same versions of scikit-learn and "
+        f"{type(learner).__name__} is written in skops' format, which can be read with the same versions "
+        "of scikit-learn and "
         "numpy only; LightGBM, XGBoost and BART are written in formats of their own.",
         SkopsWarning,
         stacklevel=5,
@@ -168,14 +173,13 @@ def _read_skops(path: Path, trusted: Sequence[str]) -> Any:
     unknown = sorted(set(io.get_untrusted_types(file=path)) - set(trusted))
     if unknown:
         raise StorageError(
-            f"{path.name} holds types that are not trusted: {', '.join(unknown)}. If the file is yours, pass trusted={unknown!r}."
+            f"{path.name} holds types that are not trusted: {', '.join(unknown)}. If the file is yours, "
+            f"pass trusted={unknown!r}."
         )
     return io.load(path, trusted=list(trusted))
 
 
 def _read_xgboost(path: Path) -> Any:
-    import xgboost
-
-    model = xgboost.XGBRegressor()
+    model = import_module("xgboost").XGBRegressor()
     model.load_model(path)
     return model

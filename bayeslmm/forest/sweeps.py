@@ -106,13 +106,14 @@ def sweep(
 ) -> Swept:
     """Alternate between the learner and the variance components.
 
-    With residuals "inbag" each sweep takes one EM step, which is MERF. Otherwise f is judged by rows it was not fitted to, the
-    likelihood given f is that of an ordinary mixed model, and each sweep maximises it.
+    With residuals "inbag" each sweep takes one EM step, which is MERF. Otherwise f is judged by rows it was
+    not fitted to, the likelihood given f is that of an ordinary mixed model, and each sweep maximises it.
 
-    With "crossfit" variances, and the b that are reported, come from learners that did not see the group; the b taken out of y
-    before the next fit come from those that saw it, at the same variances. Were it the former, whatever f gets wrong about a group it
-    has not seen would count as that group's effect, be taken out of y, and never be learned: with columns constant within groups f
-    and b would then change places sweep by sweep.
+    With "crossfit" variances, and the b that are reported, come from learners that did not see the group; the
+    b taken out of y before the next fit come from those that saw it, at the same variances. Were it the
+    former, whatever f gets wrong about a group it has not seen would count as that group's effect, be taken
+    out of y, and never be learned: with columns constant within groups f and b would then change places sweep
+    by sweep.
 
     Parameters
     ----------
@@ -127,7 +128,8 @@ def sweep(
     stopping
         When to end.
     held_out
-        Rows to score on; None scores out-of-sample predictions of f on the rows of the fit, where there are any.
+        Rows to score on; None scores out-of-sample predictions of f on the rows of the fit, where there are
+        any.
     """
     components = start(rows.kernel.shapes, rows.X.shape[1])
     removed = components
