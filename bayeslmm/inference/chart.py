@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 Entries = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 MINIMUM_RELIABILITY = 0.05
+LARGEST_CHANGE = 2.0  # of a factor, relative to itself, in one step
 BASE_FLOOR = 0.03  # smallest pivot, columns scaled, used as a unit of length
 
 
@@ -96,10 +97,17 @@ class Chart:
         """The coordinates of the centre."""
         return np.zeros(self.ends[-1])
 
+    def longest(self, direction: Array) -> float:
+        """Return the multiple of a direction that changes a factor by `LARGEST_CHANGE` of itself."""
+        change = max(np.abs(piece / term.units).max() for term, piece in self._pieces(direction))
+        return LARGEST_CHANGE / max(change, 1e-300)
+
+    def _pieces(self, x: Array) -> list[tuple[TermChart, Array]]:
+        return list(zip(self.terms, np.split(x, self.ends[:-1]), strict=True))
+
     def factors(self, x: Array) -> tuple[list[Array], list[Array | None]]:
         """Return the factors at x and their rotations."""
-        pieces = np.split(x, self.ends[:-1])
-        found = [term.factor(piece) for term, piece in zip(self.terms, pieces, strict=True)]
+        found = [term.factor(piece) for term, piece in self._pieces(x)]
         return [factor for factor, _ in found], [rotation for _, rotation in found]
 
     def slope(self, slopes: Sequence[Array], rotations: Sequence[Array | None]) -> Array:

@@ -46,6 +46,8 @@ def find_laplace(density: CovarianceDensity) -> Laplace:
     FittingError
         If the density cannot be evaluated at its start.
     """
+    if density.dimension == 0:
+        return Laplace(np.zeros(0), np.zeros((0, 0)), density.value(np.zeros(0)), 1)
     start, evaluations = reml_start(density)
     count = 0
 

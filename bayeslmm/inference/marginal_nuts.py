@@ -286,7 +286,7 @@ def marginal_draws(
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(draw, places))
-    flat = list(x.reshape(-1, x.shape[-1])[:, :n_phi])
+    flat = list(x[..., :n_phi].reshape(n_chains * n_draws, n_phi))
     sds, correlations = stack_parameters(density, flat, sigma.ravel())
 
     def cut(values: Array) -> Array:

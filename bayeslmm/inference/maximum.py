@@ -139,9 +139,7 @@ def describe(minimum: Minimum, kernel: Kernel) -> str:
         )
     if minimum.singular:
         names = [
-            name
-            for name, factor in zip(kernel.names, minimum.lambdas, strict=True)
-            if (np.diag(factor) == 0).any()
+            name for name, factor in zip(kernel.names, minimum.lambdas, strict=True) if (np.diag(factor) == 0).any()
         ]
         return (
             f"Converged on the boundary: the covariance of {', '.join(names)} is singular (a variance of zero or a "

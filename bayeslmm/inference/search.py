@@ -12,18 +12,16 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import OptimizeResult, minimize
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.chart import Chart
+from bayeslmm.inference.quasi_newton import descend
 from bayeslmm.likelihood.covariance import TermShape, lower_factor, positive_diagonal
 
 Array = NDArray[np.float64]
 
-EM_STEPS = 2
-GRADIENT_TOLERANCE = 1e-5  # in coordinates of unit curvature: half its square bounds what is left to gain
-POLISHED_GRADIENT = 1e-6  # near the boundary the objective is flat, of fourth order in a small pivot
-NEAR_BOUNDARY = 0.1  # a diagonal of lambda, columns scaled, that calls for it
+EM_STEPS = 0
+NEGLIGIBLE_GAIN = 1e-9  # of the objective; theta is then known to 5e-5 of its standard error
 ACCEPTED_GRADIENT = 2e-3  # what rounding may leave when no step lowers the objective any more
 SMALL_PIVOT = 1e-4  # a diagonal of lambda, columns scaled, that may stand for zero
 ROUNDING = 1e-12  # a diagonal of lambda that is zero but for rounding
@@ -168,9 +166,7 @@ class _Search:
         proposal = self.point(moved)
         return (moved, proposal) if proposal.value <= point.value else (lambdas, point)
 
-    def descend(
-        self, lambdas: list[Array], point: Point, square: bool = False
-    ) -> tuple[list[Array], Point, float]:
+    def descend(self, lambdas: list[Array], point: Point, square: bool = False) -> tuple[list[Array], Point, float]:
         """Run BFGS from `lambdas`; return where it ends and the gradient norm, in unit curvature, there."""
         chart = Chart(lambdas, point.inverse_sums, self.shapes, square)
         start = chart.slope(point.slopes, [None] * len(lambdas))
@@ -187,16 +183,8 @@ class _Search:
                 known[key] = moved, found, chart.slope(found.slopes, rotations)
             return known[key][1].value, known[key][2]
 
-        def stop_early(intermediate_result: OptimizeResult) -> None:
-            moved, _, slope = known[intermediate_result.x.tobytes()]
-            inside = all((np.abs(np.diag(f)) >= NEAR_BOUNDARY).all() for f in moved)
-            if inside and np.abs(slope).max() <= GRADIENT_TOLERANCE:
-                raise StopIteration
-
-        options = {"gtol": POLISHED_GRADIENT, "maxiter": 500}
-        with np.errstate(all="ignore"):
-            result = minimize(both, chart.origin, jac=True, method="BFGS", callback=stop_early, options=options)
-        moved, found, slope = known[result.x.tobytes()]
+        end = descend(both, chart.origin, tolerance=NEGLIGIBLE_GAIN, longest=chart.longest)
+        moved, found, slope = known[end.x.tobytes()]
         return [positive_diagonal(f) for f in moved], _flipped(found, moved), float(np.linalg.norm(slope))
 
     def drop_negligible(self, lambdas: list[Array], point: Point) -> tuple[list[Array], Point]:

@@ -26,6 +26,7 @@ USER_COLUMNS = {"cor_Subject": "LKJ(2)"}  # the default, stated by the user: so 
 def sample(design, stated=None, **options):
     from bayeslmm.inference.nuts import sample_nuts
 
+    options.setdefault("parametrization", "noncentered")
     return sample_nuts(design, resolve_priors(design, stated), progressbar=False, **options)
 
 
@@ -54,8 +55,7 @@ def means_and_errors(draws):
     import arviz
 
     return {
-        name: (x.mean(), x.std() / np.sqrt(float(arviz.ess(x, method="mean"))))
-        for name, x in quantities(draws).items()
+        name: (x.mean(), x.std() / np.sqrt(float(arviz.ess(x, method="mean")))) for name, x in quantities(draws).items()
     }
 
 
@@ -129,9 +129,7 @@ def compiled(small):
     from bayeslmm.inference.explicit import compile_for_nutpie
     from bayeslmm.pymc_models import build_hierarchical
 
-    return compile_for_nutpie(
-        build_hierarchical(small, resolve_priors(small), centered=False), ["beta", "r_g"]
-    )
+    return compile_for_nutpie(build_hierarchical(small, resolve_priors(small), centered=False), ["beta", "r_g"])
 
 
 def short_run(compiled, *, chains=2, cores=1, seed=5):
@@ -192,6 +190,7 @@ def test_pymcs_sampler(line):
 
     priors = resolve_priors(line, {"Intercept": "Flat()"}, sigma=2.0)
     options = {"sigma": 2.0, "sampler": "pymc", "seed": 5, "draws": 400, "tune": 200, "chains": 2}
+    options["parametrization"] = "noncentered"
     one = sample_nuts(line, priors, cores=1, progressbar=False, **options)
     two = sample_nuts(line, priors, cores=2, progressbar=False, **options)
     np.testing.assert_array_equal(one.beta, two.beta)
@@ -205,7 +204,7 @@ def test_pymcs_sampler(line):
     ("option", "value", "message"),
     [
         ("sampler", "stan", "'nutpie', 'nutpie-pymc', 'pymc'"),
-        ("parametrization", "half", "'noncentered', 'centered'"),
+        ("parametrization", "half", "'marginal', 'noncentered', 'centered'"),
         ("draws", 0, "at least 1"),
         ("tune", -1, "at least 0"),
         ("chains", 1.5, "whole number"),

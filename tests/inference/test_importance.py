@@ -1,0 +1,176 @@
+"""Importance sampling: its parts against known answers, its draws, its hand-over."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+import bayeslmm as blm
+from bayeslmm.inference import importance
+from bayeslmm.inference.proposals import StudentProposal, TruncatedMap, identity_map, truncated_map
+from bayeslmm.inference.psis import fit_pareto, pareto_quantile, smooth_weights
+from bayeslmm.priors.density import CovarianceDensity
+
+
+@pytest.fixture(scope="module")
+def sleepstudy():
+    return blm.Model("Reaction ~ Days + (Days | Subject)", blm.load_dataset("sleepstudy"))
+
+
+@pytest.fixture(scope="module")
+def density(sleepstudy):
+    return CovarianceDensity(sleepstudy.kernel, sleepstudy.resolved_priors)
+
+
+@pytest.fixture(scope="module")
+def fit(sleepstudy):
+    return sleepstudy.fit("importance", draws=500, seed=1)
+
+
+# -- weights ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [-0.3, 0.2, 0.9])
+def test_pareto_fit_finds_the_shape(shape):
+    """2,000 draws know the shape to about 0.03; the prior pulls it by 10/2010 of its distance from one half."""
+    draws = np.sort(stats.genpareto(shape, scale=2.0).rvs(2000, random_state=4))
+    found, scale = fit_pareto(draws)
+    assert found == pytest.approx(shape, abs=0.1)
+    assert scale == pytest.approx(2.0, rel=0.1)
+
+
+def test_pareto_quantiles():
+    p = np.array([0.01, 0.5, 0.99])
+    for shape in (-0.4, 0.0, 0.7):
+        np.testing.assert_allclose(pareto_quantile(p, shape, 3.0), stats.genpareto(shape, scale=3.0).ppf(p), rtol=1e-10)
+
+
+def test_smoothed_weights_are_arviz():
+    import arviz
+
+    logs = np.random.default_rng(1).standard_t(3, size=1000)
+    found = smooth_weights(logs)
+    expected, k_hat = arviz.psislw(logs)
+    assert found.k_hat == pytest.approx(float(k_hat), abs=1e-6)
+    np.testing.assert_allclose(np.log(found.weights), expected, atol=1e-6)
+    assert found.effective_size == pytest.approx(1 / np.sum(np.exp(2 * expected)), rel=1e-5)
+
+
+def test_equal_weights():
+    found = smooth_weights(np.zeros(200))
+    assert found.effective_size == pytest.approx(200) and found.largest == pytest.approx(1)
+
+
+# -- proposals --------------------------------------------------------------------------------------------------------
+
+
+def proposals():
+    root = np.linalg.cholesky([[0.2, 0.05], [0.05, 0.5]])
+    scores = TruncatedMap(np.array([1]), np.array([-0.3]), np.array([0.8]))
+    return {
+        "identity": StudentProposal(identity_map(), np.array([0.3, -1.0]), root, 7.0),
+        "truncated": StudentProposal(scores, np.array([0.3, 0.1]), root, 12.0),
+    }
+
+
+@pytest.mark.parametrize("name", ["identity", "truncated"])
+def test_the_density_of_a_proposal_is_that_of_its_draws(name):
+    """The integral of the density is one, and its mean is that of many draws (standard error about 0.005)."""
+    proposal = proposals()[name]
+    first, second = np.linspace(-6, 6, 501), np.linspace(-14, 6, 801)
+    grid = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
+    area = (first[1] - first[0]) * (second[1] - second[0])
+    density = np.exp(proposal.log_density(grid)) * area
+    assert density.sum() == pytest.approx(1, abs=5e-3)
+    draws = proposal.sample(np.random.default_rng(2).uniform(size=(40_000, 3)))
+    np.testing.assert_allclose(np.exp(draws).mean(axis=0), density @ np.exp(grid), rtol=0.03)
+
+
+def test_truncated_normal_matches_mode_and_curvature():
+    """In log t the truncated normal has its mode at the given point and the given curvature."""
+    found = truncated_map(np.array([0.4]), np.array([0.3]), [0])
+    z = 0.4 + np.array([-1e-4, 0, 1e-4])
+    logs = -0.5 * ((np.exp(z) - found.mean[0]) / found.scale[0]) ** 2 + z
+    assert (logs[2] - logs[0]) / 2e-4 == pytest.approx(0, abs=1e-6)
+    assert -(logs[2] - 2 * logs[1] + logs[0]) / 1e-8 == pytest.approx(1 / 0.3, rel=1e-4)
+    assert truncated_map(np.array([0.4]), np.array([0.05]), [0]) is None
+
+
+# -- draws ------------------------------------------------------------------------------------------------------------
+
+
+def test_status_and_facts(fit):
+    assert fit.status.code == "ok"
+    assert fit.info["k_hat"] < 0.5 and fit.info["effective_size"] > 1000
+    assert fit.draws.beta.shape == (4, 500, 2)
+
+
+@pytest.mark.parametrize("data", ["sleepstudy", "crossed"])
+def test_same_seed_same_draws_whatever_the_cores(data, density, monkeypatch):
+    if data == "crossed":
+        rng = np.random.default_rng(1)
+        frame = {"g": rng.integers(0, 6, 90), "h": rng.integers(0, 5, 90), "y": rng.normal(size=90)}
+        model = blm.Model("y ~ 1 + (1 | g) + (1 | h)", frame)
+        density = CovarianceDensity(model.kernel, model.resolved_priors)
+        monkeypatch.setattr(importance, "LARGE_ORDER", 0)  # let threads be used on a small model
+    runs = []
+    for cores in (1, 2):
+        monkeypatch.setattr(importance, "idle_cores", lambda cores=cores: cores)
+        runs.append(importance.sample_importance(density, draws=100, chains=2, seed=5))
+    np.testing.assert_array_equal(runs[0].beta, runs[1].beta)
+    np.testing.assert_array_equal(runs[0].effects[0], runs[1].effects[0])
+    other = importance.sample_importance(density, draws=100, chains=2, seed=6)
+    assert not np.array_equal(runs[0].beta, other.beta)
+
+
+def test_the_compiled_loop_draws_from_the_same_distribution(density, monkeypatch):
+    """General path against compiled one: means within 5 standard errors of 2 x 2,000 draws."""
+    compiled = importance.sample_importance(density, draws=1000, chains=2, seed=1)
+    monkeypatch.setitem(density.__dict__, "single", None)
+    general = importance.sample_importance(density, draws=1000, chains=2, seed=1)
+    for one, two in ((compiled.beta, general.beta), (compiled.sd[0], general.sd[0]),
+                     (compiled.effects[0], general.effects[0]), (compiled.sigma, general.sigma)):  # fmt: skip
+        error = np.std(one, axis=(0, 1)) * np.sqrt(2 / 1000)
+        assert np.all(np.abs(one.mean(axis=(0, 1)) - two.mean(axis=(0, 1))) < 5 * error)
+        np.testing.assert_allclose(one.std(axis=(0, 1)), two.std(axis=(0, 1)), rtol=0.12)
+
+
+def test_nuts_takes_over_and_says_so(sleepstudy, monkeypatch):
+    monkeypatch.setattr(importance, "ENOUGH_EFFECTIVE", 1e9)
+    fit = sleepstudy.fit("importance", draws=150, chains=4, seed=1)
+    assert fit.method == "nuts"
+    assert "NUTS took over because importance sampling reached an effective size" in fit.status.message
+
+
+def test_a_failing_kernel_gets_no_weight(density, monkeypatch):
+    """Every third point fails; the others carry the posterior and the failures are counted."""
+    from bayeslmm.errors import FittingError
+
+    monkeypatch.setitem(density.__dict__, "single", None)
+    real, calls = type(density).grid, []
+
+    def failing(self, phi):
+        calls.append(1)
+        if len(calls) % 3 == 0:
+            raise FittingError("injected")
+        return real(self, phi)
+
+    monkeypatch.setattr(type(density), "grid", failing)
+    found = importance.weighted_points(density, 500, 1)
+    dead = ~np.isfinite(found.log_density)
+    assert found.failures == dead.sum() > 100
+    assert np.all(found.smoothed.weights[dead] == 0)
+
+
+def test_no_random_term():
+    """Linear regression with flat coefficients and a known sigma: beta is normal around least squares."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=50)
+    y = 1 + 2 * x + rng.normal(size=50)
+    fit = blm.Model("y ~ x", {"x": x, "y": y}, priors={"Intercept": "Flat()", "x": "Flat()"}, sigma=1.0).fit(
+        "importance", seed=2
+    )
+    X = np.column_stack([np.ones(50), x])
+    least_squares = np.linalg.solve(X.T @ X, X.T @ y)
+    sd = np.sqrt(np.diag(np.linalg.inv(X.T @ X)))
+    np.testing.assert_allclose(fit.fixef(), least_squares, atol=5 * sd.max() / np.sqrt(4000))
+    np.testing.assert_allclose(fit.coef_table()["sd"], sd, rtol=0.06)

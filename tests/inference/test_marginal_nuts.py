@@ -1,0 +1,136 @@
+"""NUTS on the kernel's density: seeds and cores, failures, interruption, resuming."""
+
+import json
+
+import numpy as np
+import pytest
+
+import bayeslmm as blm
+from bayeslmm.errors import FittingError, OptionError, StorageError
+from bayeslmm.inference import marginal_nuts
+from bayeslmm.inference.laplace import find_laplace
+from bayeslmm.priors.density import CovarianceDensity
+
+RUN = {"draws": 150, "tune": 200, "chains": 3, "progressbar": False}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+
+
+@pytest.fixture(scope="module")
+def density(model):
+    return CovarianceDensity(model.kernel, model.resolved_priors)
+
+
+@pytest.fixture(scope="module")
+def whole(model):
+    return model.fit("nuts", seed=7, **RUN)
+
+
+def same(one, two):
+    arrays = [(one.draws.beta, two.draws.beta), (one.draws.sigma, two.draws.sigma)]
+    arrays += list(zip(one.draws.effects, two.draws.effects, strict=True))
+    return all(np.array_equal(a, b) for a, b in arrays)
+
+
+def test_same_seed_same_draws_whatever_the_cores(model, whole, monkeypatch):
+    monkeypatch.setattr(marginal_nuts, "LARGE_ORDER", 0)  # let threads be used on a small model
+    assert same(model.fit("nuts", seed=7, cores=2, **RUN), whole)
+    assert not same(model.fit("nuts", seed=8, **RUN), whole)
+
+
+def test_a_chain_depends_on_the_seed_and_its_number_alone(model, whole):
+    fewer = model.fit("nuts", seed=7, **{**RUN, "chains": 2})
+    np.testing.assert_array_equal(fewer.draws.sigma, whole.draws.sigma[:2])
+    np.testing.assert_array_equal(fewer.draws.beta, whole.draws.beta[:2])
+
+
+def test_an_interrupted_run_resumes_to_the_same_draws(model, whole, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    real, calls = marginal_nuts.sample_chain, []
+
+    def interrupted(*arguments, **options):
+        calls.append(1)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(marginal_nuts, "sample_chain", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit("nuts", seed=7, resume=folder, **RUN)
+    assert sorted(path.name for path in folder.iterdir()) == ["chain_0.npz", "chain_1.npz", "run.json"]
+    assert json.loads((folder / "run.json").read_text())["seed"] == 7
+    resumed = model.fit("nuts", resume=folder, **RUN)
+    assert len(calls) == 4  # chains 0 and 1 were not run again
+    assert same(resumed, whole)
+
+
+def test_another_run_is_not_resumed(model, tmp_path):
+    folder = tmp_path / "run"
+    model.fit("nuts", seed=7, resume=folder, **{**RUN, "chains": 1})
+    with pytest.raises(StorageError, match="another draws"):
+        model.fit("nuts", seed=7, resume=folder, **{**RUN, "chains": 1, "draws": 20})
+    other = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"), priors={"sigma": "HalfNormal(9)"})
+    with pytest.raises(StorageError, match="another model"):
+        other.fit("nuts", seed=7, resume=folder, **{**RUN, "chains": 1})
+    (folder / "chain_0.npz").write_bytes(b"torn")
+    with pytest.raises(StorageError, match="Delete that file"):
+        model.fit("nuts", seed=7, resume=folder, **{**RUN, "chains": 1})
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").write_text("mine")
+    with pytest.raises(StorageError, match="not empty"):
+        model.fit("nuts", seed=7, resume=tmp_path / "other", **RUN)
+
+
+def test_resume_is_for_the_marginal_density(model, tmp_path):
+    with pytest.raises(OptionError, match="resume= is for"):
+        model.fit("nuts", parametrization="centered", resume=tmp_path / "run")
+
+
+def test_a_shorter_trace_is_an_interruption(density, monkeypatch):
+    import nutpie
+
+    real = nutpie.sample
+    monkeypatch.setattr(nutpie, "sample", lambda *a, **k: real(*a, **{**k, "draws": 10}))
+    with pytest.raises(KeyboardInterrupt):
+        marginal_nuts.sample_chain(density, find_laplace(density), draws=50, tune=50, seed=1, target_accept=0.8)
+
+
+def test_a_kernel_that_fails_now_and_then_does_not_stop_a_chain(density, monkeypatch):
+    real, calls = CovarianceDensity.value_and_gradient, []
+    laplace = find_laplace(density)
+
+    def failing(self, x):
+        calls.append(1)
+        if len(calls) % 50 == 0:
+            raise FittingError("injected")
+        return real(self, x)
+
+    monkeypatch.setattr(CovarianceDensity, "value_and_gradient", failing)
+    chain = marginal_nuts.sample_chain(density, laplace, draws=100, tune=100, seed=1, target_accept=0.8)
+    assert chain.failures == len(calls) // 50 > 0
+    assert np.isfinite(chain.x).all()
+
+
+def test_a_kernel_that_always_fails_tells_its_error(density, monkeypatch):
+    laplace = find_laplace(density)
+
+    def failing(self, x):
+        raise ValueError("injected")
+
+    monkeypatch.setattr(CovarianceDensity, "value_and_gradient", failing)
+    with pytest.raises(FittingError, match=r"first at \(phi, log sigma\) = .*injected"):
+        marginal_nuts.sample_chain(density, laplace, draws=10, tune=10, seed=1, target_accept=0.8)
+
+
+def test_coefficients_that_are_not_normal_fall_back_to_the_explicit_model():
+    from bayeslmm.inference.nuts import _choose_parametrization
+    from bayeslmm.priors import resolve_priors
+
+    model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+    priors = resolve_priors(model.design, {"Intercept": "StudentT(3, 1500, 50)"})
+    chosen, messages = _choose_parametrization(None, priors)
+    assert chosen == "noncentered" and "Intercept (StudentT(3, 1500, 50))" in messages[0]
+    assert _choose_parametrization(None, model.resolved_priors) == ("marginal", ())

@@ -1,0 +1,81 @@
+"""The posterior mode: REML under flat priors, a stationary point of the density without Jacobians otherwise."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize
+
+import bayeslmm as blm
+from bayeslmm.inference.mode import maximise_posterior, posterior_conditional
+from bayeslmm.priors.density import CovarianceDensity
+
+SAME_OPTIMUM = 1e-6  # absolute, in units of minus twice the log density: two searches for one minimum
+SAME_PLACE = 1e-4  # relative: where a search may stop on a flat top
+
+FITS = {
+    "dyestuff": ("dyestuff", "Yield ~ 1 + (1 | Batch)"),
+    "sleepstudy": ("sleepstudy", "Reaction ~ Days + (Days | Subject)"),
+    "uncorrelated": ("sleepstudy", "Reaction ~ Days + (Days || Subject)"),
+    "near singular": ("ratpup", "weight ~ litsize + treatment + sex + (1 + sex | litter)"),
+    "singular": ("ratpup", "weight ~ treatment + sex + litsize + (1 + treatment | litter)"),
+    "linear": ("sleepstudy", "Reaction ~ Days"),
+}
+
+
+def mode(model):
+    density = CovarianceDensity(model.kernel, model.resolved_priors, model.spec.sigma)
+    return density, maximise_posterior(density)
+
+
+@pytest.mark.parametrize("name", FITS)
+def test_flat_priors_give_reml(name):
+    data, formula = FITS[name]
+    model = blm.Model(formula, blm.load_dataset(data), priors="flat")
+    reml = model.fit("reml")
+    density, found = mode(model)
+    assert found.objective == pytest.approx(reml.objective, abs=SAME_OPTIMUM)
+    assert found.sigma == pytest.approx(reml.sigma, rel=SAME_PLACE)
+    assert found.code == reml.status.code
+    given = posterior_conditional(density, found.theta, found.sigma)
+    np.testing.assert_allclose(given.beta, reml.fixef(), rtol=SAME_PLACE)
+    np.testing.assert_allclose(given.beta_cov, reml.vcov(), rtol=1e-3)
+
+
+@pytest.mark.parametrize("priors", [None, "rstanarm", {"sd_Subject": "Exponential(0.1)", "sigma": "HalfNormal(10)"}])
+@pytest.mark.parametrize("name", ["sleepstudy", "uncorrelated"])
+def test_no_nearby_point_is_better(name, priors):
+    """A derivative-free search from the mode, over (log t, atanh r, log sigma) without Jacobians, gains nothing."""
+    data, formula = FITS[name]
+    model = blm.Model(formula, blm.load_dataset(data), priors=priors)
+    density, found = mode(model)
+    phi = density.phi(model.kernel.lambdas(found.theta))
+    start = np.append(phi, np.log(found.sigma))
+
+    def without_jacobians(x):
+        points = density.points(x[:-1])
+        value = density.value(x) - x[-1]
+        for point, term in zip(points, model.resolved_priors.terms, strict=True):
+            value -= np.sum(np.log(np.exp(x[-1]) * point.ratios))
+            if term.correlation is not None:
+                r = point.partial[1, 0]
+                value -= np.log(1 - r**2)
+        return -2 * value
+
+    polished = minimize(without_jacobians, start, method="Nelder-Mead", options={"xatol": 1e-9, "fatol": 1e-11})
+    assert without_jacobians(start) - polished.fun < SAME_OPTIMUM
+    np.testing.assert_allclose(polished.x, start, atol=1e-3)
+
+
+def test_the_coefficients_are_the_conditional_mean():
+    """Against the dense normal equations with the prior as extra rows."""
+    data = blm.load_dataset("dyestuff")
+    model = blm.Model("Yield ~ 1 + (1 | Batch)", data, priors={"Intercept": "Normal(1000, 10)"})
+    density, found = mode(model)
+    given = posterior_conditional(density, found.theta, found.sigma)
+    batch = data["Batch"].cat.codes.to_numpy()
+    v = found.sigma**2 * (np.eye(30) + found.theta[0] ** 2 * (batch[:, None] == batch[None, :]))
+    ones, y = np.ones(30), data["Yield"].to_numpy(float)
+    information = ones @ np.linalg.solve(v, ones) + 1 / 10**2
+    expected = (ones @ np.linalg.solve(v, y) + 1000 / 10**2) / information
+    assert given.beta[0] == pytest.approx(expected, rel=1e-9)
+    assert given.beta_cov[0, 0] == pytest.approx(1 / information, rel=1e-9)
+    assert model.fit("map").fixef()["Intercept"] == pytest.approx(expected, rel=1e-9)
