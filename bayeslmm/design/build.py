@@ -114,9 +114,7 @@ def build_design(
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"the formula {formula.text!r} has nothing to estimate besides sigma: add a term")
     if np.all(y == y[0]):
-        raise ModelError(
-            f"the response {formula.response} is constant ({y[0]:g}), so there is nothing to model"
-        )
+        raise ModelError(f"the response {formula.response} is constant ({y[0]:g}), so there is nothing to model")
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
     return Design(
         formula=formula,
@@ -143,17 +141,10 @@ def build_design(
 def check_functions(functions: Mapping[str, Callable[..., Any]] | None) -> dict[str, Callable[..., Any]]:
     """Check that the user's functions are functions with names of their own."""
     for name, function in (functions or {}).items():
-        if (
-            not isinstance(name, str)
-            or not name.isidentifier()
-            or name.startswith("_")
-            or not callable(function)
-        ):
+        if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or not callable(function):
             raise OptionError(f"functions={{{name!r}: ...}}: give a function under a plain name")
         if name in OUTERMOST | CODINGS | {"I", "offset", "bart"}:
-            raise OptionError(
-                f"functions={{{name!r}: ...}}: {name} has a meaning of its own in formulas: rename it"
-            )
+            raise OptionError(f"functions={{{name!r}: ...}}: {name} has a meaning of its own in formulas: rename it")
     return dict(functions or {})
 
 
@@ -162,8 +153,7 @@ def check_parts(formula: Formula, functions: Mapping[str, Any]) -> Parts:
 
     def terms_of(effects: str) -> Terms:
         return tuple(
-            tuple(check_expression(factor, functions) for factor in term)
-            for term in split_terms(effects, functions)
+            tuple(check_expression(factor, functions) for factor in term) for term in split_terms(effects, functions)
         )
 
     return Parts(
@@ -254,9 +244,7 @@ def _fixed(
 def _check_unique(names: tuple[str, ...]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise DataError(
-                f"two columns of the model are called {name!r}: rename a column or a level of the data"
-            )
+            raise DataError(f"two columns of the model are called {name!r}: rename a column or a level of the data")
 
 
 def _random(

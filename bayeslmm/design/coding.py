@@ -34,9 +34,7 @@ class ColumnRecipe:
     names: tuple[str, ...]
 
 
-def build_columns(
-    terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator
-) -> tuple[Array, ColumnRecipe]:
+def build_columns(terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator) -> tuple[Array, ColumnRecipe]:
     """Return the columns of a sum of terms, shape (n, p), C-ordered, and the recipe to build them again."""
     terms = tuple(terms)
     values = _values(terms, evaluator)
@@ -65,9 +63,7 @@ def _values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator) -> 
     texts: dict[str, str] = {}
     for factor in (factor for term in terms for factor in term):
         if factor.label == "1" or texts.setdefault(factor.label, factor.text) != factor.text:
-            raise DataError(
-                f"the column {factor.label!r} is named like an expression of the formula: rename it"
-            )
+            raise DataError(f"the column {factor.label!r} is named like an expression of the formula: rename it")
         if factor.label not in values:
             values[factor.label] = evaluator.evaluate(factor)
     return values
@@ -121,10 +117,7 @@ def _encode(spec: Any, values: Mapping[str, Any], n: int) -> tuple[Array, Any]:
     from formulaic.errors import FormulaicError
     from formulaic.materializers import PandasMaterializer
 
-    ready = {
-        label: pd.Series(value) if isinstance(value, pd.Categorical) else value
-        for label, value in values.items()
-    }
+    ready = {label: pd.Series(value) if isinstance(value, pd.Categorical) else value for label, value in values.items()}
     # The values are looked up by label, so formulaic evaluates no text and sees no frame but this one.
     materializer = PandasMaterializer(pd.DataFrame(index=pd.RangeIndex(n)), context=ready)
     try:

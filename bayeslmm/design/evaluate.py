@@ -88,9 +88,7 @@ class Evaluator:
         if isinstance(value, pd.Categorical) and value.categories.dtype == bool:
             value = np.asarray(value, dtype=np.float64)
         if not isinstance(value, np.ndarray) or value.ndim != 1:
-            raise DataError(
-                f"{expression.text} is not numeric: a response or an offset is one number per row"
-            )
+            raise DataError(f"{expression.text} is not numeric: a response or an offset is one number per row")
         check_magnitude(value[:, None], (expression.text,))
         return value
 
@@ -117,9 +115,7 @@ class Evaluator:
         except BayeslmmError:
             raise
         except Exception as error:
-            raise DataError(
-                f"{expression.text} cannot be computed: {type(error).__name__}: {error}"
-            ) from error
+            raise DataError(f"{expression.text} cannot be computed: {type(error).__name__}: {error}") from error
         if isinstance(value, np.ndarray) and value.dtype == bool:
             value = self.fixed_levels(expression, pd.Categorical(value))
         return self.check(expression, value)
@@ -158,9 +154,7 @@ class Evaluator:
         """Check length and finiteness of one or several columns."""
         n = len(self.frame)
         if part.ndim not in (1, 2) or len(part) != n:
-            raise DataError(
-                f"{expression.text} has shape {part.shape}; it must give a value for each of {n} rows"
-            )
+            raise DataError(f"{expression.text} has shape {part.shape}; it must give a value for each of {n} rows")
         bad = np.asarray(~np.isfinite(part).reshape(n, part.size // max(n, 1)).all(axis=1), dtype=bool)
         if bad.any():
             place = row_name(self.index, int(self.positions[first_true(bad)]))
@@ -175,9 +169,7 @@ def check_magnitude(columns: Array, names: Sequence[str]) -> None:
     largest = np.abs(columns).max(axis=0, initial=0.0)
     if np.any(~(largest <= LARGEST_NUMBER)):
         name = names[first_true(~(largest <= LARGEST_NUMBER))]
-        raise DataError(
-            f"{name} holds numbers beyond {LARGEST_NUMBER:g}, whose squares overflow: change its unit"
-        )
+        raise DataError(f"{name} holds numbers beyond {LARGEST_NUMBER:g}, whose squares overflow: change its unit")
 
 
 def _is_category(value: Any) -> bool:
@@ -209,9 +201,7 @@ class _Interpreter:
                 return [self.value(element) for element in elements]
             case ast.Call():
                 return self.call(node)
-        raise DataError(
-            f"{self.expression.text} cannot be computed"
-        )  # the formula room let nothing else pass
+        raise DataError(f"{self.expression.text} cannot be computed")  # the formula room let nothing else pass
 
     def column(self, node: ast.Name, outermost: bool) -> Any:
         column = self.rows.frame[self.expression.aliases.get(node.id, node.id)]
@@ -228,9 +218,7 @@ class _Interpreter:
         if self.expression.text in self.rows.memory.levels:
             return "category"
         if kind == "category":
-            raise DataError(
-                f"column {column.name!r} is a category here and was numeric in the data of the fit"
-            )
+            raise DataError(f"column {column.name!r} is a category here and was numeric in the data of the fit")
         return "number"
 
     def number(self, node: ast.expr) -> Any:
@@ -289,18 +277,12 @@ class _Interpreter:
     def categorical(self, node: ast.Call) -> Any:
         words = {str(word.arg): self.coding_or_value(word.value) for word in node.keywords}
         if len(node.args) != 1 + ("contrasts" not in words and len(node.args) == 2):
-            raise DataError(
-                f"{self.expression.text}: C takes a column and a coding, as in C(x, Treatment('a'))"
-            )
+            raise DataError(f"{self.expression.text}: C takes a column and a coding, as in C(x, Treatment('a'))")
         if unknown := set(words) - {"contrasts", "levels"}:
-            raise DataError(
-                f"{self.expression.text}: C has no argument {unknown.pop()!r}; use contrasts or levels"
-            )
+            raise DataError(f"{self.expression.text}: C has no argument {unknown.pop()!r}; use contrasts or levels")
         contrasts = self.coding_or_value(node.args[1]) if len(node.args) == 2 else words.get("contrasts")
         if not (contrasts is None or hasattr(contrasts, "get_coding_column_names")):
-            raise DataError(
-                f"{self.expression.text}: the second argument of C is a coding, as in C(x, Treatment('a'))"
-            )
+            raise DataError(f"{self.expression.text}: the second argument of C is a coding, as in C(x, Treatment('a'))")
         value = self.category(node.args[0])
         if words.get("levels") is not None:
             value = self.named_levels(value, list(words["levels"]))
@@ -311,9 +293,7 @@ class _Interpreter:
         try:
             contrasts.get_coding_column_names(levels)
         except ValueError:
-            raise DataError(
-                f"{self.expression.text}: {contrasts.base!r} is not among the levels {levels}"
-            ) from None
+            raise DataError(f"{self.expression.text}: {contrasts.base!r} is not among the levels {levels}") from None
         return remembered("C")(pd.Series(value), contrasts, levels=levels)
 
     def category(self, node: ast.expr) -> pd.Categorical:

@@ -53,10 +53,7 @@ def group_rows(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Codes, Grou
 
 def match_rows(frame: pd.DataFrame, grouping: Grouping) -> tuple[Codes, pd.Index]:
     """Return the level of each row of new data, -1 where the fit has none, and the labels of the rows."""
-    coded = [
-        _match_part(frame[column], part)
-        for column, part in zip(grouping.columns, grouping.parts, strict=True)
-    ]
+    coded = [_match_part(frame[column], part) for column, part in zip(grouping.columns, grouping.parts, strict=True)]
     name = ":".join(grouping.columns)
     if len(coded) == 1:
         codes, labels = coded[0]
@@ -65,9 +62,7 @@ def match_rows(frame: pd.DataFrame, grouping: Grouping) -> tuple[Codes, pd.Index
     place = np.minimum(np.searchsorted(grouping.observed, combined), len(grouping.observed) - 1)
     known = (grouping.observed[place] == combined) & np.all([codes >= 0 for codes, _ in coded], axis=0)
     texts = [":".join(map(str, row)) for row in zip(*(labels for _, labels in coded), strict=True)]
-    return np.where(known, place, -1).astype(np.int32), pd.Index(
-        texts, dtype=grouping.levels.dtype, name=name
-    )
+    return np.where(known, place, -1).astype(np.int32), pd.Index(texts, dtype=grouping.levels.dtype, name=name)
 
 
 def _match_part(column: pd.Series, levels: pd.Index) -> tuple[Codes, pd.Index]:
@@ -91,9 +86,7 @@ def _lookup(levels: pd.Index, found: pd.Index) -> Codes:
 def _combine(codes: Sequence[Codes], parts: Sequence[pd.Index]) -> NDArray[np.int64]:
     size = float(np.prod([max(1, len(part)) for part in parts], dtype=float))
     if size > np.iinfo(np.int64).max:
-        raise DataError(
-            "the grouping factors combine to more levels than can be counted: make one column of them"
-        )
+        raise DataError("the grouping factors combine to more levels than can be counted: make one column of them")
     combined = np.zeros(len(codes[0]), dtype=np.int64)
     for code, part in zip(codes, parts, strict=True):
         combined *= max(1, len(part))
@@ -118,7 +111,5 @@ def _interaction_labels(codes: list[NDArray[np.int64]], parts: Sequence[pd.Index
     levels = pd.Index(texts, name=name)
     if not levels.is_unique:
         twice = levels[levels.duplicated()][0]
-        raise DataError(
-            f"two levels of {name} are both called {twice!r}, because labels contain colons: rename them"
-        )
+        raise DataError(f"two levels of {name} are both called {twice!r}, because labels contain colons: rename them")
     return levels

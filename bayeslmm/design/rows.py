@@ -19,9 +19,7 @@ Mask = NDArray[np.bool_]
 def check_missing_option(missing: str) -> None:
     """Raise if `missing` is no valid option."""
     if missing not in get_args(Missing):
-        raise OptionError(
-            f"missing={missing!r} is not valid; use one of {', '.join(map(repr, get_args(Missing)))}"
-        )
+        raise OptionError(f"missing={missing!r} is not valid; use one of {', '.join(map(repr, get_args(Missing)))}")
 
 
 def complete_rows(frame: pd.DataFrame, missing: Missing) -> Mask:
@@ -83,14 +81,10 @@ def argument_column(name: str, values: Any, frame: pd.DataFrame) -> pd.Series:
         If it does not have one value per row, or is a Series with other row labels.
     """
     if isinstance(values, pd.Series) and not values.index.equals(frame.index):
-        raise DataError(
-            f"the index of {name} differs from the data's: pass a column name, or {name}.to_numpy()"
-        )
+        raise DataError(f"the index of {name} differs from the data's: pass a column name, or {name}.to_numpy()")
     array = getattr(values, "array", None) if isinstance(values, pd.Series) else np.asarray(values)
     if array is None or array.ndim != 1 or len(array) != len(frame):
-        raise DataError(
-            f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows"
-        )
+        raise DataError(f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows")
     return pd.Series(array, index=frame.index, name=f"({name})")
 
 

@@ -107,9 +107,7 @@ def _from_mapping(data: Mapping[str, Any], names: Sequence[str]) -> pd.DataFrame
 
 def _from_polars(data: Any, names: Sequence[str]) -> pd.DataFrame:
     if not hasattr(data, "get_column"):
-        raise DataError(
-            f"data is a polars {type(data).__name__}; pass a DataFrame, with .collect() if it is lazy"
-        )
+        raise DataError(f"data is a polars {type(data).__name__}; pass a DataFrame, with .collect() if it is lazy")
     _check_names(list(data.columns), names)
     return pd.DataFrame(
         {name: _polars_column(data.get_column(name)) for name in names},
@@ -123,9 +121,7 @@ def _polars_column(column: Any) -> pd.Series:
 
     kind, has_nulls = column.dtype, column.null_count() > 0
     if isinstance(kind, pl.Enum):
-        return pd.Series(
-            pd.Categorical(column.cast(pl.String).to_list(), categories=kind.categories.to_list())
-        )
+        return pd.Series(pd.Categorical(column.cast(pl.String).to_list(), categories=kind.categories.to_list()))
     if isinstance(kind, (pl.Categorical, pl.String)):
         return pd.Series(column.cast(pl.String).to_list(), dtype=object)
     if kind == pl.Boolean:
@@ -133,7 +129,5 @@ def _polars_column(column: Any) -> pd.Series:
     if kind.is_integer() and has_nulls:
         return pd.Series(column.to_list(), dtype="Int64")
     if kind.is_numeric():
-        return pd.Series(
-            column.cast(pl.Float64).to_numpy() if has_nulls or kind.is_decimal() else column.to_numpy()
-        )
+        return pd.Series(column.cast(pl.Float64).to_numpy() if has_nulls or kind.is_decimal() else column.to_numpy())
     return pd.Series(column.to_list(), dtype=None if column.len() else object)

@@ -139,15 +139,11 @@ def _python_source(
     return " ".join(pieces), aliases, begins, ends
 
 
-def _syntax_error(
-    formula: str, tokens: Sequence[Token], begins: dict[int, Token], error: Exception
-) -> FormulaError:
+def _syntax_error(formula: str, tokens: Sequence[Token], begins: dict[int, Token], error: Exception) -> FormulaError:
     place = (getattr(error, "offset", None) or 1) - 1
     token = begins.get(place, tokens[0])
     stop = token.stop if place in begins else tokens[-1].stop
-    return mark(
-        formula, token.start, stop, "this is not an expression of columns, numbers, arithmetic and functions"
-    )
+    return mark(formula, token.start, stop, "this is not an expression of columns, numbers, arithmetic and functions")
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,9 +191,7 @@ class _Checker:
         if isinstance(node, ast.Attribute):
             owner = node.value.id if isinstance(node.value, ast.Name) else "x"
             return self.refuse(node, attribute_remedy(owner, node.attr))
-        words = next(
-            (words for kind, words in _FORBIDDEN.items() if isinstance(node, kind)), "this Python code"
-        )
+        words = next((words for kind, words in _FORBIDDEN.items() if isinstance(node, kind)), "this Python code")
         return self.refuse(
             node, f"{words} is not allowed in a formula: only columns, numbers, arithmetic and functions are"
         )
@@ -210,9 +204,7 @@ class _Checker:
 
     def check_operator(self, node: ast.AST, operator: ast.AST) -> None:
         if not isinstance(operator, _OPERATORS):
-            raise self.refuse(
-                node, "this operator is not allowed in a formula: arithmetic is + - * / // % **"
-            )
+            raise self.refuse(node, "this operator is not allowed in a formula: arithmetic is + - * / // % **")
 
     def check_call(self, node: ast.Call) -> None:
         if not isinstance(node.func, ast.Name):

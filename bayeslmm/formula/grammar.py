@@ -77,9 +77,7 @@ def _assemble(text: str, response: str, predictors: Sum) -> Formula:
     seen: set[Bar] = set()
     for bar in predictors.bars:
         if bar in seen:
-            raise FormulaError(
-                f"the random term ({bar.effects} | {bar.factor}) is written twice: leave one out"
-            )
+            raise FormulaError(f"the random term ({bar.effects} | {bar.factor}) is written twice: leave one out")
         seen.add(bar)
     return Formula(
         text=text,
@@ -142,9 +140,7 @@ class _Reader:
             name = self.tokens[self.place + 1].text
             return self.refuse(token, attribute_remedy(self.tokens[self.place - 1].name, name))
         if token.text == "%":
-            return self.refuse(
-                token, "% has no meaning between terms: arithmetic goes inside I(...), as in I(x % 2)"
-            )
+            return self.refuse(token, "% has no meaning between terms: arithmetic goes inside I(...), as in I(x % 2)")
         if token.kind == "operator":
             return self.refuse(token, f"{token.text!r} has no meaning here; arithmetic goes inside I(...)")
         return self.refuse(token, f"an operator such as + is missing before {token.text!r}")
@@ -362,9 +358,7 @@ class _Reader:
         if token.kind not in {"name", "quoted"} or token.text in {"True", "False", "None"}:
             if token.kind == "end" or self.at(")"):
                 raise self.refuse(token, "the grouping factor is missing after the bar, as in (1 | g)")
-            raise self.refuse(
-                token, "right of the bar stand column names joined with : or /, as in (1 | a/b)"
-            )
+            raise self.refuse(token, "right of the bar stand column names joined with : or /, as in (1 | a/b)")
         self.take()
         if self.at("("):
             raise self.refuse(

@@ -54,9 +54,7 @@ class Token:
 
 def quoted(name: str) -> str:
     """Return a column name as a formula spells it, in backquotes where it is not a plain name."""
-    plain = (
-        name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and not name.startswith("__")
-    )
+    plain = name.isidentifier() and name.isascii() and not keyword.iskeyword(name) and not name.startswith("__")
     return name if plain else f"`{name}`"
 
 
@@ -125,9 +123,7 @@ def _check_token(text: str, token: Token, previous: Token | None) -> None:
     if token.kind == "string" and touching and previous is not None and previous.kind == "name":
         raise mark(text, previous.start, token.stop, "strings with a prefix are not allowed in a formula")
     if token.kind == "name" and token.text.startswith("__"):
-        raise mark(
-            text, token.start, token.stop, "names with two leading underscores are not allowed in a formula"
-        )
+        raise mark(text, token.start, token.stop, "names with two leading underscores are not allowed in a formula")
     if token.text == "in" and previous is not None and previous.text == "%":
         raise mark(text, previous.start, token.stop + 1, "%in% has no meaning here: write a:b")
     if token.kind == "name" and keyword.iskeyword(token.text) and token.text not in _CONSTANTS:

@@ -11,7 +11,7 @@ from bayeslmm.likelihood.covariance import sds_and_correlations
 from bayeslmm.likelihood.normal_prior import FixedPosterior
 from bayeslmm.priors.density import CovarianceDensity
 
-Array = NDArray[np.floating]
+Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,8 @@ from bayeslmm.likelihood.threads import LARGE_ORDER, blas_threads, idle_cores
 from bayeslmm.priors.coordinates import count_coordinates
 from bayeslmm.priors.density import CovarianceDensity
 
-Array = NDArray[np.floating]
+Array = NDArray[np.float64]
+Effects = tuple[NDArray[np.floating], ...]
 
 FIRST_POINTS = 512
 MOST_POINTS = 4096
@@ -83,7 +84,7 @@ class WeightedPoints:
     smoothed: SmoothedWeights
     sigma: Array
     beta: Array
-    effects: tuple[Array, ...]
+    effects: Effects
     log_evidence: float
     laplace: Laplace
     failures: int
@@ -253,7 +254,7 @@ class _PointDraws:
     log_density: float
     sigma: Array
     beta: Array
-    effects: tuple[Array, ...]
+    effects: Effects
 
 
 def _evaluate_all(sampler: _Sampler, phi: Array, first: int) -> Iterator[_PointDraws]:
@@ -312,12 +313,12 @@ def _evaluate(sampler: _Sampler, index: int, phi: Array) -> _PointDraws:
     except (FittingError, np.linalg.LinAlgError):
         grid = None
     if grid is None or not np.isfinite(grid.log_density):
-        empty = tuple(np.zeros((m, s.n_levels, s.n_columns), dtype=sampler.dtype) for s in density.kernel.shapes)
+        empty: Effects = tuple(np.zeros((m, s.n_levels, s.n_columns), dtype=sampler.dtype) for s in density.kernel.shapes)
         return _PointDraws(-np.inf, np.ones(m), np.zeros((m, density.kernel.p)), empty)
     rng = np.random.default_rng([sampler.seed, 1 << 20, index])
     sigma = grid.draw(rng.uniform(size=m))
     drawn = draw_coefficients(density, grid.posterior, sigma, rng)
-    effects = tuple(e.astype(sampler.dtype, copy=False) for e in drawn.effects)
+    effects: Effects = tuple(e.astype(sampler.dtype, copy=False) for e in drawn.effects)
     return _PointDraws(grid.log_density, sigma, drawn.beta, effects)
 
 

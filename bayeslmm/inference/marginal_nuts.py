@@ -21,7 +21,7 @@ from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import LARGE_ORDER, blas_threads, idle_cores
 from bayeslmm.priors.density import CovarianceDensity
 
-Array = NDArray[np.floating]
+Array = NDArray[np.float64]
 
 JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
 STATISTICS = {
@@ -266,7 +266,7 @@ def marginal_draws(
     n_chains, n_draws = len(chains), len(chains[0].x)
     kernel, n_phi = density.kernel, density.n_phi
     beta = np.empty((n_chains, n_draws, kernel.p))
-    effects = tuple(np.empty((n_chains, n_draws, s.n_levels, s.n_columns), dtype=dtype) for s in kernel.shapes)
+    effects: tuple[NDArray[np.floating], ...] = tuple(np.empty((n_chains, n_draws, s.n_levels, s.n_columns), dtype=dtype) for s in kernel.shapes)
     x = np.array([chain.x for chain in chains])
     sigma = np.exp(x[..., n_phi]) if density.sigma is None else np.full((n_chains, n_draws), density.sigma)
 

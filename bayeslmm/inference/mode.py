@@ -17,6 +17,7 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.maximum import Maximum, code_of, describe
 from bayeslmm.inference.search import Point, Record, minimise
 from bayeslmm.likelihood.conditional import effect_modes
+from bayeslmm.likelihood.covariance import TermShape
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import Conditional
 from bayeslmm.likelihood.marginal import excess_sums, extrapolate_inwards, is_safe
@@ -38,8 +39,8 @@ class _PosteriorMode:
     def __init__(self, density: CovarianceDensity) -> None:
         self.density = density
         self.kernel = density.kernel
-        self.shapes = density.kernel.shapes
-        self.maps = [
+        self.shapes: Sequence[TermShape] = density.kernel.shapes
+        self.maps: list[Array] = [
             np.diag(1.0 / columns.scale) if term.centred or term.correlation is None else columns.matrix
             for term, columns in zip(density.priors.terms, density.kernel.maps, strict=True)
         ]

@@ -116,7 +116,7 @@ class StudentProposal:
 
 def laplace_proposals(mode: Array, covariance: Array, sd_places: Sequence[int], dof: float) -> list[StudentProposal]:
     """Return the first proposals: the Laplace t in phi, and one in normal scores if some sd is weakly identified."""
-    proposals = [StudentProposal(identity_map(), mode, np.linalg.cholesky(covariance), dof)]
+    proposals = [StudentProposal(identity_map(), mode, cholesky_factor(covariance), dof)]
     variances = np.diag(covariance)
     scores = truncated_map(mode, variances, sd_places)
     if scores is None:
@@ -126,7 +126,7 @@ def laplace_proposals(mode: Array, covariance: Array, sd_places: Sequence[int], 
     correlation = covariance / np.sqrt(np.outer(variances, variances))
     centre = mode.copy()
     centre[scores.places] = 0.0
-    root = np.linalg.cholesky(correlation * np.outer(spread, spread))
+    root = cholesky_factor(correlation * np.outer(spread, spread))
     return [*proposals, StudentProposal(scores, centre, root, dof)]
 
 
@@ -144,7 +144,12 @@ def moment_proposal(
     d = len(centre)
     faith = effective_size / (effective_size + 2.0 * d)
     covariance = faith * observed + (1.0 - faith) * previous.root @ previous.root.T
-    return StudentProposal(previous.map, centre, np.linalg.cholesky(covariance), dof)
+    return StudentProposal(previous.map, centre, cholesky_factor(covariance), dof)
+
+
+def cholesky_factor(covariance: Array) -> Array:
+    """Return the lower Cholesky factor."""
+    return np.asarray(np.linalg.cholesky(covariance), dtype=float)
 
 
 def mixture_log_density(proposals: Sequence[StudentProposal], counts: Sequence[int], phi: Array) -> Array:

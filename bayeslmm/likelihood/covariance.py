@@ -84,9 +84,9 @@ def lower_factor(factor: Array) -> Array:
 
     From a QR decomposition, so that a singular covariance is no obstacle.
     """
-    r = np.linalg.qr(factor.T, mode="r")
+    r = np.asarray(np.linalg.qr(factor.T, mode="r"))
     signs = np.where(np.diag(r) < 0, -1.0, 1.0)
-    return (r * signs[:, None]).T
+    return np.asarray(r * signs[:, None]).T
 
 
 def positive_diagonal(factor: Array) -> Array:

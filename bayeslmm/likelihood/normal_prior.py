@@ -107,7 +107,9 @@ class FixedPosterior:
     def precision_factor(self, sigma: float, prior: NormalPrior) -> Array:
         """Return the lower Cholesky factor of ``K + sigma**2 Pi``, shape (p, p)."""
         R = self.factor.R_X
-        return np.linalg.cholesky(R @ R.T + sigma**2 * prior.precision) if prior.n_proper else R
+        if prior.n_proper == 0:
+            return R
+        return np.asarray(np.linalg.cholesky(R @ R.T + sigma**2 * prior.precision), dtype=float)
 
     def draw(self, sigma: Array, normals: Array) -> Array:
         """Return draws of the coefficients, shape (p, m), for sigma (m,) and standard normals (p, m)."""

@@ -15,9 +15,7 @@ GREY = "#888888"
 SMALL = 8.0
 
 
-def new_figure(
-    width: float, height: float, rows: int = 1, columns: int = 1, **options: Any
-) -> tuple["Figure", Any]:
+def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple["Figure", Any]:
     """Return a figure of a size in inches and its axes, shape (rows, columns).
 
     The figure belongs to no window or global list: showing or saving it is up to the caller.

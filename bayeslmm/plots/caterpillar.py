@@ -33,9 +33,7 @@ def caterpillar_figure(effects: pd.DataFrame, sds: pd.DataFrame) -> "Figure":
         middle = effects[column].to_numpy()[order]
         half = 2 * sds[column].to_numpy()[order]
         axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
-        axis.hlines(
-            y, middle - half, middle + half, color=colour(0), linewidth=1.2 if named else 0.3, alpha=0.7
-        )
+        axis.hlines(y, middle - half, middle + half, color=colour(0), linewidth=1.2 if named else 0.3, alpha=0.7)
         axis.plot(middle, y, "o" if named else ",", color=colour(1), markersize=3.5, linestyle="none")
         axis.set_title(str(column), fontsize=SMALL + 1.5)
         axis.set_ylim(-0.8, len(levels) - 0.2)

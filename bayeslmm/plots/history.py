@@ -30,9 +30,7 @@ def history_figure(history: pd.DataFrame) -> "Figure":
     top.set_ylabel("objective above\nits best value", fontsize=SMALL + 1)
     for k, name in enumerate(thetas):
         label = f"θ{name.removeprefix('theta_')}" if k < MOST else None
-        axes[1, 0].plot(
-            history.index, history[name], "o-", color=colour(k), markersize=3, linewidth=1, label=label
-        )
+        axes[1, 0].plot(history.index, history[name], "o-", color=colour(k), markersize=3, linewidth=1, label=label)
     if thetas:
         axes[1, 0].set_ylabel("θ", fontsize=SMALL + 1)
         axes[1, 0].legend(fontsize=SMALL, frameon=False, ncols=2 if len(thetas) > 4 else 1)

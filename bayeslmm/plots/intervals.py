@@ -79,7 +79,5 @@ def _panel(axis: "Axes", frames: Mapping[str, pd.DataFrame]) -> None:
     low, high = axis.get_xlim()
     if low < 0 < high:
         axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
-    name_rows(
-        axis, [name.removesuffix(": sd") if name == "Residual: sd" else name for name in names], positions
-    )
+    name_rows(axis, [name.removesuffix(": sd") if name == "Residual: sd" else name for name in names], positions)
     axis.set_ylim(len(names) - 0.5, -0.5)

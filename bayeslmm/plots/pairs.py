@@ -15,9 +15,7 @@ MOST = 7  # parameters: 21 panels below the diagonal
 POINTS = 1500  # draws shown; more hide each other
 
 
-def pairs_figure(
-    draws: NDArray[np.floating], names: Sequence[str], diverging: NDArray[Any] | None = None
-) -> "Figure":
+def pairs_figure(draws: NDArray[np.floating], names: Sequence[str], diverging: NDArray[Any] | None = None) -> "Figure":
     """Draw every pair of parameters below the diagonal and their densities on it.
 
     Parameters

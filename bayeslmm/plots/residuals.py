@@ -37,9 +37,7 @@ def residual_figure(fitted: NDArray[np.float64], residuals: NDArray[np.float64])
     step = max(1, len(ordered) // MANY)
     ends = (expected[0], expected[-1])
     right.plot(ends, ends, color=GREY, linewidth=0.8)
-    right.plot(
-        expected[::step], ordered[::step], "o", color=colour(0), markersize=3, alpha=0.5, markeredgewidth=0
-    )
+    right.plot(expected[::step], ordered[::step], "o", color=colour(0), markersize=3, alpha=0.5, markeredgewidth=0)
     right.set_xlabel("normal quantile", fontsize=SMALL + 1)
     right.set_ylabel("residual", fontsize=SMALL + 1)
     return figure

@@ -15,9 +15,7 @@ MOST = 24  # parameters drawn; a picture of more is not looked at
 POINTS = 500  # draws of a trace shown: more cannot be told apart at this width
 
 
-def trace_figure(
-    draws: NDArray[np.floating], names: Sequence[str], diverging: NDArray[Any] | None = None
-) -> "Figure":
+def trace_figure(draws: NDArray[np.floating], names: Sequence[str], diverging: NDArray[Any] | None = None) -> "Figure":
     """Draw one row per parameter: densities of the chains on the left, their traces on the right.
 
     Parameters
@@ -38,9 +36,7 @@ def trace_figure(
         for chain in range(chains):
             values = np.asarray(draws[chain, :, k], dtype=float)
             left.plot(*density(values), color=colour(chain), linewidth=1)
-            right.plot(
-                np.arange(0, length, step), values[::step], color=colour(chain), linewidth=0.5, alpha=0.8
-            )
+            right.plot(np.arange(0, length, step), values[::step], color=colour(chain), linewidth=0.5, alpha=0.8)
         if diverging is not None and np.any(diverging):
             low = right.get_ylim()[0]
             where = np.flatnonzero(np.any(diverging, axis=0))

@@ -324,9 +324,7 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
         exponents=correlation_exponents(term) if term.correlation is not None else np.zeros(0),
         precision=np.ascontiguousarray(prior.precision),
         mean=prior.mean,
-        constant=likelihood_constant(
-            products.n, products.n_fixed, prior.n_proper, prior.log_det, products.log_weights
-        )
+        constant=likelihood_constant(products.n, products.n_fixed, prior.n_proper, prior.log_det, products.log_weights)
         + 2.0 * density.log_normaliser,
         n_rows=products.n,
         sigma=np.nan if density.sigma is None else density.sigma,
@@ -371,7 +369,7 @@ def kernel_prior(kernel: Kernel, priors: ModelPriors) -> NormalPrior:
     log_det = float(np.sum(np.log(weights[weights > 0])))
     if n_proper:
         log_det += 2.0 * float(np.linalg.slogdet(turn)[1])
-    mean = np.linalg.solve(turn, means - shift) if p else np.zeros(0)
+    mean = np.asarray(np.linalg.solve(turn, means - shift), dtype=float) if p else np.zeros(0)
     return NormalPrior((turn.T * weights) @ turn, mean, log_det, n_proper)
 
 

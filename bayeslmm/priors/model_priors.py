@@ -92,10 +92,7 @@ class ModelPriors:
 
     def table(self) -> pd.DataFrame:
         """Return the priors as text: columns parameter, prior, source."""
-        rows = [
-            (name, str(prior), source)
-            for (name, prior), source in zip(self.items(), self._sources(), strict=True)
-        ]
+        rows = [(name, str(prior), source) for (name, prior), source in zip(self.items(), self._sources(), strict=True)]
         return pd.DataFrame(rows, columns=["parameter", "prior", "source"])
 
     def _sources(self) -> list[str]:

@@ -15,9 +15,7 @@ Array = NDArray[np.float64]
 FAR_FROM_ZERO = 3.0  # standard deviations of x between zero and its mean
 
 
-def far_from_zero_warnings(
-    design: Design, centring: Centring, terms: Sequence[TermPriors]
-) -> tuple[str, ...]:
+def far_from_zero_warnings(design: Design, centring: Centring, terms: Sequence[TermPriors]) -> tuple[str, ...]:
     """Return a sentence for every column whose prior holds at an x = 0 far from the data.
 
     A slope's column whose mean is more than 3 sd(x) from zero makes the other effects of its term (or of the

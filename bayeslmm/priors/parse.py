@@ -45,9 +45,7 @@ def as_prior(value: Any, where: str) -> Distribution:
             return value
         if isinstance(value, str):
             return parse_prior(value)
-        if isinstance(getattr(value, "name", None), str) and isinstance(
-            getattr(value, "args", None), Mapping
-        ):
+        if isinstance(getattr(value, "name", None), str) and isinstance(getattr(value, "args", None), Mapping):
             return _from_attributes(value.name, value.args)
     except PriorError as error:
         raise PriorError(f"Prior of {where!r}: {error}") from error
@@ -68,9 +66,7 @@ def parse_prior(text: str) -> Distribution:
         When the text is anything else.
     """
     if len(text) > LONGEST_TEXT:
-        raise PriorError(
-            f"the text of a prior has at most {LONGEST_TEXT} characters, this one has {len(text)}"
-        )
+        raise PriorError(f"the text of a prior has at most {LONGEST_TEXT} characters, this one has {len(text)}")
     try:
         call = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:

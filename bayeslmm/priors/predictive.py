@@ -48,8 +48,7 @@ def prior_predictive(
     """
     if priors.improper:
         raise PriorError(
-            f"cannot simulate from improper priors: {', '.join(priors.improper)} have Flat(); "
-            f"give them proper priors"
+            f"cannot simulate from improper priors: {', '.join(priors.improper)} have Flat(); give them proper priors"
         )
     rng = np.random.default_rng(seed)
     centred = np.column_stack([np.empty((draws, 0)), *(prior.sample(rng, draws) for prior in priors.fixed)])

@@ -102,9 +102,7 @@ class RstanarmRule:
         """Return the prior of fixed column j."""
         y, name = self._response, self._design.fixed_names[j]
         if name == "Intercept":
-            return Choice(
-                Normal(y.mean, 2.5 * y.sd), "preset rstanarm: mean(y), 2.5 sd(y); at the column means"
-            )
+            return Choice(Normal(y.mean, 2.5 * y.sd), "preset rstanarm: mean(y), 2.5 sd(y); at the column means")
         column = self._design.X[:, j]
         size = 1.0 if np.ptp(column) == 0 else column_sd(column, None, name)
         return Choice(Normal(0.0, 2.5 * y.sd / size), "preset rstanarm: 2.5 sd(y)/sd(x)")
@@ -138,9 +136,7 @@ class BambiRule:
     def _sd_y(self) -> float:
         sd = float(np.std(self._design.y))
         if not sd > 0:
-            raise PriorError(
-                "the response is constant, so no prior can be scaled by it; state every prior yourself"
-            )
+            raise PriorError("the response is constant, so no prior can be scaled by it; state every prior yourself")
         return sd
 
     @cached_property
@@ -162,9 +158,7 @@ class BambiRule:
         if name == "Intercept":
             source = "preset bambi: mean(y), its intercept scale; at the column means"
             return Choice(Normal(float(np.mean(self._design.y)), self._intercept_scale), source)
-        return Choice(
-            Normal(0.0, self._slope_scale(self._design.X[:, j], name)), "preset bambi: 2.5 sd(y)/sd(x)"
-        )
+        return Choice(Normal(0.0, self._slope_scale(self._design.X[:, j], name)), "preset bambi: 2.5 sd(y)/sd(x)")
 
     def sd(self, term: RandomTerm, s: int) -> Choice:
         """Return the prior of the standard deviation of effect s of a term."""

@@ -41,9 +41,7 @@ class Distribution:
         for name in names:
             value = getattr(self, name)
             if not value > 0:
-                raise PriorError(
-                    f"{type(self).__name__}: the parameter {name} must be positive, got {value:g}"
-                )
+                raise PriorError(f"{type(self).__name__}: the parameter {name} must be positive, got {value:g}")
 
     def __str__(self) -> str:
         values = ", ".join(f"{getattr(self, name):.6g}" for name in self.parameter_names())

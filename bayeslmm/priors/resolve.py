@@ -121,9 +121,7 @@ def _unknown_name(name: object, targets: Mapping[str, Any], sigma_is_fixed: bool
     return f"the model has no parameter {name!r}{hint}; priors can be given for {', '.join(shown)}"
 
 
-def _choices(
-    design: Design, rule: Rule, user: Mapping[str, Choice], *, sigma_is_fixed: bool
-) -> dict[str, Choice]:
+def _choices(design: Design, rule: Rule, user: Mapping[str, Choice], *, sigma_is_fixed: bool) -> dict[str, Choice]:
     choices: dict[str, Choice] = {}
     for j, name in enumerate(design.fixed_names):
         key = coefficient_key(name)
@@ -163,9 +161,7 @@ def _check_positive(key: str, prior: Distribution) -> None:
         return
     family = type(prior).__name__
     instead = f"; use {HALF[family]}" if family in HALF else ""
-    raise PriorError(
-        f"Prior of {key!r}: {prior} allows negative values, which a standard deviation has not{instead}"
-    )
+    raise PriorError(f"Prior of {key!r}: {prior} allows negative values, which a standard deviation has not{instead}")
 
 
 def _term_priors(term: RandomTerm, choices: Mapping[str, Choice], centred: bool) -> TermPriors:

@@ -341,8 +341,7 @@ def accumulate(nodes: Array, logs: Array, cumulative: Array) -> float:
 @numba.njit(cache=True, nogil=True)
 def interpolate(probability: float, cumulative: Array, nodes: Array) -> float:
     """Return the node at which the distribution function reaches a probability, linear in between."""
-    k = np.searchsorted(cumulative, probability)
-    k = min(max(k, 1), nodes.shape[0] - 1)
+    k = min(max(int(np.searchsorted(cumulative, probability)), 1), nodes.shape[0] - 1)
     rise = cumulative[k] - cumulative[k - 1]
     share = (probability - cumulative[k - 1]) / rise if rise > 0 else 0.5
     return nodes[k - 1] + share * (nodes[k] - nodes[k - 1])

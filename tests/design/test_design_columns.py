@@ -22,9 +22,7 @@ def table(n=80, seed=1):
             "x": rng.normal(size=n),
             "z": rng.uniform(1, 2, size=n),
             "sex": rng.choice(["Male", "Female"], size=n),
-            "dose": pd.Categorical(
-                rng.choice(["low", "high", "none"], size=n), categories=["none", "low", "high"]
-            ),
+            "dose": pd.Categorical(rng.choice(["low", "high", "none"], size=n), categories=["none", "low", "high"]),
             "k": rng.integers(0, 4, size=n),
             "flag": rng.random(n) < 0.5,
             "my column": rng.normal(size=n),
@@ -33,9 +31,7 @@ def table(n=80, seed=1):
 
 
 def columns(text, data=None, **options):
-    design = build_design(
-        parse(text, options.get("functions", ())), table() if data is None else data, **options
-    )
+    design = build_design(parse(text, options.get("functions", ())), table() if data is None else data, **options)
     return list(design.fixed_names), design.X
 
 
@@ -199,9 +195,7 @@ def test_what_cannot_be_computed(effects, message):
 
 
 def test_rows_in_messages_are_those_of_the_users_data():
-    data = table().assign(
-        z=lambda d: d["z"].where(d.index != 40, -1.0), x=lambda d: d["x"].where(d.index > 2)
-    )
+    data = table().assign(z=lambda d: d["z"].where(d.index != 40, -1.0), x=lambda d: d["x"].where(d.index > 2))
     with pytest.raises(DataError, match=r"log\(z\) is not finite in 1 rows, first in row 40:"):
         columns("y ~ log(z) + x", data)
     with pytest.raises(DataError, match=r"first in row 40 \(index 47\):"):

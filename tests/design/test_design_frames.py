@@ -111,9 +111,7 @@ def test_polars_enums_keep_their_order_and_lazy_frames_are_refused():
 
 def test_polars_integer_labels_with_gaps_stay_integers():
     pl = pytest.importorskip("polars")
-    frame = polars_frame().with_columns(
-        pl.when(pl.col("g") == 12).then(None).otherwise(pl.col("g")).alias("g")
-    )
+    frame = polars_frame().with_columns(pl.when(pl.col("g") == 12).then(None).otherwise(pl.col("g")).alias("g"))
     levels = build_design(FORMULA, frame).terms[0].levels
     assert levels.tolist() == [10, 11, 13, 14, 15]
     assert pd.api.types.is_integer_dtype(levels.dtype)

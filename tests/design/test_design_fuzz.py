@@ -17,13 +17,9 @@ COLUMNS = [*["x", "z", "f", "k", "flag", "gap", "`my column`"] * 4, "big", "abse
 ATOMS = st.sampled_from(COLUMNS) | st.sampled_from(["1", "0"])
 CALLS = st.builds(
     "{}({}{})".format,
-    st.sampled_from(
-        ["log", "C", "poly", "scale", "bs", "cr", "I", "sqrt", "center", "Sum", "offset", "bart"]
-    ),
+    st.sampled_from(["log", "C", "poly", "scale", "bs", "cr", "I", "sqrt", "center", "Sum", "offset", "bart"]),
     st.sampled_from([*COLUMNS, "x + z", "x > z", "f == 'a'", "x / 0", "k * flag", "-x", "x ** 99"]),
-    st.sampled_from(
-        [*[""] * 12, ", 2", ", df=4", ", Sum", ", Treatment('a')", ", Treatment(1)", ", levels=['a']"]
-    ),
+    st.sampled_from([*[""] * 12, ", 2", ", df=4", ", Sum", ", Treatment('a')", ", Treatment(1)", ", levels=['a']"]),
 )
 SUMS = st.recursive(
     ATOMS | CALLS,

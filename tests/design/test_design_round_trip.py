@@ -48,9 +48,7 @@ def assert_same(design, other):
 
 
 def again(design, data):
-    return build_design(
-        parse(design.formula.text), data, weights=design.weights_column, offset=design.offset_column
-    )
+    return build_design(parse(design.formula.text), data, weights=design.weights_column, offset=design.offset_column)
 
 
 @pytest.mark.parametrize("text", TEXTS)

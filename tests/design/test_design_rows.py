@@ -132,9 +132,7 @@ def test_offsets_add_up():
     formula = parse("y ~ x + offset(w) + offset(log(w)) + (1 | g)")
     expected = data["w"] + np.log(data["w"]) + data["o"]
     np.testing.assert_allclose(build_design(formula, data, offset="o").offset, expected, rtol=1e-14)
-    np.testing.assert_allclose(
-        build_design(formula, data, offset=data["o"].to_numpy()).offset, expected, rtol=1e-14
-    )
+    np.testing.assert_allclose(build_design(formula, data, offset=data["o"].to_numpy()).offset, expected, rtol=1e-14)
     assert build_design(FORMULA, data).offset is None
 
 

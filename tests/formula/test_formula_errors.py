@@ -83,9 +83,7 @@ def test_a_random_term_written_twice():
 
 
 def test_a_long_formula_is_shown_around_the_mark():
-    text = (
-        "y ~ " + " + ".join(f"column_{i}" for i in range(100)) + " + evil(x) + " + " + ".join("abcdefgh" * 20)
-    )
+    text = "y ~ " + " + ".join(f"column_{i}" for i in range(100)) + " + evil(x) + " + " + ".join("abcdefgh" * 20)
     with pytest.raises(FormulaError) as caught:
         parse(text)
     _, shown, carets = str(caught.value).rsplit("\n", 2)

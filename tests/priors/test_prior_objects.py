@@ -84,9 +84,7 @@ def test_derivative_is_the_slope_of_the_density(prior):
 def test_change_of_units(prior):
     shift, scale = (0.0 if prior.support == (0.0, np.inf) else 3.0), 2.5
     moved = prior.affine(shift, scale)
-    np.testing.assert_allclose(
-        moved.logpdf(shift + scale * INSIDE), prior.logpdf(INSIDE) - np.log(scale), rtol=1e-10
-    )
+    np.testing.assert_allclose(moved.logpdf(shift + scale * INSIDE), prior.logpdf(INSIDE) - np.log(scale), rtol=1e-10)
 
 
 def test_positive_priors_are_not_shifted():

@@ -180,9 +180,7 @@ def test_default_priors_move_with_the_units(design):
     """y -> 10 y + 5 and x -> 2 x scale every prior by what its parameter scales by."""
     term = design.terms[0]
     columns = design.X * [1, 2]
-    moved_term = make_term(
-        term.levels[term.codes], [*(term.columns * [1, 2]).T], term.effects, name="Subject"
-    )
+    moved_term = make_term(term.levels[term.codes], [*(term.columns * [1, 2]).T], term.effects, name="Subject")
     moved = resolve_priors(make_design(10 * design.y + 5, [*columns.T], design.fixed_names, [moved_term]))
     for (name, before), (_, after) in zip(resolve_priors(design).items(), moved.items(), strict=True):
         if name == "cor_Subject":
