@@ -82,7 +82,7 @@ def build_hierarchical(
         residual = _residual_sd(priors, units, sigma)
         if design.weights is not None:
             residual = residual / pt.sqrt(pm.Data("data[weights]", design.weights))
-        pm.Normal("y", eta, residual, observed=design.y)
+        pm.Normal("y", eta, residual, observed=pm.Data("data[y]", design.y))
     return model
 
 
