@@ -90,14 +90,17 @@ def draw_block(density: CovarianceDensity, phi: Array, rng: np.random.Generator)
     grid = density.grid(phi)
     sigma = float(grid.draw(rng.random(1))[0])
     coefficients = draw_coefficients(density, grid.posterior, np.array([sigma]), rng)
-    sds, correlations = covariance_parameters(density, phi, sigma)
+    sds, correlations = covariance_parameters(density, phi, np.asarray(sigma))
     return Block(
         phi=phi,
         sigma=sigma,
         beta=np.asarray(coefficients.beta[0], dtype=float),
         effects=tuple(np.asarray(b[0], dtype=float) for b in coefficients.effects),
         sds=tuple(np.asarray(sd, dtype=float) for sd in sds),
-        correlations=tuple(np.asarray(cor, dtype=float) for cor in correlations),
+        correlations=tuple(
+            np.eye(len(sd)) if cor is None else np.asarray(cor, dtype=float)
+            for sd, cor in zip(sds, correlations, strict=True)
+        ),
     )
 
 

@@ -1,6 +1,5 @@
 """Exact draws of the coefficients given the covariance parameters."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,20 +58,18 @@ def draw_coefficients(
     return Coefficients(np.ascontiguousarray(user_beta.T), effects)
 
 
-def covariance_parameters(density: CovarianceDensity, phi: Array, sigma: float) -> tuple[list[Array], list[Array]]:
-    """Return standard deviations (S,) and correlations (S, S) of each term on the user's columns."""
-    found = [sds_and_correlations(factor, sigma) for factor in density.user_factors(density.points(phi))]
-    return [sd for sd, _ in found], [correlation for _, correlation in found]
-
-
-def stack_parameters(
-    density: CovarianceDensity, phis: Sequence[Array], sigmas: Array
+def covariance_parameters(
+    density: CovarianceDensity, phi: Array, sigma: Array
 ) -> tuple[tuple[Array, ...], tuple[Array | None, ...]]:
-    """Return per term sds (m, S) and correlations (m, S, S), or None where a term has none."""
-    found = [covariance_parameters(density, phi, sigma) for phi, sigma in zip(phis, sigmas, strict=True)]
-    sds = tuple(np.array([sd[k] for sd, _ in found]) for k in range(len(density.sizes)))
-    correlations = tuple(
-        np.array([cor[k] for _, cor in found]) if correlated and size > 1 else None
-        for k, (size, correlated) in enumerate(density.sizes)
-    )
-    return sds, correlations
+    """Return per term sds (m, S) and correlations (m, S, S), None where a term has none, on the user's columns.
+
+    Parameters
+    ----------
+    density
+        The model.
+    phi, sigma
+        Shapes (m, n_phi) and (m,).
+    """
+    found = [sds_and_correlations(factor, sigma) for factor in density.user_factors(density.points(phi))]
+    correlated = [has_correlations and size > 1 for size, has_correlations in density.sizes]
+    return tuple(sd for sd, _ in found), tuple(c if has else None for (_, c), has in zip(found, correlated, strict=True))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.conditional_draws import draw_coefficients, stack_parameters
+from bayeslmm.inference.conditional_draws import covariance_parameters, draw_coefficients
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.marginal_nuts import sample_marginal
@@ -279,7 +279,7 @@ def _evaluate_compiled(sampler: _Sampler, phi: Array, first: int) -> Iterator[_P
     kernel, single = density.kernel, density.single
     assert single is not None
     shape = kernel.shapes[0]
-    columns, turn = kernel.maps[0], kernel.fixed.matrix
+    turn = kernel.fixed.matrix
     chunk = max(1, CHUNK_NUMBERS // (m * (shape.n_effects + kernel.p + 1)))
     for start in range(0, len(phi), chunk):
         rows = np.ascontiguousarray(phi[start : start + chunk])
@@ -289,11 +289,10 @@ def _evaluate_compiled(sampler: _Sampler, phi: Array, first: int) -> Iterator[_P
         noise = rng.standard_normal((len(rows), m, shape.n_levels, shape.n_columns))
         logs, sigma, beta, effects = single.draw(rows, uniforms, fixed, noise)
         user_beta = beta @ turn.T + kernel.fixed.centring.constant * kernel.y_mean
-        for i, row in enumerate(rows):
-            factor = columns.matrix @ density.lambdas(density.points(row))[0]
-            yield _PointDraws(
-                float(logs[i]), sigma[i], user_beta[i], ((effects[i] @ factor.T).astype(sampler.dtype, copy=False),)
-            )
+        turns = density.user_factors(density.points(rows))[0]
+        user_effects = (effects @ np.swapaxes(turns, -1, -2)[:, None]).astype(sampler.dtype, copy=False)
+        for i in range(len(rows)):
+            yield _PointDraws(float(logs[i]), sigma[i], user_beta[i], (user_effects[i],))
         if sampler.report is not None:
             sampler.report(first + start + len(rows))
 
@@ -338,7 +337,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: 
     """Return equally weighted draws from weighted points, cut into chains for arviz."""
     chosen, within = resample(points, draws * chains, seed)
     sigma = points.sigma[chosen, within]
-    sds, correlations = stack_parameters(density, list(points.phi[chosen]), sigma)
+    sds, correlations = covariance_parameters(density, points.phi[chosen], sigma)
 
     def cut(values: Array) -> Array:
         return values.reshape(chains, draws, *values.shape[1:])

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.conditional_draws import draw_coefficients, stack_parameters
+from bayeslmm.inference.conditional_draws import covariance_parameters, draw_coefficients
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.likelihood.normal_prior import fixed_posterior
@@ -286,8 +286,8 @@ def marginal_draws(
     else:
         with ThreadPoolExecutor(threads) as pool:
             list(pool.map(draw, places))
-    flat = list(x[..., :n_phi].reshape(n_chains * n_draws, n_phi))
-    sds, correlations = stack_parameters(density, flat, sigma.ravel())
+    phi = x[..., :n_phi].reshape(n_chains * n_draws, n_phi)
+    sds, correlations = covariance_parameters(density, phi, sigma.ravel())
 
     def cut(values: Array) -> Array:
         return values.reshape(n_chains, n_draws, *values.shape[1:])

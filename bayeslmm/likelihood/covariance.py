@@ -94,14 +94,15 @@ def positive_diagonal(factor: Array) -> Array:
     return factor * np.where(np.diag(factor) < 0, -1.0, 1.0)
 
 
-def sds_and_correlations(factor: Array, sigma: float = 1.0) -> tuple[Array, Array]:
-    """Return standard deviations (S,) and correlations (S, S) of ``sigma**2 * factor @ factor.T``.
+def sds_and_correlations(factor: Array, sigma: Array | float = 1.0) -> tuple[Array, Array]:
+    """Return standard deviations (..., S) and correlations (..., S, S) of ``sigma**2 * factor @ factor.T``.
 
-    Correlations with an effect of zero variance are NaN.
+    Correlations with an effect of zero variance are NaN. `sigma` has the leading dimensions of `factor`, (..., S, S).
     """
-    relative = np.sqrt(np.einsum("ij,ij->i", factor, factor))
+    relative = np.sqrt(np.einsum("...ij,...ij->...i", factor, factor))
     with np.errstate(invalid="ignore", divide="ignore"):
-        rows = factor / relative[:, None]
-        correlations = np.clip(rows @ rows.T, -1.0, 1.0)
-    np.fill_diagonal(correlations, 1.0)
-    return sigma * relative, correlations
+        rows = factor / relative[..., None]
+        correlations = np.clip(rows @ np.swapaxes(rows, -1, -2), -1.0, 1.0)
+    diagonal = np.arange(factor.shape[-1])
+    correlations[..., diagonal, diagonal] = 1.0
+    return np.asarray(sigma)[..., None] * relative, correlations

@@ -19,16 +19,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True)
 class TermPoint:
-    """One term at one point.
+    """One term at one point, or at many.
 
     Attributes
     ----------
     ratios
-        t, shape (S,).
+        t, shape (..., S).
     partial
-        Partial correlations below the diagonal, shape (S, S).
+        Partial correlations below the diagonal, shape (..., S, S).
     lower
-        L, the Cholesky factor of the correlation matrix, shape (S, S).
+        L, the Cholesky factor of the correlation matrix, shape (..., S, S).
     """
 
     ratios: Array
@@ -37,8 +37,8 @@ class TermPoint:
 
     @property
     def factor(self) -> Array:
-        """F = diag(t) L, shape (S, S)."""
-        return self.ratios[:, None] * self.lower
+        """F = diag(t) L, shape (..., S, S)."""
+        return self.ratios[..., None] * self.lower
 
 
 def count_coordinates(size: int, correlated: bool) -> int:
@@ -47,23 +47,24 @@ def count_coordinates(size: int, correlated: bool) -> int:
 
 
 def unpack(phi: Array, size: int, correlated: bool) -> TermPoint:
-    """Return the term at coordinates phi, shape (n_coordinates,)."""
-    ratios = np.exp(phi[:size])
-    partial = np.zeros((size, size))
-    lower = np.eye(size)
-    if correlated and size > 1:
-        values = np.tanh(phi[size:])
-        start = 0
-        left = np.ones(size)
-        for column in range(size - 1):
-            count = size - 1 - column
-            r = values[start : start + count]
-            partial[column + 1 :, column] = r
-            lower[column + 1 :, column] = r * left[column + 1 :]
+    """Return the term at coordinates phi, shape (..., n_coordinates); everything has the same leading dimensions."""
+    lead = phi.shape[:-1]
+    ratios = np.exp(phi[..., :size])
+    partial = np.zeros((*lead, size, size))
+    lower = np.zeros((*lead, size, size))
+    left = np.ones((*lead, size))
+    lower[..., 0, 0] = 1.0
+    start = size
+    for column in range(size - 1):
+        below = slice(column + 1, None)
+        if correlated:
+            z = phi[..., start : start + size - 1 - column]
+            partial[..., below, column] = np.tanh(z)
+            lower[..., below, column] = partial[..., below, column] * left[..., below]
             # sech keeps the digits that 1 - r^2 loses near correlations of one
-            left[column + 1 :] /= np.cosh(phi[size + start : size + start + count])
-            lower[column + 1, column + 1] = left[column + 1]
-            start += count
+            left[..., below] /= np.cosh(z)
+            start += size - 1 - column
+        lower[..., column + 1, column + 1] = left[..., column + 1]
     return TermPoint(ratios, partial, lower)
 
 

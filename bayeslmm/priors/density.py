@@ -130,11 +130,11 @@ class CovarianceDensity:
         return names + (["log sigma"] if self.sigma is None else [])
 
     def points(self, phi: Array) -> list[TermPoint]:
-        """Return the terms at phi."""
+        """Return the terms at phi, shape (..., n_phi)."""
         found, start = [], 0
         for size, correlated in self.sizes:
             stop = start + count_coordinates(size, correlated)
-            found.append(unpack(phi[start:stop], size, correlated))
+            found.append(unpack(phi[..., start:stop], size, correlated))
             start = stop
         return found
 
