@@ -20,7 +20,7 @@ from bayeslmm.likelihood.covariance import TermShape, lower_factor, positive_dia
 
 Array = NDArray[np.float64]
 
-EM_STEPS = 0
+EM_STEPS = 2
 NEGLIGIBLE_GAIN = 1e-9  # of the objective; theta is then known to 5e-5 of its standard error
 ACCEPTED_GRADIENT = 2e-3  # what rounding may leave when no step lowers the objective any more
 SMALL_PIVOT = 1e-4  # a diagonal of lambda, columns scaled, that may stand for zero

@@ -21,6 +21,7 @@ from bayeslmm.likelihood.factor import Factor
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Codes = NDArray[np.int32]
+Places = NDArray[np.uint32]
 
 
 def fixed_modes(factor: Factor) -> Array:
@@ -100,7 +101,7 @@ def _solve_trailing(factor: Factor, beta: Array, noise: Sequence[Array] | None, 
 
 
 @numba.njit(cache=True, nogil=True)
-def subtract_entries(starts: Index, columns: Index, entries: Array, effects: Array, out: Array) -> None:
+def subtract_entries(starts: Index, columns: Places, entries: Array, effects: Array, out: Array) -> None:
     """Subtract the leading term's rows times the trailing effects (q_T, m) from out (J, S, m)."""
     n_levels, size, m = out.shape
     for j in range(n_levels):

@@ -18,6 +18,7 @@ from bayeslmm.likelihood.structure import Structure
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Codes32 = NDArray[np.int32]
+Places = NDArray[np.uint32]
 
 CHUNK_ROWS = 32_768  # rows whose scaled copies are held at once
 
@@ -80,7 +81,7 @@ class CrossProducts:
         The same with X and y, shape (J_k, S_k, p + 1).
     entry_starts, entry_columns
         Trailing columns that meet level j of the leading term: ``entry_columns[entry_starts[j]:entry_starts[j + 1]]``,
-        ascending; shapes (J_0 + 1,) and (entries,).
+        ascending; shapes (J_0 + 1,) and (entries,), the columns unsigned.
     lead_pairs
         The blocks behind those entries, one item per trailing term.
     trailing_blocks
@@ -98,7 +99,7 @@ class CrossProducts:
     chain_z: tuple[Array, ...]
     chain_xy: tuple[Array, ...]
     entry_starts: Index
-    entry_columns: Index
+    entry_columns: Places
     lead_pairs: tuple[LeadPairs, ...]
     trailing_blocks: tuple[TrailingBlocks, ...]
     trailing_xy: Array
@@ -223,7 +224,7 @@ class _PairLayout:
         self.lead_starts: list[Index] = []
         self.lead_rows: list[Index] = []
         self.entry_starts = np.zeros(1, dtype=np.int64)
-        self.entry_columns = np.zeros(0, dtype=np.int64)
+        self.entry_columns = np.zeros(0, dtype=np.uint32)
         self.trailing: list[_TrailingPair] = []
         if structure.trailing:
             self._lay_out_lead()
@@ -244,7 +245,7 @@ class _PairLayout:
         sizes = [shapes[k].n_columns for k in self.structure.trailing]
         per_level = [np.diff(first) * size for (first, _, _), size in zip(found, sizes, strict=True)]
         self.entry_starts = np.concatenate([[0], np.cumsum(np.sum(per_level, axis=0))]).astype(np.int64)
-        self.entry_columns = np.empty(self.entry_starts[-1], dtype=np.int64)
+        self.entry_columns = np.empty(self.entry_starts[-1], dtype=np.uint32)
         before = self.entry_starts[:-1].copy()
         for k, (first, levels, pair_of_row), size, width in zip(
             self.structure.trailing, found, sizes, per_level, strict=True

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Codes = NDArray[np.int32]
+Places = NDArray[np.uint32]  # unsigned: an index that cannot be negative is found without a test
 
 
 @numba.njit(cache=True, nogil=True)
@@ -161,7 +162,7 @@ def downdate_ancestor(
 
 
 @numba.njit(cache=True, nogil=True)
-def downdate_trailing(starts: Index, columns: Index, entries: Array, xy: Array, trailing: Array) -> None:
+def downdate_trailing(starts: Index, columns: Places, entries: Array, xy: Array, trailing: Array) -> None:
     """Subtract the leading term's sparse products from the trailing matrix (upper triangle, C order).
 
     The block of X and y with themselves is left to a matrix product.
@@ -171,19 +172,25 @@ def downdate_trailing(starts: Index, columns: Index, entries: Array, xy: Array, 
     n_xy = xy.shape[2]
     first_xy = trailing.shape[0] - n_xy
     for j in range(n_levels):
+        first = starts[j]
+        count = starts[j + 1] - first
+        places = columns[first : first + count]
         for s in range(size):
-            for e in range(starts[j], starts[j + 1]):
-                value = entries[s, e]
+            values = entries[s, first : first + count]
+            last = xy[j, s]
+            for e in range(count):
+                value = values[e]
                 if value != 0.0:
-                    row = trailing[columns[e]]
-                    for f in range(e, starts[j + 1]):
-                        row[columns[f]] -= value * entries[s, f]
+                    row = trailing[places[e]]
+                    for f in range(e, count):
+                        row[places[f]] -= value * values[f]
+                    tail = row[first_xy:]
                     for t in range(n_xy):
-                        row[first_xy + t] -= value * xy[j, s, t]
+                        tail[t] -= value * last[t]
 
 
 @numba.njit(cache=True, nogil=True)
-def spread_entries(starts: Index, columns: Index, entries: Array, out: Array) -> None:
+def spread_entries(starts: Index, columns: Places, entries: Array, out: Array) -> None:
     """Write the entries into dense rows, ``out[j, s, column] = entry``; out (J, S, q)."""
     for j in range(starts.shape[0] - 1):
         for e in range(starts[j], starts[j + 1]):

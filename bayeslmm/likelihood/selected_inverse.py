@@ -18,6 +18,7 @@ from bayeslmm.likelihood.factor import Factor, is_dense, lead_rows
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Codes = NDArray[np.int32]
+Places = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,8 @@ def _lead_blocks(factor: Factor, inverse: Array) -> Array:
         inner = np.einsum("jsm,jtm->jst", both, (both.reshape(-1, len(full)) @ full).reshape(both.shape))
     else:
         inner = sparse_quadratic(products.entry_starts, products.entry_columns, factor.entries, rows, inverse)
+        by_x = np.triu(inverse[q:, q:])
+        inner += rows @ (by_x + np.triu(by_x, 1).T) @ rows.transpose(0, 2, 1)
     return sandwich(z, inner)
 
 
@@ -103,55 +106,37 @@ def diagonal_blocks(inverse: Array, start: int, n_levels: int, size: int) -> Arr
     return out
 
 
-@numba.njit(cache=True, nogil=True)
-def sparse_quadratic(starts: Index, columns: Index, entries: Array, rows: Array, inverse: Array) -> Array:
-    """Return ``W_j inverse W_j.T`` for each level, W_j being its entries and its dense rows (at X).
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def sparse_quadratic(starts: Index, columns: Places, entries: Array, rows: Array, inverse: Array) -> Array:
+    """Return ``W_j inverse W_j.T`` for each level, without the part of X with itself; W_j = [entries | rows at X].
 
     entries (S, E), rows (J, S, p or 0), inverse (q + p or q, same) upper triangle, C order; result (J, S, S).
     """
     n_levels, size, n_fixed = rows.shape
     first_x = inverse.shape[0] - n_fixed
     out = np.zeros((n_levels, size, size))
-    width = 0
-    for j in range(n_levels):
-        width = max(width, starts[j + 1] - starts[j])
-    product = np.empty((size, width + n_fixed))
     for j in range(n_levels):
         first = starts[j]
         count = starts[j + 1] - first
-        product[:, : count + n_fixed] = 0.0
-        for e in range(count):
-            row = inverse[columns[first + e]]
-            diagonal = row[columns[first + e]]
-            for s in range(size):
-                product[s, e] += diagonal * entries[s, first + e]
-            for f in range(e + 1, count):
-                value = row[columns[first + f]]
-                for s in range(size):
-                    product[s, e] += value * entries[s, first + f]
-                    product[s, f] += value * entries[s, first + e]
-            for t in range(n_fixed):
-                value = row[first_x + t]
-                for s in range(size):
-                    product[s, e] += value * rows[j, s, t]
-                    product[s, count + t] += value * entries[s, first + e]
-        for t in range(n_fixed):
-            row = inverse[first_x + t]
-            for s in range(size):
-                product[s, count + t] += row[first_x + t] * rows[j, s, t]
-            for r in range(t + 1, n_fixed):
-                value = row[first_x + r]
-                for s in range(size):
-                    product[s, count + t] += value * rows[j, s, r]
-                    product[s, count + r] += value * rows[j, s, t]
+        places = columns[first : first + count]
         for s in range(size):
-            for r in range(size):
-                total = 0.0
-                for e in range(count):
-                    total += product[s, e] * entries[r, first + e]
+            values = entries[s, first : first + count]
+            at_x = rows[j, s]
+            for e in range(count):
+                row = inverse[places[e]]
+                tail = row[first_x:]
+                value = 0.5 * row[places[e]] * values[e]
+                for f in range(e + 1, count):
+                    value += row[places[f]] * values[f]
                 for t in range(n_fixed):
-                    total += product[s, count + t] * rows[j, r, t]
+                    value += tail[t] * at_x[t]
+                for r in range(size):
+                    out[j, s, r] += value * entries[r, first + e]
+        for s in range(size):
+            for r in range(s + 1):
+                total = out[j, s, r] + out[j, r, s]
                 out[j, s, r] = total
+                out[j, r, s] = total
     return out
 
 
