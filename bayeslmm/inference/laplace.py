@@ -9,6 +9,7 @@ from scipy.optimize import minimize
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.maximum import maximise
+from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.priors.density import CovarianceDensity
 
 Array = NDArray[np.float64]
@@ -46,6 +47,11 @@ def find_laplace(density: CovarianceDensity) -> Laplace:
     FittingError
         If the density cannot be evaluated at its start.
     """
+    with blas_threads(density.kernel.products.order):
+        return _climb(density)
+
+
+def _climb(density: CovarianceDensity) -> Laplace:
     if density.dimension == 0:
         return Laplace(np.zeros(0), np.zeros((0, 0)), density.value(np.zeros(0)), 1)
     start, evaluations = reml_start(density)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 LARGE_ORDER = 500  # below this order of the trailing matrix a second thread costs more than it brings
@@ -17,13 +18,17 @@ def _controller() -> Any:
 
 
 def idle_cores() -> int:
-    """Return how many cores this process may use that nobody else is using now, at least one."""
+    """Return how many cores this process may use that nobody else is using now, at least one.
+
+    The kernel's count of running threads is read rather than the load average, which would count this process's own
+    past work as somebody else's.
+    """
     try:
         usable = len(os.sched_getaffinity(0))
-        load = os.getloadavg()[0]
-    except (AttributeError, OSError):
+        running = int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0])
+    except (AttributeError, OSError, ValueError, IndexError):
         return 1
-    return max(1, usable - round(load))
+    return max(1, usable - max(running - 1, 0))
 
 
 @contextmanager
