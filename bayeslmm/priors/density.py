@@ -102,6 +102,14 @@ class CovarianceDensity:
         return compile_single(self)
 
     @cached_property
+    def straight(self) -> tuple[bool, ...]:
+        """Whether the kernel's columns of a term are those its priors speak of, but for their scale."""
+        return tuple(
+            term.centred or term.correlation is None or not np.any(columns.centring.means)
+            for term, columns in zip(self.priors.terms, self.kernel.maps, strict=True)
+        )
+
+    @cached_property
     def sizes(self) -> tuple[tuple[int, bool], ...]:
         """Effects per term, and whether they are correlated."""
         return tuple((len(term.sd), term.correlation is not None) for term in self.priors.terms)
@@ -148,9 +156,9 @@ class CovarianceDensity:
     def lambdas(self, points: Sequence[TermPoint]) -> list[Array]:
         """Return the kernel's factors."""
         return [
-            columns.scale[:, None] * point.factor if term.centred else factor_to_kernel(point.factor, columns, shape)
-            for point, term, columns, shape in zip(
-                points, self.priors.terms, self.kernel.maps, self.kernel.shapes, strict=True
+            columns.scale[:, None] * point.factor if straight else factor_to_kernel(point.factor, columns, shape)
+            for point, straight, columns, shape in zip(
+                points, self.straight, self.kernel.maps, self.kernel.shapes, strict=True
             )
         ]
 
@@ -290,16 +298,16 @@ class CovarianceDensity:
         blocks = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, self.fixed_prior))
         excess = excess_sums(posterior.factor, posterior.mean(sigma), blocks.sums(), sigma)
         pieces = []
-        for point, factor, inner, term, columns in zip(
-            points, lambdas, excess, self.priors.terms, self.kernel.maps, strict=True
+        for point, factor, inner, straight, columns, (_, correlated) in zip(
+            points, lambdas, excess, self.straight, self.kernel.maps, self.sizes, strict=True
         ):
             slope = -np.linalg.solve(factor.T, inner)
-            if term.centred or term.correlation is None:
+            if straight:
                 by_factor = columns.scale[:, None] * slope
             else:
                 q, r = np.linalg.qr((columns.inverse @ point.factor).T)
                 by_factor = columns.inverse.T @ slope @ (q * np.where(np.diag(r) < 0, -1.0, 1.0)).T
-            pieces.append(pull_back(by_factor, point, term.correlation is not None))
+            pieces.append(pull_back(by_factor, point, correlated))
         return np.concatenate(pieces)
 
 
@@ -309,7 +317,7 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
     if len(priors.terms) != 1 or products.n_fixed > LARGEST_COMPILED_FIXED:
         return None
     term, columns = priors.terms[0], density.kernel.maps[0]
-    if term.correlation is not None and not term.centred and np.any(columns.centring.means):
+    if not density.straight[0]:
         return None
     codes = [encode(prior) for prior in (*term.sd, None if density.sigma is not None else priors.sigma)]
     if any(code is None for code in codes):
