@@ -1,7 +1,8 @@
 """Time of one EM iteration with a linear learner, against merf: python benchmarks/forest_speed.py [python with merf].
 
-merf is no dependency: give the path of an interpreter that has it (``pip install merf`` in a virtual environment of its own), and
-both are timed in one run, on the same data. Without it only our own times are printed.
+merf is no dependency: give the path of an interpreter that has it (``pip install merf`` in a virtual
+environment of its own), and both are timed in one run, on the same data. Without it only our own times are
+printed.
 """
 
 import json

@@ -60,8 +60,8 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     tolerance
         The sweeps of ``"em"`` end when variances change relatively less than this; not used with ``"inbag"``.
     early_stopping
-        End ``"em"`` when the held-out score has not improved for ``patience`` sweeps, and keep the best
-        sweep.
+        End ``"em"`` when the held-out score has not improved for ``patience`` sweeps, and keep the best sweep;
+        None does so wherever f is judged by rows it has not seen: not with "inbag" alone.
     validation_fraction
         Share of rows held out for that score; None scores out-of-sample predictions of f on the rows of the
         fit.
@@ -115,7 +115,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         features: Sequence[str] | None = None,
         max_iterations: int = 20,
         tolerance: float = 1e-3,
-        early_stopping: bool = False,
+        early_stopping: bool | None = None,
         validation_fraction: float | None = None,
         patience: int = 3,
         n_folds: int = 5,
@@ -336,9 +336,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         return reading.linear_coefficients(self._fit_result())
 
     def variance_shares(self) -> pd.DataFrame:
-        """Return the variance of y by part: f, the linear part, each random term, the residual; and its "
-        "share.
-        """
+        """Return the variance of y by part: f, the linear part, each random term, the residual."""
         return reading.variance_by_part(self._fit_result())
 
     def explained_by_group_means(self) -> pd.DataFrame:

@@ -26,7 +26,7 @@ class EMOptions:
     residuals: Residuals
     max_iterations: int
     tolerance: float
-    early_stopping: bool
+    early_stopping: bool | None
     validation_fraction: float | None
     patience: int
     n_folds: int
@@ -93,7 +93,9 @@ def check_options(options: EMOptions) -> None:
 
 def _stopping(options: EMOptions) -> Stopping:
     tolerance = None if options.residuals == "inbag" else options.tolerance
-    return Stopping(options.max_iterations, tolerance, options.patience if options.early_stopping else None)
+    scored = options.residuals != "inbag" or options.validation_fraction is not None
+    stops = scored if options.early_stopping is None else options.early_stopping
+    return Stopping(options.max_iterations, tolerance, options.patience if stops else None)
 
 
 def split_rows(training: Training, options: EMOptions) -> tuple[Design, Any, HeldOut]:
@@ -116,9 +118,7 @@ def split_rows(training: Training, options: EMOptions) -> tuple[Design, Any, Hel
 
 
 def held_out_rows(terms: tuple[RandomTerm, ...], n: int, fraction: float, seed: int | None) -> NDArray[np.bool_]:
-    """Return which rows are held out, shape (n,): the first of each level in a random order stay in the "
-    "fit.
-    """
+    """Return which rows are held out, shape (n,); at least one row of every level stays in the fit."""
     order = np.random.default_rng(seed).permutation(n)
     must_stay = np.zeros(n, dtype=bool)
     for term in terms:

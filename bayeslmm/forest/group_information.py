@@ -1,6 +1,4 @@
-"""What the columns of X know about the groups: columns constant within groups, and b explained by group "
-"means.
-"""
+"""What the columns of X know about the groups: constants within groups, and b explained by group means."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,9 +15,7 @@ Array = NDArray[np.float64]
 
 
 class GroupConstantWarning(UserWarning):
-    """Columns the learner sees are constant within every group, so that f can stand in for the groups' "
-    "effects.
-    """
+    """Columns the learner sees are constant within every group, so that f can stand in for b."""
 
 
 def constant_within(features: Any, terms: Sequence[RandomTerm]) -> dict[str, list[str]]:
@@ -98,9 +94,7 @@ def numeric_columns(features: Any) -> Array:
 
 
 def adjusted_r2(X: Array, y: Array) -> float:
-    """Return the adjusted R² of a least-squares fit with its constant in X; NaN without degrees of "
-    "freedom.
-    """
+    """Return the adjusted R² of least squares, X with a constant; NaN without degrees of freedom."""
     solution, _, rank, _ = np.linalg.lstsq(X, y, rcond=None)
     free = len(y) - rank
     total = float(np.sum((y - y.mean()) ** 2))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from bayeslmm.design import Design, NewRows, build_design, new_rows
 from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
 from bayeslmm.formula import Formula, check_expression, parse, quoted
+from bayeslmm.results.prediction import plain
 
 Array = NDArray[np.float64]
 Linear = str | Sequence[str]
@@ -134,12 +135,11 @@ def parse_parts(text: str, random: str) -> Formula:
     """Parse the formula of a forest, which needs a random term."""
     if not isinstance(random, str):
         raise OptionError(f"random must be text such as '(1 | litter)' or None, not {type(random).__name__}.")
-    formula = parse(text)
-    if not formula.bars or formula.learner or formula.offsets:
+    formula, alone = parse(text), parse(f"y ~ 0 + {random}")
+    if not formula.bars or alone.fixed != "0" or formula.learner or formula.offsets:
         raise FormulaError(
-            f"random={random!r} must hold random terms only, such as '(1 + x | g) + (1 | h)'; other "
-            "columns of X go to "
-            "the learner, or to linear=."
+            f"random={random!r} must hold random terms only, such as '(1 + x | g) + (1 | h)'; other columns "
+            "of X go to the learner, or to linear=."
         )
     return formula
 
@@ -234,10 +234,10 @@ def _check_length(name: str, found: int, expected: int) -> None:
 def _check_index(name: str, index: pd.Index, expected: pd.Index) -> None:
     if index.equals(expected):
         return
-    place = int(np.argmax(np.asarray(index != expected))) if len(index) == len(expected) else 0
+    place = int(np.argmax(np.asarray(index != expected)))
+    found, wanted = plain(index[place]), plain(expected[place])
     raise DataError(
-        f"{name} has another index than X (first difference in row {place}: {index[place]!r} against "
-        f"{expected[place]!r}), so "
+        f"{name} has another index than X (first difference in row {place}: {found!r} against {wanted!r}), so "
         f"rows would be matched wrongly; use {name}.loc[X.index], or {name}.set_axis(X.index) if the rows "
         "are in order."
     )

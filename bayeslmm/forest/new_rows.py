@@ -42,7 +42,7 @@ def combine(
         raise DataError(
             "a categorical column of the linear or random part has a value the fit has not seen; fit again."
         )
-    features = take_rows(learner_table(table, fitted.roles.features), design.rows[old.n :] - len(old.data))
+    features = take_rows(learner_table(table, fitted.roles.features), design.rows[design.rows >= old.n] - old.n)
     predictions = np.concatenate([fitted.predictions, predict(fitted.learners, features)])
     kernel = Kernel.build(
         design.y - predictions - design.X @ fitted.components.beta,
@@ -63,10 +63,8 @@ def combine(
 
 def stacked_design(old: Design, frame: pd.DataFrame, weights: Array | None) -> Design:
     """Return the design of the rows of a fit and of new rows below them."""
-    kept = old.data.iloc[old.rows]
-    both = pd.concat(
-        [kept, frame[list(old.data.columns)] if weights is None else frame.reindex(columns=old.data.columns)]
-    )
+    names = [name for name in old.data.columns if name != old.weights_column]
+    both = pd.concat(with_shared_categories(old.data.iloc[old.rows][names], frame[names]))
     total = None
     if old.weights is not None or weights is not None:
         total = np.concatenate(
@@ -75,9 +73,22 @@ def stacked_design(old: Design, frame: pd.DataFrame, weights: Array | None) -> D
                 np.ones(len(frame)) if weights is None else weights,
             ]
         )
-        both = both.drop(columns=[c for c in (old.weights_column,) if c in both.columns])
     design = build_design(old.formula, both.reset_index(drop=True), weights=total, missing="error")
     return replace(design, index=both.index[design.rows])
+
+
+def with_shared_categories(first: pd.DataFrame, second: pd.DataFrame) -> list[pd.DataFrame]:
+    """Give the categorical columns of two frames the first's categories, and then the second's new values."""
+    frames = [first.copy(deep=False), second.copy(deep=False)]
+    for name in first.columns:
+        if not isinstance(first[name].dtype, pd.CategoricalDtype):
+            continue
+        known = first[name].cat.categories
+        new = [value for value in pd.unique(second[name]) if value not in known and not pd.isna(value)]
+        shared = pd.CategoricalDtype([*known, *new], ordered=first[name].cat.ordered)
+        for frame in frames:
+            frame[name] = frame[name].astype(shared)
+    return frames
 
 
 def stack(first: Any, second: Any) -> Any:

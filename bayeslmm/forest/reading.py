@@ -120,9 +120,7 @@ def importance_names(learner: Any, fitted: FittedForest | None, count: int) -> l
 
 
 def permutation(fitted: FittedForest, X: Any, y: Any, groups: Any, n_repeats: int, seed: Any) -> pd.DataFrame:
-    """Return mean and sd of the rise of the root mean squared error when one column the learner sees is "
-    "shuffled.
-    """
+    """Return mean and sd of the rise of the error when one column the learner sees is shuffled."""
     rng = np.random.default_rng(seed)
     rows, features = read_new(fitted.roles, fitted.design, X, groups)
     rest = np.asarray(y, dtype=float).reshape(-1) - rows.X @ fitted.components.beta

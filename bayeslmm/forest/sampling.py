@@ -189,9 +189,7 @@ class _GibbsChain:
 
 
 def recorded_sweeps(options: SamplingOptions) -> list[int]:
-    """Return the sweeps whose draws are kept: evenly spaced over those after warm-up, as many as f can "
-    "be kept.
-    """
+    """Return the sweeps whose draws are kept: evenly spaced after warm-up, as many as f can be kept."""
     first = min(int(options.warmup * options.sweeps), options.sweeps - 1)
     most = max(1, min(MOST_VERSIONS // options.chains, options.draws))
     after = np.arange(first, options.sweeps)
@@ -298,9 +296,7 @@ def _predict_encoded(trees: TreeSampler, values: Array) -> Array:
 
 
 def probe_points(features: Any, seed: int | None) -> Any:
-    """Return points at which f is watched: each column's values drawn apart, so that no point is a row "
-    "of the fit.
-    """
+    """Return points at which f is watched: each column's values drawn apart, so no rows of the fit."""
     rng = np.random.default_rng(seed if seed is not None else 0)
     picks = rng.integers(len(features), size=(N_PROBES, features.shape[1]))
     if not isinstance(features, pd.DataFrame):

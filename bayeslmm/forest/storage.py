@@ -1,6 +1,4 @@
-"""A forest as a folder: forest.json, arrays.npz, two Parquet tables, and one file per learner. Never "
-"pickle.
-"""
+"""A forest as a folder: forest.json, arrays.npz, Parquet tables, one file per learner. Never pickle."""
 
 import json
 import shutil
@@ -159,8 +157,8 @@ def _arrays(fitted: FittedForest) -> dict[str, Array]:
         return arrays
     arrays |= {"draws_beta": draws.beta, "draws_sigma": draws.sigma, "probes": np.asarray(fitted.probes)}
     arrays["draws_version"] = draws.stats["version"]
-    for k, (sd, cor, b) in enumerate(zip(draws.sd, draws.cor, draws.effects, strict=True)):
-        arrays[f"draws_sd_{k}"], arrays[f"draws_effects_{k}"] = sd, b
+    for k, (sd, cor, effects) in enumerate(zip(draws.sd, draws.cor, draws.effects, strict=True)):
+        arrays[f"draws_sd_{k}"], arrays[f"draws_effects_{k}"] = sd, effects
         if cor is not None:
             arrays[f"draws_cor_{k}"] = cor
     return arrays

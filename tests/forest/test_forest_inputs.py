@@ -1,0 +1,217 @@
+"""Bad input: what is refused, and with which words; and input that needs care."""
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+from lightgbm import LGBMRegressor
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.linear_model import LinearRegression
+
+from bayeslmm import DataError, FormulaError, MixedEffectsForest, OptionError
+
+N = 40
+
+
+def make(seed=0):
+    rng = np.random.default_rng(seed)
+    X = pd.DataFrame({"x": rng.standard_normal(N), "w": rng.standard_normal(N), "g": np.arange(N) % 8})
+    y = pd.Series(X["x"] + rng.standard_normal(8)[X["g"]] + 0.3 * rng.standard_normal(N), name="y")
+    return X, y
+
+
+def forest(**options):
+    return MixedEffectsForest("(1 | g)", LinearRegression(), max_iterations=2, **options)
+
+
+def test_groups_with_another_index_than_x():
+    X, y = make()
+    groups = X[["g"]].sort_values("g", kind="stable")
+    with pytest.raises(DataError, match=r"another index than X \(first difference in row 1: 8 against 1\).*loc"):
+        forest().fit(X[["x", "w"]], y, groups=groups)
+    aligned = forest().fit(X[["x", "w"]], y, groups=groups.loc[X.index])
+    together = forest().fit(X, y)
+    np.testing.assert_array_equal(aligned.predict(X[["x", "w"]], groups=X[["g"]]), together.predict(X))
+    with pytest.raises(DataError, match="another index than X"):
+        aligned.predict(X[["x", "w"]], groups=groups)
+
+
+def test_response_with_another_index_or_length():
+    X, y = make()
+    with pytest.raises(DataError, match="y has another index"):
+        forest().fit(X, y.iloc[::-1])
+    with pytest.raises(DataError, match="y has 39 rows and X has 40"):
+        forest().fit(X, y.to_numpy()[:-1])
+    with pytest.raises(DataError, match="sample_weight has another index"):
+        forest().fit(X, y, sample_weight=pd.Series(1.0, index=X.index[::-1]))
+
+
+def test_response_as_a_frame():
+    X, y = make()
+    one = forest().fit(X, y.to_frame()).predict(X)
+    np.testing.assert_array_equal(one, forest().fit(X, y).predict(X))
+    with pytest.raises(DataError, match="DataFrame with 2 columns"):
+        forest().fit(X, pd.concat([y, y], axis=1))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [(np.nan, "missing or infinite in 1 rows, first in row 3"), (np.inf, "row 3"), ("a", "must hold numbers")],
+)
+def test_response_that_is_no_number(value, message):
+    X, y = make()
+    y = y.astype(object)
+    y[3] = value
+    with pytest.raises(DataError, match=message):
+        forest().fit(X, y)
+
+
+def test_missing_values():
+    X, y = make()
+    hole = X.assign(w=X["w"].where(X.index != 5))
+    with pytest.raises(DataError, match=r"(?s)LinearRegression refused.*'w' have missing values.*LGBM"):
+        forest().fit(hole, y)
+    taken = MixedEffectsForest("(1 | g)", LGBMRegressor(verbose=-1, n_estimators=2), max_iterations=1).fit(hole, y)
+    assert np.isfinite(taken.predict(hole)).all()
+    with pytest.raises(DataError, match=r"'g'.*5"):
+        forest().fit(X.assign(g=X["g"].where(X.index != 5)), y)
+    with pytest.raises(DataError, match="'x'"):
+        MixedEffectsForest("(1 + x | g)", LinearRegression()).fit(X.assign(x=X["x"].where(X.index != 5)), y)
+    fitted = forest().fit(X, y)
+    with pytest.raises(DataError, match="missing values"):
+        fitted.predict(hole)
+
+
+def test_texts_for_a_learner_that_takes_numbers():
+    X, y = make()
+    with pytest.raises(DataError, match="'w' are not numbers: encode them in a pipeline"):
+        forest().fit(X.assign(w=np.where(X["w"] > 0, "a", "b")), y)
+
+
+def test_absent_columns():
+    X, y = make()
+    with pytest.raises(DataError, match=r"'g'.*X, or in groups="):
+        forest().fit(X[["x", "w"]], y)
+    fitted = forest().fit(X, y)
+    with pytest.raises(DataError, match="X lacks the columns 'w'"):
+        fitted.predict(X[["x", "g"]])
+    with pytest.raises(DataError, match="'g'"):
+        fitted.predict(X[["x", "w"]])
+    with pytest.raises(DataError, match="'nosuch'"):
+        forest(features=["x", "nosuch"]).fit(X, y)
+    with pytest.raises(DataError, match="no column of X is left"):
+        forest().fit(X[["g"]], y)
+    with pytest.raises(DataError, match="array without column names"):
+        forest().fit(X[["x", "w"]].to_numpy(), y.to_numpy())
+
+
+@pytest.mark.parametrize(
+    ("learner", "message"),
+    [
+        (object(), r"has no fit\(\)"),
+        (RandomForestRegressor, "is a class; pass an instance"),
+        ("forest", "'bart'"),
+    ],
+)
+def test_learner_that_is_none(learner, message):
+    X, y = make()
+    with pytest.raises(OptionError, match=message):
+        MixedEffectsForest("(1 | g)", learner).fit(X, y)
+
+
+def test_learner_without_predict():
+    class Half:
+        def fit(self, X, y):
+            return self
+
+        def get_params(self, deep=True):
+            return {}
+
+    X, y = make()
+    with pytest.raises(OptionError, match=r"Half has no predict\(\)"):
+        MixedEffectsForest("(1 | g)", Half()).fit(X, y)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "vb"}, "'em', 'gibbs'"),
+        ({"residuals": "loo"}, "'crossfit', 'oob', 'inbag'"),
+        ({"max_iterations": 0}, "at least 1"),
+        ({"validation_fraction": 1.5}, "between 0 and 1"),
+        ({"n_folds": 1}, "at least two folds"),
+        ({"crossfit_by": "h"}, "use one of 'g'"),
+        ({"method": "gibbs", "outer": "jackknife"}, "'bootstrap' or None"),
+        ({"method": "gibbs", "chains": 0}, "chains=0"),
+        ({"method": "gibbs", "warmup": 1.0}, "warmup=1.0"),
+    ],
+)
+def test_options_without_meaning(options, message):
+    X, y = make()
+    with pytest.raises(OptionError, match=message):
+        MixedEffectsForest("(1 | g)", LinearRegression(), **options).fit(X, y)
+
+
+@pytest.mark.parametrize("random", ["x", "(1 | g) + w", "(1 | g) + offset(x)", "bart(x) + (1 | g)"])
+def test_random_terms_that_are_none(random):
+    X, y = make()
+    with pytest.raises(FormulaError, match="random terms only"):
+        MixedEffectsForest(random, LinearRegression()).fit(X, y)
+    with pytest.raises(OptionError, match="text"):
+        MixedEffectsForest(1, LinearRegression()).fit(X, y)
+
+
+def test_prediction_options_and_unseen_groups():
+    X, y = make()
+    fitted = forest().fit(X, y)
+    new = X.head(2).assign(g=[99, 0])
+    marginal = fitted.predict(new, kind="marginal")
+    population = fitted.predict(new)
+    assert population[0] == marginal[0]
+    assert population[1] != marginal[1]
+    with pytest.raises(DataError, match="level 99 of 'g'"):
+        fitted.predict(new, new_levels="error")
+    for options in ({"new_levels": "zero"}, {"kind": "both"}, {"interval": 90}):
+        with pytest.raises(OptionError):
+            fitted.predict(new, **options)
+    np.testing.assert_array_equal(fitted.predict(X[["x", "w"]], kind="marginal"), fitted.predict(X, kind="marginal"))
+
+
+def test_reading_without_random_effects_or_draws():
+    X, y = make()
+    alone = MixedEffectsForest(learner=LinearRegression()).fit(X[["x", "w"]], y)
+    with pytest.raises(OptionError, match="random=None"):
+        alone.ranef()
+    with pytest.raises(OptionError, match="interval"):
+        alone.predict(X[["x", "w"]], interval=0.9)
+    fitted = forest().fit(X, y)
+    for read in (lambda: fitted.idata, fitted.diagnostics):
+        with pytest.raises(OptionError, match="method='gibbs'"):
+            read()
+
+
+def test_polars_and_mappings():
+    X, y = make()
+    expected = forest().fit(X, y).predict(X)
+    np.testing.assert_allclose(forest().fit(pl.from_pandas(X), y.to_numpy()).predict(pl.from_pandas(X)), expected)
+    apart = forest().fit(X[["x", "w"]], y, groups={"g": X["g"].to_numpy()})
+    np.testing.assert_allclose(apart.predict(X[["x", "w"]], groups=X["g"].to_numpy()), expected)
+    series = forest().fit(X[["x", "w"]], y, groups=X["g"])
+    np.testing.assert_allclose(series.predict(X), expected)
+
+
+def test_zero_weights_leave_rows_out():
+    X, y = make()
+    weights = np.ones(N)
+    weights[::5] = 0
+    kept = weights > 0
+    with_zeros = forest(n_folds=3).fit(X, y, sample_weight=weights)
+    without = forest(n_folds=3).fit(X[kept], y[kept], sample_weight=weights[kept])
+    np.testing.assert_allclose(with_zeros.predict(X), without.predict(X), rtol=1e-9)
+    assert with_zeros.fitted_.design.n == kept.sum()
+
+
+def test_grouping_columns_stay_out_of_the_learner_and_slopes_stay_in():
+    X, y = make()
+    fitted = MixedEffectsForest("(1 + x | g)", LinearRegression(), max_iterations=1).fit(X, y)
+    assert list(fitted.learners_[0].feature_names_in_) == ["x", "w"]
