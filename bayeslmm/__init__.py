@@ -15,20 +15,20 @@ _PUBLIC = {
     "load_dataset": "bayeslmm.datasets",
     "MixedEffectsForest": "bayeslmm.forest",
     "mixed_forest": "bayeslmm.forest",
-    **{
-        name: "bayeslmm.priors"
-        for name in (
+    **dict.fromkeys(
+        (
             "Normal", "StudentT", "Cauchy", "Laplace", "Uniform", "HalfNormal", "HalfStudentT", "HalfCauchy",
             "Exponential", "Gamma", "InverseGamma", "LKJ", "Flat",
-        )
-    },
-    **{
-        name: "bayeslmm.errors"
-        for name in (
+        ),
+        "bayeslmm.priors",
+    ),
+    **dict.fromkeys(
+        (
             "BayeslmmError", "FormulaError", "DataError", "ModelError", "PriorError", "OptionError", "FittingError",
             "StorageError", "ModelFileError", "MissingDependencyError",
-        )
-    },
+        ),
+        "bayeslmm.errors",
+    ),
 }  # fmt: skip
 
 __all__ = ["__version__", *sorted(_PUBLIC)]

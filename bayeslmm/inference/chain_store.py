@@ -1,7 +1,7 @@
 """Finished chains on disk, so that an interrupted run can be resumed.
 
-A folder holds ``run.json``, the facts that make two runs the same, and one ``chain_k.npz`` per finished chain, written beside and
-renamed: a chain is there whole or not at all. Arrays are read without pickle.
+A folder holds ``run.json``, the facts that make two runs the same, and one ``chain_k.npz`` per finished chain,
+written beside and renamed: a chain is there whole or not at all. Arrays are read without pickle.
 """
 
 import hashlib

@@ -1,16 +1,15 @@
 r"""Importance sampling of the covariance parameters, every coefficient drawn exactly.
 
-Points phi come from Student t proposals around the Laplace approximation, refined by up to three rounds of weighted moments;
-all points are kept with the weights of the mixture they came from and Pareto-smoothed. At each point sigma is drawn from its grid
-and (beta, b) from their normal distribution, so the only error is that of the weights, which k̂ and the effective
-size measure.
+Points phi come from Student t proposals around the Laplace approximation, refined by up to three rounds of weighted
+moments; all points are kept with the weights of the mixture they came from and Pareto-smoothed. At each point sigma
+is drawn from its grid and (beta, b) from their normal distribution, so the only error is that of the weights, which
+k̂ and the effective size measure.
 """
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -267,8 +266,7 @@ def _evaluate_all(sampler: _Sampler, phi: Array, first: int) -> Iterator[_PointD
     jobs = [(first + i, row) for i, row in enumerate(phi)]
     with blas_threads(0):
         if threads == 1:
-            results: Any = map(lambda job: _evaluate(sampler, *job), jobs)
-            yield from _reported(results, sampler, first)
+            yield from _reported((_evaluate(sampler, *job) for job in jobs), sampler, first)
             return
         with ThreadPoolExecutor(threads) as pool:
             yield from _reported(pool.map(lambda job: _evaluate(sampler, *job), jobs), sampler, first)
@@ -312,7 +310,9 @@ def _evaluate(sampler: _Sampler, index: int, phi: Array) -> _PointDraws:
     except (FittingError, np.linalg.LinAlgError):
         grid = None
     if grid is None or not np.isfinite(grid.log_density):
-        empty: Effects = tuple(np.zeros((m, s.n_levels, s.n_columns), dtype=sampler.dtype) for s in density.kernel.shapes)
+        empty: Effects = tuple(
+            np.zeros((m, s.n_levels, s.n_columns), dtype=sampler.dtype) for s in density.kernel.shapes
+        )
         return _PointDraws(-np.inf, np.ones(m), np.zeros((m, density.kernel.p)), empty)
     rng = np.random.default_rng([sampler.seed, 1 << 20, index])
     sigma = grid.draw(rng.uniform(size=m))
@@ -393,8 +393,8 @@ def sample_importance(
     Returns
     -------
     Draws
-        `info` holds k_hat, effective_size, points, rounds and log_evidence; after a hand-over, sampler is "nutpie" and a
-        message says why.
+        `info` holds k_hat, effective_size, points, rounds and log_evidence; after a hand-over, sampler is "nutpie"
+        and a message says why.
     """
     started = time.perf_counter()
     with progress_bar(None, "points", progressbar) as report:

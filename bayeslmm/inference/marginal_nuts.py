@@ -1,8 +1,8 @@
 r"""NUTS on the kernel's own density: the covariance parameters alone, nothing to compile.
 
-nutpie samples z with :math:`x = \hat x + R z`, where :math:`\hat x` and :math:`R R^\top` are the mode and the covariance of the
-Laplace approximation of (phi, log sigma): in z the posterior is close to a standard normal, so trajectories are short.
-Coefficients are drawn afterwards, exactly, for the retained draws.
+nutpie samples z with :math:`x = \hat x + R z`, where :math:`\hat x` and :math:`R R^\top` are the mode and the
+covariance of the Laplace approximation of (phi, log sigma): in z the posterior is close to a standard normal, so
+trajectories are short. Coefficients are drawn afterwards, exactly, for the retained draws.
 """
 
 from collections.abc import Callable
@@ -39,8 +39,8 @@ STATISTICS = {
 class WhitenedDensity:
     """The log density in standardised coordinates, safe for a sampler written in another language.
 
-    An exception must not cross into the sampler: where the kernel fails the density is -inf with a zero gradient, the failure is
-    counted, and the first error is kept.
+    An exception must not cross into the sampler: where the kernel fails the density is -inf with a zero gradient, the
+    failure is counted, and the first error is kept.
 
     Attributes
     ----------
@@ -266,7 +266,9 @@ def marginal_draws(
     n_chains, n_draws = len(chains), len(chains[0].x)
     kernel, n_phi = density.kernel, density.n_phi
     beta = np.empty((n_chains, n_draws, kernel.p))
-    effects: tuple[NDArray[np.floating], ...] = tuple(np.empty((n_chains, n_draws, s.n_levels, s.n_columns), dtype=dtype) for s in kernel.shapes)
+    effects: tuple[NDArray[np.floating], ...] = tuple(
+        np.empty((n_chains, n_draws, s.n_levels, s.n_columns), dtype=dtype) for s in kernel.shapes
+    )
     x = np.array([chain.x for chain in chains])
     sigma = np.exp(x[..., n_phi]) if density.sigma is None else np.full((n_chains, n_draws), density.sigma)
 

@@ -57,9 +57,10 @@ def sample_nuts(
     sigma
         The residual standard deviation, where it is fixed.
     parametrization
-        "marginal": only covariance parameters are sampled, coefficients and random effects are drawn exactly afterwards;
-        "noncentered" or "centered": random effects as standard normals times their covariance factor, or drawn from it
-        directly. None means "marginal" where the priors of the coefficients allow it, else "noncentered".
+        "marginal": only covariance parameters are sampled, coefficients and random effects are drawn exactly
+        afterwards; "noncentered" or "centered": random effects as standard normals times their covariance factor, or
+        drawn from it directly. None means "marginal" where the priors of the coefficients allow it, else
+        "noncentered".
     sampler
         "nutpie": nutpie on the kernel's own density, nothing to compile (explicit models: on the compiled PyMC model);
         "nutpie-pymc": nutpie on the compiled PyMC model; "pymc": PyMC's own sampler.
@@ -140,7 +141,8 @@ def _choose_parametrization(wanted: str | None, priors: "ModelPriors") -> tuple[
     if not others:
         return "marginal", ()
     return "noncentered", (
-        f"The priors of {', '.join(others)} are not normal and cannot be integrated out, so the explicit model was sampled.",
+        f"The priors of {', '.join(others)} are not normal and cannot be integrated out, so the explicit model "
+        "was sampled.",
     )
 
 

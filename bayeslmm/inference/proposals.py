@@ -1,7 +1,8 @@
 r"""Proposals for importance sampling of phi.
 
 Each is a multivariate t in some coordinates x(phi): phi itself, or, for standard deviations the data hardly identify,
-:math:`x = \Phi^{-1}(F(t))` with F a normal truncated at zero, in which a density that piles up at t = 0 is close to normal.
+:math:`x = \Phi^{-1}(F(t))` with F a normal truncated at zero, in which a density that piles up at t = 0 is close to
+normal.
 """
 
 from collections.abc import Sequence

@@ -18,7 +18,7 @@ PRIOR_WEIGHT = 10.0  # pseudo-observations of the prior on the shape, centred at
 
 @dataclass(frozen=True, slots=True)
 class SmoothedWeights:
-    """Normalised importance weights and what they are worth.
+    r"""Normalised importance weights and what they are worth.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class SmoothedWeights:
     k_hat
         Shape of the generalised Pareto distribution of the largest weights: below 0.7 the estimates are reliable.
     effective_size
-        :math:`1 / \\sum w^2`.
+        :math:`1 / \sum w^2`.
     """
 
     weights: Array

@@ -4,8 +4,9 @@ Columns are centred where that changes nothing but the digits (X and y when the 
 correlated term that spans the constant) and scaled by their root mean square everywhere. With
 :math:`\tilde A = A T`, :math:`T = (I - c \bar m^\top)\,\mathrm{diag}(1/s)`:
 
-.. math:: \beta = T_X \tilde\beta + c\,\bar y, \qquad \lambda\lambda^\top = T_k \tilde\lambda\tilde\lambda^\top T_k^\top,
-          \qquad \log|R_X|^2 = \log|\tilde R_X|^2 - 2\log|\det T_X| .
+.. math:: \beta = T_X \tilde\beta + c\,\bar y, \qquad
+          \lambda\lambda^\top = T_k \tilde\lambda\tilde\lambda^\top T_k^\top, \qquad
+          \log|R_X|^2 = \log|\tilde R_X|^2 - 2\log|\det T_X| .
 """
 
 from dataclasses import dataclass
@@ -54,7 +55,7 @@ class ColumnMap:
 
     @property
     def log_det(self) -> float:
-        """log |det T|."""
+        """Logarithm of |det T|."""
         return -float(np.sum(np.log(self.scale)))
 
     def apply(self, columns: Array) -> Array:

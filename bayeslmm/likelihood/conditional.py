@@ -85,7 +85,7 @@ def _solve_trailing(factor: Factor, beta: Array, noise: Sequence[Array] | None, 
     m = beta.shape[1]
     if q == 0:
         return np.zeros((0, m))
-    # the whole system is solved with the known part (beta, -1) at its end, because a triangle of the factor would be copied
+    # the whole system is solved with the known part (beta, -1) at its end: a triangle of the factor would be copied
     known = np.vstack([beta, np.full((1, m), -1.0)])
     right = np.zeros((q + p + 1, m), order="F")
     right[q:] = np.tril(factor.trailing[q:, q:]).T @ known

@@ -1,7 +1,7 @@
 """Blocked Cholesky elimination of the leading levels, in compiled loops.
 
-Each function works on plain arrays, releases the GIL and is cached on disk. Matrices of the trailing block are C-ordered
-with the upper triangle filled, which LAPACK reads as a column-major lower triangle.
+Each function works on plain arrays, releases the GIL and is cached on disk. Matrices of the trailing block are
+C-ordered with the upper triangle filled, which LAPACK reads as a column-major lower triangle.
 """
 
 import numba

@@ -29,6 +29,7 @@ from bayeslmm.likelihood.elimination import (
     scale_rows,
     spread_entries,
 )
+from bayeslmm.likelihood.threads import blas_threads
 
 Array = NDArray[np.float64]
 
@@ -37,7 +38,7 @@ DENSE_LEAD = 0.15  # above this share of meeting levels a dense rank update beat
 
 @dataclass(frozen=True, slots=True)
 class Factor:
-    """The factor at one value of the relative covariance factors.
+    r"""The factor at one value of the relative covariance factors.
 
     Attributes
     ----------
@@ -55,7 +56,7 @@ class Factor:
         Lower Cholesky factor of the trailing matrix (trailing effects, X, y), column-major, shape (m, m); its upper
         triangle is not meaningful.
     log_det
-        :math:`\\log|\\Omega|`.
+        :math:`\log|\Omega|`.
     """
 
     products: CrossProducts
@@ -79,7 +80,7 @@ class Factor:
 
     @property
     def log_det_X(self) -> float:
-        """log |R_X|², in the kernel's columns."""
+        """Logarithm of |R_X|², in the kernel's columns."""
         q, p = self.products.n_trailing, self.products.n_fixed
         return 2.0 * float(np.sum(np.log(np.diag(self.trailing)[q : q + p])))
 
@@ -104,6 +105,11 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
     FittingError
         If a pivot is not positive: collinear columns, a perfect fit, or values that are not finite.
     """
+    with blas_threads(products.order):
+        return _factorise(products, lambdas)
+
+
+def _factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
     chain_z, chain_xy = _scaled_chain(products, lambdas)
     entries = _scaled_entries(products, lambdas)
     trailing = _scaled_trailing(products, lambdas)
@@ -125,7 +131,10 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
 
 def _failure(products: CrossProducts, info: int, log_det: float) -> str:
     if info == products.order:
-        return "The residual sum of squares is zero: the model fits the response perfectly and sigma cannot be estimated."
+        return (
+            "The residual sum of squares is zero: the model fits the response perfectly and sigma cannot be "
+            "estimated."
+        )
     if np.isfinite(log_det) and info > products.n_trailing:
         return "The fixed columns are collinear to working precision. Remove or rescale one of them."
     return "The scaled cross-products are not positive definite: the covariance parameters are too large or not finite."

@@ -1,7 +1,7 @@
 r"""One term without a trailing matrix, start to finish in compiled loops.
 
-With a single random-effects term every level is eliminated on its own and only X and y remain, so an evaluation is a few
-thousand operations and the calls between them would cost more than they do. The equations are those of `factor`,
+With a single random-effects term every level is eliminated on its own and only X and y remain, so an evaluation is a
+few thousand operations and the calls between them would cost more than they do. The equations are those of `factor`,
 `selected_inverse` and `normal_prior`.
 """
 
@@ -23,8 +23,8 @@ def reduce_single(z: Array, xy: Array, total: Array, factor: Array, low: Array, 
     factor
         lambda, lower triangular, shape (S, S).
     low, rows, schur
-        Filled with the Cholesky factors L (J, S, S), ``L^-1 lambda' xy`` (J, S, p + 1), and the lower Cholesky factor of
-        the rest (p + 1, p + 1).
+        Filled with the Cholesky factors L (J, S, S), ``L^-1 lambda' xy`` (J, S, p + 1), and the lower Cholesky factor
+        of the rest (p + 1, p + 1).
 
     Returns
     -------
@@ -129,8 +129,8 @@ def fixed_given_sigma(
 
     Returns
     -------
-    ``log|K + sigma^2 Pi| + Q``, Q the quadratic form of data and prior at beta, and the derivative of both by log sigma; NaN
-    if the precision is not positive definite.
+    ``log|K + sigma^2 Pi| + Q``, Q the quadratic form of data and prior at beta, and the derivative of both by log
+    sigma; NaN if the precision is not positive definite.
     """
     p = beta.shape[0]
     variance = sigma * sigma

@@ -1,7 +1,7 @@
 r"""Unconstrained coordinates of a relative covariance factor.
 
-A term with S effects has :math:`\log t_a`, t = sd/sigma, and, if they are correlated, :math:`z_{ij} = \mathrm{atanh}\,r_{ij}`
-of the partial correlations (column by column below the diagonal):
+A term with S effects has :math:`\log t_a`, t = sd/sigma, and, if they are correlated,
+:math:`z_{ij} = \mathrm{atanh}\,r_{ij}` of the partial correlations (column by column below the diagonal):
 
 .. math:: F = \mathrm{diag}(t)\,L, \qquad L_{ij} = r_{ij} w_{ij}, \quad L_{ii} = w_{ii}, \quad
           w_{ij} = \prod_{k<j}\sqrt{1 - r_{ik}^2} .

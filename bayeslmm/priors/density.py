@@ -354,8 +354,8 @@ def cannot_integrate(priors: ModelPriors) -> str:
     if not others:
         return ""
     return (
-        f"Only Normal and Flat priors of coefficients can be integrated out, not those of {', '.join(others)}. Use one of those, "
-        "or method='nuts' with parametrization='noncentered', which samples the explicit model."
+        f"Only Normal and Flat priors of coefficients can be integrated out, not those of {', '.join(others)}. Use "
+        "one of those, or method='nuts' with parametrization='noncentered', which samples the explicit model."
     )
 
 
