@@ -30,6 +30,7 @@ from bayeslmm.likelihood.factor import is_dense
 from bayeslmm.likelihood.marginal import check_criterion, evaluate, factor_gradients
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.structure import check_memory, choose_structure
+from bayeslmm.likelihood.threads import blas_threads
 
 Array = NDArray[np.float64]
 
@@ -110,7 +111,8 @@ class Kernel:
         fixed = fixed_map(X, weights) if X.shape[1] else ColumnMap(no_centring(0), np.ones(0))
         maps = tuple(term_map(t, weights) for t in terms)
         y_mean = float(np.average(y, weights=weights)) if fixed.centring.spans_constant else 0.0
-        products = build_crossproducts(y, X, terms, weights, structure, fixed, maps, y_mean)
+        with blas_threads(0):
+            products = build_crossproducts(y, X, terms, weights, structure, fixed, maps, y_mean)
         return cls(products, fixed, maps, y_mean, names)
 
     @property

@@ -36,7 +36,7 @@ NUDGE = 1e-4  # variance added, per unit of a level's cross-product, where lambd
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The objective at one point.
+    r"""The objective at one point.
 
     Attributes
     ----------
@@ -45,9 +45,9 @@ class Evaluation:
     sigma
         The residual standard deviation, profiled or given.
     excess
-        Per term :math:`J I - \\sum C_{jj} - \\sum u_j u_j^\\top/\\sigma^2`, shape (S, S); empty if not asked for.
+        Per term :math:`J I - \sum C_{jj} - \sum u_j u_j^\top/\sigma^2`, shape (S, S); empty if not asked for.
     inverse_sums
-        Per term :math:`\\sum C_{jj}`, shape (S, S); empty if the gradient was not asked for.
+        Per term :math:`\sum C_{jj}`, shape (S, S); empty if the gradient was not asked for.
     factor
         The factor, for further use.
     """
@@ -108,7 +108,7 @@ def evaluate(
 
 
 def excess_sums(factor: Factor, beta: Array, inverse_sums: Sequence[Array], sigma: float) -> tuple[Array, ...]:
-    """Return per term :math:`J I - \\sum C_{jj} - \\sum u_j u_j^\\top/\\sigma^2`, shape (S, S), at the modes given beta."""
+    r"""Return per term :math:`J I - \sum C_{jj} - \sum u_j u_j^\top/\sigma^2`, shape (S, S), at the modes given beta."""
     shapes = factor.products.structure.shapes
     return tuple(
         shape.n_levels * np.eye(shape.n_columns) - c - u.T @ u / sigma**2
@@ -123,7 +123,7 @@ def factor_gradients(
     sigma: float | None = None,
     evaluation: Evaluation | None = None,
 ) -> list[Array]:
-    """Return :math:`2 G_k\\lambda_k`, the gradient with respect to the full matrix lambda, (S, S) per term.
+    r"""Return :math:`2 G_k\lambda_k`, the gradient with respect to the full matrix lambda, (S, S) per term.
 
     For a diagonal term only the diagonal counts; for a lower triangular one the lower triangle.
     """

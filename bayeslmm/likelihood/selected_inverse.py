@@ -1,8 +1,8 @@
 r"""The diagonal blocks of the inverse, and what the gradient needs of them.
 
 :math:`C_{jj}` are the S x S diagonal blocks, on the scale of u, of :math:`\Omega^{-1}` (ML: beta is a parameter)
-or of the inverse of the augmented matrix of (u, beta) (REML: beta is integrated out). They are the conditional variances of
-:math:`u_j` divided by :math:`\sigma^2`; only those blocks are formed.
+or of the inverse of the augmented matrix of (u, beta) (REML: beta is integrated out). They are the conditional
+variances of :math:`u_j` divided by :math:`\sigma^2`; only those blocks are formed.
 """
 
 from dataclasses import dataclass
@@ -14,6 +14,7 @@ from scipy.linalg.lapack import dpotri
 
 from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.factor import Factor, is_dense, lead_rows
+from bayeslmm.likelihood.threads import blas_threads
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -43,6 +44,11 @@ def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
         Lower Cholesky factor of the precision of beta times sigma², shape (p, p): `factor.R_X` for a flat prior
         (REML), that of ``K + sigma**2 B^-1`` for a normal one; None treats beta as known (ML).
     """
+    with blas_threads(factor.products.order):
+        return _inverse_blocks(factor, R_X)
+
+
+def _inverse_blocks(factor: Factor, R_X: Array | None) -> InverseBlocks:
     products = factor.products
     structure = products.structure
     found: dict[int, Array] = {}
@@ -61,7 +67,7 @@ def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
 
 
 def _trailing_inverse(factor: Factor, R_X: Array | None) -> Array:
-    """Return the inverse over trailing effects and, unless beta is known, X: symmetric in its upper triangle (C order)."""
+    """Return the inverse over trailing effects and, unless beta is known, X; its upper triangle in C order."""
     products = factor.products
     q = products.n_trailing
     order = q if R_X is None else q + products.n_fixed

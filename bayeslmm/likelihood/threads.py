@@ -1,6 +1,11 @@
-"""How many threads LAPACK may use."""
+"""How many threads LAPACK may use.
+
+OpenBLAS starts as many threads as there are cores, and they wait by spinning: two threads on two busy cores run many
+times slower than one, on matrices of any size. So every factorisation runs in a `blas_threads` block.
+"""
 
 import os
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -10,11 +15,24 @@ from typing import Any
 LARGE_ORDER = 500  # below this order of the trailing matrix a second thread costs more than it brings
 
 
+class _Blocks:
+    """The open blocks of all threads of this process: the outermost one decides, the last one restores."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.open = 0
+        self.count = 1
+        self.before: list[int] = []
+
+
+_blocks = _Blocks()
+
+
 @cache
-def _controller() -> Any:
+def _libraries() -> list[Any]:
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
 
 
 def idle_cores() -> int:
@@ -25,7 +43,7 @@ def idle_cores() -> int:
     """
     try:
         usable = len(os.sched_getaffinity(0))
-        running = int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].split("/")[0])
+        running = int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0])
     except (AttributeError, OSError, ValueError, IndexError):
         return 1
     return max(1, usable - max(running - 1, 0))
@@ -35,8 +53,23 @@ def idle_cores() -> int:
 def blas_threads(order: int) -> Iterator[int]:
     """Limit LAPACK's threads within the block: one, unless the matrix is large and cores are idle.
 
-    Two threads on two busy cores run several times slower than one.
+    Blocks may be nested and may be open in several threads at once; the setting is the process's, so the outermost block
+    chooses it.
     """
-    count = idle_cores() if order >= LARGE_ORDER else 1
-    with _controller().limit(limits=count, user_api="blas"):
-        yield count
+    with _blocks.lock:
+        if _blocks.open == 0:
+            _blocks.count = idle_cores() if order >= LARGE_ORDER else 1
+            _blocks.before = [library.num_threads for library in _libraries()]
+            for library, before in zip(_libraries(), _blocks.before, strict=True):
+                if before > _blocks.count:
+                    library.set_num_threads(_blocks.count)
+        _blocks.open += 1
+    try:
+        yield _blocks.count
+    finally:
+        with _blocks.lock:
+            _blocks.open -= 1
+            if _blocks.open == 0:
+                for library, before in zip(_libraries(), _blocks.before, strict=True):
+                    if before > _blocks.count:
+                        library.set_num_threads(before)
