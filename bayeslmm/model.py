@@ -100,15 +100,18 @@ class Model:
     ) -> None:
         if family != "gaussian":
             raise OptionError(f"family={family!r} is not available; the families are 'gaussian'.")
+        from bayeslmm.likelihood.threads import blas_threads
+
         _check_sigma(sigma)
-        self._design = build_design(
-            parse(formula, tuple(functions or ())),
-            data,
-            weights=weights,
-            offset=offset,
-            functions=functions,
-            missing=missing,
-        )
+        with blas_threads(0):
+            self._design = build_design(
+                parse(formula, tuple(functions or ())),
+                data,
+                weights=weights,
+                offset=offset,
+                functions=functions,
+                missing=missing,
+            )
         check_names(self._design)
         self._spec = ModelSpec(
             formula=formula,
