@@ -351,7 +351,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: 
         stats={"lp": cut(points.log_density[chosen])},
         method="importance",
         info={
-            "k_hat": points.smoothed.k_hat,
+            "k_hat": points.smoothed.k_hat if np.isfinite(points.smoothed.k_hat) else None,
             "effective_size": points.smoothed.effective_size,
             "points": len(points.phi),
             "rounds": points.rounds,
