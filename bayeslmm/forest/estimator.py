@@ -13,13 +13,15 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayeslmm.errors import OptionError
 from bayeslmm.forest import reading
+from bayeslmm.forest.bart_chain import fit_bart
+from bayeslmm.forest.chain_options import Outer, SamplingOptions
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.fitting import EMOptions, fit_em
 from bayeslmm.forest.group_information import explained_by_group_means, warn_constant_columns
 from bayeslmm.forest.inputs import Linear, read_training
 from bayeslmm.forest.learners import Residuals, default_learner, seeded
+from bayeslmm.forest.plug_in import fit_gibbs
 from bayeslmm.forest.prediction import predict_rows
-from bayeslmm.forest.sampling import Outer, SamplingOptions, fit_bart, fit_gibbs
 from bayeslmm.results.diagnostics import diagnose
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from bayeslmm.forest.estimator import MixedEffectsForest
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.fitting import design_rows
 from bayeslmm.forest.inputs import Roles
-from bayeslmm.forest.sampling import LearnerVersions
+from bayeslmm.forest.plug_in import LearnerVersions
 from bayeslmm.forest.stored_learners import read_learners, read_trees, write_learners, write_trees
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws

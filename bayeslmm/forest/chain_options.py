@@ -1,0 +1,52 @@
+"""Options of the chains of sampled methods, and their sources of randomness."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from bayeslmm.errors import OptionError
+
+Outer = Literal["bootstrap"]
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """Options of the chains; see `MixedEffectsForest`."""
+
+    sweeps: int
+    chains: int
+    draws: int
+    warmup: float
+    outer: Outer | None
+    priors: Any
+    n_trees: int
+    seed: int | None
+
+
+def check_sampling(options: SamplingOptions) -> None:
+    """Refuse options that have no meaning.
+
+    Raises
+    ------
+    OptionError
+        With what would have one.
+    """
+    for name in ("chains", "draws", "n_trees"):
+        value = getattr(options, name)
+        if not isinstance(value, int | np.integer) or value < 1:
+            raise OptionError(f"{name}={value!r} must be a whole number of at least 1.")
+    if not 0 <= options.warmup < 1:
+        raise OptionError(f"warmup={options.warmup!r} is a share of the sweeps: at least 0 and less than 1.")
+    if options.outer not in (None, "bootstrap"):
+        raise OptionError(f"outer={options.outer!r} is unknown; use 'bootstrap' or None.")
+
+
+def chain_generators(options: SamplingOptions) -> list[np.random.Generator]:
+    """Return one generator per chain; chain k depends on the seed and k only."""
+    entropy = np.random.SeedSequence(options.seed).entropy
+    return [np.random.default_rng([_number(entropy), k]) for k in range(options.chains)]
+
+
+def _number(entropy: Any) -> int:
+    return int(entropy) if not isinstance(entropy, list | tuple) else int(entropy[0])

@@ -1,0 +1,148 @@
+"""method="gibbs": chains of draws of everything but f, which is a plug-in fitted anew in every sweep."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.design import Design
+from bayeslmm.errors import OptionError
+from bayeslmm.forest.chain_options import SamplingOptions, chain_generators, check_sampling
+from bayeslmm.forest.chains import Chain, posterior_means, stack_chains
+from bayeslmm.forest.covariance_steps import Block, first_block, next_block, redraw_coefficients
+from bayeslmm.forest.fitted import FittedForest
+from bayeslmm.forest.fitting import EMOptions, check_options, make_trainer, residual_kernel
+from bayeslmm.forest.inputs import Training
+from bayeslmm.forest.learners import Fitted, Trainer, predict_mean
+from bayeslmm.forest.probes import linear_at_means, probe_points
+from bayeslmm.forest.residual_kernel import ResidualKernel
+from bayeslmm.priors import ModelPriors, resolve_priors
+
+Array = NDArray[np.float64]
+
+MOST_VERSIONS = 40  # versions of a plug-in f kept in all chains together
+SETTLING_STEPS = 10  # steps of the variances after every fit of f
+
+
+@dataclass(frozen=True, slots=True)
+class LearnerVersions:
+    """Fitted learners of several sweeps, and the version each draw goes with.
+
+    Attributes
+    ----------
+    versions
+        The learners of each version; their mean is f.
+    index
+        Version of each draw, shape (D,).
+    """
+
+    versions: tuple[tuple[Any, ...], ...]
+    index: NDArray[np.intp]
+
+    def predict(self, features: Any) -> Array:
+        """Return every version at some rows, shape (versions, m)."""
+        return np.array([predict_mean(learners, features) for learners in self.versions])
+
+
+def fit_gibbs(training: Training, options: SamplingOptions, em: EMOptions) -> FittedForest:
+    """Alternate the learner with Gibbs steps given its residuals.
+
+    Every sweep fits the learner to y - X beta - Zb at the current draw. The draws kept are those of the last
+    sweeps, each with the f of its own sweep: they are conditional on a plug-in f, whose own uncertainty only
+    ``outer="bootstrap"`` adds.
+    """
+    check_sampling(options)
+    check_options(em)
+    if options.outer == "bootstrap" and em.residuals != "crossfit":
+        raise OptionError(
+            "outer='bootstrap' needs residuals='crossfit', so that a group left out or repeated is judged by others."
+        )
+    design = training.design
+    rows, priors = residual_kernel(design), resolve_priors(design, options.priors)
+    trainer = make_trainer(design, training.features, em)
+    probes = probe_points(training.features, options.seed)
+    chains, versions, predictions = [], [], []
+    for rng in chain_generators(options):
+        chain = _GibbsChain(design, rows, priors, trainer, probes, rng)
+        chain.run(options)
+        chains.append(chain.kept)
+        versions += chain.versions
+        predictions += chain.predictions
+    draws = stack_chains(chains, design.terms, "gibbs", {"sampler": "plug-in Gibbs", "seed": options.seed})
+    per_chain = len(versions) // options.chains
+    index = np.concatenate([np.array(c.versions) + k * per_chain for k, c in enumerate(chains)])
+    return FittedForest(
+        roles=training.roles,
+        design=design,
+        features=training.features,
+        learners=tuple(learner for version in versions for learner in version),
+        predictions=np.mean(predictions, axis=0),
+        components=posterior_means(draws, design.terms),
+        history=None,
+        draws=draws,
+        functions=LearnerVersions(tuple(versions), index),
+        probes=np.array([c.probes for c in chains]),
+    )
+
+
+class _GibbsChain:
+    """One chain with a plug-in f."""
+
+    def __init__(
+        self,
+        design: Design,
+        rows: ResidualKernel,
+        priors: ModelPriors,
+        trainer: Trainer,
+        probes: Any,
+        rng: np.random.Generator,
+    ) -> None:
+        self.design, self.rows, self.priors, self.trainer = design, rows, priors, trainer
+        self.probes, self.rng = probes, rng
+        self.kept = Chain()
+        self.versions: list[tuple[Any, ...]] = []
+        self.predictions: list[Array] = []
+
+    def run(self, options: SamplingOptions) -> None:
+        """Run all sweeps."""
+        recorded = recorded_sweeps(options)
+        counts = np.diff(np.linspace(0, options.draws, len(recorded) + 1).round().astype(int))
+        resample = self.rng if options.outer == "bootstrap" else None
+        block: Block | None = None
+        target = self.design.y
+        for iteration in range(options.sweeps):
+            fitted = self.trainer.round(target, resample)
+            residual = self.design.y - fitted.predictions
+            if block is None:
+                block = first_block(self.rows, self.priors, residual, self.rng)
+            for _ in range(SETTLING_STEPS):
+                block = next_block(self.rows, self.priors, residual, block, self.rng)
+            if iteration in recorded:
+                block = self._record(fitted, residual, block, counts[recorded.index(iteration)])
+            target = self._target(fitted, block)
+
+    def _record(self, fitted: Fitted, residual: Array, block: Block, count: int) -> Block:
+        probe = predict_mean(fitted.learners, self.probes)
+        for _ in range(count):
+            block = next_block(self.rows, self.priors, residual, block, self.rng)
+            self.kept.keep(block, len(self.versions), probe + linear_at_means(self.design, block.beta))
+        self.versions.append(fitted.learners)
+        self.predictions.append(fitted.predictions)
+        return block
+
+    def _target(self, fitted: Fitted, block: Block) -> Array:
+        """Return what f is fitted to next: y less the effects as judged by learners that saw the groups."""
+        drawn = block
+        if self.trainer.residuals == "crossfit":
+            drawn = redraw_coefficients(self.rows, self.priors, self.design.y - fitted.seen, block, self.rng)
+        return self.design.y - self.rows.linear(drawn.beta) - self.rows.random(drawn.effects)
+
+
+def recorded_sweeps(options: SamplingOptions) -> list[int]:
+    """Return the sweeps whose draws are kept: evenly spaced after warm-up, as many as f can be kept."""
+    first = min(int(options.warmup * options.sweeps), options.sweeps - 1)
+    most = max(1, min(MOST_VERSIONS // options.chains, options.draws))
+    after = np.arange(first, options.sweeps)
+    places = np.linspace(0, len(after) - 1, min(most, len(after))).round().astype(int)
+    return sorted({int(after[i]) for i in places} | {options.sweeps - 1})[-most:]
