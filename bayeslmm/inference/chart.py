@@ -30,12 +30,12 @@ BASE_FLOOR = 0.03  # smallest pivot, columns scaled, used as a unit of length
 
 @dataclass(frozen=True, slots=True)
 class TermChart:
-    """The coordinates of one term.
+    r"""The coordinates of one term.
 
     Attributes
     ----------
     centre, base
-        :math:`\\lambda_0` and :math:`\\lambda_*`, shape (S, S).
+        :math:`\lambda_0` and :math:`\lambda_*`, shape (S, S).
     entries
         Rows and columns of the free entries of E.
     units
@@ -69,12 +69,12 @@ class TermChart:
 
 
 class Chart:
-    """The coordinates of all terms, centred on one point.
+    r"""The coordinates of all terms, centred on one point.
 
     Parameters
     ----------
     lambdas
-        The factors :math:`\\lambda_0`.
+        The factors :math:`\lambda_0`.
     inverse_sums
         Sums of C over levels, one (S, S) per term.
     shapes

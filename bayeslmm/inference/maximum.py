@@ -36,7 +36,8 @@ class Maximum:
     thetas, objectives
         Every evaluation in order, shapes (m, k) and (m,).
     gradient_norm
-        Euclidean norm of the gradient in coordinates of unit curvature: half its square is about what more steps could gain.
+        Euclidean norm of the gradient in coordinates of unit curvature: half its square is about what more steps
+        could gain.
     code
         "converged", "boundary" or "failed".
     message

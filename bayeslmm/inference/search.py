@@ -191,7 +191,7 @@ class _Search:
         """Set small diagonals of lambda to zero where that does not raise the objective."""
         changed = False
         lambdas = [f.copy() for f in lambdas]
-        for k, factor in enumerate(lambdas):
+        for factor in lambdas:
             for a in np.flatnonzero(np.abs(np.diag(factor)) < SMALL_PIVOT):
                 pivot, factor[a, a] = factor[a, a], 0.0
                 if abs(pivot) <= ROUNDING:

@@ -280,8 +280,7 @@ class _Sums:
         self.layout = layout
         sizes = [shapes[k].n_columns for k in structure.chain]
         self.chain_z = [
-            np.zeros((shapes[k].n_levels, sizes[place], sum(sizes[place:])))
-            for place, k in enumerate(structure.chain)
+            np.zeros((shapes[k].n_levels, sizes[place], sum(sizes[place:]))) for place, k in enumerate(structure.chain)
         ]
         self.chain_xy = [np.zeros((shapes[k].n_levels, shapes[k].n_columns, n_fixed + 1)) for k in structure.chain]
         self.lead = [

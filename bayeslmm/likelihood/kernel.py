@@ -235,7 +235,7 @@ def _turn(factor: Array, columns: ColumnMap) -> Array:
 
 
 def _user_slope(slope: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
-    """Turn the gradient by the kernel's lambda, ``2 G~ lambda~``, into that by the user's, ``2 T^-T G~ lambda~ Q^T``."""
+    """Turn the gradient by the kernel's lambda, ``2 G~ lambda~``, into the user's, ``2 T^-T G~ lambda~ Q^T``."""
     if not shape.correlated:
         return slope * columns.scale[:, None]
     return columns.inverse.T @ slope @ _turn(factor, columns).T

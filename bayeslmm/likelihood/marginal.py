@@ -90,7 +90,9 @@ def evaluate(
     factor = factorise(products, lambdas)
     dof = products.n - (products.n_fixed if method == "reml" else 0)
     if dof <= 0:
-        raise FittingError(f"{products.n} rows cannot estimate {products.n_fixed} fixed coefficients by {method.upper()}.")
+        raise FittingError(
+            f"{products.n} rows cannot estimate {products.n_fixed} fixed coefficients by {method.upper()}."
+        )
     r2 = factor.r_squared
     if sigma is None:
         sigma = float(np.sqrt(r2 / dof))
@@ -108,7 +110,7 @@ def evaluate(
 
 
 def excess_sums(factor: Factor, beta: Array, inverse_sums: Sequence[Array], sigma: float) -> tuple[Array, ...]:
-    r"""Return per term :math:`J I - \sum C_{jj} - \sum u_j u_j^\top/\sigma^2`, shape (S, S), at the modes given beta."""
+    r"""Return per term :math:`J I - \sum C_{jj} - \sum u_j u_j^\top/\sigma^2`, (S, S), at the modes given beta."""
     shapes = factor.products.structure.shapes
     return tuple(
         shape.n_levels * np.eye(shape.n_columns) - c - u.T @ u / sigma**2

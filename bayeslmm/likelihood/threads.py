@@ -53,8 +53,8 @@ def idle_cores() -> int:
 def blas_threads(order: int) -> Iterator[int]:
     """Limit LAPACK's threads within the block: one, unless the matrix is large and cores are idle.
 
-    Blocks may be nested and may be open in several threads at once; the setting is the process's, so the outermost block
-    chooses it.
+    Blocks may be nested and may be open in several threads at once; the setting is the process's, so the outermost
+    block chooses it.
     """
     with _blocks.lock:
         if _blocks.open == 0:

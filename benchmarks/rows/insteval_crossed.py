@@ -1,8 +1,8 @@
 """InstEval: 73,421 ratings, students crossed with instructors."""
 
+from bayeslmm.datasets import load_dataset
 from benchmarks.peers import Problem
 from benchmarks.row import FitRow
-from bayeslmm.datasets import load_dataset
 
 FORMULA = "y ~ 1 + dept * service + (1 | s) + (1 | d)"
 CATEGORIES = ("s", "d", "dept", "service")

@@ -1,8 +1,8 @@
 """InstEval with departments as a third random factor."""
 
+from bayeslmm.datasets import load_dataset
 from benchmarks.peers import Problem
 from benchmarks.row import FitRow
-from bayeslmm.datasets import load_dataset
 
 FORMULA = "y ~ 1 + service + (1 | s) + (1 | d) + (1 | dept)"
 

@@ -29,9 +29,7 @@ class Fit:
         self.theta, self.objective, self.sigma = self.maximum.theta, self.maximum.objective, self.maximum.sigma
         self.conditional = self.kernel.conditional(self.theta, method)
         self.beta = self.conditional.beta
-        self.covariances = [
-            self.sigma**2 * f @ f.T for f in factors_from_theta(self.theta, self.kernel.shapes)
-        ]
+        self.covariances = [self.sigma**2 * f @ f.T for f in factors_from_theta(self.theta, self.kernel.shapes)]
 
 
 def sleepstudy():
@@ -140,9 +138,7 @@ def test_empty_categories():
 def test_empty_levels_in_the_codes():
     design = build_design(parse(CROSSED), crossed())
     expected = maximise(Kernel.build(design.y, design.X, design.terms))
-    spread = [
-        replace(t, codes=2 * t.codes + 1, levels=pd.RangeIndex(2 * t.n_levels + 3)) for t in design.terms
-    ]
+    spread = [replace(t, codes=2 * t.codes + 1, levels=pd.RangeIndex(2 * t.n_levels + 3)) for t in design.terms]
     found = maximise(Kernel.build(design.y, design.X, spread))
     assert found.objective == pytest.approx(expected.objective, abs=OBJECTIVE)
     np.testing.assert_allclose(found.theta, expected.theta, rtol=ESTIMATES)
@@ -162,7 +158,11 @@ def test_unit_of_the_weights(unit):
 def test_integer_weights_count_rows():
     frame = crossed()
     counts = np.random.default_rng(6).integers(1, 4, len(frame))
-    repeated = Fit("y ~ x + (1 | a)", frame.loc[frame.index.repeat(counts)], "ml", )
+    repeated = Fit(
+        "y ~ x + (1 | a)",
+        frame.loc[frame.index.repeat(counts)],
+        "ml",
+    )
     kernel = Fit("y ~ x + (1 | a)", frame.assign(w=counts), "ml", weights="w").kernel
     # at one theta and sigma the two differ by the normalising constants of the rows alone
     extra = (counts - 1).sum() * np.log(2 * np.pi) + np.log(counts).sum()

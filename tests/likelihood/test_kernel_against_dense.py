@@ -1,5 +1,7 @@
 """The kernel against a dense reference written from the equations."""
 
+from itertools import pairwise
+
 import dense
 import numpy as np
 import pytest
@@ -88,13 +90,12 @@ def test_gradient_is_the_derivative_of_the_objective(layout, method, singular):
     expected = np.empty_like(found)
     for k, direction in enumerate(np.eye(kernel.n_theta)):
         halved = [
-            (kernel.objective(theta + h * direction, method) - kernel.objective(theta - h * direction, method)) / (2 * h)
+            (kernel.objective(theta + h * direction, method) - kernel.objective(theta - h * direction, method))
+            / (2 * h)
             for h in step / 2.0 ** np.arange(5)
         ]
         for order in range(1, 5):  # Richardson: each round removes the next even power of the step
-            halved = [
-                (4**order * near - far) / (4**order - 1) for far, near in zip(halved, halved[1:], strict=False)
-            ]
+            halved = [(4**order * near - far) / (4**order - 1) for far, near in pairwise(halved)]
         expected[k] = halved[0]
     # rounding of f (1e-13) over the smallest step (1e-3)
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=2e-8)
