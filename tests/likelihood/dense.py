@@ -1,6 +1,6 @@
 """A small dense reference, written from the equations: V = sigma^2 (W^-1 + Z Lambda Lambda' Z').
 
-Nothing here is shared with the package: Z is an indicator matrix, V is inverted whole, and nothing is centred or scaled.
+Nothing here is shared with the package: Z is an indicator matrix, V is inverted whole, nothing is centred or scaled.
 """
 
 from collections.abc import Sequence
