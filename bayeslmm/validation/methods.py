@@ -1,0 +1,131 @@
+"""Ways to a posterior, as functions with one signature: a problem in, nearly independent draws out."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.design.design import Design
+from bayeslmm.errors import FittingError
+from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.explicit import Run, compile_for_nutpie, sample_with_nutpie
+from bayeslmm.inference.importance import importance_draws, weighted_points
+from bayeslmm.inference.marginal_nuts import sample_marginal
+from bayeslmm.results.diagnostics import diagnose
+from bayeslmm.validation.quantities import covariance_quantities
+from bayeslmm.validation.simulate import Problem
+
+Sample = Callable[[Problem, int, int], Draws]  # (problem, number of draws, seed) -> draws of one chain
+
+SPARE = 2  # MCMC draws per draw wanted, in the first attempt
+MOST_DOUBLINGS = 5
+TUNE = 300
+
+
+def importance(problem: Problem, n_draws: int, seed: int) -> Draws:
+    """Sample by importance, and by NUTS where the weights are in trouble, as a user's fit does."""
+    points = weighted_points(problem.density, n_draws, seed)
+    if points.trouble:
+        return marginal_nuts(problem, n_draws, seed)
+    return importance_draws(problem.density, points, n_draws, 1, seed)
+
+
+def marginal_nuts(problem: Problem, n_draws: int, seed: int) -> Draws:
+    """Sample the covariance parameters by NUTS, coefficients integrated out; thinned."""
+
+    def run(draws: int) -> Draws:
+        return sample_marginal(problem.density, draws=draws, tune=TUNE, chains=1, seed=seed, target_accept=0.9)
+
+    return thin(problem.design, run, n_draws)
+
+
+@dataclass(slots=True)
+class HierarchicalNuts:
+    """NUTS on the explicit hierarchy, compiled once per design: later data sets are put into the same model."""
+
+    centered: bool = False
+    compiled: Any = None
+    design: Design | None = None
+    names: tuple[str, ...] = ()
+
+    def __call__(self, problem: Problem, n_draws: int, seed: int) -> Draws:
+        """Sample the problem; thinned."""
+        design = problem.design
+        if self.design is None or self.design.X is not design.X:
+            from bayeslmm.pymc_models import build_hierarchical
+
+            model = build_hierarchical(design, problem.priors, centered=self.centered)
+            self.names = _variable_names(design)
+            self.compiled = compile_for_nutpie(model, self.names)
+            self.design = design
+        compiled = self.compiled.with_data(**{"data[y]": design.y})
+
+        def run(draws: int) -> Draws:
+            options = Run(draws, TUNE, 1, 1, seed, 0.95, False)
+            return _explicit_draws(sample_with_nutpie(compiled, self.names, options), design)
+
+        return thin(design, run, n_draws)
+
+
+def _variable_names(design: Design) -> tuple[str, ...]:
+    names = ["beta", "sigma"]
+    for term in design.terms:
+        names += [f"sd_{term.name}", f"r_{term.name}"]
+        if term.correlated and term.n_columns > 1:
+            names.append(f"cor_{term.name}")
+    return tuple(names)
+
+
+def _explicit_draws(trace: Any, design: Design) -> Draws:
+    values = trace.values
+    return Draws(
+        beta=values["beta"],
+        sigma=values["sigma"],
+        sd=tuple(values[f"sd_{term.name}"] for term in design.terms),
+        cor=tuple(values.get(f"cor_{term.name}") for term in design.terms),
+        effects=tuple(values[f"r_{term.name}"] for term in design.terms),
+        stats=trace.stats,
+        method="nuts",
+    )
+
+
+def thin(design: Design, run: Callable[[int], Draws], n_draws: int) -> Draws:
+    """Run a chain until its effective size reaches the number of draws wanted, and keep evenly spaced ones.
+
+    Parameters
+    ----------
+    design
+        Names the parameters whose effective sizes count.
+    run
+        Returns a single chain of the length asked for.
+    n_draws
+        Draws to keep.
+
+    Raises
+    ------
+    FittingError
+        If the chain mixes too slowly.
+    """
+    length = SPARE * n_draws
+    for _ in range(MOST_DOUBLINGS + 1):
+        draws = run(length)
+        effective = float(np.nanmin(diagnose(covariance_quantities(design, draws).values).ess_bulk))
+        if effective >= n_draws:
+            return choose(draws, np.linspace(0, length - 1, n_draws).round().astype(np.intp))
+        length *= 2
+    raise FittingError(f"The chain has {effective:.0f} effective draws after {length // 2}; {n_draws} were wanted.")
+
+
+def choose(draws: Draws, places: NDArray[np.intp]) -> Draws:
+    """Return some draws of each chain."""
+    return replace(
+        draws,
+        beta=draws.beta[:, places],
+        sigma=draws.sigma[:, places],
+        sd=tuple(sd[:, places] for sd in draws.sd),
+        cor=tuple(None if cor is None else cor[:, places] for cor in draws.cor),
+        effects=tuple(effects[:, places] for effects in draws.effects),
+        stats={name: values[:, places] for name, values in draws.stats.items()},
+    )

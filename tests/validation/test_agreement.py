@@ -1,0 +1,95 @@
+"""Importance sampling and marginal NUTS tell of one posterior, on real data under the default priors."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bayeslmm.datasets import load_dataset
+from bayeslmm.design import build_design
+from bayeslmm.formula import parse
+from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.importance import importance_draws, weighted_points
+from bayeslmm.inference.marginal_nuts import sample_marginal
+from bayeslmm.priors import resolve_priors
+from bayeslmm.validation.agreement import LIMIT, compare_draws, draws_moments
+from bayeslmm.validation.simulate import STUDIES, Problem, simulate
+
+DRAWS = 4000
+
+
+def shipped(name):
+    formula = {
+        "dyestuff": "Yield ~ 1 + (1 | Batch)",
+        "sleepstudy": "Reaction ~ 1 + Days + (1 + Days | Subject)",
+        "ratpup": "weight ~ 1 + sex + treatment + litsize + (1 | litter)",
+    }[name]
+    design = build_design(parse(formula), load_dataset(name))
+    return Problem(design, resolve_priors(design))
+
+
+def simulated_crossed():
+    design = next(simulate(STUDIES["crossed"](), 1, seed=2)).problem.design
+    return Problem(design, resolve_priors(design))
+
+
+@pytest.mark.parametrize("name", ["dyestuff", "sleepstudy", "ratpup", "crossed"])
+def test_importance_agrees_with_marginal_nuts(name):
+    problem = simulated_crossed() if name == "crossed" else shipped(name)
+    points = weighted_points(problem.density, DRAWS, seed=1)
+    assert points.trouble == ""
+    first = importance_draws(problem.density, points, DRAWS, 1, seed=1)
+    second = sample_marginal(problem.density, draws=400, tune=300, chains=2, seed=2, target_accept=0.9)
+    found = compare_draws(problem.design, first, second)
+    assert found.agrees(), found.table().to_string()
+
+
+def normal_draws(rng, *, mean=0.0, sd=1.0, chains=2, draws=1000):
+    """Draws of a model with one coefficient, independent standard normals but for mean and sd."""
+
+    def normals(*shape):
+        return mean + sd * rng.standard_normal((chains, draws, *shape))
+
+    return Draws(normals(1), np.exp(normals()), (), (), (), {}, "nuts")
+
+
+def empty_design():
+    design = shipped("dyestuff").design
+    return replace(design, terms=())
+
+
+def test_standard_errors_of_independent_draws():
+    """Differences over their standard errors are standard normal: 4 is far out, and their spread is one."""
+    rng = np.random.default_rng(0)
+    found = [compare_draws(empty_design(), normal_draws(rng), normal_draws(rng)) for _ in range(60)]
+    for z in (np.concatenate([a.mean_z for a in found]), np.concatenate([a.sd_z for a in found])):
+        assert np.abs(z).max() < LIMIT
+        assert 0.8 < z.std() < 1.25  # 120 values: standard error 0.07, and the errors themselves are estimates
+
+
+def test_autocorrelated_draws_count_less():
+    rng = np.random.default_rng(1)
+    length = 10_000
+    independent = normal_draws(rng, draws=length)
+    walk = np.empty((2, length))
+    walk[:, 0] = rng.standard_normal(2)
+    for i in range(1, length):
+        walk[:, i] = 0.9 * walk[:, i - 1] + np.sqrt(1 - 0.81) * rng.standard_normal(2)
+    slow = replace(independent, beta=walk[..., None])
+    ratio = draws_moments(empty_design(), slow).mean_error[1] / draws_moments(empty_design(), independent).mean_error[1]
+    assert ratio == pytest.approx(np.sqrt(1.9 / 0.1), rel=0.2)  # autocorrelation time (1 + rho) / (1 - rho)
+
+
+@pytest.mark.parametrize(("mean", "sd"), [(0.25, 1.0), (0.0, 1.2)])
+def test_differences_are_seen(mean, sd):
+    rng = np.random.default_rng(2)
+    found = compare_draws(empty_design(), normal_draws(rng), normal_draws(rng, mean=mean, sd=sd))
+    assert not found.agrees()
+
+
+def test_effective_size_of_weights_bounds_that_of_draws():
+    rng = np.random.default_rng(3)
+    draws = normal_draws(rng)
+    few = replace(draws, info={"effective_size": 100.0})
+    moments = draws_moments(empty_design(), few)
+    assert moments.mean_error == pytest.approx(moments.sd / 10)
