@@ -24,13 +24,13 @@ def add_by_level(codes: Codes, left: Array, right: Array, out: Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def count_pairs(order: Index, starts: Index, inner: Codes, n_inner: int, pair_of_row: Index, levels: Codes) -> Index:
-    """Number the distinct pairs (outer level, inner level) of the rows, outer by outer.
+def count_pairs(order: Index, starts: Index, inner: Codes, pair_of_row: Index, levels: Codes) -> Index:
+    """Number the distinct pairs (outer level, inner level) of the rows, in ascending order.
 
     Parameters
     ----------
     order, starts
-        Rows sorted by outer level: rows of level j are ``order[starts[j]:starts[j + 1]]``.
+        Rows sorted by outer level, then by inner: rows of outer level j are ``order[starts[j]:starts[j + 1]]``.
     inner
         Inner level of each row, shape (n,).
     pair_of_row
@@ -44,23 +44,15 @@ def count_pairs(order: Index, starts: Index, inner: Codes, n_inner: int, pair_of
     """
     n_outer = starts.shape[0] - 1
     first = np.zeros(n_outer + 1, dtype=np.int64)
-    place = np.full(n_inner, -1, dtype=np.int64)
     count = 0
     for j in range(n_outer):
         first[j] = count
         for r in range(starts[j], starts[j + 1]):
-            level = inner[order[r]]
-            if place[level] < first[j]:
-                place[level] = count
-                levels[count] = level
+            row = order[r]
+            if count == first[j] or levels[count - 1] != inner[row]:
+                levels[count] = inner[row]
                 count += 1
-        # ascending levels make the later scatter into the trailing matrix run forward in memory
-        found = np.sort(levels[first[j] : count])
-        for m in range(found.shape[0]):
-            levels[first[j] + m] = found[m]
-            place[found[m]] = first[j] + m
-        for r in range(starts[j], starts[j + 1]):
-            pair_of_row[order[r]] = place[inner[order[r]]]
+            pair_of_row[row] = count - 1
     first[n_outer] = count
     return first
 

@@ -232,10 +232,12 @@ class _PairLayout:
 
     def _pairs(self, outer: int, inner: int) -> tuple[Index, Codes32, Index]:
         shapes = self.structure.shapes
-        order, starts = sort_by_level(self.codes[outer], shapes[outer].n_levels)
+        by_inner, _ = sort_by_level(self.codes[inner], shapes[inner].n_levels)
+        within, starts = sort_by_level(self.codes[outer][by_inner], shapes[outer].n_levels)
+        order = by_inner[within]
         pair_of_row = np.empty(len(order), dtype=np.int64)
         levels = np.empty(len(order), dtype=np.int32)
-        first = count_pairs(order, starts, self.codes[inner], shapes[inner].n_levels, pair_of_row, levels)
+        first = count_pairs(order, starts, self.codes[inner], pair_of_row, levels)
         return first, levels[: first[-1]], pair_of_row
 
     def _lay_out_lead(self) -> None:
