@@ -147,6 +147,21 @@ def sparse_quadratic(starts: Index, columns: Places, entries: Array, rows: Array
 
 
 @numba.njit(cache=True, nogil=True)
+def level_products(left: Array, right: Array) -> Array:
+    """Return ``left[j] @ right[j].T`` for each level; both (J, S, m), result (J, S, S)."""
+    n_levels, size, width = left.shape
+    out = np.zeros((n_levels, size, size))
+    for j in range(n_levels):
+        for s in range(size):
+            for r in range(size):
+                total = 0.0
+                for t in range(width):
+                    total += left[j, s, t] * right[j, r, t]
+                out[j, s, r] = total
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
 def sandwich(z: Array, inner: Array) -> Array:
     """Return ``L^-T (I + inner) L^-1`` per level; L (S, S) lower in the first columns of z (J, S, w)."""
     n_levels, size = inner.shape[0], inner.shape[1]
@@ -192,7 +207,7 @@ def _chain_blocks(factor: Factor, inverse: Array) -> list[Array]:
         if outer == 0:
             w = xy[:, :, :n_fixed]
             rest = w @ full
-            inner = np.einsum("jsm,jtm->jst", rest, w)
+            inner = level_products(rest, w)
         else:
             w = np.concatenate([z[:, :, own:], xy[:, :, :n_fixed]], axis=2)
             rest = np.zeros_like(w)
@@ -203,9 +218,10 @@ def _chain_blocks(factor: Factor, inverse: Array) -> list[Array]:
                 first += sizes[ancestor]
             if n_fixed:
                 rest[:, :, outer:] += w[:, :, outer:] @ full
-            inner = np.einsum("jsm,jtm->jst", rest, w)
+            inner = level_products(rest, w)
         blocks[place] = sandwich(z, inner)
-        rows[place] = _level_rows(z, blocks[place], rest)
+        if place:  # the levels inside this one will ask for them
+            rows[place] = _level_rows(z, blocks[place], rest)
     return blocks
 
 
