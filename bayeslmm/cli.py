@@ -16,7 +16,7 @@ from typing import Any
 from bayeslmm import __version__
 from bayeslmm.errors import BayeslmmError, ModelFileError, OptionError
 from bayeslmm.model_files import METHODS, ModelFile, check_methods, read_data, read_model_file
-from bayeslmm.result_folder import SUMMARY_FILE, check_target, saved_fits, written_whole
+from bayeslmm.result_folder import REPORT_FILE, SUMMARY_FILE, check_target, saved_fits, written_whole
 
 _FAILED, _WRONG_INPUT, _INTERRUPTED = 1, 2, 130
 # The methods that sample, each with the settings it takes; the other methods take none and draw no pictures.
@@ -81,6 +81,7 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("--output", type=Path, metavar="DIR", help="the result folder; default: results/MODEL")
     fit.add_argument("--overwrite", action="store_true", help="replace an earlier result folder")
     fit.add_argument("--no-plots", action="store_true", help="draw no pictures")
+    fit.add_argument("--report", action="store_true", help="also write report.html, one page with everything in it")
     for name, meaning in {
         "draws": "draws kept per chain",
         "tune": "warm-up iterations per chain",
@@ -106,6 +107,8 @@ def _fit(options: argparse.Namespace) -> int:
     print(text, flush=True)
     with written_whole(target, overwrite=options.overwrite) as folder:
         _save(folder, fits, text, plots=not options.no_plots)
+        if options.report:
+            _write_report(folder, fits, pictures=not options.no_plots)
     print(f"\nWritten to {target}/")
     return _FAILED if any(fit.status.code == "failed" for fit in fits.values()) else 0
 
@@ -181,6 +184,13 @@ def _save(folder: Path, fits: Mapping[str, Any], text: str, *, plots: bool) -> N
         figures = {"trace": sampled[0].plot("trace"), "forest": sampled[0].plot("forest", against=others)}
         for name, figure in figures.items():
             figure.savefig(folder / f"{name}.png", dpi=_DPI)
+
+
+def _write_report(folder: Path, fits: Mapping[str, Any], *, pictures: bool) -> None:
+    """Write the report of the first posterior, or of the first fit where there is none, beside the other fits."""
+    method = next((method for method in fits if method in _SAMPLING), next(iter(fits)))
+    others = [fit for other, fit in fits.items() if other != method]
+    fits[method].report(folder / REPORT_FILE, compare=others, pictures=pictures)
 
 
 def _models(options: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from bayeslmm.errors import StorageError
 
 SUMMARY_FILE = "summary.txt"
+REPORT_FILE = "report.html"
 # Every saved fit is a folder with this file in it.
 FIT_FILE = "fit.json"
 
@@ -116,4 +117,4 @@ def _is_ours(entry: Path) -> bool:
         return False
     if entry.is_dir():
         return (entry / FIT_FILE).is_file()
-    return entry.name == SUMMARY_FILE or entry.suffix == ".png"
+    return entry.name in (SUMMARY_FILE, REPORT_FILE) or entry.suffix == ".png"

@@ -40,6 +40,10 @@ class Fit:
         self.log.append(" ".join(["draw", kind, *(fit.method for fit in against)]))
         return Figure()
 
+    def report(self, path, compare, pictures):
+        self.log.append(" ".join(["report", self.method, *(fit.method for fit in compare), str(pictures)]))
+        path.write_text("a report")
+
 
 @pytest.fixture
 def work(tmp_path, monkeypatch):
@@ -106,6 +110,14 @@ def test_one_method_prints_its_summary_and_draws_nothing(work, capsys):
 def test_no_plots(work):
     assert cli.main(["fit", "m.toml", "--no-plots"]) == 0
     assert not list(work.path.rglob("*.png"))
+
+
+def test_a_report_of_the_posterior_beside_the_rest(work):
+    assert cli.main(["fit", "m.toml", "--report"]) == 0
+    assert work.log[-1] == "report nuts reml True"
+    assert (work.path / "results" / "m" / "report.html").is_file()
+    assert cli.main(["fit", "m.toml", "--report", "--no-plots", "--method", "ml", "--overwrite"]) == 0
+    assert work.log[-1] == "report ml False"
 
 
 def test_settings_reach_the_sampler_alone(work, capsys):

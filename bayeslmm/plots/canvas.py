@@ -41,11 +41,11 @@ def colour(position: int) -> str:
 
 
 def shorten(text: str, length: int = 34) -> str:
-    """Return a label short enough for an axis, its middle left out."""
-    if len(text) <= length:
-        return text
-    head = (length - 1) * 2 // 3
-    return f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
+    """Return a label short enough for an axis, its middle left out, its dollar signs no mathematics."""
+    if len(text) > length:
+        head = (length - 1) * 2 // 3
+        text = f"{text[:head]}…{text[len(text) - (length - 1 - head) :]}"
+    return text.replace("$", r"\$")
 
 
 def density(values: np.ndarray, points: int = 200) -> tuple[np.ndarray, np.ndarray]:

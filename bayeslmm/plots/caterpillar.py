@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayeslmm.plots.canvas import GREY, SMALL, colour, name_rows, new_figure
+from bayeslmm.plots.canvas import GREY, SMALL, colour, name_rows, new_figure, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -35,12 +35,12 @@ def caterpillar_figure(effects: pd.DataFrame, sds: pd.DataFrame) -> "Figure":
         axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
         axis.hlines(y, middle - half, middle + half, color=colour(0), linewidth=1.2 if named else 0.3, alpha=0.7)
         axis.plot(middle, y, "o" if named else ",", color=colour(1), markersize=3.5, linestyle="none")
-        axis.set_title(str(column), fontsize=SMALL + 1.5)
+        axis.set_title(shorten(str(column), 38), fontsize=SMALL + 1.5)
         axis.set_ylim(-0.8, len(levels) - 0.2)
     if named:
         name_rows(axes[0, 0], [str(level) for level in levels], y)
     else:
         axes[0, 0].set_yticks([])
-    name = effects.index.name or "level"
-    axes[0, 0].set_ylabel(str(name) if named else f"{name}: {len(levels)} levels", fontsize=SMALL + 1)
+    name = shorten(str(effects.index.name or "level"))
+    axes[0, 0].set_ylabel(name if named else f"{name}: {len(levels)} levels", fontsize=SMALL + 1)
     return figure

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.plots.canvas import SMALL, colour, density, new_figure
+from bayeslmm.plots.canvas import SMALL, colour, density, new_figure, shorten
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -31,7 +31,7 @@ def predictive_figure(y: NDArray[np.float64], simulated: NDArray[np.float64], na
     axis.plot(*density(y), color="black", linewidth=1.8, label="observed")
     axis.set_yticks([])
     axis.spines["left"].set_visible(False)
-    axis.set_xlabel(name, fontsize=SMALL + 1)
+    axis.set_xlabel(shorten(name, 60), fontsize=SMALL + 1)
     legend = axis.legend(fontsize=SMALL, frameon=False)
     for handle in legend.get_lines():
         handle.set_alpha(1.0)

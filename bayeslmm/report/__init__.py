@@ -1,1 +1,6 @@
-"""report."""
+"""Self-contained HTML pages from texts, frames and pictures; nothing here knows what a fit is."""
+
+from bayeslmm.report.page import Fold, Page, Picture, Section, Table, Verdict, page_html
+from bayeslmm.report.place import write_page
+
+__all__ = ["Fold", "Page", "Picture", "Section", "Table", "Verdict", "page_html", "write_page"]

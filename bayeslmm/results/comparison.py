@@ -33,7 +33,7 @@ class Comparison(pd.DataFrame):
         return comparison_text(self)
 
     def _repr_html_(self) -> str:
-        return pd.DataFrame(_texts(self)).to_html()
+        return pd.DataFrame(cells(self)).to_html()
 
 
 def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95) -> Comparison:
@@ -66,7 +66,7 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
     for fit in fits:
         if not isinstance(fit, Fit):
             raise OptionError(f"compare takes fits; {type(fit).__name__} is none.")
-    labels = _labels(fits, names)
+    labels = fit_labels(fits, names)
     tables = {label: estimates(fit, level) for label, fit in zip(labels, fits, strict=True)}
     rows = _merged_rows([table.index for table in tables.values()])
     joined = pd.concat({label: table.reindex(rows) for label, table in tables.items()}, axis=1, names=["fit", ""])
@@ -95,7 +95,7 @@ def interval_frames(fits: Sequence[Fit], level: float) -> dict[str, pd.DataFrame
     A PointFit has Wald limits for its coefficients and none for standard deviations and correlations.
     """
     frames = {}
-    for label, fit in zip(_labels(fits, None), fits, strict=True):
+    for label, fit in zip(fit_labels(fits), fits, strict=True):
         table = estimates(fit, level)
         if isinstance(fit, PointFit):
             limits = fit.confint(level).reindex(table.index)
@@ -108,7 +108,7 @@ def interval_frames(fits: Sequence[Fit], level: float) -> dict[str, pd.DataFrame
 
 def comparison_text(table: pd.DataFrame) -> str:
     """Return a comparison laid out for a terminal: fit names above their statistics."""
-    texts = _texts(table)
+    texts = cells(table)
     index = [str(label) for label in texts.index]
     first = max(len(label) for label in [*index, ""])
     header, names, body = [" " * first], [" " * first], [f"{label:<{first}}" for label in index]
@@ -123,7 +123,7 @@ def comparison_text(table: pd.DataFrame) -> str:
     return "\n".join(line.rstrip() for line in ["   ".join(header), "   ".join(names), *body])
 
 
-def _texts(table: pd.DataFrame) -> pd.DataFrame:
+def cells(table: pd.DataFrame) -> pd.DataFrame:
     """Return a comparison as texts, each row with the decimals its smallest error calls for."""
     spread = [column for column in table.columns if column[1] in ("std_error", "sd")]
     rows = []
@@ -134,7 +134,8 @@ def _texts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows, index=table.index, columns=table.columns)
 
 
-def _labels(fits: Sequence[Fit], names: Sequence[str] | None) -> list[str]:
+def fit_labels(fits: Sequence[Fit], names: Sequence[str] | None = None) -> list[str]:
+    """Return what fits are called beside each other: the names given, or their methods, numbered where they repeat."""
     if names is not None:
         if len(names) != len(fits) or len(set(names)) != len(names):
             raise OptionError(f"names={list(names)!r} must hold one name, each its own, for each of {len(fits)} fits.")

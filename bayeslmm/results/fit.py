@@ -1,6 +1,6 @@
 """What every fit can say about its model and data, however it was made."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -137,6 +137,46 @@ class Fit:
         from bayeslmm.results.storage import write_fit
 
         return write_fit(self, Path(folder), overwrite=overwrite)
+
+    def report(
+        self,
+        path: str | Path,
+        *,
+        compare: "Fit | Sequence[Fit]" = (),
+        level: float = 0.95,
+        pictures: bool = True,
+    ) -> Path:
+        """Write the fit as an HTML page that needs nothing else: no other files, no network, no scripts.
+
+        The page says whether the fit can be trusted, and holds its tables, the data's facts, the priors and
+        pictures. It is written completely or not at all; an earlier report of that name is replaced.
+
+        Parameters
+        ----------
+        path
+            The file, such as ``"report.html"``.
+        compare
+            A fit, or several, to show beside this one.
+        level
+            Probability between the limits shown.
+        pictures
+            Whether to draw.
+
+        Returns
+        -------
+        pathlib.Path
+            The file.
+
+        Raises
+        ------
+        StorageError
+            If the file cannot be written, or something else of that name is there.
+        OptionError
+            If something else than fits is to be compared.
+        """
+        from bayeslmm.results.reporting import write_report
+
+        return write_report(self, Path(path), compare, level=level, pictures=pictures)
 
     def plot(self, kind: str | None = None, **options: Any) -> "Figure":
         """Draw the fit.

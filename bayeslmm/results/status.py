@@ -134,7 +134,7 @@ def _praise(table: pd.DataFrame, stats: Mapping[str, NDArray[Any]], info: Mappin
     parts = []
     if "diverging" in stats:
         parts.append("no divergences")
-    if (k_hat := info.get("k_hat")) is not None:
+    if (k_hat := info.get("k_hat")) is not None and np.isfinite(k_hat):  # equal weights have none
         parts.append(f"k̂ {k_hat:.2f}")
     if (size := info.get("effective_size")) is not None:
         parts.append(f"effective size {size:.0f}")

@@ -1,0 +1,175 @@
+"""A fit as an HTML report: which facts, tables and pictures it shows."""
+
+import io
+import warnings
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from bayeslmm import __version__
+from bayeslmm.design.design import RandomTerm
+from bayeslmm.errors import OptionError
+from bayeslmm.report import Fold, Page, Picture, Section, Table, Verdict, page_html, write_page
+from bayeslmm.report.page import Tone
+from bayeslmm.report.place import check_place
+from bayeslmm.results.comparison import cells, compare, fit_labels
+from bayeslmm.results.fit import Fit
+from bayeslmm.results.pictures import available, draw
+from bayeslmm.results.posterior import PosteriorFit
+from bayeslmm.results.summary import aligned, number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PIXELS_PER_INCH = 100  # as the figures are laid out
+SHARPNESS = 1.6  # image pixels per CSS pixel: sharp on paper, still small
+MOST_LEVELS = 200  # levels whose effects a reader may unfold; the picture shows more
+MOST_TERMS = 4  # random terms drawn
+TONES: dict[str, Tone] = {
+    "converged": "good", "ok": "good", "boundary": "doubt", "doubtful": "doubt", "failed": "bad",
+}  # fmt: skip
+CAPTIONS = {
+    "forest": "Estimates with 95% intervals",
+    "residuals": "Residuals (times the square root of the weights, where there are any)",
+    "trace": "Densities and traces of the chains: they should lie on each other and show no trend",
+    "ppc": "The response, and responses simulated from the posterior",
+    "history": "The objective at every evaluation of the optimiser",
+}
+READING = {
+    "point": "z is the estimate divided by its standard error; p compares it with the normal distribution, which is "
+    "too hopeful where there are few groups.",
+    "map": "The mode of the posterior of standard deviations, correlations and sigma; estimates and standard errors of "
+    "coefficients are those given it. The mode depends on the parameters it is taken in; the posterior mean does not.",
+    "posterior": "Mean and sd of the posterior, and the limits between which the stated share of it lies, with equal "
+    "tails. ESS: effective draws. R-hat: 1 where the chains agree.",
+}
+
+
+def write_report(
+    fit: Fit, path: Path, others: Fit | Sequence[Fit] = (), *, level: float = 0.95, pictures: bool = True
+) -> Path:
+    """Write the report of a fit; see :meth:`Fit.report`."""
+    others = (others,) if isinstance(others, Fit) else tuple(others)
+    for other in others:
+        if not isinstance(other, Fit):
+            raise OptionError(f"compare= takes fits; {type(other).__name__} is none.")
+    path = path.absolute()
+    check_place(path)
+    return write_page(page_html(report_page(fit, others, level, pictures)), path)
+
+
+def report_page(fit: Fit, others: Sequence[Fit], level: float, pictures: bool) -> Page:
+    """Return what the report of a fit says."""
+    summary = fit.summary(level)
+    names = fit_labels((fit, *others))
+    verdicts = tuple(_verdict(name, found) for name, found in zip(names, (fit, *others), strict=True))
+    kind = "posterior" if isinstance(fit, PosteriorFit) else "map" if fit.method == "map" else "point"
+    sections = [
+        Section("Fixed effects", (Table(_with_labels(summary.fixed)), READING[kind], *summary.notes)),
+        Section("Standard deviations and correlations", (Table(summary.random, labels=2),)),
+    ]
+    if not len(summary.fixed):
+        del sections[0]
+    if others:
+        sections.append(_comparison(fit, others, level))
+    sections += [_data(fit), *_priors(fit)]
+    if pictures:
+        sections.append(_pictures(fit, others, level))
+    sections += _effects(fit)
+    facts = tuple((label, text) for label, text in summary.facts if label != "Formula")
+    footer = f"Written by bayeslmm {__version__} on {date.today().isoformat()}."
+    return Page(summary.title, fit.formula, verdicts, facts, tuple(sections), footer)
+
+
+def _verdict(name: str, fit: Fit) -> Verdict:
+    code, message = fit.status.code, fit.status.message
+    said = message.lower().startswith(code)
+    return Verdict(f"{name}:" if said else f"{name}: {code}.", TONES[code], message)
+
+
+def _with_labels(table: pd.DataFrame) -> pd.DataFrame:
+    return table.reset_index()
+
+
+def _comparison(fit: Fit, others: Sequence[Fit], level: float) -> Section:
+    table = cells(compare(fit, *others, level=level))
+    table.columns = pd.MultiIndex.from_tuples([(str(a), str(b).replace("_", " ")) for a, b in table.columns])
+    table.insert(0, ("Parameter", ""), [str(name) for name in table.index])
+    return Section("Beside other fits", (Table(table),))
+
+
+def _data(fit: Fit) -> Section:
+    y = fit.design.y
+    response = pd.DataFrame(
+        [[fit.design.response, f"{fit.nobs}", *map(number, _moments(y)), *map(number, (y.min(), y.max()))]],
+        columns=["Response", "Rows", "Mean", "SD", "Smallest", "Largest"],
+    )
+    parts: list[str | Table] = [Table(response)]
+    factors = {term.factor: term for term in fit.design.terms}
+    if factors:
+        rows = [[factor, f"{term.n_levels}", *_rows_per_level(term)] for factor, term in factors.items()]
+        parts.append(
+            Table(pd.DataFrame(rows, columns=["Grouping factor", "Levels", "Fewest rows", "Median", "Most rows"]))
+        )
+    return Section("Data", tuple(parts))
+
+
+def _moments(y: np.ndarray) -> tuple[float, float]:
+    return float(np.mean(y)), float(np.std(y, ddof=1)) if len(y) > 1 else float("nan")
+
+
+def _rows_per_level(term: RandomTerm) -> list[str]:
+    counts = np.bincount(term.codes, minlength=term.n_levels)
+    return [f"{counts.min()}", f"{np.median(counts):g}", f"{counts.max()}"]
+
+
+def _priors(fit: Fit) -> list[Section]:
+    priors = getattr(fit, "priors", None)
+    if priors is None:
+        return []
+    table = priors.table().astype(str).rename(columns=str.capitalize)
+    return [Section("Priors", (Table(table, labels=table.shape[1]), *priors.warnings))]
+
+
+def _effects(fit: Fit) -> list[Section]:
+    """Return the random effects by level, folded, of the terms that have few enough levels to read."""
+    folds = []
+    modes, sds = fit.ranef(), fit.ranef_sd()
+    for term in fit.design.terms:
+        if term.n_levels > MOST_LEVELS:
+            continue
+        columns = {(str(term.factor), ""): [str(level) for level in term.levels]}
+        for effect in term.effects:
+            columns[effect, "effect"] = aligned(modes[term.name][effect], sds[term.name][effect])
+            columns[effect, "sd"] = aligned(sds[term.name][effect])
+        table = pd.DataFrame(columns)
+        table.columns = pd.MultiIndex.from_tuples(list(columns))
+        folds.append(Fold(f"{term.name}: {term.n_levels} levels", Table(table)))
+    return [Section("Random effects by level", tuple(folds))] if folds else []
+
+
+def _pictures(fit: Fit, others: Sequence[Fit], level: float) -> Section:
+    kinds = available(fit)
+    intervals = f"Estimates with {level:.4g} intervals" if level != 0.95 else CAPTIONS["forest"]
+    parts = [_picture(intervals, draw(fit, "forest", {"against": others, "level": level}))]
+    for term in fit.design.terms[:MOST_TERMS]:
+        caption = f"Random effects of {term.name}, in order, with plus and minus two standard deviations"
+        parts.append(_picture(caption, draw(fit, "ranef", {"group": term.name})))
+    for kind in ("ppc", "residuals", "trace", "history"):
+        if kind in kinds:
+            options = {"seed": 0} if kind == "ppc" else {}
+            parts.append(_picture(CAPTIONS[kind], draw(fit, kind, options)))
+    return Section("Pictures", tuple(parts))
+
+
+def _picture(caption: str, figure: "Figure") -> Picture:
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the tables have every label
+        figure.savefig(stream, format="png", dpi=PIXELS_PER_INCH * SHARPNESS)
+    width, height = (round(PIXELS_PER_INCH * size) for size in figure.get_size_inches())
+    return Picture(caption, stream.getvalue(), width, height)

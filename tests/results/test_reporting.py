@@ -1,0 +1,93 @@
+"""A fit's report says what the fit says, whatever the labels hold."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+from simulated_draws import draws_around
+
+import bayeslmm as blm
+from bayeslmm.errors import OptionError, StorageError
+from bayeslmm.results import PosteriorFit
+
+COLUMN, FACTOR = "<b>Days</b> $\\frac$", "<script>alert(1)</script>"
+
+
+def read(path):
+    return path.read_text(encoding="utf-8")
+
+
+def headings(html):
+    return re.findall(r"<h2>(.*?)</h2>", html)
+
+
+def test_a_posterior_beside_its_twin(bayes, reml, tmp_path):
+    path = bayes.report(tmp_path / "report.html", compare=reml)
+    html = read(path)
+    assert headings(html) == [
+        "Fixed effects", "Standard deviations and correlations", "Beside other fits", "Data", "Priors", "Pictures",
+        "Random effects by level",
+    ]  # fmt: skip
+    assert reml.formula in html
+    assert bayes.status.message in html
+    assert reml.status.message in html
+    assert "Subject: 18 levels" in html
+    assert "LKJ(2)" in html
+    assert html.count("<img ") == 5  # forest, random effects, posterior predictive, residuals, trace
+    assert f"<td>{reml.varcorr()['sd'].iloc[0]:.2f}</td>" in html
+    assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_a_point_fit_alone_without_pictures(reml, tmp_path):
+    html = read(reml.report(tmp_path / "report.html", pictures=False))
+    assert "<img" not in html
+    assert "Priors" not in headings(html)
+    assert "Beside other fits" not in headings(html)
+    assert f"{reml.objective:.4f}" in html
+
+
+def test_without_pictures_no_drawing_is_loaded(tmp_path):
+    code = (
+        "import sys, bayeslmm as blm\n"
+        'fit = blm.lmm("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))\n'
+        f"fit.report({str(tmp_path / 'a.html')!r}, pictures=False)\n"
+        'sys.exit(", ".join({"matplotlib", "arviz", "pymc", "nutpie"} & set(sys.modules)) or 0)'
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_labels_are_texts_everywhere(sleepstudy, tmp_path):
+    data = sleepstudy.rename(columns={"Days": COLUMN})
+    data[FACTOR] = [f"<script>alert('{level}')</script>&$x_{{$" for level in data["Subject"]]
+    model = blm.Model(f"Reaction ~ 1 + `{COLUMN}` + (1 + `{COLUMN}` | `{FACTOR}`)", data)
+    reml = model.fit("reml")
+    bayes = PosteriorFit(model.design, model.spec, draws_around(reml), model.resolved_priors)
+    html = read(bayes.report(tmp_path / "report.html", compare=[reml]))
+    assert "<script" not in html
+    assert "<b>Days" not in html
+    assert "&lt;script&gt;alert(&#x27;308&#x27;)&lt;/script&gt;&amp;$x_{$" in html
+
+
+def test_ordinary_regression_and_many_terms(sleepstudy, crossed, tmp_path):
+    plain = read(blm.lmm("Reaction ~ Days", sleepstudy).report(tmp_path / "a.html"))
+    assert "Random effects by level" not in headings(plain)
+    assert "Grouping factor" not in plain
+    many = read(crossed.fit("reml").report(tmp_path / "b.html", pictures=False))
+    assert many.count("<details>") == 3
+    assert "Weights" in many
+    assert "Fixed effects" not in headings(
+        read(blm.lmm("Reaction ~ 0 + (1 | Subject)", sleepstudy).report(tmp_path / "c.html", pictures=False))
+    )
+
+
+def test_refused_before_anything_is_drawn(bayes, tmp_path, monkeypatch):
+    monkeypatch.setattr("bayeslmm.results.reporting.draw", pytest.fail)
+    with pytest.raises(StorageError, match="there is no folder"):
+        bayes.report(tmp_path / "no" / "a.html")
+    with pytest.raises(OptionError, match="compare= takes fits; str is none"):
+        bayes.report(tmp_path / "a.html", compare=["reml"])
+    with pytest.raises(OptionError, match="level=2"):
+        bayes.report(tmp_path / "a.html", level=2)
+    assert list(tmp_path.iterdir()) == []
