@@ -55,7 +55,7 @@ def markdown(outcomes: Sequence[Outcome], about: dict[str, Any]) -> str:
         case = o.row.replace("|", "\\|")
         against = o.detail.get("version", o.against) + (" unchecked" if "unchecked" in o.against else "")
         if o.ratio is None:
-            lines.append(f"| {case} | | {o.against} | missing: {o.detail['missing']} | | | |")
+            lines.append(f"| {case} | | {o.against} | {o.detail['missing']} | | | |")
             continue
         sign = "at most" if o.at_most else "at least"
         aim = "" if o.bar is None else f"{sign} {o.bar:g}{'' if o.reached else ' (missed)'}"

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from benchmarks.pairing import paired
-from benchmarks.peers import PEERS, NotInstalledError, Ours, Problem
+from benchmarks.peers import PEERS, UnavailableError, Ours, Problem
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class FitRow:
     def _against(self, name: str, problem: Problem, peer: str, bar: float | None, repeats: int) -> Outcome:
         try:
             theirs = PEERS[peer](problem)
-        except NotInstalledError as error:
+        except UnavailableError as error:
             return Outcome(name, peer, None, None, None, bar, detail={"missing": str(error)})
         try:
             found = paired(Ours(problem), theirs, repeats)

@@ -1,19 +1,21 @@
-"""GPBoost's grouped random effects with Cholesky decompositions: intercepts only, ML or REML."""
+"""GPBoost's grouped random effects with Cholesky decompositions: intercepts only, ML only."""
 
 import re
 import time
 
 import numpy as np
 
-from benchmarks.peers.peer import NotInstalledError, Problem, Timing
+from benchmarks.peers.peer import UnavailableError, Problem, Timing
 
 
 class GPBoost:
     def __init__(self, problem: Problem) -> None:
+        if problem.method != "ml":
+            raise UnavailableError("maximum likelihood only")
         try:
             import gpboost
         except ImportError as error:
-            raise NotInstalledError(f"GPBoost does not import: {error}") from error
+            raise UnavailableError(f"GPBoost does not import: {error}") from error
         self.version = f"gpboost {gpboost.__version__}"
         self.problem = problem
         self.groups = [g.strip() for g in re.findall(r"\(1\s*\|([^()|]*)\)", problem.formula)]

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.peers.peer import NotInstalledError, Problem, Timing
+from benchmarks.peers.peer import UnavailableError, Problem, Timing
 
 SERVER = Path(__file__).with_name("lme4_server.R")
 
@@ -16,7 +16,7 @@ class Lme4:
 
     def __init__(self, problem: Problem, *, check: bool = True) -> None:
         if shutil.which("Rscript") is None:
-            raise NotInstalledError("Rscript is not on the path")
+            raise UnavailableError("Rscript is not on the path")
         self.folder = tempfile.TemporaryDirectory()
         table = Path(self.folder.name) / "data.csv"
         problem.data.to_csv(table, index=False)
@@ -28,7 +28,7 @@ class Lme4:
         )  # fmt: skip
         try:
             self.version = self._answer()["version"]
-        except NotInstalledError:
+        except UnavailableError:
             self.close()
             raise
 
@@ -41,7 +41,7 @@ class Lme4:
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
         if not line:
-            raise NotInstalledError(f"lme4 in R does not run: {self.process.stderr.read().strip()[-300:]}")
+            raise UnavailableError(f"lme4 in R does not run: {self.process.stderr.read().strip()[-300:]}")
         return json.loads(line)
 
     def close(self) -> None:

@@ -39,5 +39,5 @@ class Peer(Protocol):
     def close(self) -> None: ...
 
 
-class NotInstalledError(Exception):
-    """The peer is not on this machine; the message says what is missing."""
+class UnavailableError(Exception):
+    """The peer is not on this machine or does not fit this model; the message says which."""

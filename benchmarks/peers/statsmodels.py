@@ -3,7 +3,7 @@
 import re
 import time
 
-from benchmarks.peers.peer import NotInstalledError, Problem, Timing
+from benchmarks.peers.peer import UnavailableError, Problem, Timing
 
 
 class Statsmodels:
@@ -12,7 +12,7 @@ class Statsmodels:
             import statsmodels
             import statsmodels.formula.api
         except ImportError as error:
-            raise NotInstalledError("statsmodels is not installed") from error
+            raise UnavailableError("statsmodels is not installed") from error
         self.version = f"statsmodels {statsmodels.__version__}"
         self.problem = problem
         (random,) = re.findall(r"\(([^()|]*)\|([^()|]*)\)", problem.formula)
