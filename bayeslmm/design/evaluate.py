@@ -88,9 +88,21 @@ class Evaluator:
         if isinstance(value, pd.Categorical) and value.categories.dtype == bool:
             value = np.asarray(value, dtype=np.float64)
         if not isinstance(value, np.ndarray) or value.ndim != 1:
-            raise DataError(f"{expression.text} is not numeric: a response or an offset is one number per row")
+            raise DataError(self.not_numeric(expression, value))
         check_magnitude(value[:, None], (expression.text,))
         return value
+
+    def not_numeric(self, expression: Expression, value: Any) -> str:
+        """Say that a response or an offset is not one number per row, with the first value that is no number."""
+        said = f"{expression.text} is not numeric: a response or an offset is one number per row"
+        if not isinstance(value, pd.Categorical):
+            return said
+        texts = pd.Series(np.asarray(value, dtype=object)).astype(str)
+        wrong = np.flatnonzero(pd.to_numeric(texts, errors="coerce").isna())
+        if len(wrong) == 0:
+            return f"{said}, and here the numbers are stored as labels or texts: convert them with pandas.to_numeric"
+        first = row_name(self.index, int(self.positions[wrong[0]]))
+        return f"{said}, but {first} holds {texts.iloc[wrong[0]]!r}: correct it, or mark it as missing"
 
     def column_numbers(self, name: str) -> Array:
         """Return a numeric column by its name, shape (n,)."""

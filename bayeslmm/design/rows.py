@@ -101,6 +101,6 @@ def unique_names(groups: Sequence[Sequence[str]]) -> list[str]:
 def _check_finite(name: str, infinite: Mask, index: pd.Index) -> None:
     if infinite.any():
         raise DataError(
-            f"column {name!r} has {int(infinite.sum())} infinite values, first in "
-            f"{row_name(index, first_true(infinite))}: replace them, or set them to missing"
+            f"column {name!r} is infinite in {row_name(index, first_true(infinite))} "
+            f"({int(infinite.sum())} such rows): replace the values, or set them to missing"
         )

@@ -37,6 +37,7 @@ def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
         return _from_mapping(data, names)
     raise DataError(
         f"data is of type {type(data).__name__}: pass a pandas or polars DataFrame or a dictionary of columns"
+        + (" (read a file with pandas.read_csv, a shipped data set with load_dataset)" if isinstance(data, str) else "")
     )
 
 
@@ -74,7 +75,10 @@ def _absent(present: list[Any], name: str) -> str:
     if close:
         return f"the data have no column {name!r}: did you mean {' or '.join(map(repr, close))}?"
     shown = ", ".join(map(repr, texts[:_NAMES_SHOWN])) + (", ..." if len(texts) > _NAMES_SHOWN else "")
-    return f"the data have no column {name!r}; their columns are {shown or '(none)'}"
+    said = f"the data have no column {name!r}; their columns are {shown or '(none)'}"
+    if len(texts) == 1 and any(separator in texts[0] for separator in ";\t|"):
+        said += ". They look unsplit: read the file with the separator it has, such as pandas.read_csv(path, sep=';')"
+    return said
 
 
 def _without_dictionaries(frame: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ import re
 import warnings
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from bayeslmm.errors import FormulaError
 from bayeslmm.formula.tokens import Token, mark, quoted, tokenize
@@ -143,7 +144,12 @@ def _syntax_error(formula: str, tokens: Sequence[Token], begins: dict[int, Token
     place = (getattr(error, "offset", None) or 1) - 1
     token = begins.get(place, tokens[0])
     stop = token.stop if place in begins else tokens[-1].stop
-    return mark(formula, token.start, stop, "this is not an expression of columns, numbers, arithmetic and functions")
+    message = "this is not an expression of columns, numbers, arithmetic and functions"
+    for before, after in pairwise(tokens):
+        if before.kind == after.kind == "name":
+            message += f". A column with a space in its name goes into backquotes: `{before.text} {after.text}`"
+            break
+    return mark(formula, token.start, stop, message)
 
 
 @dataclass(frozen=True, slots=True)

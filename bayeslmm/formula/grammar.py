@@ -143,7 +143,10 @@ class _Reader:
             return self.refuse(token, "% has no meaning between terms: arithmetic goes inside I(...), as in I(x % 2)")
         if token.kind == "operator":
             return self.refuse(token, f"{token.text!r} has no meaning here; arithmetic goes inside I(...)")
-        return self.refuse(token, f"an operator such as + is missing before {token.text!r}")
+        message = f"an operator such as + is missing before {token.text!r}"
+        if self.place and token.kind == self.tokens[self.place - 1].kind == "name":
+            message += f", or backquotes if a column is so named: `{self.tokens[self.place - 1].text} {token.text}`"
+        return self.refuse(token, message)
 
     def read_bare_bar(self, first: Token, effects: Sum) -> Sum:
         # lme4 reads `y ~ x + 1 | g` as one bar around everything; that is rarely what was meant.

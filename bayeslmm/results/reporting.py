@@ -14,7 +14,7 @@ from bayeslmm import __version__
 from bayeslmm.design.design import RandomTerm
 from bayeslmm.errors import OptionError
 from bayeslmm.report import Fold, Page, Picture, Section, Table, Verdict, page_html, write_page
-from bayeslmm.report.page import Tone
+from bayeslmm.report.page import Part, Tone
 from bayeslmm.report.place import check_place
 from bayeslmm.results.comparison import cells, compare, fit_labels
 from bayeslmm.results.fit import Fit
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 PIXELS_PER_INCH = 100  # as the figures are laid out
 SHARPNESS = 1.6  # image pixels per CSS pixel: sharp on paper, still small
 MOST_LEVELS = 200  # levels whose effects a reader may unfold; the picture shows more
+NEED_NO_EFFECTS = ("trace", "history")
 MOST_TERMS = 4  # random terms drawn
 TONES: dict[str, Tone] = {
     "converged": "good", "ok": "good", "boundary": "doubt", "doubtful": "doubt", "failed": "bad",
 }  # fmt: skip
 CAPTIONS = {
-    "forest": "Estimates with 95% intervals",
     "residuals": "Residuals (times the square root of the weights, where there are any)",
     "trace": "Densities and traces of the chains: they should lie on each other and show no trend",
     "ppc": "The response, and responses simulated from the posterior",
@@ -135,13 +135,18 @@ def _priors(fit: Fit) -> list[Section]:
     return [Section("Priors", (Table(table, labels=table.shape[1]), *priors.warnings))]
 
 
+def _told_terms(fit: Fit) -> list[RandomTerm]:
+    """Return the random terms whose effects the fit has: draws of others may not have been kept."""
+    kept = fit.draws.kept if isinstance(fit, PosteriorFit) else (True,) * len(fit.design.terms)
+    return [term for term, has in zip(fit.design.terms, kept, strict=True) if has]
+
+
 def _effects(fit: Fit) -> list[Section]:
     """Return the random effects by level, folded, of the terms that have few enough levels to read."""
-    folds = []
-    modes, sds = fit.ranef(), fit.ranef_sd()
-    for term in fit.design.terms:
-        if term.n_levels > MOST_LEVELS:
-            continue
+    folds: list[Part] = []
+    terms = [term for term in _told_terms(fit) if term.n_levels <= MOST_LEVELS]
+    modes, sds = (fit.ranef(), fit.ranef_sd()) if terms else ({}, {})
+    for term in terms:
         columns = {(str(term.factor), ""): [str(level) for level in term.levels]}
         for effect in term.effects:
             columns[effect, "effect"] = aligned(modes[term.name][effect], sds[term.name][effect])
@@ -154,13 +159,18 @@ def _effects(fit: Fit) -> list[Section]:
 
 def _pictures(fit: Fit, others: Sequence[Fit], level: float) -> Section:
     kinds = available(fit)
-    intervals = f"Estimates with {level:.4g} intervals" if level != 0.95 else CAPTIONS["forest"]
-    parts = [_picture(intervals, draw(fit, "forest", {"against": others, "level": level}))]
-    for term in fit.design.terms[:MOST_TERMS]:
+    parts = [
+        _picture(
+            f"Estimates with {100 * level:.4g}% intervals", draw(fit, "forest", {"against": others, "level": level})
+        )
+    ]
+    told = _told_terms(fit)
+    for term in told[:MOST_TERMS]:
         caption = f"Random effects of {term.name}, in order, with plus and minus two standard deviations"
         parts.append(_picture(caption, draw(fit, "ranef", {"group": term.name})))
+    whole = len(told) == len(fit.design.terms)
     for kind in ("ppc", "residuals", "trace", "history"):
-        if kind in kinds:
+        if kind in kinds and (whole or kind in NEED_NO_EFFECTS):
             options = {"seed": 0} if kind == "ppc" else {}
             parts.append(_picture(CAPTIONS[kind], draw(fit, kind, options)))
     return Section("Pictures", tuple(parts))

@@ -222,6 +222,10 @@ def test_a_response_that_is_text_or_constant():
         columns("sex ~ x")
     with pytest.raises(DataError, match="dose is not numeric"):
         columns("dose ~ x")
+    with pytest.raises(DataError, match=r"pandas\.to_numeric"):
+        columns("y ~ x", table().assign(y=lambda d: d["y"].astype(str)))
+    with pytest.raises(DataError, match=r"row 2 holds '1,200'"):
+        columns("y ~ x", table().assign(y=lambda d: [*d["y"].astype(str)[:2], "1,200", *d["y"].astype(str)[3:]]))
     with pytest.raises(ModelError, match="response y is constant"):
         columns("y ~ x", table().assign(y=3))
 

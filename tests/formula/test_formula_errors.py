@@ -89,3 +89,9 @@ def test_a_long_formula_is_shown_around_the_mark():
     _, shown, carets = str(caught.value).rsplit("\n", 2)
     assert len(shown) < 120
     assert shown[carets.index("^") : len(carets)] == "evil"
+
+
+@pytest.mark.parametrize("text", ["Reaction time ~ Days", "y ~ x + Reaction time", "y ~ x + (1 | Reaction time)"])
+def test_a_space_in_a_name_needs_backquotes(text):
+    with pytest.raises(FormulaError, match="`Reaction time`"):
+        parse(text)

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from simulated_draws import draws_around
@@ -91,3 +92,11 @@ def test_refused_before_anything_is_drawn(bayes, tmp_path, monkeypatch):
     with pytest.raises(OptionError, match="level=2"):
         bayes.report(tmp_path / "a.html", level=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_effects_whose_draws_were_not_kept_are_left_out(bayes, tmp_path):
+    draws = replace(bayes.draws, effects=tuple(b[:, :, :0] for b in bayes.draws.effects))
+    bare = PosteriorFit(bayes.design, bayes.spec, draws, bayes.priors)
+    html = read(bare.report(tmp_path / "report.html"))
+    assert html.count("<img ") == 2  # forest, trace
+    assert "Random effects by level" not in headings(html)
