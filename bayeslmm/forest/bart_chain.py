@@ -91,6 +91,7 @@ def fit_bart(training: Training, options: SamplingOptions) -> FittedForest:
         features=training.features,
         learners=(),
         predictions=np.mean([run.mean for run in runs], axis=0),
+        ensemble=np.mean([run.mean for run in runs], axis=0),
         components=posterior_means(draws, design.terms),
         history=None,
         draws=draws,

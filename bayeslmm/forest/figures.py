@@ -97,12 +97,13 @@ def effects_figure(fitted: FittedForest) -> "Figure":
 
 
 def predicted_figure(fitted: FittedForest) -> "Figure":
-    """Draw the response against f and the linear part alone, and against the full prediction."""
+    """Draw the response against f and the linear part, out of sample, and against the full prediction."""
     from matplotlib.figure import Figure
 
     design = fitted.design
-    marginal = fitted.predictions + design.X @ fitted.components.beta
-    conditional = marginal + random_part(design.terms, fitted.components.effects, design.n)
+    linear = design.X @ fitted.components.beta
+    marginal = fitted.predictions + linear
+    conditional = fitted.ensemble + linear + random_part(design.terms, fitted.components.effects, design.n)
     figure = Figure(figsize=(8.0, 4.0), layout="constrained")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
     for ax, values, title in zip(

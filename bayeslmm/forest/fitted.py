@@ -43,6 +43,8 @@ class FittedForest:
         The learners whose mean is f; empty for BART.
     predictions
         f(X) at the rows of the fit, out of sample unless residuals are "inbag", shape (n,).
+    ensemble
+        f(X) at those rows as it predicts, shape (n,): what b belongs to.
     components
         Variance components, linear coefficients and random effects: estimates, or posterior means.
     history
@@ -58,6 +60,7 @@ class FittedForest:
     features: Any
     learners: tuple[Any, ...]
     predictions: Array
+    ensemble: Array
     components: Components
     history: pd.DataFrame | None
     draws: Draws | None = None

@@ -49,6 +49,7 @@ def fit_em(training: Training, options: EMOptions) -> tuple[FittedForest, int]:
         features=features,
         learners=swept.learners,
         predictions=swept.predictions,
+        ensemble=swept.ensemble,
         components=swept.components,
         history=swept.history,
     )

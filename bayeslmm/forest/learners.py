@@ -27,14 +27,15 @@ class Fitted:
     ----------
     predictions
         The f(X) that residuals are taken from, shape (n,).
-    seen
-        f(X) from learners that saw the row's group, shape (n,); the same as `predictions` but for "crossfit".
+    ensemble
+        f(X) as it predicts new rows, the mean of the learners, shape (n,); differs from `predictions` for
+        "crossfit" only.
     learners
         The learners fitted, one to all rows or one per fold; f at new rows is the mean of their predictions.
     """
 
     predictions: Array
-    seen: Array
+    ensemble: Array
     learners: tuple[Any, ...]
 
 
@@ -99,8 +100,7 @@ class Trainer:
             learners.append(self.fit(target, rows))
         everywhere = np.array([predict(learner, self.features) for learner in learners])
         own = everywhere[self.folds, np.arange(len(target))]
-        seen = (everywhere.sum(axis=0) - own) / max(len(learners) - 1, 1)
-        return Fitted(own, seen, tuple(learners))
+        return Fitted(own, everywhere.mean(axis=0), tuple(learners))
 
     def _resampled(self, train: Rows, rng: np.random.Generator) -> Rows:
         """Draw groups with replacement, as many as there are, and return their rows."""

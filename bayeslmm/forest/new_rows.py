@@ -43,7 +43,8 @@ def combine(
             "a categorical column of the linear or random part has a value the fit has not seen; fit again."
         )
     features = take_rows(learner_table(table, fitted.roles.features), design.rows[design.rows >= old.n] - old.n)
-    predictions = np.concatenate([fitted.predictions, predict(fitted.learners, features)])
+    predictions = np.concatenate([fitted.ensemble, predict(fitted.learners, features)])
+    judged = np.concatenate([fitted.predictions, predictions[old.n :]])
     kernel = Kernel.build(
         design.y - predictions - design.X @ fitted.components.beta,
         np.zeros((design.n, 0)),
@@ -56,7 +57,8 @@ def combine(
         fitted,
         design=design,
         features=stack(fitted.features, features),
-        predictions=predictions,
+        predictions=judged,
+        ensemble=predictions,
         components=replace(fitted.components, effects=b),
     )
 

@@ -48,6 +48,9 @@ class LearnerVersions:
 def fit_gibbs(training: Training, options: SamplingOptions, em: EMOptions) -> FittedForest:
     """Alternate the learner with Gibbs steps given its residuals.
 
+    As in the loop of "em", variances are drawn given residuals of learners that did not see the group, beta and b
+    given those of the f that predicts.
+
     Every sweep fits the learner to y - X beta - Zb at the current draw. The draws kept are those of the last
     sweeps, each with the f of its own sweep: they are conditional on a plug-in f, whose own uncertainty only
     ``outer="bootstrap"`` adds.
@@ -62,13 +65,15 @@ def fit_gibbs(training: Training, options: SamplingOptions, em: EMOptions) -> Fi
     rows, priors = residual_kernel(design), resolve_priors(design, options.priors)
     trainer = make_trainer(design, training.features, em)
     probes = probe_points(training.features, options.seed)
-    chains, versions, predictions = [], [], []
+    chains: list[Chain] = []
+    versions: list[tuple[Any, ...]] = []
+    rounds: list[Fitted] = []
     for rng in chain_generators(options):
         chain = _GibbsChain(design, rows, priors, trainer, probes, rng)
         chain.run(options)
         chains.append(chain.kept)
         versions += chain.versions
-        predictions += chain.predictions
+        rounds += chain.rounds
     draws = stack_chains(chains, design.terms, "gibbs", {"sampler": "plug-in Gibbs", "seed": options.seed})
     per_chain = len(versions) // options.chains
     index = np.concatenate([np.array(c.versions) + k * per_chain for k, c in enumerate(chains)])
@@ -77,7 +82,8 @@ def fit_gibbs(training: Training, options: SamplingOptions, em: EMOptions) -> Fi
         design=design,
         features=training.features,
         learners=tuple(learner for version in versions for learner in version),
-        predictions=np.mean(predictions, axis=0),
+        predictions=np.mean([fitted.predictions for fitted in rounds], axis=0),
+        ensemble=np.mean([fitted.ensemble for fitted in rounds], axis=0),
         components=posterior_means(draws, design.terms),
         history=None,
         draws=draws,
@@ -102,7 +108,7 @@ class _GibbsChain:
         self.probes, self.rng = probes, rng
         self.kept = Chain()
         self.versions: list[tuple[Any, ...]] = []
-        self.predictions: list[Array] = []
+        self.rounds: list[Fitted] = []
 
     def run(self, options: SamplingOptions) -> None:
         """Run all sweeps."""
@@ -120,23 +126,24 @@ class _GibbsChain:
                 block = next_block(self.rows, self.priors, residual, block, self.rng)
             if iteration in recorded:
                 block = self._record(fitted, residual, block, counts[recorded.index(iteration)])
-            target = self._target(fitted, block)
+            drawn = self._with_effects(fitted, block)
+            target = self.design.y - self.rows.linear(drawn.beta) - self.rows.random(drawn.effects)
 
     def _record(self, fitted: Fitted, residual: Array, block: Block, count: int) -> Block:
         probe = predict_mean(fitted.learners, self.probes)
         for _ in range(count):
             block = next_block(self.rows, self.priors, residual, block, self.rng)
-            self.kept.keep(block, len(self.versions), probe + linear_at_means(self.design, block.beta))
+            drawn = self._with_effects(fitted, block)
+            self.kept.keep(drawn, len(self.versions), probe + linear_at_means(self.design, drawn.beta))
         self.versions.append(fitted.learners)
-        self.predictions.append(fitted.predictions)
+        self.rounds.append(fitted)
         return block
 
-    def _target(self, fitted: Fitted, block: Block) -> Array:
-        """Return what f is fitted to next: y less the effects as judged by learners that saw the groups."""
-        drawn = block
-        if self.trainer.residuals == "crossfit":
-            drawn = redraw_coefficients(self.rows, self.priors, self.design.y - fitted.seen, block, self.rng)
-        return self.design.y - self.rows.linear(drawn.beta) - self.rows.random(drawn.effects)
+    def _with_effects(self, fitted: Fitted, block: Block) -> Block:
+        """Return the block with beta and b drawn given the f that predicts."""
+        if self.trainer.residuals != "crossfit":
+            return block
+        return redraw_coefficients(self.rows, self.priors, self.design.y - fitted.ensemble, block, self.rng)
 
 
 def recorded_sweeps(options: SamplingOptions) -> list[int]:

@@ -150,7 +150,12 @@ def _plain(value: Any) -> Any:
 
 def _arrays(fitted: FittedForest) -> dict[str, Array]:
     components, draws = fitted.components, fitted.draws
-    arrays: dict[str, Array] = {"rows": fitted.design.rows, "predictions": fitted.predictions, "beta": components.beta}
+    arrays: dict[str, Array] = {
+        "rows": fitted.design.rows,
+        "predictions": fitted.predictions,
+        "ensemble": fitted.ensemble,
+        "beta": components.beta,
+    }
     for k, (D, b) in enumerate(zip(components.covariances, components.effects, strict=True)):
         arrays[f"covariance_{k}"], arrays[f"effects_{k}"] = D, b
     if draws is None:
@@ -204,6 +209,7 @@ def _rebuild(facts: Mapping[str, Any], folder: Path, trusted: Sequence[str]) -> 
         features=read_frame(folder / FEATURES, facts["table"]) if table else arrays["features"],
         learners=learners,
         predictions=arrays["predictions"],
+        ensemble=arrays["ensemble"],
         components=components,
         history=pd.read_parquet(folder / HISTORY) if (folder / HISTORY).is_file() else None,
         draws=_read_draws(facts, arrays, len(design.terms)),

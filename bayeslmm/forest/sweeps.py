@@ -79,7 +79,9 @@ class Swept:
     learners
         The learners of that sweep, whose mean is f.
     predictions
-        The f(X) its residuals were taken from, shape (n,).
+        The f(X) the variances were judged by, shape (n,).
+    ensemble
+        f(X) as it predicts, which b was judged by, shape (n,).
     history
         One row per sweep.
     chosen
@@ -91,6 +93,7 @@ class Swept:
     components: Components
     learners: tuple[Any, ...]
     predictions: Array
+    ensemble: Array
     history: pd.DataFrame
     chosen: int
     reason: str
@@ -109,11 +112,10 @@ def sweep(
     With residuals "inbag" each sweep takes one EM step, which is MERF. Otherwise f is judged by rows it was
     not fitted to, the likelihood given f is that of an ordinary mixed model, and each sweep maximises it.
 
-    With "crossfit" variances, and the b that are reported, come from learners that did not see the group; the
-    b taken out of y before the next fit come from those that saw it, at the same variances. Were it the
-    former, whatever f gets wrong about a group it has not seen would count as that group's effect, be taken
-    out of y, and never be learned: with columns constant within groups f and b would then change places sweep
-    by sweep.
+    With "crossfit" the variances come from learners that did not see the group, beta and b from the mean of all
+    learners, which is the f that predicts. Were b to come from the former too, whatever f gets wrong about a group
+    it has not seen would count as that group's effect: added to an f that has seen it, it would count twice, and
+    taken out of y before the next fit it would never be learned.
 
     Parameters
     ----------
@@ -132,16 +134,15 @@ def sweep(
         any.
     """
     components = start(rows.kernel.shapes, rows.X.shape[1])
-    removed = components
     records: list[dict[str, float]] = []
     best: _Iterate | None = None
     reason = "max_iterations"
     for iteration in range(1, stopping.max_iterations + 1):
-        fitted = trainer.round(y - rows.linear(removed.beta) - rows.random(removed.effects))
+        fitted = trainer.round(y - rows.linear(components.beta) - rows.random(components.effects))
         before = components
-        components, removed = _step(trainer, rows, y, fitted, before)
+        components = _step(trainer, rows, y, fitted, before)
         score = _score(trainer, rows, y - fitted.predictions, components, fitted, held_out)
-        records.append(_record(rows, y - fitted.predictions, components, terms, score))
+        records.append(_record(rows, y, fitted, components, terms, score))
         if best is None or stopping.patience is None or score < best.score:
             best = _Iterate(score, iteration, components, fitted)
         if stopping.patience is not None and iteration - best.iteration >= stopping.patience:
@@ -153,8 +154,8 @@ def sweep(
             break
     assert best is not None
     history = pd.DataFrame(records, index=pd.RangeIndex(1, len(records) + 1, name="iteration"))
-    learners, predictions = best.fitted.learners, best.fitted.predictions
-    return Swept(best.components, learners, predictions, history, best.iteration, reason)
+    kept = best.fitted
+    return Swept(best.components, kept.learners, kept.predictions, kept.ensemble, history, best.iteration, reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,16 +166,12 @@ class _Iterate:
     fitted: Fitted
 
 
-def _step(
-    trainer: Trainer, rows: ResidualKernel, y: Array, fitted: Fitted, old: Components
-) -> tuple[Components, Components]:
-    """Return the components, and those whose beta and b are taken out of y before the next fit."""
+def _step(trainer: Trainer, rows: ResidualKernel, y: Array, fitted: Fitted, old: Components) -> Components:
     residual = y - fitted.predictions
     if trainer.residuals == "inbag":
-        new = em_step(rows, residual, old)
-        return new, new
+        return em_step(rows, residual, old)
     new = likeliest(rows, residual)
-    return new, new if trainer.residuals == "oob" else effects_at(rows, y - fitted.seen, new)
+    return new if trainer.residuals == "oob" else effects_at(rows, y - fitted.ensemble, new)
 
 
 def likeliest(rows: ResidualKernel, residual: Array) -> Components:
@@ -228,11 +225,16 @@ def root_mean_square(error: Array, weights: Array | None) -> float:
 
 
 def _record(
-    rows: ResidualKernel, residual: Array, components: Components, terms: Sequence[RandomTerm], score: float
+    rows: ResidualKernel,
+    y: Array,
+    fitted: Fitted,
+    components: Components,
+    terms: Sequence[RandomTerm],
+    score: float,
 ) -> dict[str, float]:
     record = {
-        "gll": generalised_log_likelihood(rows, residual, components),
-        "loglik": marginal_log_likelihood(rows.at(residual), components),
+        "gll": generalised_log_likelihood(rows, y - fitted.ensemble, components),
+        "loglik": marginal_log_likelihood(rows.at(y - fitted.predictions), components),
         "held_out_rmse": score,
         "sigma": components.sigma,
     }

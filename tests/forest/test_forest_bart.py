@@ -1,0 +1,134 @@
+"""BART inside the sweep: bookkeeping of residuals, seeds, categories, predictions."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from forest_data import FRIEDMAN_COLUMNS, friedman
+from sklearn.linear_model import Ridge
+
+from bayeslmm import DataError, MixedEffectsForest, OptionError
+from bayeslmm.forest.bart import FeatureCoding, TreeSampler
+from bayeslmm.forest.bart_chain import BartSampler
+from bayeslmm.forest.covariance_steps import first_block
+from bayeslmm.forest.fitting import residual_kernel
+from bayeslmm.forest.inputs import read_training
+from bayeslmm.priors import resolve_priors
+
+
+@pytest.fixture(scope="module")
+def sample():
+    train, test, _ = friedman(0, n_groups=40)
+    return train, test
+
+
+@pytest.fixture(scope="module")
+def fitted(sample):
+    train, _ = sample
+    forest = MixedEffectsForest("(1 + z | g)", "bart", linear=["x4"], chains=2, draws=60, n_trees=50, seed=0)
+    return forest.fit(train[FRIEDMAN_COLUMNS], train["y"])
+
+
+def make_sampler(train, weights=None, n_trees=20):
+    training = read_training(train[FRIEDMAN_COLUMNS], train["y"], None, weights, "(1 + z | g)", "1 + x4", None)
+    design = training.design
+    rows, priors = residual_kernel(design), resolve_priors(design)
+    rng = np.random.default_rng(0)
+    block = first_block(rows, priors, design.y, rng)
+    coding = FeatureCoding.learn(training.features)
+    target = design.y - rows.linear(block.beta) - rows.random(block.effects)
+    values = coding.encode(training.features)
+    trees = TreeSampler(values, coding.types, target, 5.0, design.weights, n_trees, 1)
+    return BartSampler(design.y, rows, priors, trees, block), rng
+
+
+def residual_of(sampler):
+    return sampler.trees.scale * np.asarray(sampler.trees.residual.get_residual()).ravel()
+
+
+def test_trees_always_see_what_the_rest_leaves(sample):
+    train, _ = sample
+    sampler, rng = make_sampler(train, weights=np.linspace(1, 2, len(train)))
+    for sweep in range(8):
+        sampler.sweep(rng, keep=sweep == 7, greedy=sweep < 3)
+        left = sampler.y - sampler.f - sampler.other
+        np.testing.assert_allclose(residual_of(sampler), left, atol=1e-10)
+    kept = np.asarray(sampler.trees.container.predict(sampler.trees.dataset)).ravel()
+    np.testing.assert_allclose(5.0 * kept, sampler.f, atol=1e-10)
+    sampler.observe(sampler.y + 1.0)
+    np.testing.assert_allclose(residual_of(sampler), left + 1.0, atol=1e-10)
+
+
+def test_predictions_are_means_over_the_draws(fitted, sample):
+    _, test = sample
+    features = test[[c for c in FRIEDMAN_COLUMNS if c not in ("g", "x4")]]
+    assert list(fitted.fitted_.features.columns) == list(features.columns)
+    draws = fitted.fitted_.draws
+    f = fitted.fitted_.functions.predict(features)
+    assert f.shape == (120, len(test))
+    beta, b = draws.beta.reshape(120, 2), draws.effects[0].reshape(120, 40, 2)
+    g, z, x4 = test["g"].to_numpy(), test["z"].to_numpy(), test["x4"].to_numpy()
+    each = f + beta[:, :1] + beta[:, 1:] * x4 + b[:, g, 0] + b[:, g, 1] * z
+    np.testing.assert_allclose(fitted.predict(test), each.mean(axis=0), atol=1e-9)
+    rng = np.random.default_rng(0)
+    new = each + draws.sigma.reshape(-1, 1) * rng.standard_normal(each.shape)
+    interval = fitted.predict(test, interval=0.9, seed=1)
+    by_hand = np.quantile(new, [0.05, 0.95], axis=0)
+    assert np.mean(np.abs(interval["lower"] - by_hand[0])) < 0.4  # Monte Carlo: 120 draws of a 5% quantile
+    assert np.mean(np.abs(interval["upper"] - by_hand[1])) < 0.4
+
+
+def test_recovers_what_was_simulated(fitted, sample):
+    _, test = sample
+    assert fitted.sigma_ == pytest.approx(1.5, abs=0.35)
+    assert fitted.fixef()["x4"] == pytest.approx(10, abs=1.0)
+    linear = MixedEffectsForest("(1 + z | g)", Ridge(), max_iterations=3)
+    linear.fit(sample[0][FRIEDMAN_COLUMNS], sample[0]["y"])
+    errors = [np.sqrt(np.mean((test["y"] - m.predict(test)) ** 2)) for m in (fitted, linear)]
+    assert errors[0] < 0.9 * errors[1]
+    assert set(fitted.feature_importances_.nlargest(4).index) == {"x1", "x2", "x3", "x5"}
+    assert fitted.feature_importances_.sum() == pytest.approx(1)
+
+
+def test_what_is_watched_and_reported(fitted):
+    diagnostics = fitted.diagnostics()
+    expected = {"Intercept", "x4", "sd_g[Intercept]", "cor_g[Intercept, z]", "mean of g[z]", "sigma", "f at point 20"}
+    assert expected <= set(diagnostics.index)
+    assert diagnostics.loc["mean of g[Intercept]", "ess_bulk"] > 30  # of 120; without joint draws a few
+    assert {"r_g", "sd_g", "cor_g", "beta", "sigma"} <= set(fitted.idata.posterior)
+    shares = fitted.variance_shares()
+    assert list(shares.index) == ["f(X)", "linear", "g", "Residual"]
+    assert len(fitted.plot("convergence").axes) == 4
+    curve = fitted.partial_dependence("x5", grid=[0.1, 0.9])
+    assert np.diff(curve["mean"])[0] == pytest.approx(4, abs=1.5)
+
+
+def test_same_seed_same_draws(sample):
+    train, _ = sample
+    options = {"draws": 5, "n_trees": 10, "warmup": 0.0}
+    one = MixedEffectsForest("(1 | g)", "bart", chains=1, seed=3, **options).fit(train[FRIEDMAN_COLUMNS], train["y"])
+    two = MixedEffectsForest("(1 | g)", "bart", chains=2, seed=3, **options).fit(train[FRIEDMAN_COLUMNS], train["y"])
+    np.testing.assert_array_equal(one.fitted_.draws.sigma[0], two.fitted_.draws.sigma[0])
+    np.testing.assert_array_equal(
+        one.fitted_.functions.predict(train.head()), two.fitted_.functions.predict(train.head())[:5]
+    )
+
+
+def test_categories_become_indicators_and_unknown_ones_none():
+    frame = pd.DataFrame({"x": [1, 2, 3], "c": ["b", "a", "b"], "flag": [True, False, True]})
+    coding = FeatureCoding.learn(frame)
+    np.testing.assert_array_equal(coding.encode(frame), [[1, 0, 1, 1], [2, 1, 0, 0], [3, 0, 1, 1]])
+    np.testing.assert_array_equal(coding.encode(frame.assign(c="z"))[:, 1:3], 0)
+    assert list(coding.types) == [0, 1, 1, 0]
+    with pytest.raises(DataError, match="'c' has missing"):
+        coding.encode(frame.assign(c=["a", None, "b"]))
+
+
+def test_what_bart_refuses(sample):
+    train, _ = sample
+    hole = train[FRIEDMAN_COLUMNS].assign(x1=train["x1"].where(train.index > 0))
+    with pytest.raises(DataError, match="'x1' has missing"):
+        MixedEffectsForest("(1 | g)", "bart").fit(hole, train["y"])
+    with pytest.raises(OptionError, match="outer=None"):
+        MixedEffectsForest("(1 | g)", "bart", outer="bootstrap").fit(train[FRIEDMAN_COLUMNS], train["y"])
+    with pytest.raises(OptionError, match="needs random terms"):
+        MixedEffectsForest(learner="bart").fit(train[FRIEDMAN_COLUMNS], train["y"])
