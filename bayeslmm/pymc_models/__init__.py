@@ -2,5 +2,6 @@
 
 from bayeslmm.pymc_models.graph import graph
 from bayeslmm.pymc_models.hierarchical import build_hierarchical
+from bayeslmm.pymc_models.marginal import build_marginal
 
-__all__ = ["build_hierarchical", "graph"]
+__all__ = ["build_hierarchical", "build_marginal", "graph"]

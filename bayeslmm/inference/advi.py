@@ -1,0 +1,262 @@
+"""Draws from PyMC's automatic differentiation variational inference, with a check of how far to trust them."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.design.design import Design
+from bayeslmm.errors import OptionError
+from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.marginal_nuts import Chain, marginal_draws
+from bayeslmm.inference.psis import SmoothedWeights, smooth_weights
+from bayeslmm.inference.variational import (
+    NormalApproximation,
+    bound_is_rising,
+    evaluate_points,
+    fit_normal,
+    is_lost,
+)
+from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.priors.model_priors import sd_name
+
+if TYPE_CHECKING:
+    from bayeslmm.likelihood.kernel import Kernel
+    from bayeslmm.priors.model_priors import ModelPriors
+
+Array = NDArray[np.floating]
+AdviParametrization = Literal["marginal", "noncentered", "centered"]
+
+ITERATIONS = 20_000
+RELIABLE_K_HAT = 0.7  # Vehtari et al. (2024)
+FEWEST_ITERATIONS = 100  # less cannot even be judged
+LOST = (
+    "ADVI's optimiser did not come near the posterior: these draws mean nothing; use another parametrization=, "
+    'mean-field instead of full-rank, or method="importance" or "nuts".'
+)
+
+
+def sample_advi(
+    design: Design,
+    priors: "ModelPriors",
+    kernel: "Kernel | None" = None,
+    *,
+    sigma: float | None = None,
+    parametrization: AdviParametrization = "marginal",
+    full_rank: bool = False,
+    iterations: int = ITERATIONS,
+    draws: int = 1000,
+    chains: int = 4,
+    seed: int = 0,
+    progressbar: bool = False,
+    dtype: type = np.float64,
+) -> Draws:
+    r"""Approximate the posterior by a normal distribution of unconstrained coordinates and draw from it.
+
+    The draws are compared with the exact density: the Pareto k̂ of :math:`\log p - \log q` says whether q covers it.
+
+    Parameters
+    ----------
+    design
+        Response, columns and random terms.
+    priors
+        A prior for every parameter.
+    kernel
+        The likelihood; needed by the marginal model.
+    sigma
+        The residual standard deviation, where it is fixed.
+    parametrization
+        "marginal" approximates the covariance parameters and draws coefficients exactly; "noncentered" and "centered"
+        approximate the explicit hierarchy, coefficients and all.
+    full_rank
+        Whether the approximation has correlations ("full-rank") or not ("mean-field").
+    iterations
+        Stochastic gradient steps.
+    draws, chains
+        Draws per chain, and chains; all draws are independent.
+    seed
+        Makes fit and draws reproducible.
+    progressbar
+        Whether to show progress.
+    dtype
+        Precision in which random effects are kept.
+
+    Returns
+    -------
+    Draws
+        With ``stats`` lp (log density of the unconstrained coordinates) and log_weight (log of exact over approximate
+        density, smoothed and normalised); and in `info` parametrization, approximation, iterations, seed, seconds,
+        ``elbo`` (iterations,), ``log_evidence_bound``, ``k_hat``, ``effective_size``, and ``failures`` and ``doubts``,
+        sentences on what not to trust.
+
+    Raises
+    ------
+    OptionError
+        When an option has an impossible value.
+    PriorError
+        When the marginal model cannot integrate a coefficient's prior.
+    FittingError
+        When the optimiser leaves the region where the density is finite.
+    KeyboardInterrupt
+        When fitting was interrupted.
+    """
+    _check(parametrization, kernel, iterations)
+    started = time.perf_counter()
+    density = None
+    if parametrization == "marginal" and kernel is not None:
+        density = CovarianceDensity(kernel, priors, sigma)
+    model, outputs = _build(design, priors, density, sigma, parametrization)
+    fit_seed, point_seed, coefficient_seed = (
+        int(s.generate_state(1)[0]) >> 1 for s in np.random.SeedSequence(seed).spawn(3)
+    )
+    approximation = fit_normal(
+        model, full_rank=full_rank, iterations=iterations, seed=fit_seed, progressbar=progressbar
+    )
+    normals = np.random.default_rng(point_seed).standard_normal((chains * draws, len(approximation.mean)))
+    found = evaluate_points(model, outputs, approximation, approximation.points(normals))
+    log_ratio = found["log_density"] - approximation.log_density(normals)
+    weights = smooth_weights(np.where(np.isnan(log_ratio), -np.inf, log_ratio))
+    found["log_weight"] = np.log(np.maximum(weights.weights, np.finfo(float).tiny))
+    values = {name: array.reshape(chains, draws, *array.shape[1:]) for name, array in found.items()}
+    stats = {"lp": values["log_density"], "log_weight": values["log_weight"]}
+    if density is not None:
+        drawn = _marginal(density, values["coordinates"], stats, coefficient_seed, dtype)
+    else:
+        drawn = _explicit(design, values, stats, sigma, dtype)
+    info = {
+        "parametrization": parametrization,
+        "approximation": "full-rank" if full_rank else "mean-field",
+        "iterations": iterations,
+        "seed": seed,
+        "elbo": approximation.elbo,
+        "log_evidence_bound": float(np.mean(log_ratio)),
+        "k_hat": weights.k_hat,
+        "effective_size": weights.effective_size,
+        "failures": (LOST,) if is_lost(log_ratio, len(approximation.mean)) else (),
+        "doubts": _doubts(design, drawn, approximation, weights),
+        "seconds": time.perf_counter() - started,
+    }
+    return replace(drawn, info=info)
+
+
+def _check(parametrization: str, kernel: "Kernel | None", iterations: int) -> None:
+    if parametrization not in get_args(AdviParametrization):
+        valid = ", ".join(map(repr, get_args(AdviParametrization)))
+        raise OptionError(f"parametrization={parametrization!r} is unknown; it is one of {valid}")
+    if iterations < FEWEST_ITERATIONS:
+        raise OptionError(
+            f"iterations={iterations!r} is too few; ADVI needs thousands, and at least {FEWEST_ITERATIONS}"
+        )
+    if parametrization == "marginal" and kernel is None:
+        raise OptionError("parametrization='marginal' needs the kernel of the design")
+
+
+def _build(
+    design: Design,
+    priors: "ModelPriors",
+    density: CovarianceDensity | None,
+    sigma: float | None,
+    parametrization: str,
+) -> tuple[Any, dict[str, Any]]:
+    """Return the PyMC model and the variables draws are wanted of."""
+    if density is not None:
+        from bayeslmm.pymc_models.marginal import build_marginal, marginal_coordinates
+
+        model = build_marginal(density.kernel, priors, design, sigma=sigma)
+        return model, {"coordinates": marginal_coordinates(model)}
+    from bayeslmm.pymc_models import build_hierarchical
+
+    model = build_hierarchical(design, priors, sigma=sigma, centered=parametrization == "centered")
+    names = (["beta"] if design.p else []) + (["sigma"] if sigma is None else [])
+    for term in design.terms:
+        names += [f"sd_{term.name}", f"r_{term.name}"]
+        names += [f"cor_{term.name}"] if term.correlated and term.n_columns > 1 else []
+    return model, {name: model[name] for name in names}
+
+
+def _marginal(
+    density: CovarianceDensity, coordinates: Array, stats: Mapping[str, Array], seed: int, dtype: type
+) -> Draws:
+    """Draw the coefficients exactly for each (phi, log sigma), shape (chains, draws, d)."""
+    chains = [
+        Chain(np.asarray(x, dtype=float), {name: values[c] for name, values in stats.items()}, 0)
+        for c, x in enumerate(coordinates)
+    ]
+    with blas_threads(density.kernel.products.order):
+        drawn = marginal_draws(density, chains, seed=seed, dtype=dtype)
+    return replace(drawn, method="advi")
+
+
+def _explicit(
+    design: Design, values: Mapping[str, Array], stats: Mapping[str, Array], sigma: float | None, dtype: type
+) -> Draws:
+    shape = stats["lp"].shape
+    correlations = []
+    for term in design.terms:
+        matrix = values.get(f"cor_{term.name}")
+        if matrix is not None:
+            diagonal = np.arange(term.n_columns)
+            matrix[..., diagonal, diagonal] = 1.0  # exactly, for all rounding
+        correlations.append(matrix)
+    return Draws(
+        beta=values["beta"] if design.p else np.empty((*shape, 0)),
+        sigma=values["sigma"] if sigma is None else np.full(shape, float(sigma)),
+        sd=tuple(values[f"sd_{term.name}"] for term in design.terms),
+        cor=tuple(correlations),
+        effects=tuple(values[f"r_{term.name}"].astype(dtype, copy=False) for term in design.terms),
+        stats=stats,
+        method="advi",
+    )
+
+
+def _doubts(
+    design: Design, drawn: Draws, approximation: NormalApproximation, weights: SmoothedWeights
+) -> tuple[str, ...]:
+    """Return sentences on what cannot be trusted."""
+    doubts = []
+    rise = bound_is_rising(approximation.elbo)
+    if rise > 0:
+        doubts.append(
+            f"ADVI has not converged: over its last quarter of iterations the evidence lower bound rose by {rise:.2g} "
+            f"nats; give it more (iterations={2 * len(approximation.elbo)})."
+        )
+    if not weights.k_hat <= RELIABLE_K_HAT:
+        doubts.append(_distance(design, drawn, weights))
+    return tuple(doubts)
+
+
+def _distance(design: Design, drawn: Draws, weights: SmoothedWeights) -> str:
+    """Say how far weighting the draws by the exact density moves means and standard deviations."""
+    w = weights.weights
+    worst: dict[str, tuple[float, str]] = {}
+    for name, values in _parameters(design, drawn).items():
+        x = values.ravel()
+        spread = float(np.std(x))
+        if spread == 0:
+            continue
+        mean = float(w @ x)
+        shift = abs(mean - float(np.mean(x))) / spread
+        ratio = np.sqrt(max(float(w @ (x - mean) ** 2), 0.0)) / spread
+        for kind, value in (("shift", shift), ("ratio", max(ratio, 1 / max(ratio, 1e-300)))):
+            if value > worst.get(kind, (-1.0, ""))[0]:
+                worst[kind] = (value, name)
+    if not worst:
+        return "ADVI's approximation misses part of the posterior."
+    (shift, moved), (ratio, stretched) = worst["shift"], worst["ratio"]
+    return (
+        f"Weighted by the exact density, {weights.effective_size:.0f} of {len(w)} ADVI draws remain effective, the "
+        f"mean of {moved} moves by {shift:.1f} of its standard deviations and the standard deviation of {stretched} "
+        f"changes by a factor of {ratio:.1f}: trust ADVI's means and intervals no further than that."
+    )
+
+
+def _parameters(design: Design, drawn: Draws) -> dict[str, Array]:
+    """Return coefficients, standard deviations and sigma by name, each (chains, draws)."""
+    found = {name: drawn.beta[..., j] for j, name in enumerate(design.fixed_names)}
+    for term, sd in zip(design.terms, drawn.sd, strict=True):
+        found |= {sd_name(term.name, effect): sd[..., s] for s, effect in enumerate(term.effects)}
+    return found | {"sigma": drawn.sigma}
