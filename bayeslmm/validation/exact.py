@@ -4,10 +4,11 @@ For one or two standard deviations (and their correlation), with :math:`\beta \s
 
 .. math:: y \mid \psi \sim N(X m, C), \qquad C = \sigma^2 I + \sum_k Z_k (I \otimes \Sigma_k) Z_k^\top + X B X^\top,
 
-and :math:`a = (\beta, b)` given :math:`\psi` and y is normal with mean :math:`a_0 + P A^\top C^{-1}(y - X m)` and
-variance :math:`P - P A^\top C^{-1} A P`, A = [X Z]. C is formed and factored whole, n by n, at every node. :math:`\psi` = (sds,
-correlation, sigma) is integrated by the trapezium rule after the substitutions sd = c exp(x - exp(-x)),
-r = tanh x, sigma = c exp(x), under which smooth densities vanish at both ends and the rule converges exponentially.
+and :math:`a = (\beta, b)` given :math:`\psi` and y is normal with mean :math:`a_0 + P A^\top C^{-1}(y - X m)`
+and variance :math:`P - P A^\top C^{-1} A P`, A = [X Z]. C is formed and factored whole, n by n, at every
+node. :math:`\psi` = (sds, correlation, sigma) is integrated by the trapezium rule after the substitutions sd
+= c exp(x - exp(-x)), r = tanh x, sigma = c exp(x), under which smooth densities vanish at both ends and the
+rule converges exponentially.
 """
 
 from collections.abc import Callable, Sequence

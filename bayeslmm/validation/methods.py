@@ -57,19 +57,20 @@ class HierarchicalNuts:
             from bayeslmm.pymc_models import build_hierarchical
 
             model = build_hierarchical(design, problem.priors, centered=self.centered)
-            self.names = _variable_names(design)
+            self.names = variable_names(design)
             self.compiled = compile_for_nutpie(model, self.names)
             self.design = design
         compiled = self.compiled.with_data(**{"data[y]": design.y})
 
         def run(draws: int) -> Draws:
             options = Run(draws, TUNE, 1, 1, seed, 0.95, False)
-            return _explicit_draws(sample_with_nutpie(compiled, self.names, options), design)
+            return explicit_draws(sample_with_nutpie(compiled, self.names, options), design)
 
         return thin(design, run, n_draws)
 
 
-def _variable_names(design: Design) -> tuple[str, ...]:
+def variable_names(design: Design) -> tuple[str, ...]:
+    """Return the names of the explicit model's variables that become draws."""
     names = ["beta", "sigma"]
     for term in design.terms:
         names += [f"sd_{term.name}", f"r_{term.name}"]
@@ -78,7 +79,8 @@ def _variable_names(design: Design) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _explicit_draws(trace: Any, design: Design) -> Draws:
+def explicit_draws(trace: Any, design: Design) -> Draws:
+    """Return a trace of the explicit model as draws."""
     values = trace.values
     return Draws(
         beta=values["beta"],

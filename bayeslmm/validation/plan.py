@@ -1,20 +1,33 @@
-"""The long runs: which study by which method, and how often."""
+"""The long runs of the report: what is simulated, how it is solved, how often."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
+import pandas as pd
+
 from bayeslmm.validation.calibration import Calibration, calibrate
+from bayeslmm.validation.coverage import measure_coverage
+from bayeslmm.validation.intervals import MakeIntervals, advi_intervals, default_methods
 from bayeslmm.validation.methods import HierarchicalNuts, Sample, importance, marginal_nuts
 from bayeslmm.validation.simulate import STUDIES
-from bayeslmm.validation.stored import stored_calibration
+from bayeslmm.validation.stored import file_stem, stored_calibration, stored_table
+from bayeslmm.validation.twenty import importance_against_nuts
 
 SEED = 20_000
+IMPORTANCE_SIMULATIONS, IMPORTANCE_DRAWS = 1000, 255
+NUTS_SIMULATIONS, NUTS_DRAWS = 200, 63
+COVERAGE_SIMULATIONS = 500
+COVERAGE_STUDIES = ("random intercept", "correlated slope, centred")
+TWENTY_SEEDS = tuple(range(10))
+
+Report = Callable[[str, int], None]  # (what, number done)
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One calibration of the report."""
+class CalibrationCell:
+    """One calibration: a study by a method."""
 
     study: str
     method: str
@@ -22,7 +35,7 @@ class Cell:
     simulations: int
     n_draws: int
 
-    def run(self, folder: Path, report: Callable[[int], None] | None = None) -> Calibration:
+    def run(self, folder: Path, report: Report | None = None) -> Calibration:
         """Return the calibration, from the folder if it is there."""
 
         def work() -> Calibration:
@@ -33,18 +46,94 @@ class Cell:
                 n_draws=self.n_draws,
                 seed=SEED,
                 method=self.method,
-                report=report,
+                report=_named(report, f"{self.study}, {self.method}"),
             )
 
-        return stored_calibration(folder, work, self.study, self.method)
+        return stored_calibration(self.path(folder), work)
+
+    def path(self, folder: Path) -> Path:
+        """Return the file the calibration is kept in."""
+        return folder / f"{file_stem(self.study, self.method)}.npz"
 
 
-def calibration_cells() -> tuple[Cell, ...]:
-    """Return the calibrations of the report, the quickest first."""
-    cells = [Cell(study, "importance", lambda: importance, 1000, 255) for study in STUDIES]
-    cells += [Cell(study, "marginal NUTS", lambda: marginal_nuts, 200, 63) for study in STUDIES]
+@dataclass(frozen=True, slots=True)
+class CoverageCell:
+    """Coverage of one method in one study; every method sees the same data sets."""
+
+    study: str
+    method: str
+    make: Callable[[], MakeIntervals]
+
+    def run(self, folder: Path, report: Report | None = None) -> pd.DataFrame:
+        """Return the table of coverage, from the folder if it is there."""
+
+        def work() -> pd.DataFrame:
+            return measure_coverage(
+                STUDIES[self.study](),
+                {self.method: self.make()},
+                simulations=COVERAGE_SIMULATIONS,
+                seed=SEED,
+                report=_named(report, f"coverage, {self.study}, {self.method}"),
+            ).table()
+
+        return stored_table(self.path(folder), work)
+
+    def path(self, folder: Path) -> Path:
+        """Return the file the table is kept in."""
+        return folder / f"coverage_{file_stem(self.study, self.method)}.csv"
+
+
+def calibration_cells() -> tuple[CalibrationCell, ...]:
+    """Return the calibrations of the report."""
+    cells = [
+        CalibrationCell(study, "importance", lambda: importance, IMPORTANCE_SIMULATIONS, IMPORTANCE_DRAWS)
+        for study in STUDIES
+    ]
     cells += [
-        Cell(study, "hierarchical NUTS", HierarchicalNuts, 200, 63)
+        CalibrationCell(study, "marginal NUTS", lambda: marginal_nuts, NUTS_SIMULATIONS, NUTS_DRAWS)
+        for study in STUDIES
+    ]
+    cells += [
+        CalibrationCell(study, "hierarchical NUTS", HierarchicalNuts, NUTS_SIMULATIONS, NUTS_DRAWS)
         for study in ("random intercept", "correlated slope")
     ]
     return tuple(cells)
+
+
+def coverage_cells() -> tuple[CoverageCell, ...]:
+    """Return the coverage measurements of the report; ADVI, the slowest, last."""
+    cells = [
+        CoverageCell(study, method, _constant(make))
+        for study in COVERAGE_STUDIES
+        for method, make in default_methods().items()
+    ]
+    approximations: Mapping[str, MakeIntervals] = {
+        "advi": advi_intervals("marginal"),
+        "advi, non-centred": advi_intervals("noncentered"),
+    }
+    cells += [CoverageCell("random intercept", method, _constant(make)) for method, make in approximations.items()]
+    return tuple(cells)
+
+
+def twenty_table(folder: Path, report: Report | None = None, *, run: bool = True) -> pd.DataFrame:
+    """Return importance sampling against NUTS on data sets with twenty covariance parameters, a row each."""
+    rows = []
+    for seed in TWENTY_SEEDS:
+        path = folder / f"twenty_{seed}.csv"
+        if run or path.exists():
+            rows.append(stored_table(path, partial(_twenty_row, seed)))
+        if report is not None:
+            report("twenty covariance parameters", len(rows))
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def _twenty_row(seed: int) -> pd.DataFrame:
+    return pd.DataFrame([importance_against_nuts(seed)])
+
+
+def _constant(make: MakeIntervals) -> Callable[[], MakeIntervals]:
+    return lambda: make
+
+
+def _named(report: Report | None, what: str) -> Callable[[int], None] | None:
+    return None if report is None else lambda done: report(what, done)

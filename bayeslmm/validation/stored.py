@@ -4,36 +4,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from bayeslmm.validation.calibration import Calibration
 
 
-def stored_calibration(folder: Path, run: Callable[[], Calibration], study: str, method: str) -> Calibration:
-    """Return a calibration from the folder, or run it and keep it there.
+def file_stem(*parts: str) -> str:
+    """Return a file name for a study and a method."""
+    kept = "".join(c if c.isalnum() else " " for c in " ".join(parts).lower())
+    return "_".join(kept.split())
+
+
+def stored_calibration(path: Path, run: Callable[[], Calibration]) -> Calibration:
+    """Return the calibration kept in a file, or run it and keep it there.
 
     Parameters
     ----------
-    folder
-        Where results are kept.
+    path
+        An ``.npz`` file of plain arrays.
     run
         Does the work.
-    study, method
-        Name the file.
     """
-    path = folder / f"{study}-{method}.npz".replace(" ", "_").replace(",", "")
     if path.exists():
-        with np.load(path, allow_pickle=False) as kept:
-            return Calibration(
-                study=str(kept["study"]),
-                method=str(kept["method"]),
-                names=tuple(kept["names"].tolist()),
-                ranks=kept["ranks"].astype(np.int64),
-                n_draws=int(kept["n_draws"]),
-                replaced=int(kept["replaced"]),
-            )
+        return read_calibration(path)
     found = run()
-    folder.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f"unfinished-{path.name}")  # read only under its final name, which it gets when whole
+    beside = _beside(path)
     np.savez_compressed(
         beside,
         study=found.study,
@@ -45,3 +40,31 @@ def stored_calibration(folder: Path, run: Callable[[], Calibration], study: str,
     )
     beside.replace(path)
     return found
+
+
+def read_calibration(path: Path) -> Calibration:
+    """Return the calibration kept in a file."""
+    with np.load(path, allow_pickle=False) as kept:
+        return Calibration(
+            study=str(kept["study"]),
+            method=str(kept["method"]),
+            names=tuple(kept["names"].tolist()),
+            ranks=kept["ranks"].astype(np.int64),
+            n_draws=int(kept["n_draws"]),
+            replaced=int(kept["replaced"]),
+        )
+
+
+def stored_table(path: Path, run: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """Return the table kept in a CSV file, or make it and keep it there."""
+    if not path.exists():
+        beside = _beside(path)
+        run().to_csv(beside, index=False, float_format="%.6g")
+        beside.replace(path)
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def _beside(path: Path) -> Path:
+    """Return where a file is written before it gets its name, whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    return path.with_name(f"unfinished-{path.name}")

@@ -15,7 +15,7 @@ from bayeslmm.priors import resolve_priors
 from bayeslmm.validation.agreement import LIMIT, compare_draws, draws_moments
 from bayeslmm.validation.simulate import STUDIES, Problem, simulate
 
-DRAWS = 4000
+DRAWS = 2000
 
 
 def shipped(name):
@@ -29,7 +29,7 @@ def shipped(name):
 
 
 def simulated_crossed():
-    design = next(simulate(STUDIES["crossed"](), 1, seed=2)).problem.design
+    design = next(simulate(STUDIES["crossed"](), 1, seed=1)).problem.design
     return Problem(design, resolve_priors(design))
 
 

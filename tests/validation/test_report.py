@@ -1,0 +1,80 @@
+"""The report: results are kept, not run again, and the page shows them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayeslmm.validation import plan
+from bayeslmm.validation.__main__ import main
+from bayeslmm.validation.calibration import Calibration
+from bayeslmm.validation.report import markdown_table
+from bayeslmm.validation.stored import file_stem, stored_calibration, stored_table
+
+
+def calibration(seed=0):
+    rng = np.random.default_rng(seed)
+    ranks = np.column_stack([rng.integers(0, 64, 120), rng.integers(10, 50, 120)])
+    return Calibration("random intercept", "importance", ("sigma", "beta[x]"), ranks, 63, replaced=2)
+
+
+def test_calibration_is_kept(tmp_path):
+    path = tmp_path / "new" / "kept.npz"
+    first = stored_calibration(path, calibration)
+    second = stored_calibration(path, lambda: pytest.fail("run again"))
+    assert np.array_equal(first.ranks, second.ranks)
+    assert (second.study, second.method, second.names) == (first.study, first.method, first.names)
+    assert (second.n_draws, second.replaced) == (63, 2)
+    assert [p.name for p in path.parent.iterdir()] == ["kept.npz"]
+
+
+def test_interrupted_run_leaves_nothing_under_the_final_name(tmp_path):
+    def interrupted():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stored_table(tmp_path / "table.csv", interrupted)
+    assert not (tmp_path / "table.csv").exists()
+
+
+def test_page_is_about_what_is_there(tmp_path, capsys):
+    results = tmp_path / "results"
+    cell = plan.calibration_cells()[0]
+    stored_calibration(cell.path(results), calibration)
+    coverage = pd.DataFrame(
+        [
+            {"study": "random intercept", "method": "ml", "kind": "beta", "under_covers": "95%"}
+            | {f"{level}%": level / 100 - 0.05 for level in (50, 80, 95)}
+            | {f"{level}% error": 0.01 for level in (50, 80, 95)}
+        ]
+    )
+    stored_table(plan.coverage_cells()[0].path(results), lambda: coverage)
+    twenty = {"seed": 0, "k_hat": 0.3, "effective_size": 800.0, "trouble": "", "worst": 2.5}
+    stored_table(results / "twenty_0.csv", lambda: pd.DataFrame([twenty]))
+    assert main([str(tmp_path), "--only-report"]) == 0
+    page = (tmp_path / "README.md").read_text()
+    assert str(tmp_path) in capsys.readouterr().out
+    assert "| random intercept | importance | 120 | 63 | 2 | 2 | 1 |" in page
+    assert "Of 2 quantities 1 left" in page and "importance: beta[x] (p = " in page
+    assert "| random intercept | ml | beta | 45.0 (1.0) | 75.0 (1.0) | 90.0 (1.0) | 95% |" in page
+    assert "ml: intervals of beta (random intercept) cover 90% for 95%." in page
+    assert "had to leave 0 of 1 to NUTS" in page
+    assert (tmp_path / "random_intercept_importance.png").stat().st_size > 1000
+
+
+def test_markdown_and_file_names():
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", ""]})
+    assert markdown_table(frame) == "| a | b |\n| --- | --- |\n| 1 | x |\n| 2 |  |"
+    assert file_stem("correlated slope, centred", "marginal NUTS") == "correlated_slope_centred_marginal_nuts"
+
+
+def test_plan_covers_what_is_claimed():
+    cells = {(c.study, c.method): c for c in plan.calibration_cells()}
+    for study in ("random intercept", "correlated slope", "nested", "crossed"):
+        assert cells[study, "importance"].simulations >= 1000
+        assert cells[study, "marginal NUTS"].simulations >= 200
+    assert ("random intercept", "hierarchical NUTS") in cells
+    assert ("correlated slope", "hierarchical NUTS") in cells
+    assert {c.method for c in plan.coverage_cells()} >= {"ml", "reml", "map", "importance", "advi"}
+    assert len({c.path(Path()) for c in plan.coverage_cells()}) == len(plan.coverage_cells())
