@@ -1,7 +1,7 @@
 """Draws from PyMC's automatic differentiation variational inference, with a check of how far to trust them."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -54,6 +54,7 @@ def sample_advi(
     seed: int = 0,
     progressbar: bool = False,
     dtype: type = np.float64,
+    keep: Sequence[bool] | None = None,
 ) -> Draws:
     r"""Approximate the posterior by a normal distribution of unconstrained coordinates and draw from it.
 
@@ -84,6 +85,8 @@ def sample_advi(
         Whether to show progress.
     dtype
         Precision in which random effects are kept.
+    keep
+        Per term, whether its random effects are kept; None for all. All other draws are the same.
 
     Returns
     -------
@@ -124,9 +127,9 @@ def sample_advi(
     values = {name: array.reshape(chains, draws, *array.shape[1:]) for name, array in found.items()}
     stats = {"lp": values["log_density"], "log_weight": values["log_weight"]}
     if density is not None:
-        drawn = _marginal(density, values["coordinates"], stats, coefficient_seed, dtype)
+        drawn = _marginal(density, values["coordinates"], stats, coefficient_seed, dtype, keep)
     else:
-        drawn = _explicit(design, values, stats, sigma, dtype)
+        drawn = _explicit(design, values, stats, sigma, dtype, keep)
     info = {
         "parametrization": parametrization,
         "approximation": "full-rank" if full_rank else "mean-field",
@@ -179,7 +182,12 @@ def _build(
 
 
 def _marginal(
-    density: CovarianceDensity, coordinates: Array, stats: Mapping[str, Array], seed: int, dtype: type
+    density: CovarianceDensity,
+    coordinates: Array,
+    stats: Mapping[str, Array],
+    seed: int,
+    dtype: type,
+    keep: Sequence[bool] | None,
 ) -> Draws:
     """Draw the coefficients exactly for each (phi, log sigma), shape (chains, draws, d)."""
     chains = [
@@ -187,12 +195,17 @@ def _marginal(
         for c, x in enumerate(coordinates)
     ]
     with blas_threads(density.kernel.products.order):
-        drawn = marginal_draws(density, chains, seed=seed, dtype=dtype)
+        drawn = marginal_draws(density, chains, seed=seed, dtype=dtype, keep=keep)
     return replace(drawn, method="advi")
 
 
 def _explicit(
-    design: Design, values: Mapping[str, Array], stats: Mapping[str, Array], sigma: float | None, dtype: type
+    design: Design,
+    values: Mapping[str, Array],
+    stats: Mapping[str, Array],
+    sigma: float | None,
+    dtype: type,
+    keep: Sequence[bool] | None,
 ) -> Draws:
     shape = stats["lp"].shape
     correlations = []
@@ -207,7 +220,10 @@ def _explicit(
         sigma=values["sigma"] if sigma is None else np.full(shape, float(sigma)),
         sd=tuple(values[f"sd_{term.name}"] for term in design.terms),
         cor=tuple(correlations),
-        effects=tuple(values[f"r_{term.name}"].astype(dtype, copy=False) for term in design.terms),
+        effects=tuple(
+            values[f"r_{term.name}"][:, :, : None if kept else 0].astype(dtype, copy=False)
+            for term, kept in zip(design.terms, keep or (True,) * len(design.terms), strict=True)
+        ),
         stats=stats,
         method="advi",
     )

@@ -4,6 +4,7 @@ The same posterior as `bayeslmm.inference.marginal_nuts`, through the model that
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -39,6 +40,7 @@ def sample_marginal_pymc(
     target_accept: float = 0.8,
     progressbar: bool = False,
     dtype: type = np.float64,
+    keep: Sequence[bool] | None = None,
 ) -> Draws:
     """Sample the covariance parameters of the marginal PyMC model by NUTS and draw the coefficients.
 
@@ -62,6 +64,8 @@ def sample_marginal_pymc(
         Whether to show progress.
     dtype
         Precision in which random effects are kept.
+    keep
+        Per term, whether its random effects are kept; None for all. All other draws are the same.
 
     Returns
     -------
@@ -100,7 +104,7 @@ def sample_marginal_pymc(
     except FittingError as error:
         raise _with_cause(error, operation) from error
     with blas_threads(density.kernel.products.order):
-        drawn = marginal_draws(density, chains_of(trace, operation.failures), seed=seed, dtype=dtype)
+        drawn = marginal_draws(density, chains_of(trace, operation.failures), seed=seed, dtype=dtype, keep=keep)
     info = {
         "sampler": sampler,
         "parametrization": "marginal",

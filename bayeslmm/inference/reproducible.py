@@ -1,5 +1,6 @@
 """Compiled arithmetic that gives the same bits every time a model is compiled."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,6 +13,9 @@ def ordered_arithmetic() -> Iterator[None]:
     repeat itself.
     """
     import pytensor
+    from numba import NumbaPerformanceWarning
 
-    with pytensor.config.change_flags(numba__fastmath=False):
+    with warnings.catch_warnings(), pytensor.config.change_flags(numba__fastmath=False):
+        # about a product with a transposed matrix, of the size of the approximation; nothing a user could change
+        warnings.filterwarnings("ignore", category=NumbaPerformanceWarning)
         yield
