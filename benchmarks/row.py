@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from benchmarks.pairing import paired
-from benchmarks.peers import PEERS, UnavailableError, Ours, Problem
+from benchmarks.peers import PEERS, Ours, Problem, UnavailableError
 
 
 @dataclass(frozen=True)

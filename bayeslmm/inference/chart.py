@@ -24,7 +24,7 @@ Array = NDArray[np.float64]
 Entries = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 MINIMUM_RELIABILITY = 0.05
-LARGEST_CHANGE = 2.0  # of a factor, relative to itself, in one step
+LARGEST_CHANGE = 3.0  # of a factor, relative to itself, before its coordinates are chosen anew
 BASE_FLOOR = 0.03  # smallest pivot, columns scaled, used as a unit of length
 
 

@@ -17,7 +17,7 @@ Function = Callable[[Array], tuple[float, Array]]
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE_SHARE = 0.9  # of the slope that may be left after a step
 MAXIMUM_TRIALS = 25
-ROUNDING = 1e-14  # relative error of the function that two values may differ by
+ROUNDING = 2e-14  # relative error of the function that two values may differ by
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,8 @@ class Descent:
         What one more step would be expected to gain.
     n_steps
         Number of steps.
+    limited
+        Whether it stopped because a step was as long as allowed: time for other coordinates.
     """
 
     x: Array
@@ -39,6 +41,7 @@ class Descent:
     gradient: Array
     gain: float
     n_steps: int
+    limited: bool = False
 
 
 def descend(
@@ -74,9 +77,11 @@ def descend(
                 return Descent(x, value, gradient, -0.5 * slope, step)
             inverse, fresh = np.eye(len(x)), True
             continue
-        moved, new_value, new_gradient = found
+        moved, new_value, new_gradient, limited = found
         inverse = update(inverse, moved - x, new_gradient - gradient)
         x, value, gradient, fresh = moved, new_value, new_gradient, False
+        if limited:
+            return Descent(x, value, gradient, 0.5 * float(gradient @ inverse @ gradient), step + 1, True)
     return Descent(x, value, gradient, 0.5 * float(gradient @ inverse @ gradient), max_steps)
 
 
@@ -91,8 +96,10 @@ def update(inverse: Array, step: Array, change: Array) -> Array:
 
 def line_search(
     function: Function, x: Array, value: float, direction: Array, slope: float, first: float, longest: float
-) -> tuple[Array, float, Array] | None:
+) -> tuple[Array, float, Array, bool] | None:
     """Find a step with the weak Wolfe conditions by bracketing; None if no step lowers the function.
+
+    Point, value and gradient, and whether the step is the longest allowed.
 
     Parameters
     ----------
@@ -106,7 +113,7 @@ def line_search(
     slack = ROUNDING * abs(value)
     low, high = 0.0, np.inf
     low_value, low_slope = value, slope
-    best: tuple[Array, float, Array] | None = None
+    best: tuple[Array, float, Array, bool] | None = None
     size = first
     for _ in range(MAXIMUM_TRIALS):
         moved = x + size * direction
@@ -117,12 +124,12 @@ def line_search(
             size = _between(low, low_value, low_slope, size, new_value)
         else:
             if best is None or new_value <= best[1]:
-                best = moved, new_value, gradient
+                best = moved, new_value, gradient, size >= longest
             if new_slope >= CURVATURE_SHARE * slope or size >= longest:
                 return best
             low, low_value, low_slope = size, new_value, new_slope
             size = min(2.0 * size, longest) if np.isinf(high) else 0.5 * (low + high)
-        if high - low <= 1e-10 * high:
+        if size * -slope <= slack:  # what is left to gain is smaller than the error of the function
             break
     return best
 

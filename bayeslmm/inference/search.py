@@ -27,6 +27,7 @@ SMALL_PIVOT = 1e-4  # a diagonal of lambda, columns scaled, that may stand for z
 ROUNDING = 1e-12  # a diagonal of lambda that is zero but for rounding
 NEGLIGIBLE = 1e-6  # change of the objective that does not matter
 MAXIMUM_ROUNDS = 12
+MAXIMUM_CHARTS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +168,19 @@ class _Search:
         return (moved, proposal) if proposal.value <= point.value else (lambdas, point)
 
     def descend(self, lambdas: list[Array], point: Point, square: bool = False) -> tuple[list[Array], Point, float]:
-        """Run BFGS from `lambdas`; return where it ends and the gradient norm, in unit curvature, there."""
+        """Run BFGS from `lambdas`; return where it ends and the gradient norm, in unit curvature, there.
+
+        Where the factors change by multiples of themselves, the coordinates are chosen anew on the way.
+        """
+        for _ in range(MAXIMUM_CHARTS):
+            lambdas, point, norm, limited = self._descend_in_chart(lambdas, point, square)
+            if not limited:
+                break
+        return lambdas, point, norm
+
+    def _descend_in_chart(
+        self, lambdas: list[Array], point: Point, square: bool
+    ) -> tuple[list[Array], Point, float, bool]:
         chart = Chart(lambdas, point.inverse_sums, self.shapes, square)
         start = chart.slope(point.slopes, [None] * len(lambdas))
         known = {chart.origin.tobytes(): (lambdas, point, start)}
@@ -185,7 +198,8 @@ class _Search:
 
         end = descend(both, chart.origin, tolerance=NEGLIGIBLE_GAIN, longest=chart.longest)
         moved, found, slope = known[end.x.tobytes()]
-        return [positive_diagonal(f) for f in moved], _flipped(found, moved), float(np.linalg.norm(slope))
+        norm = float(np.linalg.norm(slope))
+        return [positive_diagonal(f) for f in moved], _flipped(found, moved), norm, end.limited
 
     def drop_negligible(self, lambdas: list[Array], point: Point) -> tuple[list[Array], Point]:
         """Set small diagonals of lambda to zero where that does not raise the objective."""

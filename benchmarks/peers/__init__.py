@@ -5,7 +5,7 @@ from functools import partial
 from benchmarks.peers.gpboost import GPBoost
 from benchmarks.peers.lme4 import Lme4
 from benchmarks.peers.ours import Ours
-from benchmarks.peers.peer import UnavailableError, Problem, Timing
+from benchmarks.peers.peer import Problem, Timing, UnavailableError
 from benchmarks.peers.statsmodels import Statsmodels
 
 PEERS = {
@@ -15,4 +15,4 @@ PEERS = {
     "gpboost": GPBoost,
 }
 
-__all__ = ["PEERS", "UnavailableError", "Ours", "Problem", "Timing"]
+__all__ = ["PEERS", "Ours", "Problem", "Timing", "UnavailableError"]

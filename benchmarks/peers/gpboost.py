@@ -5,7 +5,7 @@ import time
 
 import numpy as np
 
-from benchmarks.peers.peer import UnavailableError, Problem, Timing
+from benchmarks.peers.peer import Problem, Timing, UnavailableError
 
 
 class GPBoost:

@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from benchmarks.peers.peer import UnavailableError, Problem, Timing
+from benchmarks.peers.peer import Problem, Timing, UnavailableError
 
 SERVER = Path(__file__).with_name("lme4_server.R")
 

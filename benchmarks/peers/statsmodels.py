@@ -3,7 +3,7 @@
 import re
 import time
 
-from benchmarks.peers.peer import UnavailableError, Problem, Timing
+from benchmarks.peers.peer import Problem, Timing, UnavailableError
 
 
 class Statsmodels:

@@ -110,6 +110,25 @@ def test_balanced_one_way_layout(n_groups, per_group):
     assert (found.theta[0] * found.sigma) ** 2 == pytest.approx((between - within) / per_group, rel=1e-4)
 
 
+@pytest.mark.parametrize("ratio", [1e3, 1e5])
+def test_very_large_theta(ratio):
+    kernel, between, within = balanced(50, 4, ratio)
+    found = maximise(kernel, "reml")
+    assert found.theta[0] == pytest.approx(np.sqrt((between - within) / (4 * within)), rel=1e-4)
+    assert found.n_evaluations <= 60  # the coordinates follow: theta grows threefold with every step
+
+
+def test_many_rows_per_group_stop_at_rounding():
+    # the objective is known to 1e-13 of 3e6: the search must see that and not go on
+    rng = np.random.default_rng(22)
+    groups = rng.integers(0, 3, 300_000).astype(np.int32)
+    y = rng.normal(size=300_000) + np.array([100.0, -200.0, 300.0])[groups]
+    term = dense.Term(groups, ones((len(y), 1)), 3, True)
+    found = maximise(Kernel.build(y, ones((len(y), 1)), [term]), "reml")
+    assert found.code == "converged"
+    assert found.n_evaluations <= 40
+
+
 @pytest.mark.parametrize("method", ["ml", "reml"])
 def test_no_variance_between_groups_is_the_boundary(method):
     kernel, _, _ = balanced(10, 4, 0.0)
