@@ -1,7 +1,7 @@
 """The ways to fit a model: what each needs, which options it takes, what it returns."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayeslmm.design import Design, Finding
+    from bayeslmm.inference.draws import Draws
     from bayeslmm.inference.maximum import Maximum
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.density import CovarianceDensity
@@ -71,6 +72,7 @@ class FitOptions:
     progressbar: bool | None = None
     precision: Precision = "float64"
     resume: str | Path | None = None
+    store: Sequence[str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,8 @@ def choose_method(method: str, options: FitOptions) -> MethodEntry:
         If the method is unknown, or does not take an option that is not at its default.
     """
     if method not in METHODS:
-        raise OptionError(f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}.")
+        hint = f" Did you mean {method.lower()!r}?" if isinstance(method, str) and method.lower() in METHODS else ""
+        raise OptionError(f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}.{hint}")
     entry = METHODS[method]
     for field in fields(FitOptions):
         if field.name not in entry.options and getattr(options, field.name) != field.default:
@@ -124,9 +127,12 @@ def _fit_nuts(model: Fittable, method: str, options: FitOptions) -> Fit:
 
     priors = _usable_priors(model)
     given = asdict(options)
-    dtype = _dtype(given.pop("precision"))
-    draws = sample_nuts(model.design, priors, sigma=model.spec.sigma, kernel=model.kernel, dtype=dtype, **given)
-    return PosteriorFit(model.design, model.spec, draws, priors, untold(model))
+    dtype, store = _dtype(given.pop("precision")), given.pop("store")
+    keep = _keep(model, store)
+    draws = sample_nuts(
+        model.design, priors, sigma=model.spec.sigma, kernel=model.kernel, dtype=dtype, keep=keep, **given
+    )
+    return PosteriorFit(model.design, model.spec, _noting(draws, store), priors, untold(model))
 
 
 def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
@@ -146,9 +152,22 @@ def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
         seed=resolve_seed(options.seed),
         cores=options.cores,
         dtype=_dtype(options.precision),
+        keep=_keep(model, options.store),
         progressbar=shows_progress() if options.progressbar is None else options.progressbar,
     )
-    return PosteriorFit(model.design, model.spec, draws, priors, untold(model))
+    return PosteriorFit(model.design, model.spec, _noting(draws, options.store), priors, untold(model))
+
+
+def _keep(model: Fittable, store: Sequence[str] | None) -> tuple[bool, ...]:
+    """Return, per term, whether the draws of its random effects are kept."""
+    from bayeslmm.inference.draws import terms_to_keep
+
+    return terms_to_keep([term.name for term in model.design.terms], store)
+
+
+def _noting(draws: "Draws", store: Sequence[str] | None) -> "Draws":
+    """Write down which terms were to be stored, so that a saved fit knows what it need not hold."""
+    return draws if store is None else replace(draws, info={**draws.info, "store": tuple(store)})
 
 
 def _fit_map(model: Fittable, method: str, options: FitOptions) -> PointFit:
@@ -178,7 +197,9 @@ def _dtype(precision: str) -> type:
 
 METHODS: dict[str, MethodEntry] = {
     "nuts": MethodEntry(_fit_nuts, tuple(field.name for field in fields(FitOptions))),
-    "importance": MethodEntry(_fit_importance, ("draws", "chains", "cores", "seed", "progressbar", "precision")),
+    "importance": MethodEntry(
+        _fit_importance, ("draws", "chains", "cores", "seed", "progressbar", "precision", "store")
+    ),
     "map": MethodEntry(_fit_map, ("progressbar",)),
     "reml": MethodEntry(_fit_likelihood, ("progressbar",)),
     "ml": MethodEntry(_fit_likelihood, ("progressbar",)),

@@ -3,7 +3,7 @@
 import inspect
 import math
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -99,7 +99,7 @@ class Model:
         missing: Missing = "drop",
     ) -> None:
         if family != "gaussian":
-            raise OptionError(f"family={family!r} is not available; the families are 'gaussian'.")
+            raise OptionError(f"family={family!r} is not available; the only one so far is 'gaussian'.")
         from bayeslmm.likelihood.threads import blas_threads
 
         _check_sigma(sigma)
@@ -240,6 +240,7 @@ class Model:
         progressbar: bool | None = None,
         precision: Precision = "float64",
         resume: str | Path | None = None,
+        store: Sequence[str] | None = None,
         strict: bool = False,
     ) -> Any:
         """Fit the model.
@@ -272,6 +273,10 @@ class Model:
         resume
             A folder for finished chains of "nuts": an interrupted run begun with it goes on where it
             stopped, and ends with the draws of an uninterrupted one.
+        store
+            Names of the random terms whose effects' draws are kept ("nuts", "importance"); None keeps all,
+            ``()`` none, so that memory does not grow with draws × levels. All other draws are the same. What
+            was not kept cannot be asked for: random effects, conditional predictions, residuals.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -300,6 +305,7 @@ class Model:
             progressbar,
             precision,
             resume,
+            store,
         )
         fit: Fit = choose_method(method, options).run(self, method, options)
         if strict and not fit.status.ok:

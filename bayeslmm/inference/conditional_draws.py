@@ -1,5 +1,6 @@
 """Exact draws of the coefficients given the covariance parameters."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,7 +23,7 @@ class Coefficients:
     beta
         Fixed coefficients, shape (m, p).
     effects
-        Random effects, one (m, J, S) per term.
+        Random effects, one (m, J, S) per term; (m, 0, S) where they are not wanted.
     """
 
     beta: Array
@@ -30,7 +31,11 @@ class Coefficients:
 
 
 def draw_coefficients(
-    density: CovarianceDensity, posterior: FixedPosterior, sigma: Array, rng: np.random.Generator
+    density: CovarianceDensity,
+    posterior: FixedPosterior,
+    sigma: Array,
+    rng: np.random.Generator,
+    keep: Sequence[bool] | None = None,
 ) -> Coefficients:
     """Draw (beta, b) given theta and each sigma: beta with b integrated out, then b given beta.
 
@@ -44,18 +49,28 @@ def draw_coefficients(
         Residual standard deviations, shape (m,).
     rng
         Source of randomness.
+    keep
+        Per term, whether its random effects are wanted; None for all. The draws of beta do not depend on it.
     """
     kernel = density.kernel
     m = len(sigma)
     beta = posterior.draw(sigma, rng.standard_normal((kernel.p, m)))
+    user_beta = kernel.fixed.matrix @ beta + (kernel.fixed.centring.constant * kernel.y_mean)[:, None]
+    wanted = (True,) * len(kernel.shapes) if keep is None else keep
+    if not any(wanted):
+        return Coefficients(np.ascontiguousarray(user_beta.T), nothing_kept(density, m))
     noise = [sigma * rng.standard_normal((shape.n_levels, shape.n_columns, m)) for shape in kernel.shapes]
     spherical = solve_effects(posterior.factor, beta, noise)
     effects = tuple(
-        np.einsum("st,jtm->mjs", columns.matrix @ factor, u)
-        for u, columns, factor in zip(spherical, kernel.maps, posterior.factor.lambdas, strict=True)
+        np.einsum("st,jtm->mjs", columns.matrix @ factor, u if kept else u[:0])
+        for u, columns, factor, kept in zip(spherical, kernel.maps, posterior.factor.lambdas, wanted, strict=True)
     )
-    user_beta = kernel.fixed.matrix @ beta + (kernel.fixed.centring.constant * kernel.y_mean)[:, None]
     return Coefficients(np.ascontiguousarray(user_beta.T), effects)
+
+
+def nothing_kept(density: CovarianceDensity, m: int, dtype: type = np.float64) -> tuple[Array, ...]:
+    """Return the arrays of m draws of random effects of which none is kept."""
+    return tuple(np.empty((m, 0, shape.n_columns), dtype=dtype) for shape in density.kernel.shapes)
 
 
 def covariance_parameters(
@@ -72,4 +87,6 @@ def covariance_parameters(
     """
     found = [sds_and_correlations(factor, sigma) for factor in density.user_factors(density.points(phi))]
     correlated = [has_correlations and size > 1 for size, has_correlations in density.sizes]
-    return tuple(sd for sd, _ in found), tuple(c if has else None for (_, c), has in zip(found, correlated, strict=True))
+    return tuple(sd for sd, _ in found), tuple(
+        c if has else None for (_, c), has in zip(found, correlated, strict=True)
+    )

@@ -1,11 +1,13 @@
 """Posterior draws as plain arrays, whatever method made them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bayeslmm.errors import OptionError
 
 Array = NDArray[np.floating]
 
@@ -25,7 +27,7 @@ class Draws:
     cor
         Random-effect correlations, one array per term, shape (chains, draws, S, S); None where a term has none.
     effects
-        Random effects b, one array per term, shape (chains, draws, J, S).
+        Random effects b, one array per term, shape (chains, draws, J, S); (chains, draws, 0, S) where not kept.
     stats
         Per-draw statistics of the sampler, arviz's names, each of shape (chains, draws): diverging, energy,
         tree_depth, n_steps, acceptance_rate, lp, ...
@@ -53,3 +55,36 @@ class Draws:
     def n_draws(self) -> int:
         """Draws per chain."""
         return self.sigma.shape[1]
+
+    @property
+    def kept(self) -> tuple[bool, ...]:
+        """Whether the random effects of each term were kept."""
+        return tuple(b.shape[2] > 0 for b in self.effects)
+
+
+def terms_to_keep(names: Sequence[str], store: Sequence[str] | None) -> tuple[bool, ...]:
+    """Return, per term, whether the draws of its random effects are to be kept.
+
+    Parameters
+    ----------
+    names
+        The terms of the model.
+    store
+        Names of terms; None for all of them.
+
+    Raises
+    ------
+    OptionError
+        If a name is not that of a term.
+    """
+    if store is None:
+        return (True,) * len(names)
+    listed = ", ".join(map(repr, names)) if names else "none"
+    if isinstance(store, str) or not all(isinstance(name, str) for name in store):
+        raise OptionError(
+            f"store={store!r} is not a sequence of names of terms, such as ('g',); the terms are {listed}."
+        )
+    for name in store:
+        if name not in names:
+            raise OptionError(f"store= names {name!r}, which is no random term; the terms are {listed}.")
+    return tuple(name in store for name in names)

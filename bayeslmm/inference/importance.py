@@ -67,7 +67,7 @@ class WeightedPoints:
     beta
         Draws of beta, shape (m, r, p).
     effects
-        Draws of the random effects, one (m, r, J, S) per term.
+        Draws of the random effects, one (m, r, J, S) per term; (m, r, 0, S) where they were not kept.
     log_evidence
         log p(y), up to the constants of improper priors.
     laplace
@@ -111,6 +111,7 @@ def weighted_points(
     seed: int,
     *,
     dtype: type = np.float64,
+    keep: Sequence[bool] | None = None,
     report: Callable[[int], None] | None = None,
 ) -> WeightedPoints:
     """Sample the covariance parameters and draw the coefficients at every point.
@@ -125,11 +126,13 @@ def weighted_points(
         Seed; the same seed gives the same draws whatever the number of cores.
     dtype
         Precision in which random effects are kept.
+    keep
+        Per term, whether its random effects are kept; None for all. All other draws are the same.
     report
         Called with the number of points done.
     """
     laplace = find_laplace(density)
-    sampler = _Sampler(density, n_draws, seed, dtype, report)
+    sampler = _Sampler(density, n_draws, seed, dtype, keep, report)
     d = density.n_phi
     if d == 0:
         sampler.add([], np.zeros((sampler.wanted, 0)))
@@ -165,11 +168,13 @@ class _Sampler:
         n_draws: int,
         seed: int,
         dtype: type,
+        keep: Sequence[bool] | None,
         report: Callable[[int], None] | None,
     ) -> None:
         self.density = density
         self.seed = seed
         self.dtype = dtype
+        self.keep = (True,) * len(density.kernel.shapes) if keep is None else tuple(keep)
         self.report = report
         order = density.kernel.products.order
         self.wanted = (
@@ -284,11 +289,14 @@ def _evaluate_compiled(sampler: _Sampler, phi: Array, first: int) -> Iterator[_P
         rng = np.random.default_rng([sampler.seed, 1 << 20, first + start])
         uniforms = rng.uniform(size=(len(rows), m))
         fixed = rng.standard_normal((len(rows), m, kernel.p))
-        noise = rng.standard_normal((len(rows), m, shape.n_levels, shape.n_columns))
+        n_levels = shape.n_levels if sampler.keep[0] else 0
+        noise = rng.standard_normal((len(rows), m, n_levels, shape.n_columns))
         logs, sigma, beta, effects = single.draw(rows, uniforms, fixed, noise)
         user_beta = beta @ turn.T + kernel.fixed.centring.constant * kernel.y_mean
         turns = density.user_factors(density.points(rows))[0]
-        user_effects = (effects @ np.swapaxes(turns, -1, -2)[:, None]).astype(sampler.dtype, copy=False)
+        user_effects: NDArray[np.floating] = (effects @ np.swapaxes(turns, -1, -2)[:, None]).astype(
+            sampler.dtype, copy=False
+        )
         for i in range(len(rows)):
             yield _PointDraws(float(logs[i]), sigma[i], user_beta[i], (user_effects[i],))
         if sampler.report is not None:
@@ -311,12 +319,13 @@ def _evaluate(sampler: _Sampler, index: int, phi: Array) -> _PointDraws:
         grid = None
     if grid is None or not np.isfinite(grid.log_density):
         empty: Effects = tuple(
-            np.zeros((m, s.n_levels, s.n_columns), dtype=sampler.dtype) for s in density.kernel.shapes
+            np.zeros((m, s.n_levels if kept else 0, s.n_columns), dtype=sampler.dtype)
+            for s, kept in zip(density.kernel.shapes, sampler.keep, strict=True)
         )
         return _PointDraws(-np.inf, np.ones(m), np.zeros((m, density.kernel.p)), empty)
     rng = np.random.default_rng([sampler.seed, 1 << 20, index])
     sigma = grid.draw(rng.uniform(size=m))
-    drawn = draw_coefficients(density, grid.posterior, sigma, rng)
+    drawn = draw_coefficients(density, grid.posterior, sigma, rng, sampler.keep)
     effects: Effects = tuple(e.astype(sampler.dtype, copy=False) for e in drawn.effects)
     return _PointDraws(grid.log_density, sigma, drawn.beta, effects)
 
@@ -339,7 +348,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: 
     sigma = points.sigma[chosen, within]
     sds, correlations = covariance_parameters(density, points.phi[chosen], sigma)
 
-    def cut(values: Array) -> Array:
+    def cut(values: NDArray[np.floating]) -> NDArray[np.floating]:
         return values.reshape(chains, draws, *values.shape[1:])
 
     return Draws(
@@ -371,6 +380,7 @@ def sample_importance(
     seed: int,
     cores: int | None = None,
     dtype: type = np.float64,
+    keep: Sequence[bool] | None = None,
     progressbar: bool = False,
 ) -> Draws:
     """Sample the posterior by importance sampling, or by NUTS where the weights are too uneven.
@@ -387,6 +397,8 @@ def sample_importance(
         Chains to run at once, should NUTS take over.
     dtype
         Precision in which random effects are kept.
+    keep
+        Per term, whether its random effects are kept; None for all. All other draws are the same.
     progressbar
         Whether to show progress.
 
@@ -398,13 +410,21 @@ def sample_importance(
     """
     started = time.perf_counter()
     with progress_bar(None, "points", progressbar) as report:
-        points = weighted_points(density, draws * chains, seed, dtype=dtype, report=report)
+        points = weighted_points(density, draws * chains, seed, dtype=dtype, keep=keep, report=report)
     if not points.trouble:
         found = importance_draws(density, points, draws, chains, seed)
         return replace(found, info={**found.info, "seconds": time.perf_counter() - started})
     with progress_bar(chains, "chains", progressbar) as report:
         sampled = sample_marginal(
-            density, draws=draws, tune=HANDOVER_TUNE, chains=chains, seed=seed, cores=cores, dtype=dtype, report=report
+            density,
+            draws=draws,
+            tune=HANDOVER_TUNE,
+            chains=chains,
+            seed=seed,
+            cores=cores,
+            dtype=dtype,
+            keep=keep,
+            report=report,
         )
     info = {
         "sampler": "nutpie",

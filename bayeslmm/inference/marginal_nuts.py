@@ -5,7 +5,7 @@ covariance of the Laplace approximation of (phi, log sigma): in z the posterior 
 trajectories are short. Coefficients are drawn afterwards, exactly, for the retained draws.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -195,6 +195,7 @@ def sample_marginal(
     target_accept: float = 0.8,
     cores: int | None = None,
     dtype: type = np.float64,
+    keep: Sequence[bool] | None = None,
     report: Callable[[int], None] | None = None,
     store: Store | None = None,
 ) -> Draws:
@@ -214,6 +215,8 @@ def sample_marginal(
         Chains to run at once where the kernel's work outweighs Python's; None for all that are idle.
     dtype
         Precision in which random effects are kept.
+    keep
+        Per term, whether its random effects are kept; None for all. All other draws are the same.
     report
         Called with the number of chains done.
     store
@@ -245,7 +248,7 @@ def sample_marginal(
                 for chain in pool.map(run, range(chains)):
                     found.append(chain)
                     _tell(report, len(found))
-        return marginal_draws(density, found, seed=seed, dtype=dtype, threads=threads)
+        return marginal_draws(density, found, seed=seed, dtype=dtype, keep=keep, threads=threads)
 
 
 def _tell(report: Callable[[int], None] | None, done: int) -> None:
@@ -260,14 +263,21 @@ def sample_known(density: CovarianceDensity, draws: int, chains: int, seed: int,
 
 
 def marginal_draws(
-    density: CovarianceDensity, chains: list[Chain], *, seed: int, dtype: type = np.float64, threads: int = 1
+    density: CovarianceDensity,
+    chains: list[Chain],
+    *,
+    seed: int,
+    dtype: type = np.float64,
+    keep: Sequence[bool] | None = None,
+    threads: int = 1,
 ) -> Draws:
     """Draw the coefficients for every retained draw, from generators seeded by (seed, chain, draw)."""
     n_chains, n_draws = len(chains), len(chains[0].x)
     kernel, n_phi = density.kernel, density.n_phi
     beta = np.empty((n_chains, n_draws, kernel.p))
     effects: tuple[NDArray[np.floating], ...] = tuple(
-        np.empty((n_chains, n_draws, s.n_levels, s.n_columns), dtype=dtype) for s in kernel.shapes
+        np.empty((n_chains, n_draws, s.n_levels if kept else 0, s.n_columns), dtype=dtype)
+        for s, kept in zip(kernel.shapes, keep or (True,) * len(kernel.shapes), strict=True)
     )
     x = np.array([chain.x for chain in chains])
     sigma = np.exp(x[..., n_phi]) if density.sigma is None else np.full((n_chains, n_draws), density.sigma)
@@ -276,7 +286,7 @@ def marginal_draws(
         c, i = place
         posterior = fixed_posterior(density.factor(x[c, i, :n_phi]), density.fixed_prior)
         rng = np.random.default_rng([seed, c, i])
-        drawn = draw_coefficients(density, posterior, sigma[c, i : i + 1], rng)
+        drawn = draw_coefficients(density, posterior, sigma[c, i : i + 1], rng, keep)
         beta[c, i] = drawn.beta[0]
         for target, values in zip(effects, drawn.effects, strict=True):
             target[c, i] = values[0]

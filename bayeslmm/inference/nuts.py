@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -45,6 +46,7 @@ def sample_nuts(
     kernel: Kernel | None = None,
     resume: str | Path | None = None,
     dtype: type = np.float64,
+    keep: Sequence[bool] | None = None,
 ) -> Draws:
     """Sample the posterior of a design by NUTS.
 
@@ -80,6 +82,8 @@ def sample_nuts(
         A folder in which finished chains are kept; chains found there are not run again.
     dtype
         Precision in which random effects are kept (marginal).
+    keep
+        Per term, whether its random effects are kept; None for all. All other draws are the same.
 
     Returns
     -------
@@ -101,6 +105,7 @@ def sample_nuts(
     """
     _check_choice("sampler", sampler, get_args(Sampler))
     chosen, messages = _choose_parametrization(parametrization, priors)
+    keep = (True,) * len(design.terms) if keep is None else keep
     if seed is None and resume is not None:
         seed = (read_facts(resume) or {}).get("seed")
     run = Run(
@@ -115,11 +120,11 @@ def sample_nuts(
     started = time.perf_counter()
     if chosen == "marginal":
         density = CovarianceDensity(build_kernel(design) if kernel is None else kernel, priors, sigma)
-        found = _sample_density(density, design, run, sampler, resume, dtype)
+        found = _sample_density(density, design, run, sampler, resume, dtype, keep)
     elif resume is not None:
         raise OptionError(f"resume= is for parametrization='marginal', not {chosen!r}")
     else:
-        found = _sample_explicit(design, priors, run, sampler, sigma, centered=chosen == "centered")
+        found = _sample_explicit(design, priors, run, sampler, sigma, keep, centered=chosen == "centered")
     facts = {
         "sampler": sampler,
         "parametrization": chosen,
@@ -147,7 +152,13 @@ def _choose_parametrization(wanted: str | None, priors: "ModelPriors") -> tuple[
 
 
 def _sample_density(
-    density: CovarianceDensity, design: Design, run: Run, sampler: str, resume: str | Path | None, dtype: type
+    density: CovarianceDensity,
+    design: Design,
+    run: Run,
+    sampler: str,
+    resume: str | Path | None,
+    dtype: type,
+    keep: Sequence[bool],
 ) -> Draws:
     """Sample the covariance parameters, coefficients integrated out."""
     if density.dimension == 0:
@@ -166,6 +177,7 @@ def _sample_density(
                 target_accept=run.target_accept,
                 cores=run.cores,
                 dtype=dtype,
+                keep=keep,
                 report=report,
                 store=store,
             )
@@ -184,6 +196,8 @@ def _sample_density(
         seed=run.seed,
         target_accept=run.target_accept,
         progressbar=run.progressbar,
+        dtype=dtype,
+        keep=keep,
     )
 
 
@@ -204,13 +218,20 @@ def _facts(density: CovarianceDensity, run: Run) -> dict[str, Any]:
 
 
 def _sample_explicit(
-    design: Design, priors: "ModelPriors", run: Run, sampler: str, sigma: float | None, *, centered: bool
+    design: Design,
+    priors: "ModelPriors",
+    run: Run,
+    sampler: str,
+    sigma: float | None,
+    keep: Sequence[bool],
+    *,
+    centered: bool,
 ) -> Draws:
     """Sample coefficients and random effects along with everything else."""
     from bayeslmm.pymc_models import build_hierarchical
 
     model = build_hierarchical(design, priors, sigma=sigma, centered=centered)
-    names = _names(design, sigma)
+    names = _names(design, sigma, keep)
     if sampler == "pymc":
         trace = sample_with_pymc(model, names, run)
     else:
@@ -218,11 +239,11 @@ def _sample_explicit(
     return _draws(trace, design, sigma, run)
 
 
-def _names(design: Design, sigma: float | None) -> list[str]:
+def _names(design: Design, sigma: float | None, keep: Sequence[bool]) -> list[str]:
     """Return the names of the variables of the explicit model that become draws."""
     names = (["beta"] if design.p else []) + (["sigma"] if sigma is None else [])
-    for term in design.terms:
-        names += [f"sd_{term.name}", f"r_{term.name}"]
+    for term, kept in zip(design.terms, keep, strict=True):
+        names += [f"sd_{term.name}", f"r_{term.name}"] if kept else [f"sd_{term.name}"]
         if term.correlated and term.n_columns > 1:
             names.append(f"cor_{term.name}")
     return names
@@ -237,7 +258,7 @@ def _draws(trace: Trace, design: Design, sigma: float | None, run: Run) -> Draws
         sigma=values["sigma"] if sigma is None else np.full(shape, float(sigma)),
         sd=tuple(values[f"sd_{term.name}"] for term in design.terms),
         cor=tuple(None if matrix is None else unit_diagonal(matrix) for matrix in correlations),
-        effects=tuple(values[f"r_{term.name}"] for term in design.terms),
+        effects=tuple(values.get(f"r_{term.name}", np.empty((*shape, 0, term.n_columns))) for term in design.terms),
         stats=trace.stats,
         method="nuts",
     )

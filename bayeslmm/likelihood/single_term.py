@@ -232,8 +232,7 @@ def effects_single(low: Array, rows: Array, beta: Array, noise: Array, out: Arra
 
     beta (m, p), noise (m, J, S) already times sigma, out (m, J, S).
     """
-    size, order = rows.shape[1:]
-    n_levels = out.shape[1]  # none where the effects are not wanted
+    n_levels, size, order = rows.shape
     for i in range(beta.shape[0]):
         for j in range(n_levels):
             for s in range(size - 1, -1, -1):

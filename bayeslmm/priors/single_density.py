@@ -80,7 +80,7 @@ class SingleTerm:
         phi
             Shape (m, d).
         uniforms, fixed, noise
-            Uniform numbers (m, r) and standard normals (m, r, p) and (m, r, J, S).
+            Uniform numbers (m, r) and standard normals (m, r, p) and (m, r, J, S), or (m, r, 0, S) for no u.
 
         Returns
         -------
@@ -322,7 +322,8 @@ def draw_points(
             solve_upper(root, step)
             beta[i, r] = centre + sigma[i, r] * step
             noise[i, r] *= sigma[i, r]
-        effects_single(low, rows, beta[i], noise[i], effects[i])
+        if effects.shape[2] > 0:
+            effects_single(low, rows, beta[i], noise[i], effects[i])
 
 
 @numba.njit(cache=True, nogil=True)

@@ -41,7 +41,8 @@ def datasets(design: Design, draws: Draws) -> dict[str, "xarray.Dataset"]:
     """Return the groups posterior, sample_stats, observed_data and constant_data.
 
     In the posterior: ``beta`` (dim "fixed"), ``sigma``, and per term g ``sd_g`` (g_effect), ``cor_g``
-    (g_effect, g_effect_other; only where there are correlations) and ``r_g`` (g, g_effect).
+    (g_effect, g_effect_other; only where there are correlations) and ``r_g`` (g, g_effect; only where the draws
+    were kept).
     """
     import xarray
 
@@ -68,15 +69,16 @@ def _posterior(design: Design, draws: Draws, chains: Mapping[str, Any]) -> "xarr
         "beta": ((*sampled, "fixed"), draws.beta),
         "sigma": (sampled, draws.sigma),
     }
-    for term, sd, cor, b in zip(design.terms, draws.sd, draws.cor, draws.effects, strict=True):
+    for term, sd, cor, b, kept in zip(design.terms, draws.sd, draws.cor, draws.effects, draws.kept, strict=True):
         effect, other = f"{term.name}_effect", f"{term.name}_effect_other"
         coords[effect] = np.array(term.effects, dtype=object)
-        coords[term.factor] = np.asarray(term.levels)
         variables[f"sd_{term.name}"] = ((*sampled, effect), sd)
         if cor is not None:
             coords[other] = coords[effect]
             variables[f"cor_{term.name}"] = ((*sampled, effect, other), cor)
-        variables[f"r_{term.name}"] = ((*sampled, term.factor, effect), b)
+        if kept:
+            coords[term.factor] = np.asarray(term.levels)
+            variables[f"r_{term.name}"] = ((*sampled, term.factor, effect), b)
     return xarray.Dataset(variables, coords=coords)
 
 

@@ -17,6 +17,7 @@ from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, diagnose
 from bayeslmm.results.fit import Fit, PriorTable, Scale
+from bayeslmm.results.kept_effects import kept_frames, require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior_tables import describe, printed, within
 from bayeslmm.results.prediction import (
@@ -118,7 +119,7 @@ class PosteriorFit(Fit):
         Raises
         ------
         OptionError
-            If a group is not one of these.
+            If a group is not one of these, or draws of random effects were not kept.
         """
         from bayeslmm.results.arviz_bridge import add_group
         from bayeslmm.results.labelled import row_dataset
@@ -127,6 +128,7 @@ class PosteriorFit(Fit):
             if group not in get_args(Group):
                 valid = " and ".join(map(repr, get_args(Group)))
                 raise OptionError(f"There is no group {group!r} to add; the groups are {valid}.")
+        require_effects(self.design, self.draws)
         for group in groups:
             rows = row_dataset(self.design, self.draws, group, np.random.default_rng(seed))
             self._store[group] = rows
@@ -173,7 +175,7 @@ class PosteriorFit(Fit):
         return pd.DataFrame(covariance, index=index, columns=index.rename(None))
 
     def ranef(self, scale: Scale = "b") -> dict[str, pd.DataFrame]:
-        """Return the posterior means of the random effects, levels by effects.
+        """Return the posterior means of the random effects, levels by effects, of the terms kept.
 
         Parameters
         ----------
@@ -183,20 +185,20 @@ class PosteriorFit(Fit):
         Raises
         ------
         OptionError
-            If `scale` is neither.
+            If `scale` is neither, or on asking for a term of which no draws were kept.
         """
         if scale == "b":
-            return effects.effect_frames(self.design.terms, [_mean(b) for b in self.draws.effects])
+            return kept_frames(self.design, self.draws, [_mean(b) for b in self.draws.effects])
         if scale != "u":
             raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
         flat = flatten(self.draws)
         means = [_mean_spherical(b, factor, flat.sigma) for b, factor in zip(flat.effects, flat.factors, strict=True)]
-        return effects.effect_frames(self.design.terms, means)
+        return kept_frames(self.design, self.draws, means)
 
     def ranef_sd(self) -> dict[str, pd.DataFrame]:
         """Return the posterior standard deviations of the random effects."""
         sds = [np.std(b, axis=(0, 1), ddof=1, dtype=float) for b in self.draws.effects]
-        return effects.effect_frames(self.design.terms, sds)
+        return kept_frames(self.design, self.draws, sds)
 
     @property
     def sigma(self) -> float:
@@ -231,9 +233,11 @@ class PosteriorFit(Fit):
         return describe(self.covariance_draws, labels, level, self._covariance_diagnostics)
 
     def ranef_table(self, level: float = 0.95) -> dict[str, pd.DataFrame]:
-        """Return the columns of :meth:`coef_table` for every random effect, by level and effect."""
+        """Return the columns of :meth:`coef_table` for every random effect kept, by level and effect."""
         tables = {}
         for term, b, found in zip(self.design.terms, self.draws.effects, self._effect_diagnostics, strict=True):
+            if b.shape[2] == 0:
+                continue
             index = pd.MultiIndex.from_product([term.levels, term.effects], names=[term.factor, "effect"])
             tables[term.name] = describe(b.reshape(*b.shape[:2], -1), index, level, found)
         return tables
@@ -279,7 +283,7 @@ class PosteriorFit(Fit):
         names = [*self.design.fixed_names, *effects.covariance_labels(self.varcorr())]
         if self._effects_were_sampled:
             found += self._effect_diagnostics
-            for term in self.design.terms:
+            for term in (t for t, kept in zip(self.design.terms, self.draws.kept, strict=True) if kept):
                 names += [f"{term.name}[{level}]: {effect}" for level in term.levels for effect in term.effects]
         columns = ("rhat", "ess_bulk", "ess_tail")
         table = pd.DataFrame({c: np.concatenate([getattr(d, c) for d in found]) for c in columns}, index=names)
@@ -344,11 +348,14 @@ class PosteriorFit(Fit):
         Raises
         ------
         OptionError
-            If an option is not among the valid ones.
+            If an option is not among the valid ones, or a conditional prediction needs random effects whose
+            draws were not kept.
         DataError
             If the data lack a column, hold a missing value, or a level is unknown and ``new_levels="error"``.
         """
         request = self._request(data, kind, new_levels, interval)
+        if request.kind == "conditional":
+            require_effects(self.design, self.draws)
         mean = linear_predictor(request, _mean(self.draws.beta), [_mean(b) for b in self.draws.effects])
         limits = None
         if interval is not None:
@@ -357,6 +364,7 @@ class PosteriorFit(Fit):
 
     def simulate(self, n_draws: int = 50, seed: Any = None) -> Array:
         """Return new responses of the rows used, at draws picked at random, shape (n_draws, n)."""
+        require_effects(self.design, self.draws)
         rng = np.random.default_rng(seed)
         return simulate_rows(self.draws, training_rows(self.design), self.design.weights, n_draws, rng)
 

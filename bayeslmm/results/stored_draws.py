@@ -91,12 +91,16 @@ def read_draws(path: Path, design: Design, method: str, info: Mapping[str, Any])
     beta = _variable(posterior, "beta", (design.p,))
     sigma = _variable(posterior, "sigma", ())
     sd, cor, effects = [], [], []
+    wanted = info.get("store")
     for term in design.terms:
         size = term.n_columns
         sd.append(_variable(posterior, f"sd_{term.name}", (size,)))
         with_correlation = term.correlated and size > 1
         cor.append(_variable(posterior, f"cor_{term.name}", (size, size)) if with_correlation else None)
-        effects.append(_variable(posterior, f"r_{term.name}", (term.n_levels, size)))
+        if wanted is None or term.name in wanted:
+            effects.append(_variable(posterior, f"r_{term.name}", (term.n_levels, size)))
+        else:
+            effects.append(np.empty((*sigma.shape, 0, size)))
     for array in (beta, *sd, *(c for c in cor if c is not None), *effects):
         if array.shape[:2] != sigma.shape:
             raise StorageError(f"{path.name}: the variables differ in their numbers of chains and draws.")
