@@ -23,6 +23,7 @@ _FAILED, _WRONG_INPUT, _INTERRUPTED = 1, 2, 130
 _SAMPLING = {
     "nuts": ("draws", "tune", "chains", "cores", "seed"),
     "importance": ("draws", "chains", "cores", "seed"),
+    "advi": ("draws", "chains", "seed"),
 }
 _DPI = 120
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.spec import ModelSpec
 
-Method = Literal["nuts", "importance", "map", "reml", "ml"]
+Method = Literal["nuts", "importance", "advi", "map", "reml", "ml"]
 Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
 Parametrization = Literal["marginal", "noncentered", "centered"]
 Precision = Literal["float64", "float32"]
@@ -73,6 +73,8 @@ class FitOptions:
     precision: Precision = "float64"
     resume: str | Path | None = None
     store: Sequence[str] | None = None
+    full_rank: bool = False
+    iterations: int = 20_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +128,7 @@ def _fit_nuts(model: Fittable, method: str, options: FitOptions) -> Fit:
     from bayeslmm.results.posterior import PosteriorFit
 
     priors = _usable_priors(model)
-    given = asdict(options)
+    given = {name: value for name, value in asdict(options).items() if name in NUTS_OPTIONS}
     dtype, store = _dtype(given.pop("precision")), given.pop("store")
     keep = _keep(model, store)
     draws = sample_nuts(
@@ -155,6 +157,32 @@ def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
         keep=_keep(model, options.store),
         progressbar=shows_progress() if options.progressbar is None else options.progressbar,
     )
+    return PosteriorFit(model.design, model.spec, _noting(draws, options.store), priors, untold(model))
+
+
+def _fit_advi(model: Fittable, method: str, options: FitOptions) -> Fit:
+    from bayeslmm.inference.advi import sample_advi
+    from bayeslmm.inference.nuts import choose_parametrization, resolve_seed, shows_progress
+    from bayeslmm.results.posterior import PosteriorFit
+
+    priors = _usable_priors(model)
+    chosen, messages = choose_parametrization(options.parametrization, priors)
+    draws = sample_advi(
+        model.design,
+        priors,
+        model.kernel,
+        sigma=model.spec.sigma,
+        parametrization=chosen,
+        full_rank=options.full_rank,
+        iterations=options.iterations,
+        draws=options.draws,
+        chains=options.chains,
+        seed=resolve_seed(options.seed),
+        progressbar=shows_progress() if options.progressbar is None else options.progressbar,
+        dtype=_dtype(options.precision),
+        keep=_keep(model, options.store),
+    )
+    draws = replace(draws, info={**draws.info, "messages": (*messages, *draws.info.get("messages", ()))})
     return PosteriorFit(model.design, model.spec, _noting(draws, options.store), priors, untold(model))
 
 
@@ -195,11 +223,13 @@ def _dtype(precision: str) -> type:
     return np.float32 if precision == "float32" else np.float64
 
 
+ADVI_ONLY = ("full_rank", "iterations")
+NUTS_OPTIONS = tuple(field.name for field in fields(FitOptions) if field.name not in ADVI_ONLY)
+DRAW_OPTIONS = ("draws", "chains", "seed", "progressbar", "precision", "store")
 METHODS: dict[str, MethodEntry] = {
-    "nuts": MethodEntry(_fit_nuts, tuple(field.name for field in fields(FitOptions))),
-    "importance": MethodEntry(
-        _fit_importance, ("draws", "chains", "cores", "seed", "progressbar", "precision", "store")
-    ),
+    "nuts": MethodEntry(_fit_nuts, NUTS_OPTIONS),
+    "importance": MethodEntry(_fit_importance, (*DRAW_OPTIONS, "cores")),
+    "advi": MethodEntry(_fit_advi, (*DRAW_OPTIONS, "parametrization", *ADVI_ONLY)),
     "map": MethodEntry(_fit_map, ("progressbar",)),
     "reml": MethodEntry(_fit_likelihood, ("progressbar",)),
     "ml": MethodEntry(_fit_likelihood, ("progressbar",)),

@@ -200,22 +200,25 @@ class Model:
         Parameters
         ----------
         parametrization
-            "noncentered": the random effects are standard normals times the covariance factor; "centered":
-            they are parameters themselves.
+            "marginal" (what None means, where the priors of the coefficients are normal or flat): only the covariance
+            parameters, coefficients and random effects integrated out by the kernel; "noncentered": the random
+            effects are standard normals times the covariance factor; "centered": they are parameters themselves.
 
         Raises
         ------
         OptionError
-            If it is neither.
+            If it is none of these.
+        PriorError
+            If it is "marginal" and the prior of a coefficient cannot be integrated out.
         """
-        if parametrization not in ("noncentered", "centered"):
-            found = "left out" if parametrization is None else repr(parametrization)
-            raise OptionError(f"parametrization is {found}; say 'noncentered' or 'centered'.")
-        from bayeslmm.pymc_models import build_hierarchical
+        from bayeslmm.inference.nuts import choose_parametrization
+        from bayeslmm.pymc_models import build_hierarchical, build_marginal
 
-        return build_hierarchical(
-            self._design, self.resolved_priors, sigma=self._spec.sigma, centered=parametrization == "centered"
-        )
+        priors, sigma = self.resolved_priors, self._spec.sigma
+        chosen, _ = choose_parametrization(parametrization, priors)
+        if chosen == "marginal":
+            return build_marginal(self.kernel, priors, self._design, sigma=sigma)
+        return build_hierarchical(self._design, priors, sigma=sigma, centered=chosen == "centered")
 
     def graph(self, parametrization: Parametrization = "noncentered") -> Any:
         """Return the PyMC model as a graphviz graph (needs the ``graphviz`` package)."""
@@ -241,6 +244,8 @@ class Model:
         precision: Precision = "float64",
         resume: str | Path | None = None,
         store: Sequence[str] | None = None,
+        full_rank: bool = False,
+        iterations: int = 20_000,
         strict: bool = False,
     ) -> Any:
         """Fit the model.
@@ -249,8 +254,9 @@ class Model:
         ----------
         method
             "nuts" samples the posterior; "importance" samples it at once, by importance sampling of the
-            covariance parameters, and hands over to NUTS where it must; "map" finds the mode of sds,
-            correlations and sigma; "reml" and "ml" maximise the (restricted) likelihood.
+            covariance parameters, and hands over to NUTS where it must; "advi" fits a normal
+            approximation; "map" finds the mode of sds, correlations and sigma; "reml" and "ml" maximise the
+            (restricted) likelihood.
         draws, tune, chains
             Retained draws and warm-up iterations per chain, and number of chains.
         cores
@@ -277,6 +283,8 @@ class Model:
             Names of the random terms whose effects' draws are kept ("nuts", "importance"); None keeps all,
             ``()`` none, so that memory does not grow with draws × levels. All other draws are the same. What
             was not kept cannot be asked for: random effects, conditional predictions, residuals.
+        full_rank, iterations
+            Whether the normal approximation of "advi" has a full covariance matrix, and its optimisation steps.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -306,6 +314,8 @@ class Model:
             precision,
             resume,
             store,
+            full_rank,
+            iterations,
         )
         fit: Fit = choose_method(method, options).run(self, method, options)
         if strict and not fit.status.ok:

@@ -35,7 +35,7 @@ from bayeslmm.errors import ModelFileError
 
 Missing = Literal["drop", "error"]
 
-METHODS: tuple[str, ...] = ("reml", "ml", "map", "importance", "nuts")
+METHODS: tuple[str, ...] = ("reml", "ml", "map", "advi", "importance", "nuts")
 DEFAULT_METHODS: tuple[str, ...] = ("reml", "nuts")
 
 _KEYS = ("formula", "data", "methods", "categories", "weights", "missing", "priors", "nuts")

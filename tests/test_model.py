@@ -105,7 +105,7 @@ def test_bad_priors_are_refused_at_once(data):
 
 
 def test_unknown_methods_and_options_list_the_known(model):
-    with pytest.raises(blm.OptionError, match="'nuts', 'importance', 'map', 'reml', 'ml'"):
+    with pytest.raises(blm.OptionError, match="'nuts', 'importance', 'advi', 'map', 'reml', 'ml'"):
         model.fit("lme4")
     with pytest.raises(blm.OptionError, match="'reml' takes no option 'draws'; it is for 'nuts', 'importance'"):
         model.fit("reml", draws=10)
@@ -121,11 +121,16 @@ def test_own_functions(data):
 # -- as a PyMC model ----------------------------------------------------------------------------------------
 
 
-def test_bare_call_names_the_two(model):
-    with pytest.raises(blm.OptionError, match="'noncentered' or 'centered'"):
-        model.to_pymc()
-    with pytest.raises(blm.OptionError, match="'marginal'"):
-        model.to_pymc("marginal")
+def test_a_bare_call_is_the_marginal_model(model):
+    built = model.to_pymc()
+    assert {variable.name for variable in built.deterministics} >= {"sd_Subject", "cor_Subject"}
+    assert not any(name.startswith("r_") for name in built.named_vars)
+    with pytest.raises(blm.OptionError, match="'marginal', 'noncentered', 'centered'"):
+        model.to_pymc("half")
+    not_normal = blm.Model(model.formula, blm.load_dataset("sleepstudy"), priors={"Days": "StudentT(3, 0, 10)"})
+    assert "r_Subject" in not_normal.to_pymc().named_vars
+    with pytest.raises(blm.PriorError, match="Days"):
+        not_normal.to_pymc("marginal")
 
 
 def test_models_and_graphs(model):

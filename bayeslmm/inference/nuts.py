@@ -104,7 +104,7 @@ def sample_nuts(
     Hoffman and Gelman (2014), Journal of Machine Learning Research 15, 1593-1623.
     """
     _check_choice("sampler", sampler, get_args(Sampler))
-    chosen, messages = _choose_parametrization(parametrization, priors)
+    chosen, messages = choose_parametrization(parametrization, priors)
     keep = (True,) * len(design.terms) if keep is None else keep
     if seed is None and resume is not None:
         seed = (read_facts(resume) or {}).get("seed")
@@ -137,7 +137,7 @@ def sample_nuts(
     return replace(found, info={**found.info, **facts})
 
 
-def _choose_parametrization(wanted: str | None, priors: "ModelPriors") -> tuple[str, tuple[str, ...]]:
+def choose_parametrization(wanted: str | None, priors: "ModelPriors") -> tuple[str, tuple[str, ...]]:
     """Return the parametrization, and a message where it is not the usual one."""
     if wanted is not None:
         _check_choice("parametrization", wanted, get_args(Parametrization))

@@ -126,11 +126,11 @@ def test_a_kernel_that_always_fails_tells_its_error(density, monkeypatch):
 
 
 def test_coefficients_that_are_not_normal_fall_back_to_the_explicit_model():
-    from bayeslmm.inference.nuts import _choose_parametrization
+    from bayeslmm.inference.nuts import choose_parametrization
     from bayeslmm.priors import resolve_priors
 
     model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
     priors = resolve_priors(model.design, {"Intercept": "StudentT(3, 1500, 50)"})
-    chosen, messages = _choose_parametrization(None, priors)
+    chosen, messages = choose_parametrization(None, priors)
     assert chosen == "noncentered" and "Intercept (StudentT(3, 1500, 50))" in messages[0]
-    assert _choose_parametrization(None, model.resolved_priors) == ("marginal", ())
+    assert choose_parametrization(None, model.resolved_priors) == ("marginal", ())
