@@ -137,8 +137,9 @@ def _priors(fit: Fit) -> list[Section]:
 
 def _told_terms(fit: Fit) -> list[RandomTerm]:
     """Return the random terms whose effects the fit has: draws of others may not have been kept."""
-    kept = fit.draws.kept if isinstance(fit, PosteriorFit) else (True,) * len(fit.design.terms)
-    return [term for term, has in zip(fit.design.terms, kept, strict=True) if has]
+    if not isinstance(fit, PosteriorFit):
+        return list(fit.design.terms)
+    return [term for term, b in zip(fit.design.terms, fit.draws.effects, strict=True) if b.shape[2] > 0]
 
 
 def _effects(fit: Fit) -> list[Section]:

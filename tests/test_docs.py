@@ -1,0 +1,48 @@
+"""The pages under docs/ say things that can be checked."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import bayeslmm as blm
+from bayeslmm.formula import FUNCTIONS
+from bayeslmm.methods import METHODS
+from bayeslmm.priors.parse import FAMILIES
+from bayeslmm.priors.presets import PRESETS
+
+DOCS = Path(__file__).parent.parent / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+LINKS = [(page, target) for page in PAGES for target in re.findall(r"\]\((?!http)([^)#]+)\)", page.read_text())]
+
+
+@pytest.mark.parametrize(("page", "target"), LINKS, ids=lambda value: getattr(value, "stem", value))
+def test_links_lead_somewhere(page, target):
+    assert (page.parent / target).exists()
+
+
+def test_every_method_is_described():
+    text = (DOCS / "methods.md").read_text()
+    assert [method for method in METHODS if f'`"{method}"`' not in text] == []
+
+
+def test_every_function_is_listed():
+    text = (DOCS / "formula.md").read_text()
+    assert [name for name in FUNCTIONS if not re.search(rf"`[^`]*\b{name}\b[^`]*`", text)] == []
+
+
+def test_every_preset_and_family_is_named():
+    text = (DOCS / "priors.md").read_text()
+    assert [name for name in PRESETS if name not in text] == []
+    assert [name for name in FAMILIES if f"`{name}" not in text] == []
+
+
+def test_the_table_of_priors_is_what_is_printed():
+    model = blm.Model("Reaction ~ 1 + Days + (1 + Days | Subject)", blm.load_dataset("sleepstudy"))
+    shown = (DOCS / "priors.md").read_text().split("```\n")[2]
+    assert shown.strip() == str(model.priors).strip()
+
+
+def test_no_marks_of_the_making_are_left():
+    for page in PAGES:
+        assert "<!--" not in page.read_text(), page
