@@ -72,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_fit(fit: argparse.ArgumentParser) -> None:
-    fit.add_argument("model", type=Path, metavar="MODEL.toml")
+    fit.add_argument("model", type=Path, metavar="MODEL.toml", help="a model file, such as models/sleepstudy.toml")
     fit.add_argument(
         "--method",
         action="append",

@@ -176,7 +176,8 @@ def _read_toml(path: Path) -> dict[str, Any]:
         with path.open("rb") as stream:
             return tomllib.load(stream)
     except FileNotFoundError:
-        raise ModelFileError(f"{path}: there is no such model file.") from None
+        hint = "" if path.suffix == ".toml" else " Model files end in .toml; 'bayeslmm models' lists those of a folder."
+        raise ModelFileError(f"{path}: there is no such model file.{hint}") from None
     except OSError as error:
         raise ModelFileError(f"{path}: the model file cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError:

@@ -54,7 +54,8 @@ def read_table(path: Path) -> pd.DataFrame:
     except (OSError, EOFError) as error:
         raise ModelFileError(f"{path}: the data cannot be read ({error}).") from None
     except (ValueError, Warning) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
-        raise ModelFileError(f"{path}: the data cannot be read: {error}") from None
+        said = str(error).strip().removeprefix("Error tokenizing data. C error: ")
+        raise ModelFileError(f"{path}: the data cannot be read: {said}") from None
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
