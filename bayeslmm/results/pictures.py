@@ -43,7 +43,8 @@ def available(fit: Fit) -> dict[str, Callable[..., "Figure"]]:
     """Return the functions that draw a kind of fit, the default first."""
     both: dict[str, Callable[..., Figure]] = {"forest": _forest, "ranef": _ranef, "residuals": _residuals}
     if isinstance(fit, PosteriorFit):
-        return {"trace": _trace, **both, "pairs": _pairs, "ppc": _ppc}
+        kinds = {"trace": _trace, **both, "pairs": _pairs, "ppc": _ppc}
+        return {**kinds, "elbo": _elbo} if "elbo" in fit.info else kinds
     return {"history": _history, **both}
 
 
@@ -92,6 +93,12 @@ def _pairs(fit: PosteriorFit) -> "Figure":
 
     names = list(covariance_labels(fit.varcorr()))
     return pairs_figure(fit.covariance_draws, names, fit.draws.stats.get("diverging"))
+
+
+def _elbo(fit: PosteriorFit) -> "Figure":
+    from bayeslmm.plots.elbo import elbo_figure
+
+    return elbo_figure(np.asarray(fit.info["elbo"], dtype=float))
 
 
 def _ppc(fit: PosteriorFit, n_draws: int = 50, seed: Any = None) -> "Figure":

@@ -1,3 +1,6 @@
+from dataclasses import replace
+
+import numpy as np
 import pytest
 
 import bayeslmm as blm
@@ -11,6 +14,16 @@ def test_pictures_of_a_point_fit(reml, kind):
 @pytest.mark.parametrize("kind", [None, "trace", "forest", "ranef", "residuals", "pairs", "ppc"])
 def test_pictures_of_a_posterior_fit(bayes, kind):
     bayes.plot(kind).canvas.draw()
+
+
+def test_the_bound_of_a_variational_fit(bayes):
+    rising = -1e3 / np.arange(1, 401) + np.random.default_rng(0).normal(size=400)
+    fit = replace(bayes, draws=replace(bayes.draws, info={**bayes.draws.info, "elbo": rising}))
+    lines = fit.plot("elbo").axes[0].lines
+    assert len(lines[0].get_xdata()) == 400 and len(lines[1].get_xdata()) == 393
+    assert np.mean(np.diff(lines[1].get_ydata()) > 0) > 0.5
+    with pytest.raises(blm.OptionError, match="no plot 'elbo'"):
+        bayes.plot("elbo")
 
 
 def test_options(bayes, reml, crossed):
