@@ -25,7 +25,6 @@ NUMERIC, BINARY = 0, 1  # stochtree's codes of feature types
 CONSTANT_LEAF = 0  # stochtree's code of a leaf model with one value
 SPLIT_BASE, SPLIT_POWER = 0.95, 2.0
 SMALLEST_LEAF = 5
-GROWN_FROM_ROOT = 10  # greedy sweeps that start a chain near the posterior, before its warm-up
 
 
 def import_stochtree() -> Any:
@@ -171,11 +170,19 @@ class TreeSampler:
         self.sampler = st.ForestSampler(self.dataset, self.globals, self.config)
         self.sampler.prepare_for_sampler(self.dataset, self.residual, self.active, CONSTANT_LEAF, np.zeros(1))
 
-    def sweep(self, sigma: float, *, keep: bool, greedy: bool = False) -> Array:
+    def sweep(self, sigma: float, *, keep: bool) -> Array:
         """Update every tree once given sigma, and return f at the rows, shape (n,)."""
         self.globals.update_global_error_variance((sigma / self.scale) ** 2)
         self.sampler.sample_one_iteration(
-            self.container, self.active, self.dataset, self.residual, self.rng, self.globals, self.config, keep, greedy
+            self.container,
+            self.active,
+            self.dataset,
+            self.residual,
+            self.rng,
+            self.globals,
+            self.config,
+            keep,
+            False,  # stochtree's greedy sweeps start nearer the data, in trees that then hardly move
         )
         return self.scale * np.asarray(self.sampler.get_cached_forest_predictions(), dtype=float)
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design import Design
 from bayeslmm.errors import OptionError
-from bayeslmm.forest.bart import GROWN_FROM_ROOT, FeatureCoding, TreeDraws, TreeSampler
+from bayeslmm.forest.bart import FeatureCoding, TreeDraws, TreeSampler
 from bayeslmm.forest.chain_options import SamplingOptions, chain_generators, check_sampling
 from bayeslmm.forest.chains import Chain, posterior_means, stack_chains
 from bayeslmm.forest.covariance_steps import Block, first_block, next_block
@@ -51,9 +51,9 @@ class BartSampler:
         """Return the linear part and the random effects at the rows, shape (n,)."""
         return self.rows.linear(self.block.beta) + self.rows.random(self.block.effects)
 
-    def sweep(self, rng: np.random.Generator, *, keep: bool = False, greedy: bool = False) -> None:
+    def sweep(self, rng: np.random.Generator, *, keep: bool = False) -> None:
         """Draw everything once."""
-        self.f = self.trees.sweep(self.block.sigma, keep=keep, greedy=greedy)
+        self.f = self.trees.sweep(self.block.sigma, keep=keep)
         self.block = next_block(self.rows, self.priors, self.y - self.f, self.block, rng)
         moved = self.parts_beside_f()
         self.trees.subtract(moved - self.other)
@@ -120,7 +120,7 @@ def run_bart_chain(
     options: SamplingOptions,
     rng: np.random.Generator,
 ) -> BartChain:
-    """Run one chain: greedy sweeps, warm-up, and the draws that are kept."""
+    """Run one chain: warm-up, and the draws that are kept."""
     block = first_block(rows, priors, design.y, rng)
     seed = int(rng.integers(2**31 - 1))
     target = design.y - rows.linear(block.beta) - rows.random(block.effects)
@@ -129,9 +129,9 @@ def run_bart_chain(
     chain, total = Chain(), np.zeros(design.n)
     warmup = round(options.draws * options.warmup / (1 - options.warmup))
     with blas_threads(rows.kernel.products.order):
-        for sweep in range(GROWN_FROM_ROOT + warmup + options.draws):
-            keep = sweep >= GROWN_FROM_ROOT + warmup
-            sampler.sweep(rng, keep=keep, greedy=sweep < GROWN_FROM_ROOT)
+        for sweep in range(warmup + options.draws):
+            keep = sweep >= warmup
+            sampler.sweep(rng, keep=keep)
             if keep:
                 chain.keep(sampler.block, len(chain.versions), np.zeros(0))
                 total += sampler.f

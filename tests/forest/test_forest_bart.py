@@ -49,7 +49,7 @@ def test_trees_always_see_what_the_rest_leaves(sample):
     train, _ = sample
     sampler, rng = make_sampler(train, weights=np.linspace(1, 2, len(train)))
     for sweep in range(8):
-        sampler.sweep(rng, keep=sweep == 7, greedy=sweep < 3)
+        sampler.sweep(rng, keep=sweep == 7)
         left = sampler.y - sampler.f - sampler.other
         np.testing.assert_allclose(residual_of(sampler), left, atol=1e-10)
     kept = np.asarray(sampler.trees.container.predict(sampler.trees.dataset)).ravel()
