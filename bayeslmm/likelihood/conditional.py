@@ -17,6 +17,7 @@ from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dtrtrs
 
 from bayeslmm.likelihood.factor import Factor
+from bayeslmm.likelihood.threads import limits_threads
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -24,6 +25,7 @@ Codes = NDArray[np.int32]
 Places = NDArray[np.uint32]
 
 
+@limits_threads
 def fixed_modes(factor: Factor) -> Array:
     """Return the generalised least-squares estimate of the kernel's coefficients, shape (p,)."""
     q, p = factor.products.n_trailing, factor.products.n_fixed
@@ -37,6 +39,7 @@ def effect_modes(factor: Factor, beta: Array) -> tuple[Array, ...]:
     return tuple(u[..., 0] for u in solve_effects(factor, beta[:, None]))
 
 
+@limits_threads
 def solve_effects(factor: Factor, beta: Array, noise: Sequence[Array] | None = None) -> tuple[Array, ...]:
     """Solve the triangular system for u.
 

@@ -29,7 +29,7 @@ from bayeslmm.likelihood.elimination import (
     scale_rows,
     spread_entries,
 )
-from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.likelihood.threads import limits_threads
 
 Array = NDArray[np.float64]
 
@@ -68,6 +68,11 @@ class Factor:
     log_det: float
 
     @property
+    def order(self) -> int:
+        """Order of the trailing matrix."""
+        return self.products.order
+
+    @property
     def r_squared(self) -> float:
         """The penalised residual sum of squares r² at its minimum over beta and u."""
         return float(self.trailing[-1, -1] ** 2)
@@ -90,6 +95,7 @@ def is_dense(products: CrossProducts) -> bool:
     return products.density > DENSE_LEAD
 
 
+@limits_threads
 def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
     """Factor the scaled cross-products.
 
@@ -105,11 +111,6 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
     FittingError
         If a pivot is not positive: collinear columns, a perfect fit, or values that are not finite.
     """
-    with blas_threads(products.order):
-        return _factorise(products, lambdas)
-
-
-def _factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
     chain_z, chain_xy = _scaled_chain(products, lambdas)
     entries = _scaled_entries(products, lambdas)
     trailing = _scaled_trailing(products, lambdas)

@@ -30,7 +30,7 @@ from bayeslmm.likelihood.factor import is_dense
 from bayeslmm.likelihood.marginal import check_criterion, evaluate, factor_gradients
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.structure import check_memory, choose_structure
-from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.likelihood.threads import blas_threads, limits_threads
 
 Array = NDArray[np.float64]
 
@@ -126,6 +126,11 @@ class Kernel:
         return self.products.n_fixed
 
     @property
+    def order(self) -> int:
+        """Order of the trailing matrix."""
+        return self.products.order
+
+    @property
     def shapes(self) -> tuple[TermShape, ...]:
         """(J, S, correlated) of each term."""
         return self.products.structure.shapes
@@ -160,11 +165,13 @@ class Kernel:
         """Return what to add to the kernel's objective to have it in the user's columns."""
         return -2.0 * self.fixed.log_det if method == "reml" else 0.0
 
+    @limits_threads
     def objective(self, theta: ArrayLike, method: str = "reml", sigma: float | None = None) -> float:
         """Return minus twice the (restricted) log-likelihood at theta, profiled over beta and, unless given, sigma."""
         criterion = check_criterion(method)
         return evaluate(self.products, self.lambdas(theta), criterion, sigma).value + self.shift(method)
 
+    @limits_threads
     def gradient(self, theta: ArrayLike, method: str = "reml", sigma: float | None = None) -> Array:
         """Return the gradient of `objective` with respect to theta, shape (n_theta,)."""
         criterion = check_criterion(method)
@@ -176,6 +183,7 @@ class Kernel:
         ]
         return np.concatenate(pieces) if pieces else np.zeros(0)
 
+    @limits_threads
     def conditional(self, theta: ArrayLike, method: str = "reml", sigma: float | None = None) -> Conditional:
         """Return coefficients, random effects and their variances given theta (and sigma)."""
         criterion = check_criterion(method)

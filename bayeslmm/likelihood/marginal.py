@@ -26,6 +26,7 @@ from bayeslmm.likelihood.covariance import TermShape, lower_factor
 from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.factor import Factor, factorise
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.likelihood.threads import limits_threads
 
 Array = NDArray[np.float64]
 Criterion = Literal["ml", "reml"]
@@ -72,6 +73,7 @@ def check_criterion(method: str) -> Criterion:
     return method  # type: ignore[return-value]
 
 
+@limits_threads
 def evaluate(
     products: CrossProducts,
     lambdas: Sequence[Array],
@@ -118,6 +120,7 @@ def excess_sums(factor: Factor, beta: Array, inverse_sums: Sequence[Array], sigm
     )
 
 
+@limits_threads
 def factor_gradients(
     products: CrossProducts,
     lambdas: Sequence[Array],
@@ -145,6 +148,7 @@ def is_safe(factor: Array) -> bool:
     return bool(np.min(np.abs(np.diag(factor))) >= SAFE_PIVOT)
 
 
+@limits_threads
 def covariance_gradients(
     products: CrossProducts, lambdas: Sequence[Array], method: Criterion, sigma: float | None = None
 ) -> list[Array]:

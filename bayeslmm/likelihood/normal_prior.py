@@ -24,6 +24,7 @@ from scipy.linalg import solve_triangular
 
 from bayeslmm.likelihood.conditional import fixed_modes
 from bayeslmm.likelihood.factor import Factor
+from bayeslmm.likelihood.threads import limits_threads
 
 Array = NDArray[np.float64]
 
@@ -118,6 +119,7 @@ class FixedPosterior:
         return self.estimate[:, None] + self.root @ moved
 
 
+@limits_threads
 def fixed_posterior(factor: Factor, prior: NormalPrior) -> FixedPosterior:
     """Combine the factor at theta with the prior of the fixed coefficients."""
     products = factor.products

@@ -14,7 +14,7 @@ from scipy.linalg.lapack import dpotri
 
 from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.factor import Factor, is_dense, lead_rows
-from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.likelihood.threads import limits_threads
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -33,6 +33,7 @@ class InverseBlocks:
         return [block.sum(axis=0) for block in self.blocks]
 
 
+@limits_threads
 def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
     """Return the diagonal blocks of the inverse.
 
@@ -44,11 +45,6 @@ def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
         Lower Cholesky factor of the precision of beta times sigma², shape (p, p): `factor.R_X` for a flat prior
         (REML), that of ``K + sigma**2 B^-1`` for a normal one; None treats beta as known (ML).
     """
-    with blas_threads(factor.products.order):
-        return _inverse_blocks(factor, R_X)
-
-
-def _inverse_blocks(factor: Factor, R_X: Array | None) -> InverseBlocks:
     products = factor.products
     structure = products.structure
     found: dict[int, Array] = {}

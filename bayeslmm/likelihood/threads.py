@@ -1,16 +1,17 @@
 """How many threads LAPACK may use.
 
 OpenBLAS starts as many threads as there are cores, and they wait by spinning: two threads on two busy cores run many
-times slower than one, on matrices of any size. So every factorisation runs in a `blas_threads` block.
+times slower than one, on matrices of any size: a triangular solve of order two can take six milliseconds. So whatever
+calls LAPACK runs in a `blas_threads` block.
 """
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 LARGE_ORDER = 500  # below this order of the trailing matrix a second thread costs more than it brings
 
@@ -73,3 +74,27 @@ def blas_threads(order: int) -> Iterator[int]:
                 for library, before in zip(_libraries(), _blocks.before, strict=True):
                     if before > _blocks.count:
                         library.set_num_threads(before)
+
+
+class HasOrder(Protocol):
+    """Anything with a trailing matrix: cross-products, a factor, a kernel."""
+
+    @property
+    def order(self) -> int:
+        """Order of the trailing matrix."""
+
+
+P = ParamSpec("P")
+R = TypeVar("R")
+S = TypeVar("S", bound=HasOrder)
+
+
+def limits_threads(function: Callable[Concatenate[S, P], R]) -> Callable[Concatenate[S, P], R]:
+    """Run a function in a `blas_threads` block for the order of its first argument."""
+
+    @wraps(function)
+    def limited(first: S, *args: P.args, **kwargs: P.kwargs) -> R:
+        with blas_threads(first.order):
+            return function(first, *args, **kwargs)
+
+    return limited

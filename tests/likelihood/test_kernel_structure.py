@@ -203,3 +203,17 @@ def test_no_degrees_of_freedom_left():
 def test_theta_of_the_wrong_shape(theta):
     with pytest.raises(OptionError, match="theta"):
         kernel_of("scalar").objective(theta)
+
+
+@pytest.mark.parametrize("call", ["objective", "gradient", "conditional"])
+def test_every_evaluation_limits_threads(call, monkeypatch):
+    kernel = kernel_of("crossed vector")
+    library = FakeLibrary(8)
+    seen = []
+    monkeypatch.setattr(threads, "_libraries", lambda: [library])
+    monkeypatch.setattr(
+        factor, "dpotrf", lambda *a, f=factor.dpotrf, **k: seen.append(library.num_threads) or f(*a, **k)
+    )
+    getattr(kernel, call)(np.ones(6))
+    assert seen == [1]
+    assert library.num_threads == 8
