@@ -10,14 +10,15 @@ from benchmarks.peers.peer import Peer
 
 @dataclass(frozen=True)
 class Pairs:
-    """Medians of seconds and of the ratios theirs / ours, with the objectives reached."""
+    """Medians of seconds and of the ratios theirs / ours (wall clock, processor time), with the objectives reached."""
 
     ours: float
     theirs: float
     ratio: float
     ratios: list[float]
-    our_objective: float | None
-    their_objective: float | None
+    our_objective: float | None = None
+    their_objective: float | None = None
+    processor_ratio: float | None = None
 
 
 def paired(ours: Peer, theirs: Peer, repeats: int) -> Pairs:
@@ -35,6 +36,7 @@ def paired(ours: Peer, theirs: Peer, repeats: int) -> Pairs:
         ratios,
         first[-1].objective,
         second[-1].objective,
+        statistics.median(b.processor / max(a.processor, 1e-6) for a, b in zip(first, second, strict=True)),
     )
 
 
@@ -47,7 +49,7 @@ def paired_calls(ours: Callable[[], object], theirs: Callable[[], object], repea
         first.append(seconds(ours))
         second.append(seconds(theirs))
     ratios = [b / a for a, b in zip(first, second, strict=True)]
-    return Pairs(statistics.median(first), statistics.median(second), statistics.median(ratios), ratios, None, None)
+    return Pairs(statistics.median(first), statistics.median(second), statistics.median(ratios), ratios)
 
 
 def seconds(call: Callable[[], object]) -> float:

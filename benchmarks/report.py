@@ -48,20 +48,21 @@ def markdown(outcomes: Sequence[Outcome], about: dict[str, Any]) -> str:
         f"{date.today().isoformat()}, {about['processor']}, {about['cores']} cores, {', '.join(about['blas'])}, "
         f"Python {about['python']}, bayeslmm {about['bayeslmm']}.",
         "",
-        "| case | ours | against | theirs | ratio | aim | pairs |",
-        "|---|---|---|---|---|---|---|",
+        "| case | ours | against | theirs | ratio | aim | of processor time | pairs |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for o in outcomes:
         case = o.row.replace("|", "\\|")
         against = o.detail.get("version", o.against) + (" unchecked" if "unchecked" in o.against else "")
         if o.ratio is None:
-            lines.append(f"| {case} | | {o.against} | {o.detail['missing']} | | | |")
+            lines.append(f"| {case} | | {o.against} | {o.detail['missing']} | | | | |")
             continue
         sign = "at most" if o.at_most else "at least"
         aim = "" if o.bar is None else f"{sign} {o.bar:g}{'' if o.reached else ' (missed)'}"
         ratio = f"{o.ratio:.0f} MiB" if o.unit == "MiB" else f"{o.ratio:.3g}"
+        processor = f"{o.detail['processor']:.3g}" if o.detail.get("processor") else ""
         ours, theirs = _amount(o.ours, o.unit), _amount(o.theirs, o.unit)
-        lines.append(f"| {case} | {ours} | {against} | {theirs} | {ratio} | {aim} | {o.repeats} |")
+        lines.append(f"| {case} | {ours} | {against} | {theirs} | {ratio} | {aim} | {processor} | {o.repeats} |")
     return "\n".join(lines) + "\n"
 
 

@@ -109,5 +109,6 @@ class FitRow:
             "objective": found.our_objective,
             "objective of the peer": found.their_objective,
             "ratios": found.ratios,
+            "processor": found.processor_ratio,
         }
         return Outcome(name, peer, found.ours, found.theirs, found.ratio, bar, repeats=repeats, detail=detail)

@@ -1,11 +1,10 @@
 """GPBoost's grouped random effects with Cholesky decompositions: intercepts only, ML only."""
 
 import re
-import time
 
 import numpy as np
 
-from benchmarks.peers.peer import Problem, Timing, UnavailableError
+from benchmarks.peers.peer import Problem, Stopwatch, Timing, UnavailableError
 
 
 class GPBoost:
@@ -25,7 +24,7 @@ class GPBoost:
         import gpboost
         from formulaic import model_matrix
 
-        started = time.perf_counter()
+        watch = Stopwatch()
         response, X = model_matrix(self.fixed, self.problem.data)
         model = gpboost.GPModel(
             group_data=self.problem.data[self.groups].astype(str).to_numpy(),
@@ -33,7 +32,7 @@ class GPBoost:
             matrix_inversion_method="cholesky",
         )
         model.fit(y=np.asarray(response, float)[:, 0], X=np.asarray(X, float))
-        return Timing(time.perf_counter() - started, 2.0 * float(model.get_current_neg_log_likelihood()))
+        return watch.read(2.0 * float(model.get_current_neg_log_likelihood()))
 
     def close(self) -> None:
         pass

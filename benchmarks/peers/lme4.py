@@ -36,7 +36,7 @@ class Lme4:
         self.process.stdin.write("fit\n")
         self.process.stdin.flush()
         answer = self._answer()
-        return Timing(answer["seconds"], answer["objective"])
+        return Timing(answer["seconds"], answer["processor"], answer["objective"])
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()

@@ -12,10 +12,10 @@ flush(stdout())
 input <- file("stdin")
 open(input)
 while (length(line <- readLines(input, n = 1)) > 0) {
-  started <- proc.time()[[3]]
+  started <- proc.time()
   fit <- suppressWarnings(suppressMessages(lmer(formula, data, REML = reml, control = control)))
-  seconds <- proc.time()[[3]] - started
+  passed <- proc.time() - started
   objective <- if (reml) REMLcrit(fit) else -2 * as.numeric(logLik(fit))
-  cat(sprintf('{"seconds": %.6f, "objective": %.9f}\n', seconds, objective))
+  cat(sprintf('{"seconds": %.6f, "processor": %.6f, "objective": %.9f}\n', passed[[3]], passed[[1]] + passed[[2]], objective))
   flush(stdout())
 }

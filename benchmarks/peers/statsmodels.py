@@ -1,9 +1,8 @@
 """statsmodels' MixedLM: one grouping factor."""
 
 import re
-import time
 
-from benchmarks.peers.peer import Problem, Timing, UnavailableError
+from benchmarks.peers.peer import Problem, Stopwatch, Timing, UnavailableError
 
 
 class Statsmodels:
@@ -22,10 +21,10 @@ class Statsmodels:
     def fit(self) -> Timing:
         import statsmodels.formula.api as smf
 
-        started = time.perf_counter()
+        watch = Stopwatch()
         model = smf.mixedlm(self.fixed, self.problem.data, groups=self.group, re_formula=self.random)
         fit = model.fit(reml=self.problem.method == "reml")
-        return Timing(time.perf_counter() - started, -2.0 * float(fit.llf))
+        return watch.read(-2.0 * float(fit.llf))
 
     def close(self) -> None:
         pass
