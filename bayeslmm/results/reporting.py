@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PIXELS_PER_INCH = 100  # as the figures are laid out
 SHARPNESS = 1.6  # image pixels per CSS pixel: sharp on paper, still small
 MOST_LEVELS = 200  # levels whose effects a reader may unfold; the picture shows more
-NEED_NO_EFFECTS = ("trace", "history")
+NEED_NO_EFFECTS = ("trace", "elbo", "history")
 MOST_TERMS = 4  # random terms drawn
 TONES: dict[str, Tone] = {
     "converged": "good", "ok": "good", "boundary": "doubt", "doubtful": "doubt", "failed": "bad",
@@ -37,6 +37,7 @@ CAPTIONS = {
     "residuals": "Residuals (times the square root of the weights, where there are any)",
     "trace": "Densities and traces of the chains: they should lie on each other and show no trend",
     "ppc": "The response, and responses simulated from the posterior",
+    "elbo": "The evidence lower bound at every step: it should have stopped rising",
     "history": "The objective at every evaluation of the optimiser",
 }
 READING = {
@@ -46,6 +47,9 @@ READING = {
     "coefficients are those given it. The mode depends on the parameters it is taken in; the posterior mean does not.",
     "posterior": "Mean and sd of the posterior, and the limits between which the stated share of it lies, with equal "
     "tails. ESS: effective draws. R-hat: 1 where the chains agree.",
+    "importance": "Mean and sd of the posterior, and the limits between which the stated share of it lies, with equal "
+    "tails. What standard deviations, correlations and sigma are worth is the effective size said above; ESS and R-hat "
+    "are those of the draws taken from the weighted points.",
 }
 
 
@@ -67,7 +71,7 @@ def report_page(fit: Fit, others: Sequence[Fit], level: float, pictures: bool) -
     summary = fit.summary(level)
     names = fit_labels((fit, *others))
     verdicts = tuple(_verdict(name, found) for name, found in zip(names, (fit, *others), strict=True))
-    kind = "posterior" if isinstance(fit, PosteriorFit) else "map" if fit.method == "map" else "point"
+    kind = fit.method if fit.method in READING else "posterior" if isinstance(fit, PosteriorFit) else "point"
     sections = [
         Section("Fixed effects", (Table(_with_labels(summary.fixed)), READING[kind], *summary.notes)),
         Section("Standard deviations and correlations", (Table(summary.random, labels=2),)),
@@ -170,7 +174,7 @@ def _pictures(fit: Fit, others: Sequence[Fit], level: float) -> Section:
         caption = f"Random effects of {term.name}, in order, with plus and minus two standard deviations"
         parts.append(_picture(caption, draw(fit, "ranef", {"group": term.name})))
     whole = len(told) == len(fit.design.terms)
-    for kind in ("ppc", "residuals", "trace", "history"):
+    for kind in ("ppc", "residuals", "trace", "elbo", "history"):
         if kind in kinds and (whole or kind in NEED_NO_EFFECTS):
             options = {"seed": 0} if kind == "ppc" else {}
             parts.append(_picture(CAPTIONS[kind], draw(fit, kind, options)))

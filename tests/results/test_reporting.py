@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from simulated_draws import draws_around
 
@@ -92,6 +93,13 @@ def test_refused_before_anything_is_drawn(bayes, tmp_path, monkeypatch):
     with pytest.raises(OptionError, match="level=2"):
         bayes.report(tmp_path / "a.html", level=2)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_bound_of_an_approximation_is_drawn(bayes, tmp_path):
+    draws = replace(bayes.draws, info={**bayes.draws.info, "elbo": -1 / np.arange(1.0, 500.0)}, method="advi")
+    html = read(PosteriorFit(bayes.design, bayes.spec, draws, bayes.priors).report(tmp_path / "report.html"))
+    assert html.count("<img ") == 6
+    assert "approximated by ADVI" in html
 
 
 def test_effects_whose_draws_were_not_kept_are_left_out(bayes, tmp_path):
