@@ -70,9 +70,8 @@ def test_crossfit_covers_and_predicts_no_worse_than_merf():
         merf_covered.append(coverage(merf, test))
         errors.append(rmse(test["y"], forest.predict(test)))
         merf_errors.append(rmse(test["y"], merf.predict(test)))
-    print(
-        f"crossfit {np.mean(covered):.3f} {np.mean(errors):.4f}, merf {np.mean(merf_covered):.3f} {np.mean(merf_errors):.4f}"
-    )
+    means = np.mean([covered, errors, merf_covered, merf_errors], axis=1)
+    print("coverage and error, crossfit and merf:", means.round(4))
     assert COVERED[0] <= np.mean(covered) <= COVERED[1]
     assert np.mean(errors) <= np.mean(merf_errors)
     assert np.mean(merf_covered) < 0.75
