@@ -67,7 +67,8 @@ class WeightedPoints:
     beta
         Draws of beta, shape (m, r, p).
     effects
-        Draws of the random effects, one (m, r, J, S) per term; (m, r, 0, S) where they were not kept.
+        Draws of the random effects, per point one (r, J, S) per term, or (r, 0, S) where they were not kept. Not one
+        array: that would be a copy of the largest thing there is.
     log_evidence
         log p(y), up to the constants of improper priors.
     laplace
@@ -83,7 +84,7 @@ class WeightedPoints:
     smoothed: SmoothedWeights
     sigma: Array
     beta: Array
-    effects: Effects
+    effects: tuple[Effects, ...]
     log_evidence: float
     laplace: Laplace
     failures: int
@@ -243,9 +244,7 @@ class _Sampler:
             smoothed=smoothed,
             sigma=np.array([point.sigma for point in self.points]),
             beta=np.array([point.beta for point in self.points]),
-            effects=tuple(
-                np.array([point.effects[k] for point in self.points]) for k in range(len(self.density.sizes))
-            ),
+            effects=tuple(point.effects for point in self.points),
             log_evidence=evidence,
             laplace=laplace,
             failures=int(np.sum(~np.isfinite(logs))),
@@ -356,7 +355,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: 
         sigma=cut(sigma),
         sd=tuple(cut(sd) for sd in sds),
         cor=tuple(None if c is None else cut(c) for c in correlations),
-        effects=tuple(cut(effects[chosen, within]) for effects in points.effects),
+        effects=tuple(cut(_gather(points, k, chosen, within)) for k in range(len(density.sizes))),
         stats={"lp": cut(points.log_density[chosen])},
         method="importance",
         info={
@@ -370,6 +369,17 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: 
             "seed": seed,
         },
     )
+
+
+def _gather(
+    points: WeightedPoints, term: int, chosen: NDArray[np.intp], within: NDArray[np.intp]
+) -> NDArray[np.floating]:
+    """Return the draws chosen of a term's random effects, shape (n_draws, J, S)."""
+    one = points.effects[0][term]
+    found = np.empty((len(chosen), *one.shape[1:]), dtype=one.dtype)
+    for i, (point, draw) in enumerate(zip(chosen, within, strict=True)):
+        found[i] = points.effects[point][term][draw]
+    return found
 
 
 def sample_importance(
