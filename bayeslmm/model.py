@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.design import build_design
-from bayeslmm.errors import BayeslmmError, FittingError, OptionError, StorageError
+from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError
 from bayeslmm.formula import parse
 from bayeslmm.methods import (
     METHODS,
@@ -103,9 +103,15 @@ class Model:
         from bayeslmm.likelihood.threads import blas_threads
 
         _check_sigma(sigma)
+        parsed = parse(formula, tuple(functions or ()))
+        if parsed.learner:
+            raise ModelError(
+                f"bart({' + '.join(parsed.learner)}) is for the learner of a forest, which a linear model has not: use "
+                "mixed_forest, or write the columns without bart(...)."
+            )
         with blas_threads(0):
             self._design = build_design(
-                parse(formula, tuple(functions or ())),
+                parsed,
                 data,
                 weights=weights,
                 offset=offset,

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import bayeslmm as blm
+from bayeslmm.errors import ModelError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.methods import METHODS, FitOptions
 from bayeslmm.priors import resolve_priors
@@ -218,3 +219,8 @@ def test_proper_priors_fit_and_say_so(one_per_level, instant_nuts):
     assert "'id' has 30 levels in 30 rows" in fit.status.message
     with pytest.raises(blm.FittingError, match="30 levels"):
         blm.lmm("y ~ x + (1 | id)", one_per_level, "nuts", strict=True, **NUTS)
+
+
+def test_a_learner_has_no_place_in_a_linear_model(data):
+    with pytest.raises(ModelError, match=r"bart\(Days\).*mixed_forest"):
+        blm.Model("Reaction ~ bart(Days) + (1 | Subject)", data)
