@@ -7,8 +7,8 @@ Source: Talts, Betancourt, Simpson, Vehtari and Gelman (2018), arXiv 1804.06788;
 that read the data too, such as the log-likelihood, Modrák et al. (2023), Bayesian Analysis.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -102,6 +102,13 @@ class Calibration:
                 "inside": [name not in self.outside for name in self.names],
             }
         )
+
+
+def merge(parts: Sequence[Calibration]) -> Calibration:
+    """Return calibrations of one study by one method as one."""
+    first = parts[0]
+    ranks = np.concatenate([part.ranks for part in parts])
+    return replace(first, ranks=ranks, replaced=sum(part.replaced for part in parts))
 
 
 def calibrate(

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from bayeslmm.validation.calibration import Calibration, calibrate
+from bayeslmm.validation.calibration import Calibration, calibrate, merge
 from bayeslmm.validation.coverage import measure_coverage
 from bayeslmm.validation.intervals import MakeIntervals, advi_intervals, default_methods
 from bayeslmm.validation.methods import HierarchicalNuts, Sample, importance, marginal_nuts
 from bayeslmm.validation.simulate import STUDIES
-from bayeslmm.validation.stored import file_stem, stored_calibration, stored_table
+from bayeslmm.validation.stored import file_stem, read_calibration, stored_calibration, stored_table
 from bayeslmm.validation.twenty import importance_against_nuts
 
 SEED = 20_000
+BLOCK = 50  # simulations between which a run can be interrupted
+SEEDS_OF_BLOCK = 1000
 IMPORTANCE_SIMULATIONS, IMPORTANCE_DRAWS = 1000, 255
 NUTS_SIMULATIONS, NUTS_DRAWS = 200, 63
 COVERAGE_SIMULATIONS = 500
@@ -36,20 +38,31 @@ class CalibrationCell:
     n_draws: int
 
     def run(self, folder: Path, report: Report | None = None) -> Calibration:
-        """Return the calibration, from the folder if it is there."""
+        """Return the calibration, from the folder if it is there; done in blocks, so that it can be interrupted."""
+        path = self.path(folder)
+        if path.exists():
+            return read_calibration(path)
+        parts = [path.with_name(f"{path.stem}_part{k}.npz") for k in range(-(-self.simulations // BLOCK))]
+        sample = self.make()
+        found = []
+        for k, part in enumerate(parts):
+            found.append(stored_calibration(part, partial(self._block, sample, k)))
+            if report is not None:
+                report(f"{self.study}, {self.method}", min(BLOCK * (k + 1), self.simulations))
+        whole = stored_calibration(path, partial(merge, found))
+        for part in parts:
+            part.unlink()
+        return whole
 
-        def work() -> Calibration:
-            return calibrate(
-                STUDIES[self.study](),
-                self.make(),
-                simulations=self.simulations,
-                n_draws=self.n_draws,
-                seed=SEED,
-                method=self.method,
-                report=_named(report, f"{self.study}, {self.method}"),
-            )
-
-        return stored_calibration(self.path(folder), work)
+    def _block(self, sample: Sample, k: int) -> Calibration:
+        return calibrate(
+            STUDIES[self.study](),
+            sample,
+            simulations=min(BLOCK, self.simulations - BLOCK * k),
+            n_draws=self.n_draws,
+            seed=SEED + SEEDS_OF_BLOCK * k,
+            method=self.method,
+        )
 
     def path(self, folder: Path) -> Path:
         """Return the file the calibration is kept in."""

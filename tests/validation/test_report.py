@@ -9,6 +9,7 @@ import pytest
 from bayeslmm.validation import plan
 from bayeslmm.validation.__main__ import main
 from bayeslmm.validation.calibration import Calibration
+from bayeslmm.validation.methods import importance
 from bayeslmm.validation.report import markdown_table
 from bayeslmm.validation.stored import file_stem, stored_calibration, stored_table
 
@@ -27,6 +28,28 @@ def test_calibration_is_kept(tmp_path):
     assert (second.study, second.method, second.names) == (first.study, first.method, first.names)
     assert (second.n_draws, second.replaced) == (63, 2)
     assert [p.name for p in path.parent.iterdir()] == ["kept.npz"]
+
+
+def test_interrupted_calibration_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(plan, "BLOCK", 4)
+    asked = []
+
+    def sample(problem, n_draws, seed):
+        asked.append(seed)
+        if len(asked) == 6:
+            raise KeyboardInterrupt
+        return importance(problem, n_draws, seed)
+
+    cell = plan.CalibrationCell("random intercept", "importance", lambda: sample, 10, 63)
+    with pytest.raises(KeyboardInterrupt):
+        cell.run(tmp_path)
+    assert not cell.path(tmp_path).exists()
+    resumed = cell.run(tmp_path)
+    assert asked[4:6] == asked[6:8]  # the second block again, the first not
+    assert len(asked) == 12 and resumed.n_simulations == 10
+    whole = plan.CalibrationCell("random intercept", "importance", lambda: importance, 10, 63)
+    assert np.array_equal(whole.run(tmp_path / "whole").ranks, resumed.ranks)
+    assert [p.name for p in tmp_path.glob("*.npz")] == [cell.path(tmp_path).name]
 
 
 def test_interrupted_run_leaves_nothing_under_the_final_name(tmp_path):
