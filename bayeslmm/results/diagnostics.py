@@ -38,6 +38,10 @@ class Diagnostics:
     ess_bulk: Array
     ess_tail: Array
 
+    def at_most(self, effective: float) -> "Diagnostics":
+        """Return these diagnostics with effective sample sizes no larger than `effective`."""
+        return Diagnostics(self.rhat, np.minimum(self.ess_bulk, effective), np.minimum(self.ess_tail, effective))
+
 
 def diagnose(draws: NDArray[np.floating]) -> Diagnostics:
     """Diagnose every parameter of an array of draws.

@@ -259,7 +259,11 @@ class PosteriorFit(Fit):
 
     @cached_property
     def _covariance_diagnostics(self) -> Diagnostics:
-        return diagnose(self.covariance_draws)
+        found = diagnose(self.covariance_draws)
+        if self.method != "importance":
+            return found
+        # draws taken from weighted points repeat them: the weights, not the draws, say what the points are worth
+        return found.at_most(self.draws.info.get("effective_size", np.inf))
 
     @cached_property
     def _effect_diagnostics(self) -> list[Diagnostics]:

@@ -174,3 +174,13 @@ def test_no_random_term():
     sd = np.sqrt(np.diag(np.linalg.inv(X.T @ X)))
     np.testing.assert_allclose(fit.fixef(), least_squares, atol=5 * sd.max() / np.sqrt(4000))
     np.testing.assert_allclose(fit.coef_table()["sd"], sd, rtol=0.06)
+
+
+def test_the_effective_size_of_the_weights_bounds_that_of_the_draws(sleepstudy, monkeypatch):
+    """512 points and 4,000 draws: a standard deviation has no more effective draws than the points are worth."""
+    monkeypatch.setattr(importance, "SMALL_ORDER", 0)
+    fit = sleepstudy.fit("importance", draws=1000, seed=1)
+    effective = fit.info["effective_size"]
+    assert 400 <= effective <= 1024
+    assert fit.covariance_table()["ess_bulk"].max() <= effective
+    assert fit.coef_table()["ess_bulk"].min() > effective
