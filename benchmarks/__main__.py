@@ -32,8 +32,9 @@ def main() -> None:
         for name in chosen.rows:
             print(f"{name} ...", file=sys.stderr, flush=True)
             outcomes.extend(rows[name].run(settings))
+            saved = save(outcomes, about, settings, chosen.output)  # after every row: a long run may be stopped
     print(markdown(outcomes, about))
-    print(f"Saved in {save(outcomes, about, settings, chosen.output)}")
+    print(f"Saved in {saved}")
 
 
 if __name__ == "__main__":
