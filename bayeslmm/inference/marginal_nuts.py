@@ -17,6 +17,7 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.conditional_draws import covariance_parameters, draw_coefficients
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.laplace import Laplace, find_laplace
+from bayeslmm.inference.proposals import cholesky_factor
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import LARGE_ORDER, blas_threads, idle_cores
 from bayeslmm.priors.density import CovarianceDensity
@@ -63,7 +64,7 @@ class WhitenedDensity:
     root: Array = field(init=False)
 
     def __post_init__(self) -> None:
-        self.root = np.linalg.cholesky(self.laplace.covariance)
+        self.root = cholesky_factor(self.laplace.covariance)
 
     def point(self, z: Array) -> Array:
         """Return x = (phi, log sigma) for z, shape (..., d)."""

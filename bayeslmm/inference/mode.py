@@ -69,7 +69,7 @@ class _PosteriorMode:
             posterior = self._posterior(inner)
             sigma = self.best_sigma(posterior, inner)
             slopes = self._slopes(inner, self._excess(posterior, sigma)[0], sigma)
-            return [0.5 * np.linalg.solve(f.T, s.T).T for f, s in zip(inner, slopes, strict=True)]
+            return [0.5 * np.asarray(np.linalg.solve(f.T, s.T)).T for f, s in zip(inner, slopes, strict=True)]
 
         return extrapolate_inwards(self.kernel.products, lambdas, interior)
 

@@ -137,7 +137,9 @@ def sample_nuts(
     return replace(found, info={**found.info, **facts})
 
 
-def choose_parametrization(wanted: str | None, priors: "ModelPriors") -> tuple[str, tuple[str, ...]]:
+def choose_parametrization(
+    wanted: Parametrization | None, priors: "ModelPriors"
+) -> tuple[Parametrization, tuple[str, ...]]:
     """Return the parametrization, and a message where it is not the usual one."""
     if wanted is not None:
         _check_choice("parametrization", wanted, get_args(Parametrization))

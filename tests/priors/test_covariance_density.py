@@ -1,4 +1,4 @@
-"""The log posterior of the covariance parameters: against a dense normal density, its own differences, and its compiled form."""
+"""The log posterior of the covariance parameters: a dense normal density, differences, the compiled form."""
 
 import numpy as np
 import pandas as pd
@@ -67,8 +67,7 @@ def make(frame, formula, rule="default", sigma=None, weights=None):
 
 
 def random_point(density, seed):
-    x = np.random.default_rng(seed).normal(size=density.dimension) * 0.6
-    return x
+    return np.random.default_rng(seed).normal(size=density.dimension) * 0.6
 
 
 def dense_log_posterior(design, priors, density, x):
