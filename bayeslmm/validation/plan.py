@@ -132,12 +132,21 @@ def twenty_table(folder: Path, report: Report | None = None, *, run: bool = True
     """Return importance sampling against NUTS on data sets with twenty covariance parameters, a row each."""
     rows = []
     for seed in TWENTY_SEEDS:
-        path = folder / f"twenty_{seed}.csv"
+        path = _twenty_path(folder, seed)
         if run or path.exists():
             rows.append(stored_table(path, partial(_twenty_row, seed)))
         if report is not None:
             report("twenty covariance parameters", len(rows))
     return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+
+
+def missing_twenty(folder: Path) -> list[int]:
+    """Return the seeds of the data sets with twenty covariance parameters that have not been solved."""
+    return [seed for seed in TWENTY_SEEDS if not _twenty_path(folder, seed).exists()]
+
+
+def _twenty_path(folder: Path, seed: int) -> Path:
+    return folder / f"twenty_{seed}.csv"
 
 
 def _twenty_row(seed: int) -> pd.DataFrame:

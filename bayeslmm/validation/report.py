@@ -12,7 +12,14 @@ import pandas as pd
 
 from bayeslmm.validation.calibration import Calibration
 from bayeslmm.validation.coverage import LEVELS, under_coverage
-from bayeslmm.validation.plan import COVERAGE_SIMULATIONS, Report, calibration_cells, coverage_cells, twenty_table
+from bayeslmm.validation.plan import (
+    COVERAGE_SIMULATIONS,
+    Report,
+    calibration_cells,
+    coverage_cells,
+    missing_twenty,
+    twenty_table,
+)
 from bayeslmm.validation.stored import file_stem
 
 PACKAGES = ("bayeslmm", "numpy", "scipy", "numba", "nutpie", "pymc")
@@ -74,6 +81,15 @@ Importance sampling had to leave {troubled} of {count} to NUTS.
 {table}
 """
 
+MISSING = """
+## Not run yet
+
+`python -m bayeslmm.validation` runs what is missing, goes on where an interrupted run stopped, and writes this
+page again.
+
+{missing}
+"""
+
 
 def write_report(folder: str | Path, report: Report | None = None, *, run: bool = True) -> Path:
     """Run what has not been run yet, and write the page with its figures.
@@ -97,6 +113,7 @@ def write_report(folder: str | Path, report: Report | None = None, *, run: bool 
     results.mkdir(parents=True, exist_ok=True)
     parts = [_introduction(), _calibration_part(target, results, report, run)]
     parts += [_coverage_part(results, report, run), _twenty_part(results, report, run)]
+    parts.append(_missing_part(results))
     page = target / "README.md"
     page.write_text("".join(parts), encoding="utf-8")
     return page
@@ -134,6 +151,14 @@ def _calibration_part(target: Path, results: Path, report: Report | None, run: b
         named=named,
     )
     return head + "".join(figures)
+
+
+def _missing_part(results: Path) -> str:
+    """Say which runs the page is without."""
+    missing = [f"{c.study} by {c.method}" for c in calibration_cells() if not c.path(results).exists()]
+    missing += [f"coverage of {c.method}, {c.study}" for c in coverage_cells() if not c.path(results).exists()]
+    missing += [f"twenty covariance parameters, seed {s}" for s in missing_twenty(results)]
+    return MISSING.format(missing="\n".join(f"- {name}" for name in missing)) if missing else ""
 
 
 def calibration_rows(found: Sequence[Calibration]) -> pd.DataFrame:

@@ -83,6 +83,8 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
     assert "| random intercept | ml | beta | 45.0 (1.0) | 75.0 (1.0) | 90.0 (1.0) | 95% |" in page
     assert "ml: intervals of beta (random intercept) cover 90% for 95%." in page
     assert "had to leave 0 of 1 to NUTS" in page
+    assert "- nested by importance\n" in page and "- twenty covariance parameters, seed 1\n" in page
+    assert "- random intercept by importance\n" not in page
     assert (tmp_path / "random_intercept_importance.png").stat().st_size > 1000
 
 
