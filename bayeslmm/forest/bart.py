@@ -191,6 +191,13 @@ class TreeSampler:
         self.residual.subtract_vector(np.ascontiguousarray(change / self.scale))
 
 
+def read_forests(text: str, n_trees: int) -> Any:
+    """Return stochtree's container of the forests it wrote as JSON."""
+    container = import_stochtree().ForestContainer(n_trees, 1, True, False)
+    container.load_from_json_string(text)
+    return container
+
+
 @dataclass(frozen=True, slots=True)
 class TreeDraws:
     """Kept forests of all chains: one version of f per draw.

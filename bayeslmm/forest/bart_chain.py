@@ -1,15 +1,15 @@
 """learner="bart": chains of draws of trees, linear part, random effects and variances together."""
 
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.design import Design
 from bayeslmm.errors import OptionError
-from bayeslmm.forest.bart import FeatureCoding, TreeDraws, TreeSampler
-from bayeslmm.forest.chain_options import SamplingOptions, chain_generators, check_sampling
+from bayeslmm.forest.bart import FeatureCoding, TreeDraws, TreeSampler, read_forests
+from bayeslmm.forest.chain_options import SamplingOptions, check_sampling, run_chains
 from bayeslmm.forest.chains import Chain, posterior_means, stack_chains
 from bayeslmm.forest.covariance_steps import Block, first_block, next_block
 from bayeslmm.forest.fitted import FittedForest
@@ -78,10 +78,8 @@ def fit_bart(training: Training, options: SamplingOptions) -> FittedForest:
     values = coding.encode(training.features)
     scale = float(np.sqrt(np.cov(design.y, aweights=design.weights)))
     probes = coding.encode(probe_points(training.features, options.seed))
-    runs = [
-        run_bart_chain(design, rows, priors, values, coding, scale, probes, options, rng)
-        for rng in chain_generators(options)
-    ]
+    work = partial(run_bart_chain, design, rows, priors, values, coding, scale, probes, options)
+    runs = run_chains(work, options)
     draws = stack_chains(
         [run.chain for run in runs], design.terms, "bart", {"sampler": "BART within Gibbs", "seed": options.seed}
     )
@@ -95,17 +93,19 @@ def fit_bart(training: Training, options: SamplingOptions) -> FittedForest:
         components=posterior_means(draws, design.terms),
         history=None,
         draws=draws,
-        functions=TreeDraws(tuple(run.container for run in runs), coding, scale, options.draws),
+        functions=TreeDraws(
+            tuple(read_forests(run.forests, options.n_trees) for run in runs), coding, scale, options.draws
+        ),
         probes=np.array([run.chain.probes for run in runs]),
     )
 
 
 @dataclass(frozen=True, slots=True)
 class BartChain:
-    """One chain: its draws, its forests, and the posterior mean of f at the rows, shape (n,)."""
+    """One chain: its draws, its forests as JSON, and the posterior mean of f at the rows, shape (n,)."""
 
     chain: Chain
-    container: Any
+    forests: str
     mean: Array
 
 
@@ -138,7 +138,7 @@ def run_bart_chain(
     at_probes = _predict_encoded(trees, probes)
     shift = [linear_at_means(design, b.beta) for b in chain.blocks]
     chain.probes = [row + level for row, level in zip(at_probes, shift, strict=True)]
-    return BartChain(chain, trees.container, total / options.draws)
+    return BartChain(chain, trees.container.dump_json_string(), total / options.draws)
 
 
 def _predict_encoded(trees: TreeSampler, values: Array) -> Array:

@@ -1,13 +1,15 @@
 """Options of the chains of sampled methods, and their sources of randomness."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from bayeslmm.errors import OptionError
 
 Outer = Literal["bootstrap"]
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,7 @@ class SamplingOptions:
     outer: Outer | None
     priors: Any
     n_trees: int
+    cores: int
     seed: int | None
 
 
@@ -32,7 +35,7 @@ def check_sampling(options: SamplingOptions) -> None:
     OptionError
         With what would have one.
     """
-    for name in ("chains", "draws", "n_trees"):
+    for name in ("chains", "draws", "n_trees", "cores"):
         value = getattr(options, name)
         if not isinstance(value, int | np.integer) or value < 1:
             raise OptionError(f"{name}={value!r} must be a whole number of at least 1.")
@@ -50,3 +53,13 @@ def chain_generators(options: SamplingOptions) -> list[np.random.Generator]:
 
 def _number(entropy: Any) -> int:
     return int(entropy) if not isinstance(entropy, list | tuple) else int(entropy[0])
+
+
+def run_chains(work: Callable[[np.random.Generator], Result], options: SamplingOptions) -> list[Result]:
+    """Run the chains, in processes of their own if more than one core may be used; the draws are the same."""
+    generators = chain_generators(options)
+    if options.cores == 1 or options.chains == 1:
+        return [work(rng) for rng in generators]
+    from joblib import Parallel, delayed
+
+    return list(Parallel(n_jobs=min(options.cores, options.chains))(delayed(work)(rng) for rng in generators))

@@ -81,6 +81,8 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         of f.
     n_trees
         Number of trees of BART.
+    cores
+        Chains run at once, in processes of their own; the draws do not depend on it.
     seed
         Seed of everything random, the learner's own seeds included where they are None.
 
@@ -124,10 +126,11 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         crossfit_by: str | None = None,
         priors: Any = None,
         chains: int = 4,
-        draws: int = 500,
+        draws: int = 1000,
         warmup: float = 0.5,
         outer: Outer | None = None,
         n_trees: int = 200,
+        cores: int = 1,
         seed: int | None = None,
     ) -> None:
         self.random = random
@@ -149,6 +152,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         self.warmup = warmup
         self.outer = outer
         self.n_trees = n_trees
+        self.cores = cores
         self.seed = seed
 
     # -- fitting --------------------------------------------------------------------------------------------
@@ -228,6 +232,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
             outer=self.outer,
             priors=self.priors,
             n_trees=self.n_trees,
+            cores=self.cores,
             seed=self.seed,
         )
 

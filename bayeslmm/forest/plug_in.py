@@ -1,6 +1,7 @@
 """method="gibbs": chains of draws of everything but f, which is a plug-in fitted anew in every sweep."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design import Design
 from bayeslmm.errors import OptionError
-from bayeslmm.forest.chain_options import SamplingOptions, chain_generators, check_sampling
+from bayeslmm.forest.chain_options import SamplingOptions, check_sampling, run_chains
 from bayeslmm.forest.chains import Chain, posterior_means, stack_chains
 from bayeslmm.forest.covariance_steps import Block, first_block, next_block, redraw_coefficients
 from bayeslmm.forest.fitted import FittedForest
@@ -68,9 +69,7 @@ def fit_gibbs(training: Training, options: SamplingOptions, em: EMOptions) -> Fi
     chains: list[Chain] = []
     versions: list[tuple[Any, ...]] = []
     rounds: list[Fitted] = []
-    for rng in chain_generators(options):
-        chain = _GibbsChain(design, rows, priors, trainer, probes, rng)
-        chain.run(options)
+    for chain in run_chains(partial(_run_chain, design, rows, priors, trainer, probes, options), options):
         chains.append(chain.kept)
         versions += chain.versions
         rounds += chain.rounds
@@ -90,6 +89,20 @@ def fit_gibbs(training: Training, options: SamplingOptions, em: EMOptions) -> Fi
         functions=LearnerVersions(tuple(versions), index),
         probes=np.array([c.probes for c in chains]),
     )
+
+
+def _run_chain(
+    design: Design,
+    rows: ResidualKernel,
+    priors: ModelPriors,
+    trainer: Trainer,
+    probes: Any,
+    options: SamplingOptions,
+    rng: np.random.Generator,
+) -> "_GibbsChain":
+    chain = _GibbsChain(design, rows, priors, trainer, probes, rng)
+    chain.run(options)
+    return chain
 
 
 class _GibbsChain:

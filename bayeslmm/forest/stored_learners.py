@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import MissingDependencyError, StorageError
-from bayeslmm.forest.bart import FeatureCoding, TreeDraws, import_stochtree
+from bayeslmm.forest.bart import FeatureCoding, TreeDraws, read_forests
 
 Array = NDArray[np.float64]
 
@@ -130,13 +130,10 @@ def write_trees(functions: TreeDraws, folder: Path) -> dict[str, Any]:
 
 def read_trees(facts: dict[str, Any], folder: Path) -> TreeDraws:
     """Read forests that :func:`write_trees` wrote."""
-    stochtree = import_stochtree()
     containers = []
     for k in range(int(facts["chains"])):
-        container = stochtree.ForestContainer(int(facts["n_trees"]), 1, True, False)
         with gzip.open(folder / f"trees_{k}.json.gz", "rt", encoding="utf-8") as file:
-            container.load_from_json_string(file.read())
-        containers.append(container)
+            containers.append(read_forests(file.read(), int(facts["n_trees"])))
     categories = tuple(None if c is None else tuple(c) for c in facts["categories"])
     return TreeDraws(
         tuple(containers),

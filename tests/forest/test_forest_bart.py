@@ -113,6 +113,17 @@ def test_same_seed_same_draws(sample):
     )
 
 
+def test_same_draws_on_two_cores(sample):
+    train, test = sample
+    options = {"chains": 2, "draws": 4, "n_trees": 10, "seed": 3}
+    fits = [
+        MixedEffectsForest("(1 | g)", "bart", cores=cores, **options).fit(train[FRIEDMAN_COLUMNS], train["y"])
+        for cores in (1, 2)
+    ]
+    np.testing.assert_array_equal(*(fit.fitted_.draws.sigma for fit in fits))
+    np.testing.assert_array_equal(*(fit.predict(test) for fit in fits))
+
+
 def test_categories_become_indicators_and_unknown_ones_none():
     frame = pd.DataFrame({"x": [1, 2, 3], "c": ["b", "a", "b"], "flag": [True, False, True]})
     coding = FeatureCoding.learn(frame)

@@ -87,7 +87,7 @@ def test_trace_and_scores_of_the_printed_split():
 
 def test_linear_learner_converges_to_maximum_likelihood():
     X, y = rat_pups()
-    forest = merf("linear", X, y, iterations=1500)
+    forest = merf("linear", X, y, iterations=600)
     model = Model("weight ~ litsize + treatment + sex + (0 + sex | litter)", X.assign(weight=y))
     fit = model.fit(method="ml")
     assert forest.history_["loglik"].iloc[-1] == pytest.approx(fit.loglik, abs=1e-6)  # EM's rate is linear
