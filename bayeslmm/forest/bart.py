@@ -2,7 +2,7 @@ r"""Bayesian additive regression trees inside our sweep, by stochtree's low-leve
 
 .. math:: f(x) = s \sum_{t=1}^{m} g_t(x), \qquad \text{leaf values} \sim N(0, 1/m),
 
-s the standard deviation of the response, so that f has prior standard deviation s anywhere. The trees' prior
+so that f has prior standard deviation s anywhere: that of the response. The trees' prior
 is that of Chipman, George and McCulloch (2010), BART: Bayesian additive regression trees, Annals of Applied
 Statistics 4, 266-298: a node at depth d splits with probability :math:`.95 (1 + d)^{-2}`. stochtree's own
 draw of sigma is not used.
@@ -24,7 +24,6 @@ Array = NDArray[np.float64]
 NUMERIC, BINARY = 0, 1  # stochtree's codes of feature types
 CONSTANT_LEAF = 0  # stochtree's code of a leaf model with one value
 SPLIT_BASE, SPLIT_POWER = 0.95, 2.0
-SMALLEST_LEAF = 5
 
 
 def import_stochtree() -> Any:
@@ -61,13 +60,18 @@ class FeatureCoding:
     def learn(cls, features: Any) -> "FeatureCoding":
         """Look at the columns of a fit."""
         if not isinstance(features, pd.DataFrame):
-            return cls(tuple(range(features.shape[1])), (None,) * features.shape[1])
+            return cls.of_positions(range(features.shape[1]))
         texts = set(non_numeric(features))
         found = [
             tuple(pd.Categorical(features[name]).categories.tolist()) if name in texts else None
             for name in features.columns
         ]
         return cls(tuple(features.columns), tuple(found))
+
+    @classmethod
+    def of_positions(cls, positions: Sequence[int]) -> "FeatureCoding":
+        """Return the coding of some columns of an array of numbers."""
+        return cls(tuple(positions), (None,) * len(positions))
 
     @property
     def sources(self) -> NDArray[np.intp]:
@@ -88,7 +92,7 @@ class FeatureCoding:
             If a value is missing.
         """
         if not isinstance(features, pd.DataFrame):
-            values = np.array(features, dtype=float)
+            values = np.array(features[:, list(self.names)], dtype=float)
         else:
             columns = [
                 features[name].to_numpy(dtype=float, na_value=np.nan)[:, None]
@@ -111,6 +115,28 @@ def _indicators(column: pd.Series, known: Sequence[Any]) -> Array:
     return indicators
 
 
+@dataclass(frozen=True, slots=True)
+class TreePlan:
+    """What a sum of trees is like before it has seen a response.
+
+    Attributes
+    ----------
+    coding
+        The columns it splits on.
+    scale
+        s, the prior standard deviation of the sum anywhere.
+    n_trees
+        m.
+    smallest_leaf
+        Least number of rows in a leaf.
+    """
+
+    coding: FeatureCoding
+    scale: float
+    n_trees: int
+    smallest_leaf: int
+
+
 class TreeSampler:
     """The trees of one chain, and the residual they are fitted to.
 
@@ -118,55 +144,42 @@ class TreeSampler:
     ----------
     values
         Encoded features, shape (n, p).
-    types
-        stochtree's feature types, shape (p,).
+    plan
+        Number and prior of the trees.
     target
         What f is fitted to at the start, y less the other parts, shape (n,).
-    scale
-        s, the prior standard deviation of f.
     weights
         Row weights, shape (n,), or None.
-    n_trees
-        m.
     seed
         Seed of the trees.
     """
 
-    def __init__(
-        self,
-        values: Array,
-        types: NDArray[np.intp],
-        target: Array,
-        scale: float,
-        weights: Array | None,
-        n_trees: int,
-        seed: int,
-    ) -> None:
+    def __init__(self, values: Array, plan: TreePlan, target: Array, weights: Array | None, seed: int) -> None:
         st = import_stochtree()
         n, p = values.shape
-        self.scale = scale
+        self.scale = plan.scale
         self.dataset = st.Dataset()
         self.dataset.add_covariates(values)
         if weights is not None:
             self.dataset.add_variance_weights(np.ascontiguousarray(1.0 / weights))
-        self.residual = st.Residual(np.ascontiguousarray(target / scale))
+        self.residual = st.Residual(np.ascontiguousarray(target / plan.scale))
         self.rng = st.RNG(seed)
         self.globals = st.GlobalModelConfig(global_error_variance=1.0)
         self.config = st.ForestModelConfig(
-            num_trees=n_trees,
+            num_trees=plan.n_trees,
             num_features=p,
             num_observations=n,
-            feature_types=types,
+            feature_types=plan.coding.types,
             variable_weights=np.full(p, 1.0 / p),
             leaf_dimension=1,
             alpha=SPLIT_BASE,
             beta=SPLIT_POWER,
-            min_samples_leaf=SMALLEST_LEAF,
+            min_samples_leaf=plan.smallest_leaf,
             leaf_model_type=CONSTANT_LEAF,
-            leaf_model_scale=1.0 / n_trees,
+            leaf_model_scale=1.0 / plan.n_trees,
         )
-        self.active = st.Forest(n_trees, 1, True, False)
-        self.container = st.ForestContainer(n_trees, 1, True, False)
+        self.active = st.Forest(plan.n_trees, 1, True, False)
+        self.container = st.ForestContainer(plan.n_trees, 1, True, False)
         self.sampler = st.ForestSampler(self.dataset, self.globals, self.config)
         self.sampler.prepare_for_sampler(self.dataset, self.residual, self.active, CONSTANT_LEAF, np.zeros(1))
 
@@ -190,12 +203,48 @@ class TreeSampler:
         """Take a change of the other parts of the mean out of the residual, shape (n,)."""
         self.residual.subtract_vector(np.ascontiguousarray(change / self.scale))
 
+    def see(self, residual: Array) -> None:
+        """Put what the trees and everything else leave in place of the residual, shape (n,)."""
+        self.residual.update_data(np.ascontiguousarray(residual / self.scale))
 
-def read_forests(text: str, n_trees: int) -> Any:
-    """Return stochtree's container of the forests it wrote as JSON."""
-    container = import_stochtree().ForestContainer(n_trees, 1, True, False)
-    container.load_from_json_string(text)
-    return container
+
+@dataclass(frozen=True, slots=True)
+class TreePart:
+    """Kept forests of one sum of trees.
+
+    Attributes
+    ----------
+    plan
+        Its columns and scale.
+    containers
+        stochtree's containers, one per chain.
+    """
+
+    plan: TreePlan
+    containers: tuple[Any, ...]
+
+    @classmethod
+    def read(cls, plan: TreePlan, texts: Sequence[str]) -> "TreePart":
+        """Read the forests stochtree wrote as JSON, one text per chain."""
+        containers = []
+        for text in texts:
+            containers.append(import_stochtree().ForestContainer(plan.n_trees, 1, True, False))
+            containers[-1].load_from_json_string(text)
+        return cls(plan, tuple(containers))
+
+    def predict(self, features: Any) -> Array:
+        """Return the sum of trees at some rows for every draw, shape (draws in all chains, m)."""
+        dataset = import_stochtree().Dataset()
+        dataset.add_covariates(self.plan.coding.encode(features))
+        parts = [np.asarray(c.predict(dataset), dtype=float).T for c in self.containers]
+        return self.plan.scale * np.concatenate(parts)
+
+    def split_counts(self) -> pd.Series:
+        """Return how many splits use each column."""
+        coding = self.plan.coding
+        sources = coding.sources
+        counts = sum(np.asarray(c.get_overall_split_counts(len(sources)), dtype=float) for c in self.containers)
+        return pd.Series(np.bincount(sources, weights=counts, minlength=len(coding.names)), index=list(coding.names))
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,36 +253,27 @@ class TreeDraws:
 
     Attributes
     ----------
-    containers
-        stochtree's containers, one per chain.
-    coding
-        How features become numbers.
-    scale
-        s.
+    parts
+        The sums of trees whose sum is f, the one that sees all columns first.
     n_draws
-        Forests per chain.
+        Draws in all chains.
     """
 
-    containers: tuple[Any, ...]
-    coding: FeatureCoding
-    scale: float
+    parts: tuple[TreePart, ...]
     n_draws: int
 
     @property
     def index(self) -> NDArray[np.intp]:
         """Version of f of each draw."""
-        return np.arange(len(self.containers) * self.n_draws)
+        return np.arange(self.n_draws)
 
     def predict(self, features: Any) -> Array:
         """Return f at some rows for every draw, shape (draws in all chains, m)."""
-        dataset = import_stochtree().Dataset()
-        dataset.add_covariates(self.coding.encode(features))
-        parts = [np.asarray(c.predict(dataset), dtype=float).T for c in self.containers]
-        return self.scale * np.concatenate(parts)
+        return np.sum([part.predict(features) for part in self.parts], axis=0)
 
     def split_shares(self) -> pd.Series:
         """Return the share of all splits that use each column."""
-        sources = self.coding.sources
-        counts = sum(np.asarray(c.get_overall_split_counts(len(sources)), dtype=float) for c in self.containers)
-        by_column = np.bincount(sources, weights=counts, minlength=len(self.coding.names))
-        return pd.Series(by_column / by_column.sum(), index=list(self.coding.names))
+        counts = self.parts[0].split_counts()
+        for part in self.parts[1:]:
+            counts = counts.add(part.split_counts(), fill_value=0.0)
+        return (counts / counts.sum()).reindex(self.parts[0].plan.coding.names)

@@ -1,19 +1,22 @@
 """learner="bart": chains of draws of trees, linear part, random effects and variances together."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.design import Design
 from bayeslmm.errors import OptionError
-from bayeslmm.forest.bart import FeatureCoding, TreeDraws, TreeSampler, read_forests
+from bayeslmm.forest.bart import FeatureCoding, TreeDraws, TreePart, TreePlan, TreeSampler
 from bayeslmm.forest.chain_options import SamplingOptions, check_sampling, run_chains
 from bayeslmm.forest.chains import Chain, posterior_means, stack_chains
 from bayeslmm.forest.covariance_steps import Block, first_block, next_block
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.fitting import residual_kernel
+from bayeslmm.forest.group_trees import GroupPlan, GroupTrees, plan_group_trees
 from bayeslmm.forest.inputs import Training
 from bayeslmm.forest.probes import linear_at_means, probe_points
 from bayeslmm.forest.residual_kernel import ResidualKernel
@@ -22,40 +25,101 @@ from bayeslmm.priors import ModelPriors, resolve_priors
 
 Array = NDArray[np.float64]
 
+SMALLEST_LEAF = 5
+
+
+@dataclass(frozen=True, slots=True)
+class BartPlan:
+    """A model and its trees before sampling.
+
+    Attributes
+    ----------
+    design, rows, priors
+        The data, as arrays and as cross-products, and the priors of everything but the trees.
+    trees
+        The trees that see all columns.
+    values
+        These columns, encoded, shape (n, p).
+    groups
+        Trees of columns constant within groups, one item per factor that has some.
+    """
+
+    design: Design
+    rows: ResidualKernel
+    priors: ModelPriors
+    trees: TreePlan
+    values: Array
+    groups: tuple[GroupPlan, ...]
+
+
+def plan_bart(training: Training, priors: Any, n_trees: int, scale: float | None = None) -> BartPlan:
+    """Look at the data and choose the trees' columns and scales.
+
+    With group trees the prior variance of f is shared equally between them and the others, so that f has the
+    same standard deviation anywhere as without.
+    """
+    design = training.design
+    if scale is None:
+        scale = float(np.sqrt(np.cov(design.y, aweights=design.weights)))
+    groups = plan_group_trees(training.features, design.terms, scale / np.sqrt(2.0))
+    coding = FeatureCoding.learn(training.features)
+    own = scale / np.sqrt(2.0) if groups else scale
+    return BartPlan(
+        design=design,
+        rows=residual_kernel(design),
+        priors=resolve_priors(design, priors),
+        trees=TreePlan(coding, own, n_trees, SMALLEST_LEAF),
+        values=coding.encode(training.features),
+        groups=tuple(groups),
+    )
+
 
 class BartSampler:
     """One chain's state: trees, and everything else.
 
-    A sweep draws the trees given the rest, then variances with beta and b integrated out, then beta and b: the
-    trees see a residual from which intercept, linear part and random effects are taken, and are never asked to
-    trade a constant with b.
+    A sweep draws the trees given the rest; then variances with beta and b integrated out; then beta and b;
+    then the trees of columns constant within groups, with the sum of what they say and b given. The trees see
+    a residual from which intercept, linear part and random effects are taken, and are never asked to trade a
+    constant with b.
 
     Parameters
     ----------
-    y
-        Response, shape (n,).
-    rows, priors
-        Groups, linear columns and weights; priors of everything but the trees.
-    trees
-        The trees, with a residual of y less what `block` says.
-    block
-        Where the rest starts.
+    plan
+        Data, priors and trees.
+    rng
+        Source of randomness of the starting point and the trees' seeds.
     """
 
-    def __init__(self, y: Array, rows: ResidualKernel, priors: ModelPriors, trees: TreeSampler, block: Block) -> None:
-        self.y, self.rows, self.priors, self.trees, self.block = y, rows, priors, trees, block
-        self.f = np.zeros(len(y))
-        self.other = self.parts_beside_f()
+    def __init__(self, plan: BartPlan, rng: np.random.Generator) -> None:
+        self.plan = plan
+        self.y = plan.design.y
+        self.block: Block = first_block(plan.rows, plan.priors, self.y, rng)
+        self.groups = [GroupTrees(group, _seed(rng)) for group in plan.groups]
+        self.own = np.zeros(len(self.y))
+        self.other = self.parts_beside_own_trees()
+        self.trees = TreeSampler(plan.values, plan.trees, self.y - self.other, plan.design.weights, _seed(rng))
 
-    def parts_beside_f(self) -> Array:
-        """Return the linear part and the random effects at the rows, shape (n,)."""
-        return self.rows.linear(self.block.beta) + self.rows.random(self.block.effects)
+    @property
+    def f(self) -> Array:
+        """F at the rows, all trees together, shape (n,)."""
+        return self.own + self.group_part()
+
+    def group_part(self) -> Array:
+        """Return what the trees of constant columns say at the rows, shape (n,)."""
+        return sum((group.at_rows for group in self.groups), start=np.zeros(len(self.y)))
+
+    def parts_beside_own_trees(self) -> Array:
+        """Return linear part, random effects and the trees of constant columns at the rows, shape (n,)."""
+        rows = self.plan.rows
+        return rows.linear(self.block.beta) + rows.random(self.block.effects) + self.group_part()
 
     def sweep(self, rng: np.random.Generator, *, keep: bool = False) -> None:
         """Draw everything once."""
-        self.f = self.trees.sweep(self.block.sigma, keep=keep)
-        self.block = next_block(self.rows, self.priors, self.y - self.f, self.block, rng)
-        moved = self.parts_beside_f()
+        self.own = self.trees.sweep(self.block.sigma, keep=keep)
+        self.block = next_block(self.plan.rows, self.plan.priors, self.y - self.f, self.block, rng)
+        for group in self.groups:
+            self.block = group.sweep(self.block, keep=keep)
+        moved = self.parts_beside_own_trees()
         self.trees.subtract(moved - self.other)
         self.other = moved
 
@@ -63,6 +127,15 @@ class BartSampler:
         """Put another response in place of the present one."""
         self.trees.subtract(self.y - y)
         self.y = y
+
+    def forests(self) -> tuple[str, ...]:
+        """Return the kept forests as JSON, one text per sum of trees."""
+        samplers = [self.trees, *(group.trees for group in self.groups)]
+        return tuple(sampler.container.dump_json_string() for sampler in samplers)
+
+
+def _seed(rng: np.random.Generator) -> int:
+    return int(rng.integers(2**31 - 1))
 
 
 def fit_bart(training: Training, options: SamplingOptions) -> FittedForest:
@@ -72,32 +145,36 @@ def fit_bart(training: Training, options: SamplingOptions) -> FittedForest:
         raise OptionError(
             "outer='bootstrap' is for learners without a posterior; BART's trees are drawn: use outer=None."
         )
-    design = training.design
-    rows, priors = residual_kernel(design), resolve_priors(design, options.priors)
-    coding = FeatureCoding.learn(training.features)
-    values = coding.encode(training.features)
-    scale = float(np.sqrt(np.cov(design.y, aweights=design.weights)))
-    probes = coding.encode(probe_points(training.features, options.seed))
-    work = partial(run_bart_chain, design, rows, priors, values, coding, scale, probes, options)
-    runs = run_chains(work, options)
+    plan = plan_bart(training, options.priors, options.n_trees)
+    runs = run_chains(partial(run_bart_chain, plan, options), options)
+    terms = plan.design.terms
     draws = stack_chains(
-        [run.chain for run in runs], design.terms, "bart", {"sampler": "BART within Gibbs", "seed": options.seed}
+        [run.chain for run in runs], terms, "bart", {"sampler": "BART within Gibbs", "seed": options.seed}
     )
+    functions = read_parts(plan, [run.forests for run in runs], options.chains * options.draws)
+    at_probes = functions.predict(probe_points(training.features, options.seed))
+    levels = np.array([linear_at_means(plan.design, block.beta) for run in runs for block in run.chain.blocks])
+    mean = np.mean([run.mean for run in runs], axis=0)
     return FittedForest(
         roles=training.roles,
-        design=design,
+        design=plan.design,
         features=training.features,
         learners=(),
-        predictions=np.mean([run.mean for run in runs], axis=0),
-        ensemble=np.mean([run.mean for run in runs], axis=0),
-        components=posterior_means(draws, design.terms),
+        predictions=mean,
+        ensemble=mean,
+        components=posterior_means(draws, terms),
         history=None,
         draws=draws,
-        functions=TreeDraws(
-            tuple(read_forests(run.forests, options.n_trees) for run in runs), coding, scale, options.draws
-        ),
-        probes=np.array([run.chain.probes for run in runs]),
+        functions=functions,
+        probes=(at_probes + levels[:, None]).reshape(options.chains, options.draws, -1),
     )
+
+
+def read_parts(plan: BartPlan, forests: Sequence[tuple[str, ...]], n_draws: int) -> TreeDraws:
+    """Return the forests of all chains, given as one tuple of JSON texts per chain."""
+    plans = [plan.trees, *(group.trees for group in plan.groups)]
+    parts = tuple(TreePart.read(trees, [texts[k] for texts in forests]) for k, trees in enumerate(plans))
+    return TreeDraws(parts, n_draws)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,43 +182,19 @@ class BartChain:
     """One chain: its draws, its forests as JSON, and the posterior mean of f at the rows, shape (n,)."""
 
     chain: Chain
-    forests: str
+    forests: tuple[str, ...]
     mean: Array
 
 
-def run_bart_chain(
-    design: Design,
-    rows: ResidualKernel,
-    priors: ModelPriors,
-    values: Array,
-    coding: FeatureCoding,
-    scale: float,
-    probes: Array,
-    options: SamplingOptions,
-    rng: np.random.Generator,
-) -> BartChain:
+def run_bart_chain(plan: BartPlan, options: SamplingOptions, rng: np.random.Generator) -> BartChain:
     """Run one chain: warm-up, and the draws that are kept."""
-    block = first_block(rows, priors, design.y, rng)
-    seed = int(rng.integers(2**31 - 1))
-    target = design.y - rows.linear(block.beta) - rows.random(block.effects)
-    trees = TreeSampler(values, coding.types, target, scale, design.weights, options.n_trees, seed)
-    sampler = BartSampler(design.y, rows, priors, trees, block)
-    chain, total = Chain(), np.zeros(design.n)
+    sampler = BartSampler(plan, rng)
+    chain, total = Chain(), np.zeros(plan.design.n)
     warmup = round(options.draws * options.warmup / (1 - options.warmup))
-    with blas_threads(rows.kernel.products.order):
+    with blas_threads(plan.rows.kernel.products.order):
         for sweep in range(warmup + options.draws):
-            keep = sweep >= warmup
-            sampler.sweep(rng, keep=keep)
-            if keep:
+            sampler.sweep(rng, keep=sweep >= warmup)
+            if sweep >= warmup:
                 chain.keep(sampler.block, len(chain.versions), np.zeros(0))
                 total += sampler.f
-    at_probes = _predict_encoded(trees, probes)
-    shift = [linear_at_means(design, b.beta) for b in chain.blocks]
-    chain.probes = [row + level for row, level in zip(at_probes, shift, strict=True)]
-    return BartChain(chain, trees.container.dump_json_string(), total / options.draws)
-
-
-def _predict_encoded(trees: TreeSampler, values: Array) -> Array:
-    dataset = type(trees.dataset)()
-    dataset.add_covariates(values)
-    return trees.scale * np.asarray(trees.container.predict(dataset), dtype=float).T
+    return BartChain(chain, sampler.forests(), total / options.draws)

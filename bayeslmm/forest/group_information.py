@@ -18,12 +18,12 @@ class GroupConstantWarning(UserWarning):
     """Columns the learner sees are constant within every group, so that f can stand in for b."""
 
 
-def constant_within(features: Any, terms: Sequence[RandomTerm]) -> dict[str, list[str]]:
+def constant_within(features: Any, terms: Sequence[RandomTerm]) -> dict[str, list[Any]]:
     """Return the columns constant within every level of a factor but not constant altogether, by factor.
 
     A factor whose levels have one row each is left out: everything is constant within it.
     """
-    found: dict[str, list[str]] = {}
+    found: dict[str, list[Any]] = {}
     coded = column_codes(features)
     for term in terms:
         if term.factor in found or term.n_levels < 2 or np.bincount(term.codes).max() < 2:
@@ -35,11 +35,11 @@ def constant_within(features: Any, terms: Sequence[RandomTerm]) -> dict[str, lis
     return {factor: names for factor, names in found.items() if names}
 
 
-def column_codes(features: Any) -> dict[str, NDArray[np.intp]]:
-    """Return each column as codes of its distinct values, by name."""
+def column_codes(features: Any) -> dict[Any, NDArray[np.intp]]:
+    """Return each column as codes of its distinct values, by name, or by position in an array."""
     if isinstance(features, pd.DataFrame):
-        return {str(name): pd.factorize(features[name], use_na_sentinel=False)[0] for name in features.columns}
-    return {f"column {j}": pd.factorize(features[:, j], use_na_sentinel=False)[0] for j in range(features.shape[1])}
+        return {name: pd.factorize(features[name], use_na_sentinel=False)[0] for name in features.columns}
+    return {j: pd.factorize(features[:, j], use_na_sentinel=False)[0] for j in range(features.shape[1])}
 
 
 def _is_nested(groups: NDArray[np.int32], codes: NDArray[np.intp], n_levels: int) -> bool:

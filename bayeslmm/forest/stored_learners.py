@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import MissingDependencyError, StorageError
-from bayeslmm.forest.bart import FeatureCoding, TreeDraws, read_forests
+from bayeslmm.forest.bart import FeatureCoding, TreeDraws, TreePart, TreePlan
 
 Array = NDArray[np.float64]
 
@@ -114,33 +114,43 @@ def file_name(kind: str, k: int) -> str:
 
 def write_trees(functions: TreeDraws, folder: Path) -> dict[str, Any]:
     """Write BART's forests, and return what else is needed to read them."""
-    for k, container in enumerate(functions.containers):
-        with gzip.open(folder / f"trees_{k}.json.gz", "wt", encoding="utf-8", compresslevel=3) as file:
-            file.write(container.dump_json_string())
-    coding = functions.coding
-    return {
-        "chains": len(functions.containers),
-        "n_draws": functions.n_draws,
-        "scale": functions.scale,
-        "names": list(coding.names),
-        "categories": [None if c is None else list(c) for c in coding.categories],
-        "n_trees": int(functions.containers[0].num_trees),
-    }
+    parts = []
+    for p, part in enumerate(functions.parts):
+        for k, container in enumerate(part.containers):
+            with gzip.open(folder / trees_name(p, k), "wt", encoding="utf-8", compresslevel=3) as file:
+                file.write(container.dump_json_string())
+        coding = part.plan.coding
+        parts.append(
+            {
+                "chains": len(part.containers),
+                "scale": part.plan.scale,
+                "n_trees": part.plan.n_trees,
+                "smallest_leaf": part.plan.smallest_leaf,
+                "names": list(coding.names),
+                "categories": [None if c is None else list(c) for c in coding.categories],
+            }
+        )
+    return {"parts": parts, "n_draws": functions.n_draws}
+
+
+def trees_name(part: int, chain: int) -> str:
+    """Return the name of the file of one chain's forests."""
+    return f"trees_{part}_{chain}.json.gz"
 
 
 def read_trees(facts: dict[str, Any], folder: Path) -> TreeDraws:
     """Read forests that :func:`write_trees` wrote."""
-    containers = []
-    for k in range(int(facts["chains"])):
-        with gzip.open(folder / f"trees_{k}.json.gz", "rt", encoding="utf-8") as file:
-            containers.append(read_forests(file.read(), int(facts["n_trees"])))
-    categories = tuple(None if c is None else tuple(c) for c in facts["categories"])
-    return TreeDraws(
-        tuple(containers),
-        FeatureCoding(tuple(facts["names"]), categories),
-        float(facts["scale"]),
-        int(facts["n_draws"]),
-    )
+    parts = []
+    for p, stored in enumerate(facts["parts"]):
+        categories = tuple(None if c is None else tuple(c) for c in stored["categories"])
+        coding = FeatureCoding(tuple(stored["names"]), categories)
+        plan = TreePlan(coding, float(stored["scale"]), int(stored["n_trees"]), int(stored["smallest_leaf"]))
+        texts = []
+        for k in range(int(stored["chains"])):
+            with gzip.open(folder / trees_name(p, k), "rt", encoding="utf-8") as file:
+                texts.append(file.read())
+        parts.append(TreePart.read(plan, texts))
+    return TreeDraws(tuple(parts), int(facts["n_draws"]))
 
 
 def _skops() -> Any:

@@ -7,12 +7,10 @@ from forest_data import FRIEDMAN_COLUMNS, friedman
 from sklearn.linear_model import Ridge
 
 from bayeslmm import DataError, MixedEffectsForest, OptionError
-from bayeslmm.forest.bart import FeatureCoding, TreeSampler
-from bayeslmm.forest.bart_chain import BartSampler
-from bayeslmm.forest.covariance_steps import first_block
-from bayeslmm.forest.fitting import residual_kernel
+from bayeslmm.forest.bart import FeatureCoding
+from bayeslmm.forest.bart_chain import BartSampler, plan_bart, read_parts
+from bayeslmm.forest.group_trees import intercept_given_rest
 from bayeslmm.forest.inputs import read_training
-from bayeslmm.priors import resolve_priors
 
 
 @pytest.fixture(scope="module")
@@ -30,30 +28,26 @@ def fitted(sample):
 
 def make_sampler(train, weights=None, n_trees=20):
     training = read_training(train[FRIEDMAN_COLUMNS], train["y"], None, weights, "(1 + z | g)", "1 + x4", None)
-    design = training.design
-    rows, priors = residual_kernel(design), resolve_priors(design)
     rng = np.random.default_rng(0)
-    block = first_block(rows, priors, design.y, rng)
-    coding = FeatureCoding.learn(training.features)
-    target = design.y - rows.linear(block.beta) - rows.random(block.effects)
-    values = coding.encode(training.features)
-    trees = TreeSampler(values, coding.types, target, 5.0, design.weights, n_trees, 1)
-    return BartSampler(design.y, rows, priors, trees, block), rng
+    return BartSampler(plan_bart(training, None, n_trees, scale=5.0), rng), rng
 
 
 def residual_of(sampler):
     return sampler.trees.scale * np.asarray(sampler.trees.residual.get_residual()).ravel()
 
 
-def test_trees_always_see_what_the_rest_leaves(sample):
-    train, _ = sample
+@pytest.mark.parametrize("constant", [(), (3, 4)])
+def test_trees_always_see_what_the_rest_leaves(constant):
+    train, _, _ = friedman(0, n_groups=40, constant=constant)
     sampler, rng = make_sampler(train, weights=np.linspace(1, 2, len(train)))
+    assert len(sampler.groups) == bool(constant)
     for sweep in range(8):
         sampler.sweep(rng, keep=sweep == 7)
-        left = sampler.y - sampler.f - sampler.other
+        b = sampler.plan.rows.random(sampler.block.effects)
+        left = sampler.y - sampler.f - sampler.plan.rows.linear(sampler.block.beta) - b
         np.testing.assert_allclose(residual_of(sampler), left, atol=1e-10)
-    kept = np.asarray(sampler.trees.container.predict(sampler.trees.dataset)).ravel()
-    np.testing.assert_allclose(5.0 * kept, sampler.f, atol=1e-10)
+    kept = read_parts(sampler.plan, [sampler.forests()], 1)
+    np.testing.assert_allclose(kept.predict(train)[0], sampler.f, atol=1e-10)
     sampler.observe(sampler.y + 1.0)
     np.testing.assert_allclose(residual_of(sampler), left + 1.0, atol=1e-10)
 
@@ -111,6 +105,33 @@ def test_same_seed_same_draws(sample):
     np.testing.assert_array_equal(
         one.fitted_.functions.predict(train.head()), two.fitted_.functions.predict(train.head())[:5]
     )
+
+
+def test_intercepts_given_slopes():
+    covariance = np.array([[2.0, 0.6], [0.6, 0.5]])
+    sds = np.sqrt(np.diag(covariance))
+    b = np.array([[0.0, 1.0], [3.0, -2.0]])
+    mean, spread = intercept_given_rest(sds, covariance / np.outer(sds, sds), b, 0)
+    np.testing.assert_allclose(mean, 0.6 / 0.5 * b[:, 1])
+    assert spread == pytest.approx(np.sqrt(2.0 - 0.6**2 / 0.5))
+    assert intercept_given_rest(sds[:1], np.eye(1), b[:, :1], 0)[1] == sds[0]
+
+
+def test_columns_constant_within_groups_have_trees_of_their_own():
+    train, test, _ = friedman(1, n_groups=40, constant=(3, 4))
+    forest = MixedEffectsForest("(1 + z | g)", "bart", chains=1, draws=30, n_trees=50, seed=0)
+    forest.fit(train[FRIEDMAN_COLUMNS], train["y"])
+    parts = forest.fitted_.functions.parts
+    assert [part.plan.coding.names for part in parts[1:]] == [("x4", "x5")]
+    assert np.hypot(*(part.plan.scale for part in parts)) == pytest.approx(train["y"].std())
+    f = forest.fitted_.functions.predict(test)
+    np.testing.assert_allclose(f, parts[0].predict(test) + parts[1].predict(test))
+    assert forest.feature_importances_.sum() == pytest.approx(1)
+    values = forest.fitted_.features.to_numpy()
+    positions = MixedEffectsForest("(1 + z | g)", "bart", chains=1, draws=30, n_trees=50, seed=0)
+    positions.fit(values, train["y"].to_numpy(), groups=train[["g", "z"]])
+    assert positions.fitted_.functions.parts[1].plan.coding.names == (3, 4)
+    np.testing.assert_allclose(positions.fitted_.draws.sigma, forest.fitted_.draws.sigma)
 
 
 def test_same_draws_on_two_cores(sample):

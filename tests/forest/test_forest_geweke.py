@@ -11,12 +11,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslmm.forest.bart import FeatureCoding, TreeSampler
-from bayeslmm.forest.bart_chain import BartSampler
-from bayeslmm.forest.covariance_steps import first_block
-from bayeslmm.forest.fitting import residual_kernel
+from bayeslmm.forest.bart_chain import BartSampler, plan_bart
 from bayeslmm.forest.inputs import read_training
-from bayeslmm.priors import LKJ, HalfNormal, Normal, resolve_priors
+from bayeslmm.priors import LKJ, HalfNormal, Normal
 
 PRIORS = {
     "Intercept": Normal(0, 1),
@@ -30,25 +27,21 @@ N_BATCHES = 50  # batch means give standard errors of any moment, slowly mixing 
 STANDARD_ERRORS = 4.5  # of Student's t with 49 degrees of freedom, 22 comparisons: one false alarm in 1,000 runs
 
 
-def simulate(n_sweeps, seed, noise_factor=1.0):
+def simulate(n_sweeps, seed, noise_factor=1.0, constant=False):
     rng = np.random.default_rng(seed)
     n, n_groups = 60, 8
-    X = pd.DataFrame(
-        {"x1": rng.random(n), "x2": rng.random(n), "w": rng.standard_normal(n), "g": np.arange(n) % n_groups}
-    )
-    training = read_training(X, pd.Series(rng.standard_normal(n), name="y"), None, None, "(1 + x2 | g)", "1 + w", None)
-    design = training.design
-    rows, priors = residual_kernel(design), resolve_priors(design, PRIORS)
-    coding = FeatureCoding.learn(training.features)
-    values = coding.encode(training.features)
-    block = first_block(rows, priors, design.y, rng)
-    target = design.y - rows.linear(block.beta) - rows.random(block.effects)
-    trees = TreeSampler(values, coding.types, target, SCALE, None, 5, seed)
-    sampler = BartSampler(design.y, rows, priors, trees, block)
+    g = np.arange(n) % n_groups
+    X = pd.DataFrame({"x1": rng.random(n), "x2": rng.random(n), "w": rng.standard_normal(n), "g": g})
+    if constant:
+        X["x1"] = rng.random(n_groups)[g]
+    y = pd.Series(rng.standard_normal(n), name="y")
+    training = read_training(X, y, None, None, "(1 + x2 | g)", "1 + w", None)
+    sampler = BartSampler(plan_bart(training, PRIORS, 5, scale=SCALE), rng)
+    assert len(sampler.groups) == constant
     kept = []
     for _ in range(n_sweeps):
         noise = noise_factor * sampler.block.sigma * rng.standard_normal(n)
-        sampler.observe(sampler.f + sampler.other + noise)
+        sampler.observe(sampler.own + sampler.other + noise)
         sampler.sweep(rng)
         b = sampler.block
         whitened = b.effects[0] / b.sds[0]
@@ -72,8 +65,9 @@ def deviations(draws):
 
 
 @pytest.mark.calibration
-def test_parameters_keep_their_priors():
-    found = deviations(simulate(40_000, seed=1))
+@pytest.mark.parametrize("constant", [False, True])
+def test_parameters_keep_their_priors(constant):
+    found = deviations(simulate(40_000, seed=1, constant=constant))
     assert np.abs(found).max() < STANDARD_ERRORS, found.round(1)
 
 
