@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
+from bayeslmm.inference.reproducible import ordered_arithmetic
 
 Array = NDArray[Any]
 
@@ -76,7 +77,7 @@ def compile_for_nutpie(model: Any, names: Sequence[str]) -> Any:
     """
     import nutpie
 
-    with compiling():
+    with compiling(), ordered_arithmetic():
         compiled = nutpie.compile_pymc_model(model, var_names=list(names))
     return replace(compiled, _coords={}, dims={})
 
@@ -144,7 +145,7 @@ def sample_with_pymc(model: Any, names: Sequence[str], run: Run) -> Trace:
     import pymc as pm
 
     try:
-        with compiling(), one_blas_thread():
+        with compiling(), ordered_arithmetic(), one_blas_thread():
             trace = pm.sample(
                 model=model,
                 draws=run.draws,

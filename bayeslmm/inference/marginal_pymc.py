@@ -15,7 +15,6 @@ from bayeslmm.errors import FittingError, OptionError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.explicit import Run, Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
 from bayeslmm.inference.marginal_nuts import Chain, marginal_draws
-from bayeslmm.inference.reproducible import ordered_arithmetic
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.priors.density import CovarianceDensity
 
@@ -96,11 +95,10 @@ def sample_marginal_pymc(
     operation = kernel_operation(model)
     run = Run(draws, tune, chains, cores, seed, target_accept, progressbar)
     try:
-        with ordered_arithmetic():
-            if sampler == "pymc":
-                trace = sample_with_pymc(model, [COORDINATES], run)
-            else:
-                trace = sample_with_nutpie(compile_for_nutpie(model, [COORDINATES]), [COORDINATES], run)
+        if sampler == "pymc":
+            trace = sample_with_pymc(model, [COORDINATES], run)
+        else:
+            trace = sample_with_nutpie(compile_for_nutpie(model, [COORDINATES]), [COORDINATES], run)
     except FittingError as error:
         raise _with_cause(error, operation) from error
     with blas_threads(density.kernel.products.order):
