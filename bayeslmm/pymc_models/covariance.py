@@ -43,9 +43,7 @@ def _lkj_cholesky_cov(label: str, sds: Sequence[Prior], correlation: LKJ) -> Any
         eta=correlation.eta,
         sd_dist=pymc_family(sds[0], positive=True).dist(**parameters(sds), shape=size),
         compute_corr=False,
-        initval=np.eye(size)[
-            np.tril_indices(size)
-        ],  # PyMC's own start draws from the prior, which may be flat
+        initval=np.eye(size)[np.tril_indices(size)],  # PyMC's own start draws from the prior, which may be flat
     )
     return pm.expand_packed_triangular(size, packed, lower=True)
 

@@ -67,9 +67,7 @@ def random_vector(name: str, priors: Sequence[Prior], *, positive: bool) -> Any:
     for family, places in families.items():
         label = name if len(families) == 1 else f"{name}:{family.__name__}"
         members = [priors[place] for place in places]
-        parts.append(
-            pymc_family(members[0], positive=positive)(label, **parameters(members), shape=len(members))
-        )
+        parts.append(pymc_family(members[0], positive=positive)(label, **parameters(members), shape=len(members)))
     if len(parts) == 1:
         return parts[0]
     order = np.argsort(np.concatenate([np.array(places) for places in families.values()]))

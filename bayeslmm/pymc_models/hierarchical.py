@@ -71,9 +71,7 @@ def build_hierarchical(
         When grouping factors would give two dimensions one name, or nothing is left to estimate.
     """
     if design.p == 0 and not design.terms and sigma is not None:
-        raise ModelError(
-            "the model has no coefficient, no random term and a fixed sigma: nothing to estimate"
-        )
+        raise ModelError("the model has no coefficient, no random term and a fixed sigma: nothing to estimate")
     units = _units(design)
     with pm.Model(coords=term_coordinates(design)) as model:
         eta = _fixed_part(design, priors, units)
@@ -103,8 +101,7 @@ def _fixed_part(design: Design, priors: ModelPriors, units: _Units) -> Any:
     # y's level goes to the columns that make up the constant, so that the free variables stay near zero
     origin = units.mean * centring.constant * [shiftable(prior) for prior in priors.fixed]
     scaled = [
-        prior.affine(-start / size, 1 / size)
-        for prior, start, size in zip(priors.fixed, origin, unit, strict=True)
+        prior.affine(-start / size, 1 / size) for prior, start, size in zip(priors.fixed, origin, unit, strict=True)
     ]
     raw = random_vector("raw[beta]", scaled, positive=False)
     pm.Deterministic("beta", pt.dot(centring.matrix, origin + unit * raw), dims="fixed")

@@ -15,9 +15,7 @@ from scipy.stats import multivariate_normal
 
 from bayeslmm.priors import resolve_priors
 
-TOLERANCE = (
-    1e-5  # central differences with steps of 1e-5 lose about 1e-8 of O(1) derivatives, some 30 of them
-)
+TOLERANCE = 1e-5  # central differences with steps of 1e-5 lose about 1e-8 of O(1) derivatives, some 30 of them
 POINTS = 4
 
 
@@ -113,8 +111,7 @@ def joint_density(parameters, design, priors, fixed_sigma):
 
 def log_jacobian(function, vector, step=1e-5):
     columns = [
-        (function(vector + step * unit) - function(vector - step * unit)) / (2 * step)
-        for unit in np.eye(len(vector))
+        (function(vector + step * unit) - function(vector - step * unit)) / (2 * step) for unit in np.eye(len(vector))
     ]
     jacobian = np.column_stack(columns)
     assert jacobian.shape[0] == jacobian.shape[1]

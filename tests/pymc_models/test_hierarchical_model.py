@@ -24,9 +24,7 @@ def rng():
 def build(design, stated=None, *, sigma=None, centered=False):
     from bayeslmm.pymc_models import build_hierarchical
 
-    return build_hierarchical(
-        design, resolve_priors(design, stated, sigma=sigma), sigma=sigma, centered=centered
-    )
+    return build_hierarchical(design, resolve_priors(design, stated, sigma=sigma), sigma=sigma, centered=centered)
 
 
 @pytest.mark.parametrize("centered", [False, True])
@@ -58,9 +56,7 @@ def test_no_correlations_where_there_are_none():
 
 def test_no_indicator_matrix():
     design = sleepstudy_design()
-    shapes = [
-        value.get_value().shape for value in build(design).named_vars.values() if hasattr(value, "get_value")
-    ]
+    shapes = [value.get_value().shape for value in build(design).named_vars.values() if hasattr(value, "get_value")]
     assert shapes and max(np.prod(shape, dtype=int) for shape in shapes) == design.n * 2
 
 
@@ -83,9 +79,7 @@ def test_odd_factor_names(name, y):
 
 
 def test_dimensions_that_would_coincide(y):
-    terms = [
-        make_term(np.arange(12) % 3, [np.ones(12)], ["Intercept"], name=name) for name in ("a", "a_effect")
-    ]
+    terms = [make_term(np.arange(12) % 3, [np.ones(12)], ["Intercept"], name=name) for name in ("a", "a_effect")]
     with pytest.raises(ModelError, match=r"a_effect.*rename"):
         build(make_design(y, [np.ones(12)], ["Intercept"], terms))
 
@@ -105,9 +99,7 @@ def test_fixed_sigma_is_data(y):
 def test_start_is_sensible_in_any_units(factor):
     """Moving and rescaling y moves and rescales the start, so that its density changes by the units alone."""
     design = sleepstudy_design()
-    moved = make_design(
-        factor * (design.y + 1e4), [*design.X.T], list(design.fixed_names), list(design.terms)
-    )
+    moved = make_design(factor * (design.y + 1e4), [*design.X.T], list(design.fixed_names), list(design.terms))
     densities = []
     for case in (design, moved):
         model = build(case)
