@@ -24,6 +24,7 @@ Array = NDArray[np.float64]
 NUMERIC, BINARY = 0, 1  # stochtree's codes of feature types
 CONSTANT_LEAF = 0  # stochtree's code of a leaf model with one value
 SPLIT_BASE, SPLIT_POWER = 0.95, 2.0
+RARELY = 0.1  # how often, against other columns, trees split on columns that have trees of their own
 
 
 def import_stochtree() -> Any:
@@ -129,12 +130,23 @@ class TreePlan:
         m.
     smallest_leaf
         Least number of rows in a leaf.
+    rare
+        Names of columns that trees split on `RARELY` as often as on others.
     """
 
     coding: FeatureCoding
     scale: float
     n_trees: int
     smallest_leaf: int
+    rare: tuple[Any, ...] = ()
+
+    @property
+    def split_weights(self) -> Array:
+        """Prior probability of each encoded column to be split on, shape (p,): equal for all columns but rare ones."""
+        by_column = np.array([RARELY if name in self.rare else 1.0 for name in self.coding.names])
+        sources = self.coding.sources
+        weights = by_column[sources] / np.bincount(sources)[sources]
+        return weights / weights.sum()
 
 
 class TreeSampler:
@@ -170,7 +182,7 @@ class TreeSampler:
             num_features=p,
             num_observations=n,
             feature_types=plan.coding.types,
-            variable_weights=np.full(p, 1.0 / p),
+            variable_weights=plan.split_weights,
             leaf_dimension=1,
             alpha=SPLIT_BASE,
             beta=SPLIT_POWER,

@@ -56,7 +56,8 @@ def plan_bart(training: Training, priors: Any, n_trees: int, scale: float | None
     """Look at the data and choose the trees' columns and scales.
 
     With group trees the prior variance of f is shared equally between them and the others, so that f has the
-    same standard deviation anywhere as without.
+    same standard deviation anywhere as without. The others split on constant columns a tenth as often: main
+    effects of these belong to the group trees, interactions with other columns to the others.
     """
     design = training.design
     if scale is None:
@@ -64,11 +65,12 @@ def plan_bart(training: Training, priors: Any, n_trees: int, scale: float | None
     groups = plan_group_trees(training.features, design.terms, scale / np.sqrt(2.0))
     coding = FeatureCoding.learn(training.features)
     own = scale / np.sqrt(2.0) if groups else scale
+    rare = tuple(name for group in groups for name in group.trees.coding.names)
     return BartPlan(
         design=design,
         rows=residual_kernel(design),
         priors=resolve_priors(design, priors),
-        trees=TreePlan(coding, own, n_trees, SMALLEST_LEAF),
+        trees=TreePlan(coding, own, n_trees, SMALLEST_LEAF, rare),
         values=coding.encode(training.features),
         groups=tuple(groups),
     )

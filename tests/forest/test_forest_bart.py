@@ -124,6 +124,8 @@ def test_columns_constant_within_groups_have_trees_of_their_own():
     parts = forest.fitted_.functions.parts
     assert [part.plan.coding.names for part in parts[1:]] == [("x4", "x5")]
     assert np.hypot(*(part.plan.scale for part in parts)) == pytest.approx(train["y"].std())
+    weights = plan_bart(read_training(train[FRIEDMAN_COLUMNS], train["y"], None, None, "(1 | g)", "1", None), None, 5)
+    np.testing.assert_allclose(weights.trees.split_weights * 9.2, [1, 1, 1, 0.1, 0.1, 1, 1, 1, 1, 1, 1])
     f = forest.fitted_.functions.predict(test)
     np.testing.assert_allclose(f, parts[0].predict(test) + parts[1].predict(test))
     assert forest.feature_importances_.sum() == pytest.approx(1)

@@ -92,7 +92,7 @@ def test_bart_against_the_oracle(constant):
     records = []
     for seed in SEEDS:
         train, test, _ = friedman(seed, constant=constant)
-        forest, fresh = fit(train, "bart", chains=4, draws=1000), new_groups(test, seed)
+        forest, fresh = fit(train, "bart", chains=4, draws=1000, cores=2), new_groups(test, seed)
         best, best_fresh = rmse(test["y"], oracle(train, test)), rmse(fresh["y"], fresh["f"])
         variance = forest.diagnostics().loc["sd_g[Intercept]"]
         records.append(
