@@ -1,4 +1,4 @@
-"""MERF's loop against the numbers printed in the rat-pup analysis (merf_rat_pups.json names it).
+"""MERF's loop against the numbers printed in a published rat-pup analysis (merf_rat_pups.json).
 
 Run with scikit-learn 1.9.1 and LightGBM 4.7.0; the numbers were printed in 2023 with the versions of that time.
 """
