@@ -155,7 +155,11 @@ class PointFit(Fit):
         return effects.effect_frames(self.design.terms, pick_scale(scale, self.modes.b, self.modes.u))
 
     def ranef_sd(self) -> dict[str, pd.DataFrame]:
-        """Return the conditional standard deviations of the random effects, given θ, σ and β."""
+        """Return the conditional standard deviations of the random effects, given θ, σ and β, as lme4 does.
+
+        They leave out what the data do not know about θ, σ and β, so intervals made of them are too short, much so
+        with few groups; those of a posterior are not.
+        """
         sds = [np.sqrt(np.diagonal(cov, axis1=1, axis2=2)) for cov in self.modes.b_cov]
         return effects.effect_frames(self.design.terms, sds)
 
