@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.inference.search import Minimum, Point, Record, minimise
+from bayeslmm.inference.starting import starting_factors
 from bayeslmm.likelihood.covariance import TermShape
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import (
@@ -71,7 +72,7 @@ class _Likelihood:
     def point(self, lambdas: Sequence[Array]) -> Point:
         found = evaluate(self.kernel.products, lambdas, self.method, self.sigma, gradient=True)
         slopes = factor_gradients(self.kernel.products, lambdas, self.method, self.sigma, found)
-        return Point(found.value, slopes, found.excess, found.inverse_sums)
+        return Point(found.value, slopes, found.excess, found.inverse_sums, found.sigma)
 
     def value(self, lambdas: Sequence[Array]) -> float:
         return evaluate(self.kernel.products, lambdas, self.method, self.sigma).value
@@ -109,13 +110,12 @@ def maximise(
     record = Record(report=progress)
     target = _Likelihood(kernel, criterion, sigma)
     with blas_threads(kernel.products.order):
-        minimum = minimise(target, [np.eye(shape.n_columns) for shape in kernel.shapes], record)
-        final = evaluate(kernel.products, minimum.lambdas, criterion, sigma)
+        minimum = minimise(target, starting_factors(kernel.products, sigma), record)
     shift = kernel.shift(criterion)
     return Maximum(
         theta=kernel.theta(minimum.lambdas),
-        objective=final.value + shift,
-        sigma=final.sigma,
+        objective=minimum.value + shift,
+        sigma=minimum.sigma,
         thetas=np.array([kernel.theta(lambdas) for lambdas in record.lambdas]).reshape(len(record.values), -1),
         objectives=np.array(record.values) + shift,
         gradient_norm=minimum.gradient_norm,

@@ -20,12 +20,12 @@ from bayeslmm.likelihood.covariance import TermShape, lower_factor, positive_dia
 
 Array = NDArray[np.float64]
 
-EM_STEPS = 2
+EM_STEPS = 2  # with correlated effects, whose correlations the start does not know; one without
 NEGLIGIBLE_GAIN = 1e-9  # of the objective; theta is then known to 5e-5 of its standard error
 ACCEPTED_GRADIENT = 2e-3  # what rounding may leave when no step lowers the objective any more
 SMALL_PIVOT = 1e-4  # a diagonal of lambda, columns scaled, that may stand for zero
 ROUNDING = 1e-12  # a diagonal of lambda that is zero but for rounding
-NEGLIGIBLE = 1e-6  # change of the objective that does not matter
+NEGLIGIBLE = 2.5e-7  # rise of the objective for a zero that does not matter; a few of them stay below 1e-6
 MAXIMUM_ROUNDS = 12
 MAXIMUM_CHARTS = 40
 
@@ -40,7 +40,7 @@ class Point:
         The objective.
     slopes
         Its gradient with respect to each full matrix lambda, (S, S).
-    excess, inverse_sums
+    excess, inverse_sums, sigma
         As in `bayeslmm.likelihood.marginal.Evaluation`.
     """
 
@@ -48,6 +48,7 @@ class Point:
     slopes: Sequence[Array]
     excess: Sequence[Array]
     inverse_sums: Sequence[Array]
+    sigma: float = np.nan
 
 
 class Objective(Protocol):
@@ -81,6 +82,8 @@ class Minimum:
         Whether some diagonal of lambda is zero.
     converged
         Whether the gradient is small and no direction leads down.
+    sigma
+        The residual standard deviation there.
     """
 
     lambdas: tuple[Array, ...]
@@ -88,6 +91,7 @@ class Minimum:
     gradient_norm: float
     singular: bool
     converged: bool
+    sigma: float = np.nan
 
 
 @dataclass(slots=True)
@@ -112,8 +116,8 @@ def minimise(objective: Objective, start: Sequence[Array], record: Record) -> Mi
     lambdas = [np.array(f) for f in start]
     point = search.point(lambdas)
     if not lambdas:
-        return Minimum((), point.value, 0.0, False, True)
-    for _ in range(EM_STEPS):
+        return Minimum((), point.value, 0.0, False, True, point.sigma)
+    for _ in range(EM_STEPS if any(shape.n_columns > 1 for shape in objective.shapes) else 1):
         lambdas, point = search.em_step(lambdas, point)
     norm = np.inf
     for _ in range(MAXIMUM_ROUNDS):
@@ -128,7 +132,7 @@ def minimise(objective: Objective, start: Sequence[Array], record: Record) -> Mi
         elif norm <= ACCEPTED_GRADIENT:
             break
     converged = norm <= ACCEPTED_GRADIENT and escape is None
-    return Minimum(tuple(lambdas), point.value, norm, is_singular(lambdas), converged)
+    return Minimum(tuple(lambdas), point.value, norm, is_singular(lambdas), converged, point.sigma)
 
 
 def is_singular(lambdas: Sequence[Array]) -> bool:
@@ -228,7 +232,7 @@ class _Search:
                     trial = list(lambdas)
                     trial[k] = _extended(factor, np.sqrt(variance) * direction, shape)
                     value = self.value(trial)
-                    if value < point.value - NEGLIGIBLE / 10 and (best is None or value < best[0]):
+                    if value < point.value - NEGLIGIBLE and (best is None or value < best[0]):
                         best = value, trial
                     elif best is not None:
                         break
@@ -243,6 +247,7 @@ def _flipped(point: Point, lambdas: Sequence[Array]) -> Point:
         [s * sign for s, sign in zip(point.slopes, signs, strict=True)],
         [e * np.outer(sign, sign) for e, sign in zip(point.excess, signs, strict=True)],
         [c * np.outer(sign, sign) for c, sign in zip(point.inverse_sums, signs, strict=True)],
+        point.sigma,
     )
 
 

@@ -65,7 +65,7 @@ def test_no_start_ends_lower(seed, rank, method):
 def test_false_stationary_point_of_the_triangular_factor():
     # rank one in four columns: triangular steps alone stop 2.6e-6 above the minimum of this model
     kernel = maximal(4, levels=(60, 32), size=4, n=1800, rank=1)
-    assert maximise(kernel, "reml").objective <= restarted(kernel, "reml", 4, starts=2) + 1e-7
+    assert maximise(kernel, "reml").objective <= restarted(kernel, "reml", 4, starts=2) + OBJECTIVE
 
 
 @pytest.mark.parametrize("layout", ["scalar", "vector", "uncorrelated", "nested vector", "crossed vector"])
@@ -189,10 +189,10 @@ def test_history_ends_where_the_fit_does():
 @pytest.mark.parametrize(
     ("data", "formula", "most"),
     [
-        ("dyestuff", "Yield ~ 1 + (1 | Batch)", 10),
+        ("dyestuff", "Yield ~ 1 + (1 | Batch)", 7),
         ("sleepstudy", "Reaction ~ 1 + Days + (1 + Days | Subject)", 14),
         ("ratpup", "weight ~ litsize + treatment + sex + (1 + sex | litter)", 40),
-        ("insteval", "y ~ 1 + service + (1 | s) + (1 | d) + (1 | dept)", 13),
+        ("insteval", "y ~ 1 + service + (1 | s) + (1 | d) + (1 | dept)", 9),
     ],
 )
 def test_number_of_evaluations(data, formula, most):

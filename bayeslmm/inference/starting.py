@@ -1,0 +1,68 @@
+r"""A first guess of the covariance parameters from sums of squares by level.
+
+With :math:`r = y - X\hat\beta_{OLS}`, column z of a term and :math:`s^2 = r^\top W r / n`,
+
+.. math:: E\,(z_j^\top W r)^2 \approx \sigma^2\, z_j^\top W z_j + \tau^2 (z_j^\top W z_j)^2,
+
+each term taken by itself; summed over levels this gives :math:`\tau^2/s^2`, the share of the variance that the
+effect has, and the shares of all effects and of the residual are made to add to one. Nothing but the
+cross-products is read, and correlations start at zero.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.likelihood.crossproducts import CrossProducts
+
+Array = NDArray[np.float64]
+
+SMALLEST_SHARE, LARGEST_SHARE = 0.0025, 0.9  # of the variance: a guess away from the boundary at both ends
+SMALLEST_REST = 0.1  # least share left to the residual
+
+
+def starting_factors(products: CrossProducts, sigma: float | None = None) -> list[Array]:
+    """Return a diagonal relative covariance factor (S, S) per term, in the kernel's columns.
+
+    Parameters
+    ----------
+    products
+        Cross-products of the kernel's columns.
+    sigma
+        Residual standard deviation, if it is known.
+    """
+    p = products.n_fixed
+    coefficients = np.linalg.lstsq(products.xy[:p, :p], products.xy[:p, p], rcond=None)[0] if p else np.zeros(0)
+    residual = np.append(-coefficients, 1.0)
+    variance = float(residual @ products.xy @ residual) / products.n
+    if not variance > 0.0:
+        return [np.eye(shape.n_columns) for shape in products.structure.shapes]
+    shares = [_shares(diagonal, scores, variance) for diagonal, scores in _sums_by_level(products, residual)]
+    if sigma is not None:
+        return [np.diag(np.sqrt(share * variance) / sigma) for share in shares]
+    rest = max(1.0 - sum(float(share.sum()) for share in shares), SMALLEST_REST)
+    return [np.diag(np.sqrt(share / rest)) for share in shares]
+
+
+def _shares(diagonal: Array, scores: Array, variance: float) -> Array:
+    """Return the share of each effect, (S,), from z'Wz and z'Wr by level, both (J, S)."""
+    above = np.sum(scores**2, axis=0) / variance - np.sum(diagonal, axis=0)
+    share = above / np.maximum(np.sum(diagonal**2, axis=0), np.finfo(float).tiny)
+    return np.clip(share, SMALLEST_SHARE, LARGEST_SHARE)
+
+
+def _sums_by_level(products: CrossProducts, residual: Array) -> list[tuple[Array, Array]]:
+    """Return z'Wz and z'Wr, (J, S) each, per term in formula order."""
+    structure = products.structure
+    found: list[tuple[Array, Array]] = [(np.zeros((0, 0)), np.zeros((0, 0)))] * len(structure.shapes)
+    for place, k in enumerate(structure.chain):
+        size = structure.shapes[k].n_columns
+        diagonal = np.einsum("jss->js", products.chain_z[place][:, :, :size])
+        found[k] = diagonal, products.chain_xy[place] @ residual
+    own = {blocks.terms[0]: blocks.blocks for blocks in products.trailing_blocks if len(set(blocks.terms)) == 1}
+    first = 0
+    for k in structure.trailing:
+        shape = structure.shapes[k]
+        scores = products.trailing_xy[first : first + shape.n_effects] @ residual
+        found[k] = np.einsum("jss->js", own[k]), scores.reshape(shape.n_levels, shape.n_columns)
+        first += shape.n_effects
+    return found
