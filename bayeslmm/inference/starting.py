@@ -2,9 +2,9 @@ r"""A first guess of the covariance parameters from sums of squares by level.
 
 With :math:`r = y - X\hat\beta_{OLS}`, column z of a term and :math:`s^2 = r^\top W r / n`,
 
-.. math:: E\,(z_j^\top W r)^2 \approx \sigma^2\, z_j^\top W z_j + \tau^2 (z_j^\top W z_j)^2,
+.. math:: E\,(z_j^\top W r)^2 \approx (s^2 - \tau^2)\, z_j^\top W z_j + \tau^2 (z_j^\top W z_j)^2,
 
-each term taken by itself; summed over levels this gives :math:`\tau^2/s^2`, the share of the variance that the
+each effect taken by itself; summed over levels this gives :math:`\tau^2/s^2`, the share of the variance that the
 effect has, and the shares of all effects and of the residual are made to add to one. Nothing but the
 cross-products is read, and correlations start at zero.
 """
@@ -45,8 +45,9 @@ def starting_factors(products: CrossProducts, sigma: float | None = None) -> lis
 
 def _shares(diagonal: Array, scores: Array, variance: float) -> Array:
     """Return the share of each effect, (S,), from z'Wz and z'Wr by level, both (J, S)."""
-    above = np.sum(scores**2, axis=0) / variance - np.sum(diagonal, axis=0)
-    share = above / np.maximum(np.sum(diagonal**2, axis=0), np.finfo(float).tiny)
+    by_residual = np.sum(diagonal, axis=0)
+    above = np.sum(scores**2, axis=0) / variance - by_residual
+    share = above / np.maximum(np.sum(diagonal**2, axis=0) - by_residual, np.finfo(float).tiny)
     return np.clip(share, SMALLEST_SHARE, LARGEST_SHARE)
 
 

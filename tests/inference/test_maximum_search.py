@@ -192,7 +192,7 @@ def test_history_ends_where_the_fit_does():
         ("dyestuff", "Yield ~ 1 + (1 | Batch)", 7),
         ("sleepstudy", "Reaction ~ 1 + Days + (1 + Days | Subject)", 14),
         ("ratpup", "weight ~ litsize + treatment + sex + (1 + sex | litter)", 40),
-        ("insteval", "y ~ 1 + service + (1 | s) + (1 | d) + (1 | dept)", 9),
+        ("insteval", "y ~ 1 + service + (1 | s) + (1 | d) + (1 | dept)", 8),
     ],
 )
 def test_number_of_evaluations(data, formula, most):
