@@ -180,13 +180,12 @@ def downdate_trailing(starts: Index, columns: Places, entries: Array, xy: Array,
             last = xy[j, s]
             for e in range(count):
                 value = values[e]
-                if value != 0.0:
-                    row = trailing[places[e]]
-                    for f in range(e, count):
-                        row[places[f]] -= value * values[f]
-                    tail = row[first_xy:]
-                    for t in range(n_xy):
-                        tail[t] -= value * last[t]
+                row = trailing[places[e]]
+                for f in range(e, count):
+                    row[places[f]] -= value * values[f]
+                tail = row[first_xy:]
+                for t in range(n_xy):
+                    tail[t] -= value * last[t]
 
 
 @numba.njit(cache=True, nogil=True)
