@@ -31,9 +31,7 @@ def test_objective_is_below_only_where_the_reference_is_not_a_minimum(record):
     found = ours(record)
     if lme4_stopped_early(record):
         slope = found.kernel.gradient(list(record["theta"].values()), record["method"])
-        assert np.linalg.norm(slope) > 10 * np.linalg.norm(
-            found.kernel.gradient(found.maximum.theta, record["method"])
-        )
+        assert np.linalg.norm(slope) > 10 * np.linalg.norm(found.kernel.gradient(found.maximum.theta, record["method"]))
     else:
         assert found.maximum.objective >= record["objective"] - OBJECTIVE
 
