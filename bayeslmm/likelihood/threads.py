@@ -3,6 +3,9 @@
 OpenBLAS starts as many threads as there are cores, and they wait by spinning: two threads on two busy cores run many
 times slower than one, on matrices of any size: a triangular solve of order two can take six milliseconds. So whatever
 calls LAPACK runs in a `blas_threads` block.
+
+The wheels of numpy and of scipy each bring an OpenBLAS of their own. Their threads would wait for each other's cores,
+so only scipy's, whose LAPACK does the work on large matrices, is ever given more than one.
 """
 
 import os
@@ -23,7 +26,7 @@ class _Blocks:
         self.lock = threading.Lock()
         self.open = 0
         self.count = 1
-        self.before: list[int] = []
+        self.limits: list[tuple[Any, int, int]] = []  # library, threads before, threads within
 
 
 _blocks = _Blocks()
@@ -36,18 +39,40 @@ def _libraries() -> list[Any]:
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
 
 
+def _is_scipys(library: Any) -> bool:
+    """Whether a library lies in the folder that scipy's wheels bring: ``scipy.libs`` or ``scipy/.dylibs``."""
+    folder = Path(library.filepath).parent
+    return folder.name == "scipy.libs" or folder.parent.name == "scipy"
+
+
+def _counts(libraries: list[Any], count: int) -> list[int]:
+    """Return how many threads each library may use where LAPACK may use `count`: scipy's own, or all alike."""
+    scipys = [_is_scipys(library) for library in libraries]
+    return [count if own or not any(scipys) else 1 for own in scipys]
+
+
 def idle_cores() -> int:
     """Return how many cores this process may use that nobody else is using now, at least one.
 
-    The kernel's count of running threads is read rather than the load average, which would count this process's own
-    past work as somebody else's.
+    The system's count of running threads is read rather than the load average, which would count this process's own
+    past work as somebody else's. For the same reason the workers of BLAS, which go on spinning for a while after a
+    call, do not count: they are the running threads of this process that Python knows nothing of.
     """
     try:
         usable = len(os.sched_getaffinity(0))
         running = int(Path("/proc/loadavg").read_text(encoding="ascii").split()[3].partition("/")[0])
+        ours = {thread.native_id for thread in threading.enumerate()}
+        spinning = sum(int(task.name) not in ours and _is_running(task) for task in Path("/proc/self/task").iterdir())
     except (AttributeError, OSError, ValueError, IndexError):
         return 1
-    return max(1, usable - max(running - 1, 0))
+    return max(1, usable - max(running - spinning - 1, 0))
+
+
+def _is_running(task: Path) -> bool:
+    try:
+        return (task / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[0] == "R"
+    except FileNotFoundError:  # it has ended
+        return False
 
 
 @contextmanager
@@ -60,10 +85,13 @@ def blas_threads(order: int) -> Iterator[int]:
     with _blocks.lock:
         if _blocks.open == 0:
             _blocks.count = idle_cores() if order >= LARGE_ORDER else 1
-            _blocks.before = [library.num_threads for library in _libraries()]
-            for library, before in zip(_libraries(), _blocks.before, strict=True):
-                if before > _blocks.count:
-                    library.set_num_threads(_blocks.count)
+            _blocks.limits = [
+                (library, library.num_threads, limit)
+                for library, limit in zip(_libraries(), _counts(_libraries(), _blocks.count), strict=True)
+                if library.num_threads > limit
+            ]
+            for library, _, limit in _blocks.limits:
+                library.set_num_threads(limit)
         _blocks.open += 1
     try:
         yield _blocks.count
@@ -71,9 +99,8 @@ def blas_threads(order: int) -> Iterator[int]:
         with _blocks.lock:
             _blocks.open -= 1
             if _blocks.open == 0:
-                for library, before in zip(_libraries(), _blocks.before, strict=True):
-                    if before > _blocks.count:
-                        library.set_num_threads(before)
+                for library, before, _ in _blocks.limits:
+                    library.set_num_threads(before)
 
 
 class HasOrder(Protocol):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import threading
+from pathlib import Path
 
 import dense
 import numpy as np
@@ -139,8 +140,9 @@ def test_available_memory_is_positive_or_unknown():
 
 
 class FakeLibrary:
-    def __init__(self, count):
+    def __init__(self, count, filepath="/usr/lib/libopenblas.so"):
         self.num_threads = count
+        self.filepath = filepath
 
     def set_num_threads(self, count):
         self.num_threads = count
@@ -158,6 +160,18 @@ def test_threads_are_limited_and_restored(monkeypatch):
     with threads.blas_threads(5000) as count:
         assert (library.num_threads, count) == (3, 3)
     assert library.num_threads == 8
+
+
+@pytest.mark.parametrize("folder", ["scipy.libs", "scipy/.dylibs"])
+def test_of_two_libraries_only_scipys_has_several_threads(folder, monkeypatch):
+    """Workers of the other would spin on the core that LAPACK's second thread needs."""
+    numpys = FakeLibrary(8, "/venv/site-packages/numpy.libs/libscipy_openblas64_.so")
+    scipys = FakeLibrary(8, f"/venv/site-packages/{folder}/libscipy_openblas.so")
+    monkeypatch.setattr(threads, "_libraries", lambda: [numpys, scipys])
+    monkeypatch.setattr(threads, "idle_cores", lambda: 3)
+    with threads.blas_threads(5000):
+        assert (numpys.num_threads, scipys.num_threads) == (1, 3)
+    assert (numpys.num_threads, scipys.num_threads) == (8, 8)
 
 
 def test_a_lower_limit_of_the_users_stays(monkeypatch):
@@ -191,6 +205,25 @@ def test_blocks_open_in_several_threads_restore_once(monkeypatch):
 
 def test_at_least_one_core_is_ours():
     assert threads.idle_cores() >= 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="the count is read from /proc")
+def test_threads_of_python_count_as_busy_and_workers_of_blas_do_not(monkeypatch, tmp_path):
+    """Three threads run: this one, another of Python's, and one that Python does not know."""
+    other = threading.Thread(target=threading.Event().wait, args=(30,), daemon=True)
+    other.start()
+    load = "0.5 0.5 0.5 3/200 4242"
+    running = {threading.get_native_id(), other.native_id, 1}
+    for task in running:
+        (tmp_path / str(task)).mkdir()
+        (tmp_path / str(task) / "stat").write_text(f"{task} (a (strange) name) R 1 1", encoding="ascii")
+    real = threads.Path
+    places = {"/proc/self/task": tmp_path}
+    (tmp_path.parent / "loadavg").write_text(load, encoding="ascii")
+    places["/proc/loadavg"] = tmp_path.parent / "loadavg"
+    monkeypatch.setattr(threads, "Path", lambda place: places.get(place, real(place)))
+    monkeypatch.setattr(threads.os, "sched_getaffinity", lambda _: set(range(4)), raising=False)
+    assert threads.idle_cores() == 3
 
 
 def test_no_degrees_of_freedom_left():
