@@ -14,9 +14,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dtrtrs
 
 from bayeslmm.likelihood.factor import Factor
+from bayeslmm.likelihood.lapack import solve_transposed
 from bayeslmm.likelihood.threads import limits_threads
 
 Array = NDArray[np.float64]
@@ -94,7 +94,8 @@ def _solve_trailing(factor: Factor, beta: Array, noise: Sequence[Array] | None, 
     right[q:] = np.tril(factor.trailing[q:, q:]).T @ known
     if noise is not None:
         right[:q] = np.concatenate([noise[k].reshape(-1, m) for k in products.structure.trailing])
-    effects = dtrtrs(factor.trailing, right, lower=1, trans=1, overwrite_b=1)[0][:q]
+    solve_transposed(factor.trailing, right)
+    effects = right[:q]
     start = 0
     for k in products.structure.trailing:
         shape = products.structure.shapes[k]

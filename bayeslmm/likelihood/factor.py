@@ -16,7 +16,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import block_diag
-from scipy.linalg.lapack import dpotrf
 
 from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.crossproducts import CrossProducts
@@ -29,6 +28,7 @@ from bayeslmm.likelihood.elimination import (
     scale_rows,
     spread_entries,
 )
+from bayeslmm.likelihood.lapack import cholesky
 from bayeslmm.likelihood.threads import limits_threads
 
 Array = NDArray[np.float64]
@@ -123,7 +123,8 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
         trailing[first_xy:, first_xy:] -= flat.T @ flat
     if first_xy:
         _downdate_trailing(products, entries, chain_xy[0], trailing)
-    factor, info = dpotrf(trailing.T, lower=1, clean=0, overwrite_a=1)
+    factor = trailing.T
+    info = cholesky(factor)
     if info != 0 or not np.isfinite(log_det):
         raise FittingError(_failure(products, info, log_det))
     log_det += 2.0 * float(np.sum(np.log(np.diag(factor)[:first_xy])))

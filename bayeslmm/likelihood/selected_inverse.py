@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dpotri
 
 from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.factor import Factor, is_dense, lead_rows
+from bayeslmm.likelihood.lapack import inverse_from_cholesky
 from bayeslmm.likelihood.threads import limits_threads
 
 Array = NDArray[np.float64]
@@ -72,10 +72,9 @@ def _trailing_inverse(factor: Factor, R_X: Array | None) -> Array:
     lower = np.array(factor.trailing[:order, :order], order="F")
     if R_X is not None:
         lower[q:, q:] = R_X
-    inverse, info = dpotri(lower, lower=1, overwrite_c=1)
-    if info != 0:
+    if inverse_from_cholesky(lower) != 0:
         raise FittingError("The trailing matrix is singular to working precision.")
-    return inverse.T
+    return lower.T
 
 
 def _lead_blocks(factor: Factor, inverse: Array) -> Array:

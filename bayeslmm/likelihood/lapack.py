@@ -1,0 +1,110 @@
+r"""Scipy's LAPACK, called without Python's global lock.
+
+The functions of ``scipy.linalg.lapack`` hold the lock while they work, so that two threads factor two matrices no
+faster than one. The same routines are reached here through the pointers that ``scipy.linalg.cython_lapack``
+publishes; calls by ctypes release the lock. Matrices are column-major and are overwritten.
+"""
+
+import ctypes
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cython_lapack
+
+from bayeslmm.errors import FittingError
+
+Array = NDArray[np.float64]
+
+LOWER, TRANSPOSED, NOT_UNIT = b"L", b"T", b"N"
+
+
+def cholesky(matrix: Array) -> int:
+    """Replace the lower triangle of a symmetric matrix (m, m) by that of its Cholesky factor.
+
+    Returns
+    -------
+    Zero, or the place, counted from one, of the first pivot that is not positive.
+    """
+    order = _order(matrix)
+    info = ctypes.c_int(0)
+    _routine("dpotrf")(LOWER, _number(order), _data(matrix), _number(max(order, 1)), ctypes.byref(info))
+    return info.value
+
+
+def inverse_from_cholesky(factor: Array) -> int:
+    """Replace a lower Cholesky factor L (m, m) by the lower triangle of the inverse of ``L L^T``.
+
+    Returns
+    -------
+    Zero, or the place, counted from one, of a diagonal element of L that is zero.
+    """
+    order = _order(factor)
+    info = ctypes.c_int(0)
+    _routine("dpotri")(LOWER, _number(order), _data(factor), _number(max(order, 1)), ctypes.byref(info))
+    return info.value
+
+
+def solve_transposed(factor: Array, right: Array) -> int:
+    """Replace the columns of right (m, k) by the solution x of ``L^T x = right``, L lower triangular (m, m).
+
+    Returns
+    -------
+    Zero, or the place, counted from one, of a diagonal element of L that is zero.
+    """
+    order = _order(factor)
+    if right.ndim != 2 or len(right) != order or right.dtype != np.float64 or not right.flags.f_contiguous:
+        raise FittingError(f"The right-hand sides must be column-major with {order} rows.")
+    info = ctypes.c_int(0)
+    _routine("dtrtrs")(
+        LOWER,
+        TRANSPOSED,
+        NOT_UNIT,
+        _number(order),
+        _number(right.shape[1]),
+        _data(factor),
+        _number(max(order, 1)),
+        _data(right),
+        _number(max(order, 1)),
+        ctypes.byref(info),
+    )
+    return info.value
+
+
+def _order(matrix: Array) -> int:
+    """Return the order of a square column-major matrix of doubles: anything else would be read as other memory."""
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.dtype != np.float64:
+        raise FittingError("A square matrix of doubles is needed.")
+    if not (matrix.flags.f_contiguous and matrix.flags.writeable):
+        raise FittingError("A writeable column-major matrix is needed.")
+    return len(matrix)
+
+
+def _number(value: int) -> Any:
+    return ctypes.byref(ctypes.c_int(value))
+
+
+def _data(matrix: Array) -> ctypes.c_void_p:
+    return ctypes.c_void_p(matrix.ctypes.data)
+
+
+@cache
+def _routine(name: str) -> Any:
+    """Return a LAPACK routine as a foreign function of pointers, from scipy's capsule of that name.
+
+    Raises
+    ------
+    FittingError
+        If scipy's build has integers that are not C's.
+    """
+    capsule = cython_lapack.__pyx_capi__[name]
+    api = ctypes.pythonapi
+    get_name = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
+    get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))
+    signature = get_name(capsule)
+    arguments = signature.decode().partition("(")[2].rstrip(")").split(", ")
+    if not set(arguments) <= {"char *", "int *"} | {a for a in arguments if a.endswith("_d *")}:
+        raise FittingError(f"This build of scipy has a {name} of another kind: {signature.decode()}.")
+    kinds = [ctypes.c_char_p if a == "char *" else ctypes.c_void_p for a in arguments]
+    return ctypes.CFUNCTYPE(None, *kinds)(get_pointer(capsule, signature))
