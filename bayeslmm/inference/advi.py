@@ -20,7 +20,6 @@ from bayeslmm.inference.variational import (
     fit_normal,
     is_lost,
 )
-from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.priors.density import CovarianceDensity
 from bayeslmm.priors.model_priors import sd_name
 
@@ -194,8 +193,7 @@ def _marginal(
         Chain(np.asarray(x, dtype=float), {name: values[c] for name, values in stats.items()}, 0)
         for c, x in enumerate(coordinates)
     ]
-    with blas_threads(density.kernel.products.order):
-        drawn = marginal_draws(density, chains, seed=seed, dtype=dtype, keep=keep)
+    drawn = marginal_draws(density, chains, seed=seed, dtype=dtype, keep=keep)
     return replace(drawn, method="advi")
 
 

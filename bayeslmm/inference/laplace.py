@@ -42,12 +42,14 @@ class Laplace:
 def find_laplace(density: CovarianceDensity) -> Laplace:
     """Maximise the posterior of (phi, log sigma) from the REML estimate and measure its curvature.
 
+    LAPACK gets one thread: with more it rounds in another way, and draws would depend on the number of cores.
+
     Raises
     ------
     FittingError
         If the density cannot be evaluated at its start.
     """
-    with blas_threads(density.kernel.products.order):
+    with blas_threads(0):
         return _climb(density)
 
 

@@ -235,9 +235,7 @@ def sample_marginal(
             store.save(k, chain)
         return chain
 
-    threads = 1
-    if density.kernel.products.order >= LARGE_ORDER:
-        threads = min(chains, cores or idle_cores())
+    threads = min(chains, _threads(density, cores))
     found: list[Chain] = []
     with blas_threads(0):
         if threads == 1:
@@ -249,7 +247,12 @@ def sample_marginal(
                 for chain in pool.map(run, range(chains)):
                     found.append(chain)
                     _tell(report, len(found))
-        return marginal_draws(density, found, seed=seed, dtype=dtype, keep=keep, threads=threads)
+        return marginal_draws(density, found, seed=seed, dtype=dtype, keep=keep, cores=cores)
+
+
+def _threads(density: CovarianceDensity, cores: int | None) -> int:
+    """Return how many threads to use: one, unless the kernel's work outweighs Python's."""
+    return (cores or idle_cores()) if density.kernel.products.order >= LARGE_ORDER else 1
 
 
 def _tell(report: Callable[[int], None] | None, done: int) -> None:
@@ -270,7 +273,7 @@ def marginal_draws(
     seed: int,
     dtype: type = np.float64,
     keep: Sequence[bool] | None = None,
-    threads: int = 1,
+    cores: int | None = None,
 ) -> Draws:
     """Draw the coefficients for every retained draw, from generators seeded by (seed, chain, draw)."""
     n_chains, n_draws = len(chains), len(chains[0].x)
@@ -293,12 +296,14 @@ def marginal_draws(
             target[c, i] = values[0]
 
     places = [(c, i) for c in range(n_chains) for i in range(n_draws)]
-    if threads == 1:
-        for place in places:
-            draw(place)
-    else:
-        with ThreadPoolExecutor(threads) as pool:
-            list(pool.map(draw, places))
+    threads = _threads(density, cores)
+    with blas_threads(0):  # one thread to a matrix, so that the bits do not depend on the number of cores
+        if threads == 1:
+            for place in places:
+                draw(place)
+        else:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(draw, places))
     phi = x[..., :n_phi].reshape(n_chains * n_draws, n_phi)
     sds, correlations = covariance_parameters(density, phi, sigma.ravel())
 

@@ -15,7 +15,6 @@ from bayeslmm.errors import FittingError, OptionError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.explicit import Run, Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
 from bayeslmm.inference.marginal_nuts import Chain, marginal_draws
-from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.priors.density import CovarianceDensity
 
 if TYPE_CHECKING:
@@ -101,8 +100,7 @@ def sample_marginal_pymc(
             trace = sample_with_nutpie(compile_for_nutpie(model, [COORDINATES]), [COORDINATES], run)
     except FittingError as error:
         raise _with_cause(error, operation) from error
-    with blas_threads(density.kernel.products.order):
-        drawn = marginal_draws(density, chains_of(trace, operation.failures), seed=seed, dtype=dtype, keep=keep)
+    drawn = marginal_draws(density, chains_of(trace, operation.failures), seed=seed, dtype=dtype, keep=keep)
     info = {
         "sampler": sampler,
         "parametrization": "marginal",
