@@ -7,7 +7,7 @@ k̂ and the effective size measure.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -45,7 +45,7 @@ GOOD_K_HAT = 0.5
 BAD_K_HAT = 0.7
 LARGEST_WEIGHT = 50.0  # a weight this many times the average carries the estimate alone
 ENOUGH_EFFECTIVE = 400.0
-CHUNK_NUMBERS = 1 << 22  # random numbers held at once by the compiled loop
+CHUNK_NUMBERS = 1 << 22  # random numbers or effects held at once besides those kept
 HANDOVER_TUNE = 1000  # warm-up iterations of NUTS where it takes over
 SPARE_DRAWS = 1.5  # draws of the coefficients made at each point, per draw expected from it
 
@@ -67,8 +67,8 @@ class WeightedPoints:
     beta
         Draws of beta, shape (m, r, p).
     effects
-        Draws of the random effects, per point one (r, J, S) per term, or (r, 0, S) where they were not kept. Not one
-        array: that would be a copy of the largest thing there is.
+        Draws of the random effects, per batch of m_k points one (m_k r, J, S) per term, those of a point together, or
+        (m_k r, 0, S) where they were not kept. Not one array: that would be a copy of the largest thing there is.
     log_evidence
         log p(y), up to the constants of improper priors.
     laplace
@@ -185,7 +185,7 @@ class _Sampler:
         self.proposals: list[StudentProposal] = []
         self.counts: list[int] = []
         self.phi = np.zeros((0, density.n_phi))
-        self.points: list[_PointDraws] = []
+        self.batches: list[_Batch] = []
         self.rounds = 0
 
     def round(self, proposals: Sequence[StudentProposal], count: int) -> None:
@@ -201,15 +201,19 @@ class _Sampler:
 
     def add(self, proposals: Sequence[StudentProposal], phi: Array) -> None:
         """Evaluate points and keep them."""
-        first = len(self.points)
-        self.points += list(_evaluate_all(self, phi, first))
+        self.batches.append(_evaluate_all(self, phi, len(self.phi)))
         self.phi = np.vstack([self.phi, phi])
         self.proposals += list(proposals)
         self.counts += [len(phi)] * len(proposals)
 
+    @property
+    def logs(self) -> Array:
+        """Log density at every point so far, shape (m,)."""
+        return np.concatenate([batch.log_density for batch in self.batches])
+
     def weights(self) -> SmoothedWeights:
         """Return the smoothed weights of all points so far."""
-        logs = np.array([point.log_density for point in self.points])
+        logs = self.logs
         if not np.isfinite(logs).any():
             raise FittingError("The kernel failed at every point of importance sampling.")
         if not self.proposals:
@@ -220,18 +224,18 @@ class _Sampler:
     @property
     def satisfied(self) -> bool:
         """Whether the points are many enough and their weights even enough."""
-        if len(self.points) < self.wanted:
+        if len(self.phi) < self.wanted:
             return False
         smoothed = self.weights()
         return smoothed.k_hat < GOOD_K_HAT and smoothed.effective_size >= ENOUGH_EFFECTIVE
 
     def next_count(self) -> int:
         """Points of the next round."""
-        return max(FIRST_POINTS, min(self.wanted, _power_of_two(len(self.points))))
+        return max(FIRST_POINTS, min(self.wanted, _power_of_two(len(self.phi))))
 
     def finish(self, laplace: Laplace) -> WeightedPoints:
         """Gather everything."""
-        logs = np.array([point.log_density for point in self.points])
+        logs = self.logs
         smoothed = self.weights()
         evidence = (
             float(logs[0])
@@ -242,9 +246,9 @@ class _Sampler:
             phi=self.phi,
             log_density=logs,
             smoothed=smoothed,
-            sigma=np.array([point.sigma for point in self.points]),
-            beta=np.array([point.beta for point in self.points]),
-            effects=tuple(point.effects for point in self.points),
+            sigma=np.concatenate([batch.sigma for batch in self.batches]),
+            beta=np.concatenate([batch.beta for batch in self.batches]),
+            effects=tuple(batch.effects for batch in self.batches),
             log_evidence=evidence,
             laplace=laplace,
             failures=int(np.sum(~np.isfinite(logs))),
@@ -253,80 +257,93 @@ class _Sampler:
 
 
 @dataclass(frozen=True, slots=True)
-class _PointDraws:
-    log_density: float
+class _Batch:
+    """Points evaluated together: log densities (m,), draws of sigma (m, r), beta (m, r, p), effects (m r, J, S)."""
+
+    log_density: Array
     sigma: Array
     beta: Array
     effects: Effects
 
+    @classmethod
+    def empty(cls, sampler: _Sampler, count: int) -> "_Batch":
+        """Room for a number of points, as if the kernel failed at all of them."""
+        kernel, m = sampler.density.kernel, sampler.per_point
+        effects: Effects = tuple(
+            np.zeros((count * m, shape.n_levels if kept else 0, shape.n_columns), dtype=sampler.dtype)
+            for shape, kept in zip(kernel.shapes, sampler.keep, strict=True)
+        )
+        return cls(np.full(count, -np.inf), np.ones((count, m)), np.zeros((count, m, kernel.p)), effects)
 
-def _evaluate_all(sampler: _Sampler, phi: Array, first: int) -> Iterator[_PointDraws]:
+
+def _evaluate_all(sampler: _Sampler, phi: Array, first: int) -> _Batch:
     """Evaluate points: in one compiled loop, or in threads where the kernel's work outweighs Python's."""
+    batch = _Batch.empty(sampler, len(phi))
     if sampler.density.single is not None:
-        yield from _evaluate_compiled(sampler, phi, first)
-        return
+        _evaluate_compiled(sampler, phi, first, batch)
+        return batch
     order = sampler.density.kernel.products.order
     threads = idle_cores() if order >= LARGE_ORDER else 1
-    jobs = [(first + i, row) for i, row in enumerate(phi)]
+
+    def evaluate(place: int) -> None:
+        _evaluate(sampler, first + place, phi[place], batch, place)
+
     with blas_threads(0):
         if threads == 1:
-            yield from _reported((_evaluate(sampler, *job) for job in jobs), sampler, first)
-            return
+            _report(map(evaluate, range(len(phi))), sampler, first)
+            return batch
         with ThreadPoolExecutor(threads) as pool:
-            yield from _reported(pool.map(lambda job: _evaluate(sampler, *job), jobs), sampler, first)
+            _report(pool.map(evaluate, range(len(phi))), sampler, first)
+    return batch
 
 
-def _evaluate_compiled(sampler: _Sampler, phi: Array, first: int) -> Iterator[_PointDraws]:
+def _evaluate_compiled(sampler: _Sampler, phi: Array, first: int, batch: _Batch) -> None:
     density, m = sampler.density, sampler.per_point
     kernel, single = density.kernel, density.single
     assert single is not None
     shape = kernel.shapes[0]
-    turn = kernel.fixed.matrix
+    shift = kernel.fixed.centring.constant * kernel.y_mean
     chunk = max(1, CHUNK_NUMBERS // (m * (shape.n_effects + kernel.p + 1)))
     for start in range(0, len(phi), chunk):
         rows = np.ascontiguousarray(phi[start : start + chunk])
+        stop = start + len(rows)
         rng = np.random.default_rng([sampler.seed, 1 << 20, first + start])
         uniforms = rng.uniform(size=(len(rows), m))
         fixed = rng.standard_normal((len(rows), m, kernel.p))
         n_levels = shape.n_levels if sampler.keep[0] else 0
         noise = rng.standard_normal((len(rows), m, n_levels, shape.n_columns))
         logs, sigma, beta, effects = single.draw(rows, uniforms, fixed, noise)
-        user_beta = beta @ turn.T + kernel.fixed.centring.constant * kernel.y_mean
-        turns = density.user_factors(density.points(rows))[0]
-        user_effects: NDArray[np.floating] = (effects @ np.swapaxes(turns, -1, -2)[:, None]).astype(
-            sampler.dtype, copy=False
-        )
-        for i in range(len(rows)):
-            yield _PointDraws(float(logs[i]), sigma[i], user_beta[i], (user_effects[i],))
+        batch.log_density[start:stop] = logs
+        batch.sigma[start:stop] = sigma
+        batch.beta[start:stop] = (beta.reshape(-1, kernel.p) @ kernel.fixed.matrix.T).reshape(beta.shape) + shift
+        batch.effects[0][start * m : stop * m] = effects.reshape(len(rows) * m, *effects.shape[2:])
         if sampler.report is not None:
-            sampler.report(first + start + len(rows))
+            sampler.report(first + stop)
 
 
-def _reported(results: Iterator[_PointDraws], sampler: _Sampler, first: int) -> Iterator[_PointDraws]:
-    for i, result in enumerate(results, start=1):
+def _report(done: Iterable[None], sampler: _Sampler, first: int) -> None:
+    for i, _ in enumerate(done, start=1):
         if sampler.report is not None:
             sampler.report(first + i)
-        yield result
 
 
-def _evaluate(sampler: _Sampler, index: int, phi: Array) -> _PointDraws:
+def _evaluate(sampler: _Sampler, index: int, phi: Array, batch: _Batch, place: int) -> None:
     density, m = sampler.density, sampler.per_point
     try:
         with np.errstate(all="ignore"):
             grid = density.grid(phi)
     except (FittingError, np.linalg.LinAlgError):
-        grid = None
-    if grid is None or not np.isfinite(grid.log_density):
-        empty: Effects = tuple(
-            np.zeros((m, s.n_levels if kept else 0, s.n_columns), dtype=sampler.dtype)
-            for s, kept in zip(density.kernel.shapes, sampler.keep, strict=True)
-        )
-        return _PointDraws(-np.inf, np.ones(m), np.zeros((m, density.kernel.p)), empty)
+        return
+    if not np.isfinite(grid.log_density):
+        return
     rng = np.random.default_rng([sampler.seed, 1 << 20, index])
     sigma = grid.draw(rng.uniform(size=m))
     drawn = draw_coefficients(density, grid.posterior, sigma, rng, sampler.keep)
-    effects: Effects = tuple(e.astype(sampler.dtype, copy=False) for e in drawn.effects)
-    return _PointDraws(grid.log_density, sigma, drawn.beta, effects)
+    batch.log_density[place] = grid.log_density
+    batch.sigma[place] = sigma
+    batch.beta[place] = drawn.beta
+    for kept, effects in zip(batch.effects, drawn.effects, strict=True):
+        kept[place * m : (place + 1) * m] = effects
 
 
 def resample(points: WeightedPoints, n_draws: int, seed: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -375,10 +392,17 @@ def _gather(
     points: WeightedPoints, term: int, chosen: NDArray[np.intp], within: NDArray[np.intp]
 ) -> NDArray[np.floating]:
     """Return the draws chosen of a term's random effects, shape (n_draws, J, S)."""
+    r = points.sigma.shape[1]
     one = points.effects[0][term]
     found = np.empty((len(chosen), *one.shape[1:]), dtype=one.dtype)
-    for i, (point, draw) in enumerate(zip(chosen, within, strict=True)):
-        found[i] = points.effects[point][term][draw]
+    first, piece = 0, max(1, CHUNK_NUMBERS // max(one[0].size, 1))
+    for batch in points.effects:
+        last = first + len(batch[term]) // r
+        here = np.flatnonzero((chosen >= first) & (chosen < last))
+        for start in range(0, len(here), piece):  # in pieces: what is picked is copied once more
+            some = here[start : start + piece]
+            found[some] = batch[term][(chosen[some] - first) * r + within[some]]
+        first = last
     return found
 
 

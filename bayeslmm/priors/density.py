@@ -27,9 +27,11 @@ from bayeslmm.priors.compiled import encode
 from bayeslmm.priors.coordinates import TermPoint, count_coordinates, pack, pull_back, unpack
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.real_line import Flat, Normal
+from bayeslmm.priors.sigma_grid import integrate, quantiles
 from bayeslmm.priors.single_density import SingleTerm, likelihood_constant
 
 Array = NDArray[np.float64]
+Entries = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 GRID_POINTS = 200  # nodes of the trapezium rule in log sigma
 SCOUT_POINTS = 48  # nodes that find where those belong
@@ -45,7 +47,9 @@ class SigmaGrid:
     Attributes
     ----------
     log_sigma
-        Nodes, shape (m,); a single one where sigma is fixed.
+        Evenly spaced nodes, shape (m,); a single one where sigma is fixed.
+    density
+        Density of log sigma at the nodes, shape (m,).
     cumulative
         Distribution function at the nodes, shape (m,).
     log_density
@@ -55,6 +59,7 @@ class SigmaGrid:
     """
 
     log_sigma: Array
+    density: Array
     cumulative: Array
     log_density: float
     posterior: FixedPosterior
@@ -63,7 +68,7 @@ class SigmaGrid:
         """Return sigma for uniform numbers, shape (m,), by the inverse distribution function."""
         if len(self.log_sigma) == 1:
             return np.full(len(uniforms), np.exp(self.log_sigma[0]))
-        return np.exp(np.interp(uniforms, self.cumulative, self.log_sigma))
+        return np.exp(quantiles(uniforms, self.log_sigma, self.density, self.cumulative))
 
 
 class CovarianceDensity:
@@ -100,6 +105,21 @@ class CovarianceDensity:
     def single(self) -> SingleTerm | None:
         """The compiled form of this density, where it has one: a single term whose priors have codes."""
         return compile_single(self)
+
+    @cached_property
+    def codes(self) -> Array | None:
+        """Encoded priors of all standard deviations and of sigma, shape (K + 1, 4); None if one has no code."""
+        sigma = self.priors.sigma if self.sigma is None else None
+        codes = [encode(prior) for prior in (*(sd for term in self.priors.terms for sd in term.sd), sigma)]
+        return None if any(code is None for code in codes) else np.array(codes, dtype=float)
+
+    @cached_property
+    def _correlations(self) -> tuple[tuple[Entries, Array] | None, ...]:
+        """Per correlated term, the places of the partial correlations and their exponents."""
+        return tuple(
+            (lower_entries(len(term.sd)), correlation_exponents(term)) if term.correlation is not None else None
+            for term in self.priors.terms
+        )
 
     @cached_property
     def straight(self) -> tuple[bool, ...]:
@@ -231,7 +251,9 @@ class CovarianceDensity:
         if self.sigma is not None:
             value = -0.5 * float(posterior.minus_two_log(np.asarray(self.sigma)))
             value += by_correlation + float(self._log_sd_prior(points, np.array([self.sigma]))[0])
-            return SigmaGrid(np.log([self.sigma]), np.ones(1), value, posterior)
+            return SigmaGrid(np.log([self.sigma]), np.ones(1), np.ones(1), value, posterior)
+        if self.codes is not None:
+            return self._coded_grid(points, posterior, by_correlation)
 
         def log_density(log_sigma: Array) -> Array:
             sigma = np.exp(log_sigma)
@@ -243,7 +265,25 @@ class CovarianceDensity:
         areas = 0.5 * (density[1:] + density[:-1]) * np.diff(nodes)
         cumulative = np.concatenate([[0.0], np.cumsum(areas)])
         total = cumulative[-1]
-        return SigmaGrid(nodes, cumulative / total, peak + float(np.log(total)) + by_correlation, posterior)
+        value = peak + float(np.log(total)) + by_correlation
+        return SigmaGrid(nodes, density / total, cumulative / total, value, posterior)
+
+    def _coded_grid(self, points: Sequence[TermPoint], posterior: FixedPosterior, by_correlation: float) -> SigmaGrid:
+        """Return what `grid` does, by the compiled loop over nodes."""
+        products = posterior.factor.products
+        ratios = np.concatenate([point.ratios for point in points]) if points else np.zeros(0)
+        area, nodes, density, cumulative = integrate(
+            posterior.factor.r_squared,
+            float(products.n - products.n_fixed),
+            posterior.pull,
+            posterior.distance,
+            ratios,
+            self.codes,
+        )
+        if not len(nodes):
+            raise FittingError("The density of sigma is zero everywhere.")
+        value = area - 0.5 * posterior.constant + float(np.sum(np.log(ratios))) + by_correlation
+        return SigmaGrid(nodes, density, cumulative, value, posterior)
 
     def _split(self, x: Array) -> tuple[Array, float]:
         if self.sigma is not None:
@@ -254,7 +294,7 @@ class CovarianceDensity:
         """Return the log prior with its Jacobian, and its derivatives by phi and log sigma."""
         value, by_sigma = -self.log_normaliser, 0.0
         pieces = []
-        for point, term in zip(points, self.priors.terms, strict=True):
+        for point, term, correlation in zip(points, self.priors.terms, self._correlations, strict=True):
             sds = sigma * point.ratios
             by_sd = np.empty(len(sds))
             for a, (prior, sd) in enumerate(zip(term.sd, sds, strict=True)):
@@ -262,9 +302,9 @@ class CovarianceDensity:
                 by_sd[a] = float(prior.dlogpdf(sd)) * sd + 1.0
             by_sigma += float(by_sd.sum())
             pieces.append(by_sd)
-            if term.correlation is not None:
-                exponents = correlation_exponents(term)
-                r = point.partial[lower_entries(len(sds))]
+            if correlation is not None:
+                entries, exponents = correlation
+                r = point.partial[entries]
                 value += float(np.sum(exponents * log_complement(r)))
                 pieces.append(-2.0 * exponents * r)
         if self.sigma is None and self.priors.sigma is not None:
@@ -283,11 +323,12 @@ class CovarianceDensity:
         return value
 
     def _log_correlation_prior(self, points: Sequence[TermPoint]) -> float:
-        return -self.log_normaliser + sum(
-            float(np.sum(correlation_exponents(term) * log_complement(point.partial[lower_entries(len(term.sd))])))
-            for point, term in zip(points, self.priors.terms, strict=True)
-            if term.correlation is not None
-        )
+        value = -self.log_normaliser
+        for point, correlation in zip(points, self._correlations, strict=True):
+            if correlation is not None:
+                entries, exponents = correlation
+                value += float(exponents @ log_complement(point.partial[entries]))
+        return value
 
     def _likelihood_slopes(
         self, points: Sequence[TermPoint], lambdas: Sequence[Array], posterior: FixedPosterior, sigma: float
@@ -317,10 +358,7 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
     if len(priors.terms) != 1 or products.n_fixed > LARGEST_COMPILED_FIXED:
         return None
     term, columns = priors.terms[0], density.kernel.maps[0]
-    if not density.straight[0]:
-        return None
-    codes = [encode(prior) for prior in (*term.sd, None if density.sigma is not None else priors.sigma)]
-    if any(code is None for code in codes):
+    if density.codes is None or not density.straight[0]:
         return None
     prior = density.fixed_prior
     return SingleTerm(
@@ -328,7 +366,8 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
         xy=products.chain_xy[0],
         total=products.xy,
         scale=columns.scale,
-        codes=np.array(codes, dtype=float),
+        turn=np.ascontiguousarray(columns.centring.matrix if term.centred else np.eye(len(term.sd)), dtype=float),
+        codes=density.codes,
         exponents=correlation_exponents(term) if term.correlation is not None else np.zeros(0),
         precision=np.ascontiguousarray(prior.precision),
         mean=prior.mean,
@@ -389,7 +428,7 @@ def correlation_exponents(term: TermPriors) -> Array:
     return term.correlation.eta + (size - 1 - columns) / 2
 
 
-def lower_entries(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def lower_entries(size: int) -> Entries:
     """Return rows and columns below the diagonal, column by column."""
     columns, rows = np.triu_indices(size, 1)
     return rows, columns
