@@ -1,7 +1,15 @@
-"""The errors this package raises, flat under one base class.
+"""The errors this package raises, flat under one base class, and how it warns.
 
 A message says what was found, where (column, term, first row) and what to do about it.
 """
+
+import functools
+import sys
+import warnings
+from pathlib import Path
+
+PACKAGE = str(Path(__file__).parent)
+BETWEEN = (PACKAGE, functools.__file__)  # code that no user wrote: the package's, and that of its cached properties
 
 
 class BayeslmmError(Exception):
@@ -42,3 +50,11 @@ class ModelFileError(BayeslmmError, ValueError):
 
 class MissingDependencyError(BayeslmmError, ImportError):
     """An optional package is needed and not installed."""
+
+
+def warn_user(message: str) -> None:
+    """Warn, and point at the line of the user's code that led here, however deep in the package it is."""
+    level, frame = 2, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(BETWEEN):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level)

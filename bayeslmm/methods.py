@@ -139,20 +139,16 @@ def _fit_nuts(model: Fittable, method: str, options: FitOptions) -> Fit:
 
 def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
     from bayeslmm.inference.importance import sample_importance
-    from bayeslmm.inference.nuts import resolve_seed, shows_progress
+    from bayeslmm.inference.nuts import check_count, resolve_seed, shows_progress
     from bayeslmm.results.posterior import PosteriorFit
 
     priors = _usable_priors(model)
-    for name in ("draws", "chains"):
-        count = getattr(options, name)
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise OptionError(f"{name}={count!r} is not a whole number of at least 1.")
     draws = sample_importance(
         _density(model, priors),
-        draws=options.draws,
-        chains=options.chains,
+        draws=check_count("draws", options.draws, 1),
+        chains=check_count("chains", options.chains, 1),
         seed=resolve_seed(options.seed),
-        cores=options.cores,
+        cores=None if options.cores is None else check_count("cores", options.cores, 1),
         dtype=_dtype(options.precision),
         keep=_keep(model, options.store),
         progressbar=shows_progress() if options.progressbar is None else options.progressbar,
@@ -162,7 +158,7 @@ def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
 
 def _fit_advi(model: Fittable, method: str, options: FitOptions) -> Fit:
     from bayeslmm.inference.advi import sample_advi
-    from bayeslmm.inference.nuts import choose_parametrization, resolve_seed, shows_progress
+    from bayeslmm.inference.nuts import check_count, choose_parametrization, resolve_seed, shows_progress
     from bayeslmm.results.posterior import PosteriorFit
 
     priors = _usable_priors(model)
@@ -174,9 +170,9 @@ def _fit_advi(model: Fittable, method: str, options: FitOptions) -> Fit:
         sigma=model.spec.sigma,
         parametrization=chosen,
         full_rank=options.full_rank,
-        iterations=options.iterations,
-        draws=options.draws,
-        chains=options.chains,
+        iterations=check_count("iterations", options.iterations, 1),
+        draws=check_count("draws", options.draws, 1),
+        chains=check_count("chains", options.chains, 1),
         seed=resolve_seed(options.seed),
         progressbar=shows_progress() if options.progressbar is None else options.progressbar,
         dtype=_dtype(options.precision),

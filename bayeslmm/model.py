@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.design import build_design
-from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError
+from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
 from bayeslmm.formula import parse
 from bayeslmm.methods import (
     METHODS,
@@ -163,7 +163,7 @@ class Model:
 
         resolved = resolve_priors(self._design, self._spec.priors, sigma=self._spec.sigma)
         for sentence in resolved.warnings:
-            warnings.warn(sentence, UserWarning, stacklevel=3)
+            warn_user(sentence)
         return resolved
 
     @property
@@ -345,14 +345,18 @@ class Model:
 
         Raises
         ------
+        OptionError
+            If `draws` is not a whole number of at least one.
         PriorError
             If a prior is improper.
         """
+        from bayeslmm.inference.nuts import check_count
         from bayeslmm.priors.predictive import prior_predictive
         from bayeslmm.results.arviz_bridge import inference_data
         from bayeslmm.results.labelled import prior_datasets
 
-        simulated = prior_predictive(self._design, self.resolved_priors, draws=draws, seed=seed, sigma=self._spec.sigma)
+        count = check_count("draws", draws, 1)
+        simulated = prior_predictive(self._design, self.resolved_priors, draws=count, seed=seed, sigma=self._spec.sigma)
         return inference_data(prior_datasets(self._design, simulated))
 
 

@@ -113,6 +113,21 @@ def test_unknown_methods_and_options_list_the_known(model):
     assert set(METHODS) >= {"nuts", "reml", "ml"}
 
 
+@pytest.mark.parametrize("method", ["nuts", "importance", "advi"])
+@pytest.mark.parametrize("option", ["draws", "chains", "cores", "iterations"])
+@pytest.mark.parametrize("value", [0, -2, 2.5, "3", True])
+def test_impossible_counts_are_told_before_any_work(model, method, option, value):
+    if option not in METHODS[method].options:
+        pytest.skip("not its option")
+    with pytest.raises(blm.OptionError, match=f"{option}={value!r} is not possible; it is a whole number"):
+        model.fit(method, **{option: value})
+
+
+def test_counts_may_be_numpys(model):
+    fit = model.fit("importance", draws=np.int64(50), chains=np.int32(2), seed=1)
+    assert fit.draws.beta.shape == (2, 50, 2)
+
+
 def test_own_functions(data):
     fit = blm.lmm("Reaction ~ half(Days) + (1 | Subject)", data, functions={"half": lambda x: x / 2})
     plain = blm.lmm("Reaction ~ Days + (1 | Subject)", data)
@@ -153,6 +168,9 @@ def test_prior_predictive(model, data):
     np.testing.assert_array_equal(idata.prior["beta"], again.prior["beta"])
     with pytest.raises(blm.PriorError, match="improper"):
         blm.Model(FORMULA, data, priors="flat").prior_predictive(5)
+    for count in (0, -1, "5"):
+        with pytest.raises(blm.OptionError, match=f"draws={count!r} is not possible"):
+            model.prior_predictive(count)
 
 
 # -- the posterior ------------------------------------------------------------------------------------------
@@ -211,6 +229,23 @@ def test_far_columns_warn_once(data):
     with pytest.warns(UserWarning, match="far outside the data"):
         assert len(model.priors)
     assert len(model.priors)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda data: blm.Model("Reaction ~ Days + (Days || Subject)", data).priors,
+        lambda data: blm.Model("Reaction ~ Days + (Days || Subject)", data).fit("map"),
+        lambda data: blm.Model("Reaction ~ Days + (Days || Subject)", data, priors="rstanarm"),
+        lambda data: blm.lmm("Reaction ~ Days + (0 + Days | Subject)", data, "importance", draws=50, seed=1),
+    ],
+    ids=["priors", "fit", "Model", "lmm"],
+)
+def test_warnings_point_at_the_users_line(data, use):
+    with pytest.warns(UserWarning, match="far outside the data") as warned:
+        use(data.assign(Days=data["Days"] + 100))
+    line = use.__code__.co_firstlineno
+    assert {(w.filename, w.lineno) for w in warned} == {(__file__, line)}
 
 
 def test_proper_priors_fit_and_say_so(one_per_level, instant_nuts):

@@ -32,6 +32,7 @@ AdviParametrization = Literal["marginal", "noncentered", "centered"]
 
 ITERATIONS = 20_000
 RELIABLE_K_HAT = 0.7  # Vehtari et al. (2024)
+FEWEST_EFFECTIVE = 0.1  # of the draws, below which the approximation is far from the posterior whatever k̂ says
 FEWEST_ITERATIONS = 100  # less cannot even be judged
 LOST = (
     "ADVI's optimiser did not come near the posterior: these draws mean nothing; use another parametrization=, "
@@ -238,7 +239,7 @@ def _doubts(
             f"ADVI has not converged: over its last quarter of iterations the evidence lower bound rose by {rise:.2g} "
             f"nats; give it more (iterations={2 * len(approximation.elbo)})."
         )
-    if not weights.k_hat <= RELIABLE_K_HAT:
+    if not weights.k_hat <= RELIABLE_K_HAT or weights.effective_size < FEWEST_EFFECTIVE * len(weights.weights):
         doubts.append(_distance(design, drawn, weights))
     return tuple(doubts)
 
@@ -246,6 +247,10 @@ def _doubts(
 def _distance(design: Design, drawn: Draws, weights: SmoothedWeights) -> str:
     """Say how far weighting the draws by the exact density moves means and standard deviations."""
     w = weights.weights
+    found = f"The Pareto k̂ of ADVI's draws, weighted by the exact density, is {weights.k_hat:.2f}"
+    if not weights.k_hat <= RELIABLE_K_HAT:
+        found += f", above {RELIABLE_K_HAT}"
+    found += f": {weights.effective_size:.0f} of {len(w)} draws remain effective"
     worst: dict[str, tuple[float, str]] = {}
     for name, values in _parameters(design, drawn).items():
         x = values.ravel()
@@ -259,12 +264,12 @@ def _distance(design: Design, drawn: Draws, weights: SmoothedWeights) -> str:
             if value > worst.get(kind, (-1.0, ""))[0]:
                 worst[kind] = (value, name)
     if not worst:
-        return "ADVI's approximation misses part of the posterior."
+        return f'{found}, so part of the posterior is missed; use method="importance" or "nuts".'
     (shift, moved), (ratio, stretched) = worst["shift"], worst["ratio"]
     return (
-        f"Weighted by the exact density, {weights.effective_size:.0f} of {len(w)} ADVI draws remain effective, the "
-        f"mean of {moved} moves by {shift:.1f} of its standard deviations and the standard deviation of {stretched} "
-        f"changes by a factor of {ratio:.1f}: trust ADVI's means and intervals no further than that."
+        f"{found}, the mean of {moved} moves by {shift:.1f} of its standard deviations and the standard deviation of "
+        f"{stretched} changes by a factor of {ratio:.1f}. Trust ADVI's means and intervals no further than that, or "
+        'use method="importance" or "nuts".'
     )
 
 

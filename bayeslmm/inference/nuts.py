@@ -109,10 +109,10 @@ def sample_nuts(
     if seed is None and resume is not None:
         seed = (read_facts(resume) or {}).get("seed")
     run = Run(
-        draws=_check_count("draws", draws, 1),
-        tune=_check_count("tune", tune, 0),
-        chains=_check_count("chains", chains, 1),
-        cores=min(chains, available_cores() if cores is None else _check_count("cores", cores, 1)),
+        draws=check_count("draws", draws, 1),
+        tune=check_count("tune", tune, 0),
+        chains=check_count("chains", chains, 1),
+        cores=min(chains, available_cores() if cores is None else check_count("cores", cores, 1)),
         seed=resolve_seed(seed),
         target_accept=_check_rate(target_accept),
         progressbar=shows_progress() if progressbar is None else progressbar,
@@ -286,7 +286,7 @@ def resolve_seed(seed: int | np.random.Generator | None) -> int:
         return int(np.random.default_rng().integers(2**63))
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63))
-    return _check_count("seed", seed, 0)
+    return check_count("seed", seed, 0)
 
 
 def available_cores() -> int:
@@ -306,7 +306,14 @@ def _check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
         raise OptionError(f"{name}={value!r} is unknown; it is one of {', '.join(map(repr, valid))}")
 
 
-def _check_count(name: str, value: Any, least: int) -> int:
+def check_count(name: str, value: Any, least: int) -> int:
+    """Return a whole number that is large enough.
+
+    Raises
+    ------
+    OptionError
+        When it is too small, or no whole number.
+    """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise OptionError(f"{name}={value!r} is not possible; it is a whole number of at least {least}")
     return int(value)

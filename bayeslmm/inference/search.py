@@ -22,6 +22,8 @@ Array = NDArray[np.float64]
 
 EM_STEPS = 2  # with correlated effects, whose correlations the start does not know; one without
 NEGLIGIBLE_GAIN = 1e-9  # of the objective; theta is then known to 5e-5 of its standard error
+SMALL_MODEL = 1000  # random effects; up to here one more evaluation costs next to nothing,
+SMALL_MODEL_GAIN = 1e-12  # and theta may be known to 2e-6 of its standard error
 ACCEPTED_GRADIENT = 2e-3  # what rounding may leave when no step lowers the objective any more
 SMALL_PIVOT = 1e-4  # a diagonal of lambda, columns scaled, that may stand for zero
 ROUNDING = 1e-12  # a diagonal of lambda that is zero but for rounding
@@ -147,6 +149,8 @@ class _Search:
         self.objective = objective
         self.shapes = objective.shapes
         self.record = record
+        effects = sum(shape.n_effects for shape in objective.shapes)
+        self.tolerance = SMALL_MODEL_GAIN if effects <= SMALL_MODEL else NEGLIGIBLE_GAIN
 
     def point(self, lambdas: Sequence[Array]) -> Point:
         point = self.objective.point(lambdas)
@@ -200,7 +204,7 @@ class _Search:
                 known[key] = moved, found, chart.slope(found.slopes, rotations)
             return known[key][1].value, known[key][2]
 
-        end = descend(both, chart.origin, tolerance=NEGLIGIBLE_GAIN, longest=chart.longest)
+        end = descend(both, chart.origin, tolerance=self.tolerance, longest=chart.longest)
         moved, found, slope = known[end.x.tobytes()]
         norm = float(np.linalg.norm(slope))
         return [positive_diagonal(f) for f in moved], _flipped(found, moved), norm, end.limited

@@ -75,6 +75,8 @@ def _split(priors: str | Mapping[str, Any] | None) -> tuple[str, Mapping[str, An
         )
     if isinstance(priors.get("preset"), str) and priors["preset"] in PRESETS:
         return priors["preset"], {key: value for key, value in priors.items() if key != "preset"}
+    if isinstance(priors.get("preset"), str) and "(" not in priors["preset"]:  # the name of a preset, not a prior
+        raise PriorError(f"unknown preset of priors {priors['preset']!r}; known are {', '.join(PRESETS)}")
     return "default", priors
 
 

@@ -68,6 +68,31 @@ def diagnose(draws: NDArray[np.floating]) -> Diagnostics:
     return result
 
 
+def effective_sizes(draws: NDArray[np.floating]) -> Array:
+    """Return the effective sample size for the mean of every parameter: of the draws as they are, not of their ranks.
+
+    Parameters
+    ----------
+    draws
+        Shape (chains, draws, ...), at least four draws; the trailing dimensions are flattened to K parameters.
+
+    Returns
+    -------
+    ndarray
+        Shape (K,); NaN for a parameter that does not vary or is not finite.
+    """
+    chains, length = draws.shape[:2]
+    flat = draws.reshape(chains, length, -1)
+    found = np.full(flat.shape[2], np.nan)
+    step = max(1, BATCH // (chains * length))
+    for start in range(0, flat.shape[2], step):
+        block = np.ascontiguousarray(np.moveaxis(flat[:, :, start : start + step], 2, 0), dtype=float)
+        varies = np.isfinite(block).all(axis=(1, 2)) & (np.ptp(block, axis=(1, 2)) > 0)
+        if varies.any():
+            found[start + np.flatnonzero(varies)] = _ess(_split(block[varies]))
+    return found
+
+
 def _diagnose_block(block: Array) -> tuple[Array, Array, Array]:
     halves = _split(block)
     ranks = _normalised_ranks(halves)

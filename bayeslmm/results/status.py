@@ -79,19 +79,7 @@ def posterior_status(
 
 def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     failures: list[str] = []
-    doubts: list[str] = []
-    k_hat = info.get("k_hat")
-    if k_hat is not None and not k_hat <= K_HAT_LIMIT:
-        doubts.append(
-            f"The Pareto k̂ of the importance weights is {k_hat:.2f}, above {K_HAT_LIMIT}: the "
-            'approximation misses part of the posterior; use method="nuts".'
-        )
-    size = info.get("effective_size")
-    if size is not None and size < ESS_LIMIT:
-        doubts.append(
-            f"The importance weights leave {size:.0f} effective draws, fewer than {ESS_LIMIT:.0f}: ask for more "
-            'draws=, or use method="nuts".'
-        )
+    doubts = _weights(info)
     if table["rhat"].notna().any():
         name, value = _worst(table["rhat"], largest=True)
         if value > RHAT_LIMIT:
@@ -111,6 +99,26 @@ def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str
                 f"{_others(least < ESS_LIMIT)}: means and intervals are imprecise; sample longer (draws=)."
             )
     return failures, doubts
+
+
+def _weights(info: Mapping[str, Any]) -> list[str]:
+    """Judge importance weights; an approximation's doubts speak of its weights themselves."""
+    doubts: list[str] = []
+    if "approximation" in info:
+        return doubts
+    k_hat = info.get("k_hat")
+    if k_hat is not None and not k_hat <= K_HAT_LIMIT:
+        doubts.append(
+            f"The Pareto k̂ of the importance weights is {k_hat:.2f}, above {K_HAT_LIMIT}: the "
+            'approximation misses part of the posterior; use method="nuts".'
+        )
+    size = info.get("effective_size")
+    if size is not None and size < ESS_LIMIT:
+        doubts.append(
+            f"The importance weights leave {size:.0f} effective draws, fewer than {ESS_LIMIT:.0f}: ask for more "
+            'draws=, or use method="nuts".'
+        )
+    return doubts
 
 
 def _sampler(stats: Mapping[str, NDArray[Any]], info: Mapping[str, Any]) -> list[str]:

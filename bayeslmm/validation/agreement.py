@@ -2,7 +2,8 @@ r"""Whether two sets of draws, or draws and exact moments, tell of the same post
 
 Monte Carlo standard errors: of a mean :math:`s/\sqrt{m}`, of a standard deviation
 :math:`\sqrt{(\mu_4/s^4 - 1)/(4m)}\,s` with :math:`\mu_4` the fourth central moment, m effective draws
-(of x, and of its squared deviations). For weighted points m is at most the effective size of their weights.
+(of x, and of its squared deviations, not of their ranks, which would be too kind to long tails). For weighted points
+m is at most the effective size of their weights.
 """
 
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
 from bayeslmm.inference.draws import Draws
-from bayeslmm.results.diagnostics import diagnose
+from bayeslmm.results.diagnostics import effective_sizes
 from bayeslmm.validation.exact import ExactPosterior
 from bayeslmm.validation.quantities import all_parameters
 
@@ -96,8 +97,8 @@ def draws_moments(design: Design, draws: Draws) -> Moments:
     deviations = (values - mean) ** 2
     sd = np.sqrt(deviations.mean(axis=(0, 1)))
     fourth = (deviations**2).mean(axis=(0, 1))
-    size = np.fmin(diagnose(values).ess_bulk, bound)
-    size_squares = np.fmin(diagnose(deviations).ess_bulk, bound)
+    size = np.fmin(effective_sizes(values), bound)
+    size_squares = np.fmin(effective_sizes(deviations), bound)
     kurtosis = fourth / np.where(sd > 0, sd, 1.0) ** 4
     relative = np.sqrt(np.maximum(kurtosis - 1.0, 0.0) / (4.0 * size_squares))
     return Moments(found.names, mean, sd / np.sqrt(size), sd, sd * relative)

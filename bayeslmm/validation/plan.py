@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayeslmm.validation.calibration import Calibration, calibrate, merge
 from bayeslmm.validation.coverage import measure_coverage
+from bayeslmm.validation.four_methods import DATA_SETS, compare_four
 from bayeslmm.validation.intervals import MakeIntervals, advi_intervals, default_methods
 from bayeslmm.validation.methods import HierarchicalNuts, Sample, importance, marginal_nuts
 from bayeslmm.validation.simulate import STUDIES
@@ -23,6 +24,7 @@ NUTS_SIMULATIONS, NUTS_DRAWS = 200, 63
 COVERAGE_SIMULATIONS = 500
 COVERAGE_STUDIES = ("random intercept", "correlated slope, centred")
 TWENTY_SEEDS = tuple(range(10))
+SEED_OF_AGREEMENT = 30_000
 
 Report = Callable[[str, int], None]  # (what, number done)
 
@@ -143,6 +145,27 @@ def twenty_table(folder: Path, report: Report | None = None, *, run: bool = True
 def missing_twenty(folder: Path) -> list[int]:
     """Return the seeds of the data sets with twenty covariance parameters that have not been solved."""
     return [seed for seed in TWENTY_SEEDS if not _twenty_path(folder, seed).exists()]
+
+
+def agreement_table(folder: Path, report: Report | None = None, *, run: bool = True) -> pd.DataFrame:
+    """Return how far four methods differ on the known data sets, a row per pair of methods."""
+    tables = []
+    for name in DATA_SETS:
+        path = _agreement_path(folder, name)
+        if run or path.exists():
+            tables.append(stored_table(path, partial(compare_four, name, SEED_OF_AGREEMENT)))
+        if report is not None:
+            report("agreement of four methods", len(tables))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def missing_agreement(folder: Path) -> list[str]:
+    """Return the known data sets on which the methods have not been compared."""
+    return [name for name in DATA_SETS if not _agreement_path(folder, name).exists()]
+
+
+def _agreement_path(folder: Path, name: str) -> Path:
+    return folder / f"agreement_{file_stem(name)}.csv"
 
 
 def _twenty_path(folder: Path, seed: int) -> Path:

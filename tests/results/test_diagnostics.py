@@ -2,7 +2,7 @@ import arviz
 import numpy as np
 import pytest
 
-from bayeslmm.results.diagnostics import diagnose
+from bayeslmm.results.diagnostics import diagnose, effective_sizes
 
 # Both sides do the same arithmetic in another order; the autocovariances go through another FFT length.
 RELATIVE = 1e-8
@@ -24,12 +24,13 @@ def test_same_numbers_as_arviz(rho, chains, draws):
     values[:, :, 1] += np.arange(chains)[:, None]  # chains that disagree
     values[:, :, 2] = np.round(values[:, :, 2])  # ties
     values[:, :, 3] = np.exp(3 * values[:, :, 3])  # heavy tail
-    found = diagnose(values)
+    found, of_means = diagnose(values), effective_sizes(values)
     for k in range(5):
         one = values[:, :, k]
         np.testing.assert_allclose(found.rhat[k], arviz.rhat(one), rtol=RELATIVE)
         np.testing.assert_allclose(found.ess_bulk[k], arviz.ess(one, method="bulk"), rtol=RELATIVE)
         np.testing.assert_allclose(found.ess_tail[k], arviz.ess(one, method="tail"), rtol=RELATIVE)
+        np.testing.assert_allclose(of_means[k], arviz.ess(one, method="mean"), rtol=RELATIVE)
 
 
 def test_batches_and_shape_do_not_matter(monkeypatch):

@@ -241,6 +241,9 @@ def test_k_hat_notes_and_messages(bayes):
     assert (fine.code, "k̂ 0.10" in fine.message) == ("ok", True)
     few = with_draws(bayes, info={"k_hat": 0.1, "effective_size": 90.0}, method="importance", stats={}).status
     assert (few.code, "90 effective draws" in few.message) == ("doubtful", True)
+    doubt = "The Pareto k̂ of ADVI's draws is 0.90: 16 of 1000 draws remain effective."
+    weighed = {"k_hat": 0.9, "effective_size": 16.0, "approximation": "mean-field", "doubts": (doubt,)}
+    assert with_draws(bayes, info=weighed, method="advi", stats={}).status.message == doubt  # said once
     note = "The grouping factor 'g' has a single level."
     told = PosteriorFit(bayes.design, bayes.spec, bayes.draws, notes=(note,)).status
     assert (told.code, told.message) == ("doubtful", note)

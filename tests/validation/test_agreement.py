@@ -5,43 +5,46 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bayeslmm.datasets import load_dataset
-from bayeslmm.design import build_design
-from bayeslmm.formula import parse
+from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance import importance_draws, weighted_points
 from bayeslmm.inference.marginal_nuts import sample_marginal
-from bayeslmm.priors import resolve_priors
+from bayeslmm.validation import four_methods
 from bayeslmm.validation.agreement import LIMIT, compare_draws, draws_moments
-from bayeslmm.validation.simulate import STUDIES, Problem, simulate
+from bayeslmm.validation.four_methods import CROSSED, DATA_SETS, Effort, compare_four, known_problem
 
 DRAWS = 2000
 
 
-def shipped(name):
-    formula = {
-        "dyestuff": "Yield ~ 1 + (1 | Batch)",
-        "sleepstudy": "Reaction ~ 1 + Days + (1 + Days | Subject)",
-        "ratpup": "weight ~ 1 + sex + treatment + litsize + (1 | litter)",
-    }[name]
-    design = build_design(parse(formula), load_dataset(name))
-    return Problem(design, resolve_priors(design))
-
-
-def simulated_crossed():
-    design = next(simulate(STUDIES["crossed"](), 1, seed=1)).problem.design
-    return Problem(design, resolve_priors(design))
-
-
-@pytest.mark.parametrize("name", ["dyestuff", "sleepstudy", "ratpup", "crossed"])
+@pytest.mark.parametrize("name", DATA_SETS)
 def test_importance_agrees_with_marginal_nuts(name):
-    problem = simulated_crossed() if name == "crossed" else shipped(name)
+    problem = known_problem(name)
     points = weighted_points(problem.density, DRAWS, seed=1)
     assert points.trouble == ""
     first = importance_draws(problem.density, points, DRAWS, 1, seed=1)
     second = sample_marginal(problem.density, draws=400, tune=300, chains=2, seed=2, target_accept=0.9)
     found = compare_draws(problem.design, first, second)
     assert found.agrees(), found.table().to_string()
+
+
+def test_table_of_pairs(monkeypatch):
+    """Two of the four, for the explicit hierarchy takes a compiler; the report runs them all."""
+    every = four_methods.ways(known_problem(CROSSED), Effort(draws=300, chains=2, tune=200))
+    assert list(every) == ["importance", "marginal NUTS", "non-centred NUTS", "centred NUTS"]
+    two = {name: every[name] for name in ("importance", "marginal NUTS")}
+    monkeypatch.setattr(four_methods, "ways", lambda problem, effort: two)
+    (row,) = compare_four(CROSSED, 1).to_dict("records")
+    assert (row["first"], row["second"], row["parameters"]) == ("importance", "marginal NUTS", 5 + 9 + 7)
+    assert 0 < max(row["mean_z"], row["sd_z"]) < LIMIT
+    assert 0 < row["first_ess"] <= 600 and row["second_ess"] > 0
+    assert row["first_divergences"] == 0
+
+
+def test_a_hand_over_is_nothing_to_compare(monkeypatch):
+    monkeypatch.setattr("bayeslmm.inference.importance.ENOUGH_EFFECTIVE", 1e9)
+    by_importance = four_methods.ways(known_problem(CROSSED), Effort(draws=20, chains=1))["importance"]
+    with pytest.raises(FittingError, match="NUTS took over"):
+        by_importance(1)
 
 
 def normal_draws(rng, *, mean=0.0, sd=1.0, chains=2, draws=1000):
@@ -54,7 +57,7 @@ def normal_draws(rng, *, mean=0.0, sd=1.0, chains=2, draws=1000):
 
 
 def empty_design():
-    design = shipped("dyestuff").design
+    design = known_problem("dyestuff").design
     return replace(design, terms=())
 
 

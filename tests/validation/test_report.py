@@ -75,6 +75,10 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
     stored_table(plan.coverage_cells()[0].path(results), lambda: coverage)
     twenty = {"seed": 0, "k_hat": 0.3, "effective_size": 800.0, "trouble": "", "worst": 2.5}
     stored_table(results / "twenty_0.csv", lambda: pd.DataFrame([twenty]))
+    pair = {"data": "dyestuff", "first": "importance", "second": "centred NUTS", "parameters": 9}
+    pair |= {"mean_z": 1.62, "mean_of": "sigma", "sd_z": 2.34, "sd_of": "r_Batch[C, Intercept]"}
+    pair |= {"first_ess": 3911.9, "first_divergences": 0, "second_ess": 1800.2, "second_divergences": 3}
+    stored_table(results / "agreement_dyestuff.csv", lambda: pd.DataFrame([pair]))
     assert main([str(tmp_path), "--only-report"]) == 0
     page = (tmp_path / "README.md").read_text()
     assert str(tmp_path) in capsys.readouterr().out
@@ -83,6 +87,9 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
     assert "| random intercept | ml | beta | 45.0 (1.0) | 75.0 (1.0) | 90.0 (1.0) | 95% |" in page
     assert "ml: intervals of beta (random intercept) cover 90% for 95%." in page
     assert "had to leave 0 of 1 to NUTS" in page
+    assert "| dyestuff | 9 | importance, centred NUTS | 1.6 (sigma) | 2.3 (r_Batch[C, Intercept]) |" in page
+    assert "| data | importance | centred NUTS |" in page and "| dyestuff | 3912 | 1800 (3 divergent) |" in page
+    assert "- four methods on sleepstudy\n" in page and "- four methods on dyestuff\n" not in page
     assert "- nested by importance\n" in page and "- twenty covariance parameters, seed 1\n" in page
     assert "- random intercept by importance\n" not in page
     assert (tmp_path / "random_intercept_importance.png").stat().st_size > 1000

@@ -1,0 +1,22 @@
+"""Importance sampling, marginal NUTS, and NUTS on the explicit hierarchy, non-centred and centred: one posterior."""
+
+import numpy as np
+import pytest
+
+from bayeslmm.validation.agreement import LIMIT
+from bayeslmm.validation.four_methods import DATA_SETS, compare_four
+from bayeslmm.validation.plan import SEED_OF_AGREEMENT
+
+pytestmark = pytest.mark.calibration
+
+FEWEST_EFFECTIVE = 1000  # for the worst mean or sd: errors of errors are then a few per cent
+FEW_DIVERGENCES = 10  # of 16,000 draws
+
+
+@pytest.mark.parametrize("name", DATA_SETS)
+def test_four_methods_give_one_posterior(name):
+    found = compare_four(name, SEED_OF_AGREEMENT)
+    assert len(found) == 6
+    assert np.maximum(found["mean_z"], found["sd_z"]).max() < LIMIT, found.to_string()
+    assert found[["first_ess", "second_ess"]].min().min() > FEWEST_EFFECTIVE, found.to_string()
+    assert found[["first_divergences", "second_divergences"]].max().max() <= FEW_DIVERGENCES, found.to_string()
