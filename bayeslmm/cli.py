@@ -117,7 +117,8 @@ def _fit(options: argparse.Namespace) -> int:
 def _sampler_options(options: argparse.Namespace, model_file: ModelFile) -> dict[str, dict[str, int]]:
     """Return the settings of every method that samples, from the file and, before it, the command line.
 
-    The seed is the same for all of them; one is drawn where neither gives it.
+    Each takes those of the table [nuts] that it knows: draws, chains and seed mean the same for all of them. A seed is
+    drawn where neither gives one.
     """
     given = {name: getattr(options, name) for name in _SAMPLING["nuts"] if getattr(options, name) is not None}
     sampling = [method for method in model_file.methods if method in _SAMPLING]
@@ -125,13 +126,9 @@ def _sampler_options(options: argparse.Namespace, model_file: ModelFile) -> dict
         if not any(name in _SAMPLING[method] for method in sampling):
             takers = ", ".join(method for method, names in _SAMPLING.items() if name in names)
             raise OptionError(f"--{name} is for {takers}; the methods here are {', '.join(model_file.methods)}.")
-    seed = given.get("seed", model_file.nuts.get("seed"))
-    given["seed"] = secrets.randbelow(2**31) if seed is None else seed
-    settings = {}
-    for method in sampling:
-        stated = {**model_file.nuts, **given} if method == "nuts" else given
-        settings[method] = {name: value for name, value in stated.items() if name in _SAMPLING[method]}
-    return settings
+    stated = {**model_file.nuts, **given}
+    stated.setdefault("seed", secrets.randbelow(2**31))
+    return {method: {name: value for name, value in stated.items() if name in _SAMPLING[method]} for method in sampling}
 
 
 def _fit_all(model_file: ModelFile, sampler: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:

@@ -14,7 +14,7 @@
     [priors]
     Intercept = "Normal(250, 100)"
 
-    [nuts]                          # the seed is that of importance sampling, too
+    [nuts]                          # draws, chains and seed are those of "importance" and "advi", too
     draws = 1000
     tune = 1000
     chains = 4
@@ -68,7 +68,8 @@ class ModelFile:
     priors : mapping or str or None
         Parameter name to the text of its prior, or the name of a preset; None for the default priors.
     nuts : mapping
-        Those of ``draws``, ``tune``, ``chains`` and ``seed`` that the file sets.
+        Those of ``draws``, ``tune``, ``chains`` and ``seed`` that the file sets; every method that samples takes
+        those it knows.
     """
 
     path: Path

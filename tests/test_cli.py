@@ -130,15 +130,26 @@ def test_settings_reach_the_sampler_alone(work, capsys):
     assert "Sampled with seed 5." in capsys.readouterr().out
 
 
-def test_importance_takes_what_it_knows_and_the_seed_of_the_file(work):
+def test_every_sampler_takes_what_it_knows_of_the_file(work):
     (work.path / "m.toml").write_text(MODEL + "[nuts]\ndraws = 7\ntune = 3\nseed = 5\n")
-    methods = ["--method", "importance", "--method", "nuts"]
-    assert cli.main(["fit", "m.toml", *methods, "--chains", "2", "--tune", "9"]) == 0
+    methods = ["--method", "importance", "--method", "advi", "--method", "nuts"]
+    assert cli.main(["fit", "m.toml", *methods, "--chains", "2", "--tune", "9", "--cores", "1"]) == 0
     assert work.asked == [
-        ("importance", {"progressbar": False, "chains": 2, "seed": 5}),
-        ("nuts", {"progressbar": False, "draws": 7, "tune": 9, "chains": 2, "seed": 5}),
+        ("importance", {"progressbar": False, "draws": 7, "chains": 2, "cores": 1, "seed": 5}),
+        ("advi", {"progressbar": False, "draws": 7, "chains": 2, "seed": 5}),
+        ("nuts", {"progressbar": False, "draws": 7, "tune": 9, "chains": 2, "cores": 1, "seed": 5}),
     ]
-    assert "draw forest nuts" in work.log
+    assert "draw forest advi nuts" in work.log
+
+
+def test_a_file_for_importance_alone_has_its_draws(work):
+    (work.path / "m.toml").write_text(MODEL + 'methods = ["importance"]\n[nuts]\ndraws = 7\ntune = 3\n')
+    assert cli.main(["fit", "m.toml", "--draws", "8", "--seed", "2"]) == 0
+    assert cli.main(["fit", "m.toml", "--seed", "2", "--overwrite"]) == 0
+    assert work.asked == [
+        ("importance", {"progressbar": False, "draws": 8, "seed": 2}),
+        ("importance", {"progressbar": False, "draws": 7, "seed": 2}),
+    ]
 
 
 def test_a_seed_is_drawn_and_told(work, capsys):
