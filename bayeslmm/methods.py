@@ -1,13 +1,14 @@
 """The ways to fit a model: what each needs, which options it takes, what it returns."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 import numpy as np
 
-from bayeslmm.errors import ModelError, OptionError
+from bayeslmm.errors import FittingError, ModelError, OptionError
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
 
@@ -131,9 +132,10 @@ def _fit_nuts(model: Fittable, method: str, options: FitOptions) -> Fit:
     given = {name: value for name, value in asdict(options).items() if name in NUTS_OPTIONS}
     dtype, store = _dtype(given.pop("precision")), given.pop("store")
     keep = _keep(model, store)
-    draws = sample_nuts(
-        model.design, priors, sigma=model.spec.sigma, kernel=model.kernel, dtype=dtype, keep=keep, **given
-    )
+    with _extremes_told():
+        draws = sample_nuts(
+            model.design, priors, sigma=model.spec.sigma, kernel=model.kernel, dtype=dtype, keep=keep, **given
+        )
     return PosteriorFit(model.design, model.spec, _noting(draws, store), priors, untold(model))
 
 
@@ -143,16 +145,17 @@ def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
     from bayeslmm.results.posterior import PosteriorFit
 
     priors = _usable_priors(model)
-    draws = sample_importance(
-        _density(model, priors),
-        draws=check_count("draws", options.draws, 1),
-        chains=check_count("chains", options.chains, 1),
-        seed=resolve_seed(options.seed),
-        cores=None if options.cores is None else check_count("cores", options.cores, 1),
-        dtype=_dtype(options.precision),
-        keep=_keep(model, options.store),
-        progressbar=shows_progress() if options.progressbar is None else options.progressbar,
-    )
+    with _extremes_told():
+        draws = sample_importance(
+            _density(model, priors),
+            draws=check_count("draws", options.draws, 1),
+            chains=check_count("chains", options.chains, 1),
+            seed=resolve_seed(options.seed),
+            cores=None if options.cores is None else check_count("cores", options.cores, 1),
+            dtype=_dtype(options.precision),
+            keep=_keep(model, options.store),
+            progressbar=shows_progress() if options.progressbar is None else options.progressbar,
+        )
     return PosteriorFit(model.design, model.spec, _noting(draws, options.store), priors, untold(model))
 
 
@@ -182,6 +185,25 @@ def _fit_advi(model: Fittable, method: str, options: FitOptions) -> Fit:
     return PosteriorFit(model.design, model.spec, _noting(draws, options.store), priors, untold(model))
 
 
+@contextmanager
+def _extremes_told() -> Iterator[None]:
+    """Turn what numbers beyond the reach of double precision raise into an error that says where to look.
+
+    Raises
+    ------
+    FittingError
+        In place of an arithmetic error.
+    """
+    try:
+        yield
+    except (np.linalg.LinAlgError, ArithmeticError) as error:
+        raise FittingError(
+            f"The posterior could not be evaluated ({error}). Most often a prior and the data differ by many orders of "
+            "magnitude. "
+            'Compare model.priors with the estimates of method="reml", and state priors on the scale of the data.'
+        ) from error
+
+
 def _keep(model: Fittable, store: Sequence[str] | None) -> tuple[bool, ...]:
     """Return, per term, whether the draws of its random effects are kept."""
     from bayeslmm.inference.draws import terms_to_keep
@@ -197,7 +219,8 @@ def _noting(draws: "Draws", store: Sequence[str] | None) -> "Draws":
 def _fit_map(model: Fittable, method: str, options: FitOptions) -> PointFit:
     from bayeslmm.inference.mode import maximise_posterior
 
-    return point_fit(model, method, maximise_posterior(_density(model, _usable_priors(model))))
+    found = maximise_posterior(_density(model, _usable_priors(model)))
+    return point_fit(model, method, replace(found, message=" ".join([found.message, *untold(model)])))
 
 
 def _usable_priors(model: Fittable) -> "ModelPriors":

@@ -40,7 +40,7 @@ DEFAULT_METHODS: tuple[str, ...] = ("reml", "nuts")
 
 _KEYS = ("formula", "data", "methods", "categories", "weights", "missing", "priors", "nuts")
 # Each sampler setting with the smallest value that makes sense.
-_NUTS_MINIMUM = {"draws": 1, "tune": 0, "chains": 1, "seed": 0}
+_NUTS_MINIMUM = {"draws": 1, "tune": 1, "chains": 1, "seed": 0}
 
 Level = str | int | float | bool
 

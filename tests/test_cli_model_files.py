@@ -44,13 +44,13 @@ def test_everything(model):
         + 'methods = ["ml", "reml", "ml"]\nweights = "n"\nmissing = "error"\n'
         + '[categories]\ng = ["low", "high"]\nn = [2, 1]\nt = [true, false]\n'
         + '[priors]\nIntercept = "Normal(0, 10)"\nsd_g = "HalfNormal(1)"\n'
-        + "[nuts]\ndraws = 10\ntune = 0\nchains = 2\nseed = 0\n"
+        + "[nuts]\ndraws = 10\ntune = 1\nchains = 2\nseed = 0\n"
     )
     file = read_model_file(model(text))
     assert file.methods == ("ml", "reml")
     assert (file.weights, file.missing) == ("n", "error")
     assert file.priors == {"Intercept": "Normal(0, 10)", "sd_g": "HalfNormal(1)"}
-    assert file.nuts == {"draws": 10, "tune": 0, "chains": 2, "seed": 0}
+    assert file.nuts == {"draws": 10, "tune": 1, "chains": 2, "seed": 0}
     frame = read_data(file)
     assert frame["g"].cat.categories.tolist() == ["low", "high"]
     assert frame["n"].cat.categories.dtype == np.dtype("int64")

@@ -231,6 +231,18 @@ def test_far_columns_warn_once(data):
     assert len(model.priors)
 
 
+@pytest.mark.parametrize("method", ["importance", "nuts"])
+@pytest.mark.parametrize("prior", ["HalfNormal(1e-12)", "HalfNormal(1e-90)"])
+def test_priors_out_of_reach_of_the_data_are_told(data, method, prior):
+    with pytest.raises(blm.FittingError, match=r"many orders of magnitude.*model\.priors"):
+        blm.Model(FORMULA, data, priors={"sd_Subject": prior}).fit(method, draws=50, seed=1)
+
+
+def test_the_mode_tells_what_only_the_prior_says(one_per_level):
+    fit = blm.lmm("y ~ x + (1 | id)", one_per_level, "map")
+    assert fit.status.ok and "'id' has 30 levels in 30 rows" in fit.status.message
+
+
 @pytest.mark.parametrize(
     "use",
     [

@@ -25,12 +25,15 @@ from bayeslmm.likelihood.normal_prior import FixedPosterior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.priors.density import CovarianceDensity
-from bayeslmm.priors.model_priors import TermPriors
+from bayeslmm.priors.model_priors import TermPriors, sd_name
+from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Flat
 
 Array = NDArray[np.float64]
 
 WIDEST_BRACKET = 60  # doublings of the bracket of log sigma before giving up
+AT_EDGE = 1e-6  # relative distance of a value to the end of its prior
+STARTS = 2.0 ** np.array([0, -1, 1, -2, 2, -4, 4, -6, 6, -8, 8])  # ratios of sd to sigma, for priors with bounds
 
 
 class _PosteriorMode:
@@ -72,6 +75,50 @@ class _PosteriorMode:
             return [0.5 * np.asarray(np.linalg.solve(f.T, s.T)).T for f, s in zip(inner, slopes, strict=True)]
 
         return extrapolate_inwards(self.kernel.products, lambdas, interior)
+
+    def start(self) -> list[Array]:
+        """Return factors, multiples of the identity, at which the priors allow the sds; the identity if none do."""
+        plain = [np.eye(shape.n_columns) for shape in self.shapes]
+        for ratio in STARTS:
+            lambdas = [ratio * factor for factor in plain]
+            if np.isfinite(self.value(lambdas)):
+                return lambdas
+        return plain
+
+    def impossible(self, lambdas: Sequence[Array], sigma: float) -> str:
+        """Say which priors' densities are zero or infinite at given factors and sigma."""
+        with np.errstate(divide="ignore"):
+            wrong = [
+                f"the density of the prior of {name}, {prior}, is not finite at {value:.4g}"
+                for name, prior, value in self._scales(lambdas, sigma)
+                if not np.isfinite(prior.logpdf(value))
+            ]
+        return " and ".join(wrong) or "the density of the prior of a correlation is not finite"
+
+    def edges(self, lambdas: Sequence[Array], sigma: float) -> list[str]:
+        """Return the priors, as words, that end just where given factors and sigma are."""
+        return [
+            f"that of {name}, {prior}"
+            for name, prior, value in self._scales(lambdas, sigma)
+            if any(bound > 0 and abs(value / bound - 1.0) < AT_EDGE for bound in prior.support)
+        ]
+
+    def describe_edge(self, lambdas: Sequence[Array], sigma: float) -> str:
+        """Say that the search ended where a prior does."""
+        return (
+            f"The search stopped where a prior ends ({'; '.join(self.edges(lambdas, sigma))}), with no mode inside: "
+            "the data want values that it rules out. State a wider prior."
+        )
+
+    def _scales(self, lambdas: Sequence[Array], sigma: float) -> list[tuple[str, Prior, float]]:
+        """Return name, prior and value of every sd, and of sigma where it has a prior."""
+        found: list[tuple[str, Prior, float]] = []
+        for factor, term in zip(self._prior_factors(lambdas), self.density.priors.terms, strict=True):
+            values = zip(term.effects, term.sd, sigma * _ratios(factor), strict=True)
+            found += [(sd_name(term.name, effect), prior, float(value)) for effect, prior, value in values]
+        if self.density.priors.sigma is not None:
+            found.append(("sigma", self.density.priors.sigma, sigma))
+        return found
 
     def best_sigma(self, posterior: FixedPosterior, lambdas: Sequence[Array]) -> float:
         """Return the sigma that minimises f at given factors."""
@@ -195,8 +242,14 @@ def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, f
     target = _PosteriorMode(density)
     record = Record(report=progress)
     with blas_threads(kernel.products.order):
-        minimum = minimise(target, [np.eye(shape.n_columns) for shape in kernel.shapes], record)
+        minimum = minimise(target, target.start(), record)
         sigma = target.best_sigma(target._posterior(minimum.lambdas), minimum.lambdas)
+        if not np.isfinite(minimum.value):
+            raise FittingError(
+                "No mode with a finite density was found: "
+                f"{target.impossible(minimum.lambdas, sigma)}. State a prior that allows for what the data say."
+            )
+        at_edge = not minimum.converged and bool(target.edges(minimum.lambdas, sigma))
     shift = _flat_shift(density)
     return Maximum(
         theta=kernel.theta(minimum.lambdas),
@@ -206,7 +259,7 @@ def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, f
         objectives=np.array(record.values) + shift,
         gradient_norm=minimum.gradient_norm,
         code=code_of(minimum),
-        message=describe(minimum, kernel),
+        message=target.describe_edge(minimum.lambdas, sigma) if at_edge else describe(minimum, kernel),
     )
 
 

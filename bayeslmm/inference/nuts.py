@@ -110,7 +110,7 @@ def sample_nuts(
         seed = (read_facts(resume) or {}).get("seed")
     run = Run(
         draws=check_count("draws", draws, 1),
-        tune=check_count("tune", tune, 0),
+        tune=check_count("tune", tune, 1),  # nutpie panics without any
         chains=check_count("chains", chains, 1),
         cores=min(chains, available_cores() if cores is None else check_count("cores", cores, 1)),
         seed=resolve_seed(seed),

@@ -13,6 +13,8 @@ from bayeslmm.errors import PriorError
 Array = NDArray[np.float64]
 Size = int | tuple[int, ...] | None
 
+SMALLEST, LARGEST = 1e-100, 1e100  # of a parameter that must be positive: squares and ratios stay finite
+
 
 class Distribution:
     """A distribution with fixed parameters, checked on construction.
@@ -42,6 +44,11 @@ class Distribution:
             value = getattr(self, name)
             if not value > 0:
                 raise PriorError(f"{type(self).__name__}: the parameter {name} must be positive, got {value:g}")
+            if not SMALLEST <= value <= LARGEST:
+                raise PriorError(
+                    f"{type(self).__name__}: the parameter {name} must lie between {SMALLEST:g} and {LARGEST:g}, "
+                    f"got {value:g}"
+                )
 
     def __str__(self) -> str:
         values = ", ".join(f"{getattr(self, name):.6g}" for name in self.parameter_names())

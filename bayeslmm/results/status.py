@@ -59,7 +59,8 @@ def posterior_status(
     stats
         Statistics of the sampler, each of shape (chains, draws).
     info
-        Facts about the run; ``k_hat``, ``effective_size``, ``doubts``, ``failures``, ``messages`` are read.
+        Facts about the run; ``k_hat``, ``effective_size``, ``doubts``, ``failures``, ``kernel_failures``, ``messages``
+        are read.
     notes
         Further sentences that make a fit doubtful, such as what the data cannot tell.
     failures
@@ -69,12 +70,21 @@ def posterior_status(
     doubts += _sampler(stats, info)
     failures = [*failures, *found, *map(str, info.get("failures", ()))]
     doubts += [*map(str, info.get("doubts", ())), *notes]
-    remarks = [str(text) for text in info.get("messages", ())]
+    remarks = [*_unevaluated(info), *map(str, info.get("messages", ()))]
     if failures:
         return Status("failed", " ".join([*failures, *doubts, *remarks]))
     if doubts:
         return Status("doubtful", " ".join([*doubts, *remarks]))
     return Status("ok", " ".join([_praise(table, stats, info), *remarks]))
+
+
+def _unevaluated(info: Mapping[str, Any]) -> list[str]:
+    """Tell of points at which the density failed: they count as impossible, which is right where they are rare."""
+    count = int(info.get("kernel_failures") or 0)
+    if not count:
+        return []
+    points = "one point, which was" if count == 1 else f"{count} points, which were"
+    return [f"The log posterior was not finite at {points} given no probability."]
 
 
 def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str], list[str]]:

@@ -49,7 +49,7 @@ class Effort:
     chains: int = 4
     tune: int = 1500
     target_accept: Mapping[Parametrization, float] = field(
-        default_factory=lambda: {"marginal": 0.9, "noncentered": 0.98, "centered": 0.99}
+        default_factory=lambda: {"marginal": 0.9, "noncentered": 0.98, "centered": 0.995}
     )
 
 

@@ -58,6 +58,34 @@ def test_flat_priors_give_reml_on_the_boundary():
         np.testing.assert_allclose(found.theta, reml.theta, atol=SAME_PLACE)
 
 
+def dyestuff(**priors):
+    return blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"), priors=priors)
+
+
+def test_a_bounded_prior_around_the_mode_changes_nothing():
+    """Uniform on a range that the start, sd = sigma, is outside of."""
+    wide = mode(dyestuff(sd_Batch="Uniform(0, 1000)"))[1]
+    narrow = mode(dyestuff(sd_Batch="Uniform(20, 45)"))[1]
+    assert narrow.code == wide.code == "converged"
+    np.testing.assert_allclose(narrow.theta, wide.theta, atol=SAME_PLACE)
+
+
+@pytest.mark.parametrize("bounds", [(0, 10), (60, 100)])
+def test_a_mode_that_the_prior_rules_out_is_not_reported(bounds):
+    """REML has 42: the posterior has its supremum at an end of the prior, and no mode."""
+    prior = "Uniform({}, {})".format(*bounds)
+    fit = dyestuff(sd_Batch=prior).fit("map")
+    assert fit.status.code == "failed"
+    assert f"where a prior ends (that of sd_Batch[Intercept], {prior})" in fit.status.message
+    with pytest.raises(blm.FittingError, match="State a wider prior"):
+        dyestuff(sd_Batch=prior).fit("map", strict=True)
+
+
+def test_no_point_that_the_priors_allow():
+    with pytest.raises(blm.FittingError, match=r"prior of sigma, Uniform\(1000, 2000\), is not finite at 49"):
+        dyestuff(sigma="Uniform(1000, 2000)").fit("map")
+
+
 @pytest.mark.parametrize("priors", [None, "rstanarm", {"sd_Subject": "Exponential(0.1)", "sigma": "HalfNormal(10)"}])
 @pytest.mark.parametrize("name", ["sleepstudy", "uncorrelated"])
 def test_no_nearby_point_is_better(name, priors):

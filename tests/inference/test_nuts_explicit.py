@@ -206,7 +206,7 @@ def test_pymcs_sampler(line):
         ("sampler", "stan", "'nutpie', 'nutpie-pymc', 'pymc'"),
         ("parametrization", "half", "'marginal', 'noncentered', 'centered'"),
         ("draws", 0, "at least 1"),
-        ("tune", -1, "at least 0"),
+        ("tune", 0, "at least 1"),
         ("chains", 1.5, "whole number"),
         ("cores", 0, "at least 1"),
         ("seed", -3, "at least 0"),
