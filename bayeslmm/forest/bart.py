@@ -191,7 +191,7 @@ class TreeSampler:
             leaf_model_scale=1.0 / plan.n_trees,
         )
         self.active = st.Forest(plan.n_trees, 1, True, False)
-        self.container = st.ForestContainer(plan.n_trees, 1, True, False)
+        self.kept = KeptForests(empty_container(plan.n_trees), plan.n_trees)
         self.sampler = st.ForestSampler(self.dataset, self.globals, self.config)
         self.sampler.prepare_for_sampler(self.dataset, self.residual, self.active, CONSTANT_LEAF, np.zeros(1))
 
@@ -199,7 +199,7 @@ class TreeSampler:
         """Update every tree once given sigma, and return f at the rows, shape (n,)."""
         self.globals.update_global_error_variance((sigma / self.scale) ** 2)
         self.sampler.sample_one_iteration(
-            self.container,
+            self.kept.container,
             self.active,
             self.dataset,
             self.residual,
@@ -221,6 +221,64 @@ class TreeSampler:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptForests:
+    """The forests one chain has kept of one sum of trees.
+
+    They stay stochtree's own object within a process. They become JSON, which takes half as long as drawing them,
+    only where they leave it: pickled for another process, or saved.
+
+    Attributes
+    ----------
+    container
+        stochtree's container.
+    n_trees
+        Trees of each forest.
+    """
+
+    container: Any
+    n_trees: int
+
+    @classmethod
+    def from_json(cls, text: str, n_trees: int) -> "KeptForests":
+        """Read what :meth:`to_json` wrote."""
+        container = empty_container(n_trees)
+        container.load_from_json_string(text)
+        return cls(container, n_trees)
+
+    def to_json(self) -> str:
+        """Return the forests as stochtree's JSON."""
+        return str(self.container.dump_json_string())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return KeptForests.from_json, (self.to_json(), self.n_trees)
+
+    def __deepcopy__(self, memo: Any) -> "KeptForests":
+        return self  # nothing changes kept forests
+
+    def predict(self, dataset: Any) -> Array:
+        """Return every forest at the rows of one of stochtree's data sets, unscaled, shape (draws, m)."""
+        return np.asarray(self.container.predict(dataset), dtype=float).T
+
+    def predict_one(self, dataset: Any, draw: int) -> Array:
+        """Return one draw's forest at those rows, unscaled, shape (m,)."""
+        return np.asarray(self.container.predict_raw_single_forest(dataset, draw), dtype=float)[:, 0]
+
+    @property
+    def n_draws(self) -> int:
+        """Number of forests."""
+        return int(self.container.num_samples())
+
+    def split_counts(self, p: int) -> Array:
+        """Return how many splits use each of the p encoded columns."""
+        return np.asarray(self.container.get_overall_split_counts(p), dtype=float)
+
+
+def empty_container(n_trees: int) -> Any:
+    """Return stochtree's container of forests with one value per leaf."""
+    return import_stochtree().ForestContainer(n_trees, 1, True, False)
+
+
+@dataclass(frozen=True, slots=True)
 class TreePart:
     """Kept forests of one sum of trees.
 
@@ -228,34 +286,35 @@ class TreePart:
     ----------
     plan
         Its columns and scale.
-    containers
-        stochtree's containers, one per chain.
+    chains
+        What each chain has kept.
     """
 
     plan: TreePlan
-    containers: tuple[Any, ...]
-
-    @classmethod
-    def read(cls, plan: TreePlan, texts: Sequence[str]) -> "TreePart":
-        """Read the forests stochtree wrote as JSON, one text per chain."""
-        containers = []
-        for text in texts:
-            containers.append(import_stochtree().ForestContainer(plan.n_trees, 1, True, False))
-            containers[-1].load_from_json_string(text)
-        return cls(plan, tuple(containers))
+    chains: tuple[KeptForests, ...]
 
     def predict(self, features: Any) -> Array:
         """Return the sum of trees at some rows for every draw, shape (draws in all chains, m)."""
+        dataset = self._dataset(features)
+        return self.plan.scale * np.concatenate([kept.predict(dataset) for kept in self.chains])
+
+    def predict_mean(self, features: Any, draws: NDArray[np.intp]) -> Array:
+        """Return the mean of the sum of trees over some of the draws of all chains, shape (m,)."""
+        dataset = self._dataset(features)
+        places = [(kept, k) for kept in self.chains for k in range(kept.n_draws)]
+        total = sum(places[d][0].predict_one(dataset, places[d][1]) for d in draws)
+        return self.plan.scale * total / len(draws)
+
+    def _dataset(self, features: Any) -> Any:
         dataset = import_stochtree().Dataset()
         dataset.add_covariates(self.plan.coding.encode(features))
-        parts = [np.asarray(c.predict(dataset), dtype=float).T for c in self.containers]
-        return self.plan.scale * np.concatenate(parts)
+        return dataset
 
     def split_counts(self) -> pd.Series:
         """Return how many splits use each column."""
         coding = self.plan.coding
         sources = coding.sources
-        counts = sum(np.asarray(c.get_overall_split_counts(len(sources)), dtype=float) for c in self.containers)
+        counts = sum(kept.split_counts(len(sources)) for kept in self.chains)
         return pd.Series(np.bincount(sources, weights=counts, minlength=len(coding.names)), index=list(coding.names))
 
 
@@ -282,6 +341,11 @@ class TreeDraws:
     def predict(self, features: Any) -> Array:
         """Return f at some rows for every draw, shape (draws in all chains, m)."""
         return np.sum([part.predict(features) for part in self.parts], axis=0)
+
+    def mean_of_some(self, features: Any, most: int) -> Array:
+        """Return the mean of f over at most so many draws, evenly spaced over the chains, shape (m,)."""
+        draws = np.linspace(0, self.n_draws - 1, min(most, self.n_draws)).round().astype(np.intp)
+        return np.sum([part.predict_mean(features, draws) for part in self.parts], axis=0)
 
     def split_shares(self) -> pd.Series:
         """Return the share of all splits that use each column."""

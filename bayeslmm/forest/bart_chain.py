@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design import Design
 from bayeslmm.errors import OptionError
-from bayeslmm.forest.bart import FeatureCoding, TreeDraws, TreePart, TreePlan, TreeSampler
+from bayeslmm.forest.bart import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan, TreeSampler
 from bayeslmm.forest.chain_options import SamplingOptions, check_sampling, run_chains
 from bayeslmm.forest.chains import Chain, posterior_means, stack_chains
 from bayeslmm.forest.covariance_steps import Block, first_block, next_block
@@ -130,10 +130,9 @@ class BartSampler:
         self.trees.subtract(self.y - y)
         self.y = y
 
-    def forests(self) -> tuple[str, ...]:
-        """Return the kept forests as JSON, one text per sum of trees."""
-        samplers = [self.trees, *(group.trees for group in self.groups)]
-        return tuple(sampler.container.dump_json_string() for sampler in samplers)
+    def forests(self) -> tuple[KeptForests, ...]:
+        """Return the kept forests of each sum of trees."""
+        return tuple(sampler.kept for sampler in [self.trees, *(group.trees for group in self.groups)])
 
 
 def _seed(rng: np.random.Generator) -> int:
@@ -153,7 +152,7 @@ def fit_bart(training: Training, options: SamplingOptions) -> FittedForest:
     draws = stack_chains(
         [run.chain for run in runs], terms, "bart", {"sampler": "BART within Gibbs", "seed": options.seed}
     )
-    functions = read_parts(plan, [run.forests for run in runs], options.chains * options.draws)
+    functions = join_chains(plan, [run.forests for run in runs], options.chains * options.draws)
     at_probes = functions.predict(probe_points(training.features, options.seed))
     levels = np.array([linear_at_means(plan.design, block.beta) for run in runs for block in run.chain.blocks])
     mean = np.mean([run.mean for run in runs], axis=0)
@@ -172,19 +171,19 @@ def fit_bart(training: Training, options: SamplingOptions) -> FittedForest:
     )
 
 
-def read_parts(plan: BartPlan, forests: Sequence[tuple[str, ...]], n_draws: int) -> TreeDraws:
-    """Return the forests of all chains, given as one tuple of JSON texts per chain."""
+def join_chains(plan: BartPlan, forests: Sequence[tuple[KeptForests, ...]], n_draws: int) -> TreeDraws:
+    """Return the forests of all chains, given as one tuple per chain with an item for each sum of trees."""
     plans = [plan.trees, *(group.trees for group in plan.groups)]
-    parts = tuple(TreePart.read(trees, [texts[k] for texts in forests]) for k, trees in enumerate(plans))
+    parts = tuple(TreePart(trees, tuple(kept[k] for kept in forests)) for k, trees in enumerate(plans))
     return TreeDraws(parts, n_draws)
 
 
 @dataclass(frozen=True, slots=True)
 class BartChain:
-    """One chain: its draws, its forests as JSON, and the posterior mean of f at the rows, shape (n,)."""
+    """One chain: its draws, its forests, and the posterior mean of f at the rows, shape (n,)."""
 
     chain: Chain
-    forests: tuple[str, ...]
+    forests: tuple[KeptForests, ...]
     mean: Array
 
 

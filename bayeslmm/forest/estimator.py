@@ -362,6 +362,8 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     ) -> pd.DataFrame:
         """Return the rise of the root mean squared error when a learner's column is shuffled.
 
+        Of BART f is here the mean of at most 200 draws.
+
         Parameters
         ----------
         X, y, groups
@@ -381,6 +383,8 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         self, feature: str, *, grid: Sequence[Any] | None = None, n_points: int = 20
     ) -> pd.DataFrame:
         """Return the mean of f over the rows of the fit with one column set to each of several values.
+
+        Of BART f is here the mean of at most 200 draws.
 
         Parameters
         ----------

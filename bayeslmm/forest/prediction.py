@@ -12,7 +12,6 @@ from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.inputs import read_new
 from bayeslmm.forest.learners import predict_mean
 from bayeslmm.results.prediction import (
-    Request,
     check_request,
     linear_predictor,
     point_interval,
@@ -21,12 +20,63 @@ from bayeslmm.results.prediction import (
 
 Array = NDArray[np.float64]
 
+BLOCK = 20_000_000  # values of all versions of f held at once
+
 
 def predict_function(fitted: FittedForest, features: Any) -> Array:
     """Return f at some rows, the posterior mean where there are draws, shape (m,)."""
     if fitted.functions is None:
         return predict_mean(fitted.learners, features)
-    return share_of_draws(fitted) @ fitted.functions.predict(features)
+    drawn = DrawnFunction(fitted, features)
+    for start in range(0, len(features), drawn.step):
+        drawn.advance(start, start + drawn.step)
+    return drawn.mean
+
+
+class DrawnFunction:
+    """All versions of f at some rows, computed block by block as they are asked for, and their mean.
+
+    All versions at all rows at once would take rows × draws numbers: 3.2 GB for 100,000 rows and 4,000 draws.
+
+    Parameters
+    ----------
+    fitted
+        A fit with several versions of f.
+    features
+        What the learner sees of the rows.
+
+    Attributes
+    ----------
+    mean
+        The mean over the draws, shape (m,), as far as rows have been asked for.
+    step
+        Rows of a block.
+    """
+
+    def __init__(self, fitted: FittedForest, features: Any) -> None:
+        assert fitted.functions is not None
+        self.functions, self.features = fitted.functions, features
+        self.shares = share_of_draws(fitted)
+        self.step = max(1, BLOCK // len(self.shares))
+        self.mean = np.zeros(len(features))
+        self.block = range(0)
+        self.values = np.zeros((len(self.shares), 0))
+
+    def advance(self, start: int, stop: int) -> None:
+        """Compute the block of rows from start up to stop."""
+        where = slice(start, min(stop, len(self.mean)))
+        rows = self.features.iloc[where] if isinstance(self.features, pd.DataFrame) else self.features[where]
+        self.values = self.functions.predict(rows)
+        self.mean[where] = self.shares @ self.values
+        self.block = range(where.start, where.stop)
+
+    def at(self, where: slice) -> Array:
+        """Return f at a slice of the rows, one row of values per draw, shape (draws, batch)."""
+        start, stop = where.start, min(where.stop, len(self.mean))
+        if start not in self.block or stop > self.block.stop:
+            self.advance(start, max(stop, start + self.step))
+        first = self.block.start
+        return self.values[:, start - first : stop - first][self.functions.index]
 
 
 def share_of_draws(fitted: FittedForest) -> Array:
@@ -51,15 +101,17 @@ def predict_rows(
     if not rows.terms:
         rows = replace(rows, terms=unknown_terms(fitted, rows))
     request = check_request(rows, None, kind, new_levels, interval)
-    function = predict_function(fitted, features)
     components = fitted.components
-    mean = function + linear_predictor(request, components.beta, components.effects)
+    mean = linear_predictor(request, components.beta, components.effects)
     if interval is None:
-        return mean
+        return mean + predict_function(fitted, features)
     if fitted.draws is None:
+        mean = mean + predict_function(fitted, features)
         lower, upper = point_interval(request, fitted.design, fitted.factors, components.sigma, mean)
-    else:
-        lower, upper = sampled_interval(fitted, request, features, seed)
+    else:  # limits and mean from one pass over the versions of f
+        drawn = DrawnFunction(fitted, features)
+        lower, upper = posterior_interval(request, fitted.draws, np.random.default_rng(seed), drawn.at)
+        mean = mean + drawn.mean
     return pd.DataFrame({"prediction": mean, "lower": lower, "upper": upper}, index=rows.index)
 
 
@@ -69,13 +121,4 @@ def unknown_terms(fitted: FittedForest, rows: NewRows) -> tuple[Any, ...]:
     return tuple(
         replace(t, codes=np.full(m, -1, dtype=np.int32), columns=np.zeros((m, t.n_columns)))
         for t in fitted.design.terms
-    )
-
-
-def sampled_interval(fitted: FittedForest, request: Request, features: Any, seed: Any) -> tuple[Array, Array]:
-    """Return equal-tailed limits of new observations, each draw with its own version of f."""
-    assert fitted.draws is not None and fitted.functions is not None
-    versions, index = fitted.functions.predict(features), fitted.functions.index
-    return posterior_interval(
-        request, fitted.draws, np.random.default_rng(seed), lambda where: versions[:, where][index]
     )

@@ -21,6 +21,8 @@ from bayeslmm.results import effects
 
 Array = NDArray[np.float64]
 
+MOST_DRAWS = 200  # forests of BART behind curves and importances, which ask for f many times
+
 
 def random_effects(fitted: FittedForest) -> dict[str, pd.DataFrame]:
     """Return b, levels by effects, by term."""
@@ -125,7 +127,7 @@ def permutation(fitted: FittedForest, X: Any, y: Any, groups: Any, n_repeats: in
     rows, features = read_new(fitted.roles, fitted.design, X, groups)
     rest = np.asarray(y, dtype=float).reshape(-1) - rows.X @ fitted.components.beta
     rest = rest - random_part(rows.terms, fitted.components.effects, len(rest))
-    base = root_mean_square(rest - predict_function(fitted, features), None)
+    base = root_mean_square(rest - rough_function(fitted, features), None)
     names = list(features.columns) if isinstance(features, pd.DataFrame) else list(range(features.shape[1]))
     rises = np.empty((len(names), n_repeats))
     for j, name in enumerate(names):
@@ -136,9 +138,16 @@ def permutation(fitted: FittedForest, X: Any, y: Any, groups: Any, n_repeats: in
                 shuffled[name] = features[name].array[order]
             else:
                 shuffled[:, j] = features[order, j]
-            rises[j, r] = root_mean_square(rest - predict_function(fitted, shuffled), None) - base
+            rises[j, r] = root_mean_square(rest - rough_function(fitted, shuffled), None) - base
     spread = rises.std(axis=1, ddof=1) if n_repeats > 1 else np.full(len(names), np.nan)
     return pd.DataFrame({"mean": rises.mean(axis=1), "sd": spread}, index=pd.Index(names, name="feature"))
+
+
+def rough_function(fitted: FittedForest, features: Any) -> Array:
+    """Return f at some rows, shape (m,); of BART the mean of `MOST_DRAWS` draws."""
+    if isinstance(fitted.functions, TreeDraws):
+        return fitted.functions.mean_of_some(features, MOST_DRAWS)
+    return predict_function(fitted, features)
 
 
 def dependence(fitted: FittedForest, feature: str, grid: Sequence[Any] | None, n_points: int) -> pd.DataFrame:
@@ -158,7 +167,7 @@ def dependence(fitted: FittedForest, feature: str, grid: Sequence[Any] | None, n
     for value in values:
         column = pd.Series([value] * len(features), index=features.index)
         moved = features.assign(**{feature: column.astype(_wide_dtype(features[feature].dtype, value))})
-        means.append(float(np.average(predict_function(fitted, moved), weights=fitted.design.weights)))
+        means.append(float(np.average(rough_function(fitted, moved), weights=fitted.design.weights)))
     return pd.DataFrame({feature: values, "mean": means})
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import MissingDependencyError, StorageError
-from bayeslmm.forest.bart import FeatureCoding, TreeDraws, TreePart, TreePlan
+from bayeslmm.forest.bart import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan
 
 Array = NDArray[np.float64]
 
@@ -116,13 +116,13 @@ def write_trees(functions: TreeDraws, folder: Path) -> dict[str, Any]:
     """Write BART's forests, and return what else is needed to read them."""
     parts = []
     for p, part in enumerate(functions.parts):
-        for k, container in enumerate(part.containers):
+        for k, kept in enumerate(part.chains):
             with gzip.open(folder / trees_name(p, k), "wt", encoding="utf-8", compresslevel=3) as file:
-                file.write(container.dump_json_string())
+                file.write(kept.to_json())
         coding = part.plan.coding
         parts.append(
             {
-                "chains": len(part.containers),
+                "chains": len(part.chains),
                 "scale": part.plan.scale,
                 "n_trees": part.plan.n_trees,
                 "smallest_leaf": part.plan.smallest_leaf,
@@ -145,11 +145,11 @@ def read_trees(facts: dict[str, Any], folder: Path) -> TreeDraws:
         categories = tuple(None if c is None else tuple(c) for c in stored["categories"])
         coding = FeatureCoding(tuple(stored["names"]), categories)
         plan = TreePlan(coding, float(stored["scale"]), int(stored["n_trees"]), int(stored["smallest_leaf"]))
-        texts = []
+        chains = []
         for k in range(int(stored["chains"])):
             with gzip.open(folder / trees_name(p, k), "rt", encoding="utf-8") as file:
-                texts.append(file.read())
-        parts.append(TreePart.read(plan, texts))
+                chains.append(KeptForests.from_json(file.read(), plan.n_trees))
+        parts.append(TreePart(plan, tuple(chains)))
     return TreeDraws(tuple(parts), int(facts["n_draws"]))
 
 

@@ -1,5 +1,7 @@
 """BART inside the sweep: bookkeeping of residuals, seeds, categories, predictions."""
 
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,10 +9,12 @@ from forest_data import FRIEDMAN_COLUMNS, friedman
 from sklearn.linear_model import Ridge
 
 from bayeslmm import DataError, MixedEffectsForest, OptionError
+from bayeslmm.forest import prediction, reading
 from bayeslmm.forest.bart import FeatureCoding
-from bayeslmm.forest.bart_chain import BartSampler, plan_bart, read_parts
+from bayeslmm.forest.bart_chain import BartSampler, join_chains, plan_bart
 from bayeslmm.forest.group_trees import intercept_given_rest
 from bayeslmm.forest.inputs import read_training
+from bayeslmm.results import prediction as results_prediction
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def test_trees_always_see_what_the_rest_leaves(constant):
         b = sampler.plan.rows.random(sampler.block.effects)
         left = sampler.y - sampler.f - sampler.plan.rows.linear(sampler.block.beta) - b
         np.testing.assert_allclose(residual_of(sampler), left, atol=1e-10)
-    kept = read_parts(sampler.plan, [sampler.forests()], 1)
+    kept = join_chains(sampler.plan, [sampler.forests()], 1)
     np.testing.assert_allclose(kept.predict(train)[0], sampler.f, atol=1e-10)
     sampler.observe(sampler.y + 1.0)
     np.testing.assert_allclose(residual_of(sampler), left + 1.0, atol=1e-10)
@@ -105,6 +109,37 @@ def test_same_seed_same_draws(sample):
     np.testing.assert_array_equal(
         one.fitted_.functions.predict(train.head()), two.fitted_.functions.predict(train.head())[:5]
     )
+
+
+def test_pickled_forests_predict_the_same(fitted, sample):
+    """As they travel between processes, or come back from cross-validation in several."""
+    _, test = sample
+    copy = pickle.loads(pickle.dumps(fitted))
+    np.testing.assert_array_equal(copy.predict(test), fitted.predict(test))
+    assert copy.feature_importances_.equals(fitted.feature_importances_)
+
+
+def test_predictions_block_by_block(fitted, sample, monkeypatch):
+    _, test = sample
+    whole, limits = fitted.predict(test), fitted.predict(test, interval=0.9, seed=1)
+    monkeypatch.setattr(prediction, "BLOCK", 120 * 7)
+    np.testing.assert_allclose(fitted.predict(test), whole, rtol=1e-12)
+    again = fitted.predict(test, interval=0.9, seed=1)
+    np.testing.assert_allclose(again["prediction"], whole, rtol=1e-12)
+    np.testing.assert_allclose(again, limits, rtol=1e-12)
+    monkeypatch.setattr(results_prediction, "BATCH", 120 * 5)  # blocks of 7 rows asked for in batches of 5
+    small = fitted.predict(test, interval=0.9, seed=1)
+    np.testing.assert_allclose(small["prediction"], whole, rtol=1e-12)
+
+
+def test_curves_and_importances_use_some_of_the_draws(fitted, monkeypatch):
+    every = fitted.partial_dependence("x5", grid=[0.2, 0.8])["mean"]
+    features = fitted.fitted_.features
+    by_hand = [fitted.fitted_.functions.predict(features.assign(x5=v)).mean() for v in (0.2, 0.8)]
+    np.testing.assert_allclose(every, by_hand)
+    monkeypatch.setattr(reading, "MOST_DRAWS", 3)
+    picked = fitted.fitted_.functions.predict(features.assign(x5=0.2))[[0, 60, 119]]  # 59.5 is rounded to even
+    assert fitted.partial_dependence("x5", grid=[0.2])["mean"][0] == pytest.approx(picked.mean())
 
 
 def test_intercepts_given_slopes():
