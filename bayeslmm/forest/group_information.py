@@ -1,5 +1,6 @@
 """What the columns of X know about the groups: constants within groups, and b explained by group means."""
 
+import sys
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -12,6 +13,8 @@ from bayeslmm.design import RandomTerm
 from bayeslmm.forest.learners import non_numeric
 
 Array = NDArray[np.float64]
+
+PACKAGE = __name__.split(".")[0]
 
 
 class GroupConstantWarning(UserWarning):
@@ -61,8 +64,16 @@ def warn_constant_columns(features: Any, terms: Sequence[RandomTerm]) -> None:
             "or outside bart(...) "
             "in a formula), or use max_iterations=1, which fits f once; learner='bart' needs neither.",
             GroupConstantWarning,
-            stacklevel=4,
+            stacklevel=levels_to_the_caller(),
         )
+
+
+def levels_to_the_caller() -> int:
+    """Return the stacklevel of a warning that points at the first line outside this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == PACKAGE:
+        level, frame = level + 1, frame.f_back
+    return level
 
 
 def explained_by_group_means(features: Any, terms: Sequence[RandomTerm], effects: Sequence[Array]) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from lightgbm import LGBMRegressor
 from sklearn.linear_model import LinearRegression
 
 from bayeslmm import DataError, FormulaError, MixedEffectsForest, OptionError, load_dataset, mixed_forest
+from bayeslmm.forest import GroupConstantWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayeslmm.forest.GroupConstantWarning")
 
@@ -26,6 +27,12 @@ def test_fixed_part_goes_to_the_learner(data):
     by_hand = MixedEffectsForest("(sex | litter)", learner, max_iterations=2)
     by_hand.fit(data[["litsize", "treatment", "sex", "litter"]], data["weight"])
     np.testing.assert_array_equal(forest.predict(data), by_hand.predict(data))
+
+
+def test_warning_points_at_the_line_that_asked(data):
+    with pytest.warns(GroupConstantWarning) as caught:
+        mixed_forest("weight ~ litsize + (1 | litter)", data, learner=LinearRegression(), max_iterations=1)
+    assert [warning.filename for warning in caught] == [__file__]
 
 
 def test_bart_marks_the_learners_columns_and_the_rest_is_linear(data):

@@ -99,5 +99,6 @@ def test_linear_learner_converges_to_maximum_likelihood():
 
 def test_warning_names_the_columns_constant_within_litters():
     X, y = rat_pups()
-    with pytest.warns(GroupConstantWarning, match="'litsize', 'treatment' are constant.*linear="):
+    with pytest.warns(GroupConstantWarning, match="'litsize', 'treatment' are constant.*linear=") as caught:
         merf("linear", X, y, iterations=1)
+    assert [warning.filename for warning in caught] == [__file__]  # it points at the user's line
