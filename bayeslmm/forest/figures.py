@@ -48,6 +48,8 @@ def _grid(count: int, height: float = 2.4, width: float = 7.0) -> tuple["Figure"
 
 def sweeps_figure(fitted: FittedForest) -> "Figure":
     """Draw standard deviations, marginal log-likelihood and held-out error by sweep."""
+    from matplotlib.ticker import MaxNLocator
+
     history = fitted.history
     assert history is not None
     panels = [("Standard deviations", [c for c in history if c == "sigma" or c.startswith("sd_")])]
@@ -61,6 +63,7 @@ def sweeps_figure(fitted: FittedForest) -> "Figure":
         ax.set_title(title, loc="left", fontsize=10)
         if len(columns) > 1:
             ax.legend(fontsize=8, frameon=False)
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes[-1].set_xlabel("sweep")
     return figure
 
@@ -90,6 +93,7 @@ def effects_figure(fitted: FittedForest) -> "Figure":
         ax.errorbar(places, b.to_numpy(), yerr=Z95 * sd, fmt="o", markersize=3, linewidth=0.8)
         ax.axhline(0.0, color="0.6", linewidth=0.8)
         ax.set_title(f"{name}: {effect}", loc="left", fontsize=10)
+        ax.set_ylabel("b")
         ax.set_xticks(places if len(b) <= MOST_LABELS else [])
         if len(b) <= MOST_LABELS:
             ax.set_xticklabels([str(level) for level in b.index], rotation=90, fontsize=7)
@@ -106,8 +110,9 @@ def predicted_figure(fitted: FittedForest) -> "Figure":
     conditional = fitted.ensemble + linear + random_part(design.terms, fitted.components.effects, design.n)
     figure = Figure(figsize=(8.0, 4.0), layout="constrained")
     axes = figure.subplots(1, 2, sharex=True, sharey=True)
+    name = "f(X) + Xβ" if fitted.design.p else "f(X)"
     for ax, values, title in zip(
-        axes, (marginal, conditional), ("marginal: f(X)", "conditional: f(X) + Zb"), strict=True
+        axes, (marginal, conditional), (f"marginal: {name}", f"conditional: {name} + Zb"), strict=True
     ):
         ax.scatter(values, design.y, s=8, alpha=0.5, edgecolors="none")
         ends = [min(values.min(), design.y.min()), max(values.max(), design.y.max())]

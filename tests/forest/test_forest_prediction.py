@@ -143,6 +143,19 @@ def test_pictures_belong_to_no_window(fitted, kind):
     assert plt.get_fignums() == []
 
 
+def test_sweeps_are_whole_numbers_and_predictions_say_what_is_in_them(fitted, sample):
+    ticks = fitted.plot("convergence").axes[0].get_xticks()
+    np.testing.assert_array_equal(ticks, np.round(ticks))
+    assert [ax.get_title(loc="left") for ax in fitted.plot("predicted").axes] == [
+        "marginal: f(X)",
+        "conditional: f(X) + Zb",
+    ]
+    train, _ = sample
+    linear = MixedEffectsForest("(1 | g)", LinearRegression(), linear=["x1"], max_iterations=1)
+    figure = linear.fit(train[FRIEDMAN_COLUMNS], train["y"]).plot("predicted")
+    assert figure.axes[0].get_title(loc="left") == "marginal: f(X) + Xβ"
+
+
 def test_unknown_picture(fitted):
     with pytest.raises(OptionError, match="'convergence', 'ranef', 'predicted'"):
         fitted.plot("pie")
