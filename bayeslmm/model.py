@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 LOAD_TOLERANCE = 1e-7  # relative: the objective on another machine's BLAS differs in the last digits only
+FOREST = "forest.json"  # in the folder of a saved forest
 
 
 class Model:
@@ -402,21 +403,22 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any
 
 
 def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:
-    """Read a saved fit.
+    """Read a saved fit, or a saved forest.
 
     The model is built again from the stored data by the code that built it first, and its objective is
-    evaluated again where the fit ended; a fit that does not come out the same is refused.
+    evaluated again where the fit ended; a fit that does not come out the same is refused. Forests are read by
+    :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
 
     Parameters
     ----------
     folder
-        A folder written by ``fit.save``.
+        A folder written by ``fit.save`` or ``forest.save``.
     functions
         The functions of your own the formula uses; code is never stored.
 
     Returns
     -------
-    PointFit or PosteriorFit
+    PointFit, PosteriorFit or MixedEffectsForest
 
     Raises
     ------
@@ -425,6 +427,10 @@ def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | No
     """
     from bayeslmm.results.storage import read_fit
 
+    if (Path(folder) / FOREST).is_file():
+        from bayeslmm.forest import load_forest
+
+        return load_forest(folder)
     stored = read_fit(Path(folder))
     absent = [name for name in stored.functions if name not in (functions or {})]
     if absent:

@@ -8,7 +8,7 @@ import pytest
 from lightgbm import LGBMRegressor
 from sklearn.linear_model import Ridge
 
-from bayeslmm import MissingDependencyError, StorageError, load_dataset, mixed_forest
+from bayeslmm import MissingDependencyError, StorageError, load, load_dataset, mixed_forest
 from bayeslmm.forest import load_forest
 from bayeslmm.forest.stored_learners import SkopsWarning
 
@@ -43,7 +43,7 @@ def test_lightgbm_round_trip(tmp_path):
     assert loaded.history_.equals(forest.history_)
     assert not any(path.suffix in (".pkl", ".joblib") for path in (tmp_path / "forest").iterdir())
     loaded.save(tmp_path / "again")
-    assert_same(forest, load_forest(tmp_path / "again"), data)
+    assert_same(forest, load(tmp_path / "again"), data)
     loaded.update_random_effects(data.tail(3), data["weight"].tail(3))
 
 
