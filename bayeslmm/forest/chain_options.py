@@ -27,6 +27,18 @@ class SamplingOptions:
     seed: int | None
 
 
+def check_seed(seed: Any) -> None:
+    """Refuse what is no seed.
+
+    Raises
+    ------
+    OptionError
+        With what a seed is.
+    """
+    if seed is not None and (not isinstance(seed, int | np.integer) or seed < 0):
+        raise OptionError(f"seed={seed!r} must be None or a whole number of at least 0.")
+
+
 def check_sampling(options: SamplingOptions) -> None:
     """Refuse options that have no meaning.
 

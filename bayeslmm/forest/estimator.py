@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from bayeslmm.errors import OptionError
 from bayeslmm.forest import reading
 from bayeslmm.forest.bart_chain import fit_bart
-from bayeslmm.forest.chain_options import Outer, SamplingOptions
+from bayeslmm.forest.chain_options import Outer, SamplingOptions, check_seed
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.fitting import EMOptions, fit_em
 from bayeslmm.forest.group_information import explained_by_group_means, warn_constant_columns
@@ -42,7 +42,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     ----------
     random
         Random terms in lme4's grammar, such as ``"(1 + x | g) + (1 | h)"``. Their columns are looked up by
-        name in X, or in ``groups``; grouping columns never reach the learner. None is the learner alone.
+        name in X, or in ``groups``; grouping columns do not reach the learner. None is the learner alone.
     learner
         A scikit-learn regressor or pipeline, cloned and never changed; ``"bart"`` for Bayesian additive
         regression trees sampled together with everything else; None for a random forest.
@@ -56,7 +56,8 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         Columns with an exact linear effect instead of going to the learner: names, or the right side of a
         formula.
     features
-        Columns the learner sees; None for all of X but grouping and linear columns.
+        Columns the learner sees; None for all of X but grouping and linear columns. A grouping column named here
+        is seen by the learner too.
     max_iterations
         Most sweeps (of each chain).
     tolerance
@@ -180,12 +181,15 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         """
         if isinstance(self.learner, str) and self.learner != "bart":
             raise OptionError(f"learner={self.learner!r} is unknown; use a scikit-learn regressor, 'bart' or None.")
+        check_seed(self.seed)
         if self.random is None:
             return self._fit_alone(X, y, sample_weight)
         if self.method not in get_args(Method):
             raise OptionError(
                 f"method={self.method!r} is unknown; use one of {', '.join(map(repr, get_args(Method)))}."
             )
+        if self.outer is not None and self.method == "em" and not isinstance(self.learner, str):
+            raise OptionError(f"outer={self.outer!r} is for method='gibbs', which refits f around every draw.")
         linear = "1" if self.linear is None and isinstance(self.learner, str) else self.linear
         training = read_training(X, y, groups, sample_weight, self.random, linear, self.features)
         if isinstance(self.learner, str):

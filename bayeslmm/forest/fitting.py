@@ -85,6 +85,8 @@ def check_options(options: EMOptions) -> None:
         raise OptionError(f"max_iterations={options.max_iterations!r} must be a whole number of at least 1.")
     if options.validation_fraction is not None and not 0 < options.validation_fraction < 1:
         raise OptionError(f"validation_fraction={options.validation_fraction!r} must lie between 0 and 1.")
+    if not isinstance(options.patience, int | np.integer) or options.patience < 1:
+        raise OptionError(f"patience={options.patience!r} must be a whole number of at least 1.")
     if options.early_stopping and options.residuals == "inbag" and options.validation_fraction is None:
         raise OptionError(
             "early_stopping needs rows f has not seen: give validation_fraction=0.1, or use "

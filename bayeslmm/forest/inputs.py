@@ -72,6 +72,8 @@ def read_training(
     """
     table = as_table(X)
     response = _response(y, table)
+    if not isinstance(table, pd.DataFrame):
+        _check_labels_of_both(y, groups)
     frame = grouping_frame(table, groups, random)
     name = _free_name(getattr(y, "name", None), frame)
     roles = assign_roles(table, random, linear, features, name)
@@ -117,18 +119,31 @@ def assign_roles(
     if features is not None:
         names = tuple(features)
         _check_features(table, names)
+        _check_apart(formula, names)
         return Roles(formula, names)
     if not isinstance(table, pd.DataFrame):
         return Roles(formula, None)
-    from bayeslmm.design.build import check_parts
-
-    parts = check_parts(formula, {})
-    taken = {name for bar in formula.bars for name in bar.factors}
-    taken |= {column for term in parts.fixed for factor in term for column in factor.columns}
+    taken = {name for bar in formula.bars for name in bar.factors} | linear_columns(formula)
     names = tuple(name for name in table.columns if name not in taken)
     if not names:
         raise DataError("no column of X is left for the learner besides the grouping and linear columns.")
     return Roles(formula, names)
+
+
+def linear_columns(formula: Formula) -> set[str]:
+    """Return the columns of the linear part."""
+    from bayeslmm.design.build import check_parts
+
+    return {column for term in check_parts(formula, {}).fixed for factor in term for column in factor.columns}
+
+
+def _check_apart(formula: Formula, features: Sequence[str]) -> None:
+    both = [name for name in features if name in linear_columns(formula)]
+    if both:
+        raise OptionError(
+            f"{', '.join(map(repr, both))} would go to the learner and to the linear part, which could not be told "
+            "apart: leave them out of one."
+        )
 
 
 def parse_parts(text: str, random: str) -> Formula:
@@ -152,6 +167,8 @@ def as_table(X: Any) -> Any:
         from bayeslmm.design.table import used_columns
 
         return used_columns(X, list(getattr(X, "columns", X)))
+    if hasattr(X, "toarray"):
+        raise DataError("X is a sparse matrix, which random effects do not take: pass X.toarray().")
     values = np.asarray(X)
     if values.ndim != 2:
         raise DataError(f"X has {values.ndim} dimensions; it must be a frame or an array of rows and columns.")
@@ -243,6 +260,16 @@ def _check_index(name: str, index: pd.Index, expected: pd.Index) -> None:
     )
 
 
+def _check_labels_of_both(y: Any, groups: Any) -> None:
+    """Refuse y and groups of different index beside an X that has none."""
+    labelled = isinstance(y, pd.Series | pd.DataFrame) and isinstance(groups, pd.Series | pd.DataFrame)
+    if labelled and len(y) == len(groups) and not y.index.equals(groups.index):
+        raise DataError(
+            "y and groups have different indices, and X is an array that has none, so rows would be matched wrongly; "
+            "use groups.loc[y.index], or groups.set_axis(y.index) if the rows are in order."
+        )
+
+
 def _response(y: Any, table: Any) -> Array:
     if isinstance(y, pd.DataFrame):
         if y.shape[1] != 1:
@@ -304,9 +331,9 @@ def _check_features(table: Any, features: Sequence[str]) -> None:
 
 
 def _explain(error: BayeslmmError, groups: Any, frame: pd.DataFrame) -> str:
-    text = str(error)
+    text = str(error).replace("or use missing='drop'", "or leave these rows out of X, y and groups")
     if "no column" in text and groups is None and not len(frame.columns):
-        return f"{text} X is an array without column names: pass groups= as a frame, or X as a DataFrame."
+        return f"{text}. X is an array without column names: pass groups= as a frame, or X as a DataFrame."
     if "no column" in text and groups is None:
-        return f"{text} Grouping and slope columns are looked up in X, or in groups=."
+        return f"{text}. Grouping and slope columns are looked up in X, or in groups=."
     return text

@@ -239,6 +239,8 @@ def _fit(learner: Any, features: Any, target: Array, weights: Array | None) -> A
 def _explain(error: Exception, features: Any, learner: Any) -> str:
     name = type(learner).__name__
     text = f"the learner {name} refused the data: {error}"
+    if isinstance(error, TypeError) and "sample_weight" in str(error):
+        return f"{text}\n{name} takes no row weights: leave sample_weight out, or use a learner that takes them."
     if isinstance(features, pd.DataFrame):
         missing = [c for c in features.columns if features[c].isna().any()]
         if missing:

@@ -5,8 +5,10 @@ import pandas as pd
 import polars as pl
 import pytest
 from lightgbm import LGBMRegressor
+from scipy.sparse import csr_matrix
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
+from sklearn.neighbors import KNeighborsRegressor
 
 from bayeslmm import DataError, FormulaError, MixedEffectsForest, OptionError
 
@@ -46,6 +48,14 @@ def test_response_with_another_index_or_length():
         forest().fit(X, y, sample_weight=pd.Series(1.0, index=X.index[::-1]))
 
 
+def test_labels_of_response_and_groups_beside_an_array():
+    X, y = make()
+    with pytest.raises(DataError, match=r"y and groups have different indices.*loc\[y.index\]"):
+        forest().fit(X[["x", "w"]].to_numpy(), y, groups=X["g"].iloc[::-1])
+    apart = forest().fit(X[["x", "w"]].to_numpy(), y, groups=X["g"])
+    assert apart.sigma_ == pytest.approx(forest().fit(X, y).sigma_)
+
+
 def test_response_as_a_frame():
     X, y = make()
     one = forest().fit(X, y.to_frame()).predict(X)
@@ -73,7 +83,7 @@ def test_missing_values():
         forest().fit(hole, y)
     taken = MixedEffectsForest("(1 | g)", LGBMRegressor(verbose=-1, n_estimators=2), max_iterations=1).fit(hole, y)
     assert np.isfinite(taken.predict(hole)).all()
-    with pytest.raises(DataError, match=r"'g'.*5"):
+    with pytest.raises(DataError, match=r"'g'.*5: fill them, or leave these rows out of X, y and groups"):
         forest().fit(X.assign(g=X["g"].where(X.index != 5)), y)
     with pytest.raises(DataError, match="'x'"):
         MixedEffectsForest("(1 + x | g)", LinearRegression()).fit(X.assign(x=X["x"].where(X.index != 5)), y)
@@ -88,9 +98,29 @@ def test_texts_for_a_learner_that_takes_numbers():
         forest().fit(X.assign(w=np.where(X["w"] > 0, "a", "b")), y)
 
 
+def test_learner_that_takes_no_weights():
+    X, y = make()
+    with pytest.raises(DataError, match="KNeighborsRegressor takes no row weights: leave sample_weight out"):
+        MixedEffectsForest("(1 | g)", KNeighborsRegressor()).fit(X, y, sample_weight=np.ones(N))
+
+
+def test_sparse_predictors():
+    X, y = make()
+    with pytest.raises(DataError, match=r"sparse matrix.*toarray"):
+        forest().fit(csr_matrix(X[["x", "w"]]), y, groups=X["g"])
+
+
+def test_a_column_is_the_learners_or_linear():
+    X, y = make()
+    with pytest.raises(OptionError, match="'x' would go to the learner and to the linear part"):
+        forest(features=["x", "w"], linear=["x"]).fit(X, y)
+    with pytest.warns(UserWarning, match="'g' is constant within"):  # a grouping column only where it is named
+        assert forest(features=["w", "g"]).fit(X, y).fitted_.roles.features == ("w", "g")
+
+
 def test_absent_columns():
     X, y = make()
-    with pytest.raises(DataError, match=r"'g'.*X, or in groups="):
+    with pytest.raises(DataError, match=r"'g'.*\. Grouping.*X, or in groups="):
         forest().fit(X[["x", "w"]], y)
     fitted = forest().fit(X, y)
     with pytest.raises(DataError, match="X lacks the columns 'w'"):
@@ -140,6 +170,9 @@ def test_learner_without_predict():
         ({"max_iterations": 0}, "at least 1"),
         ({"validation_fraction": 1.5}, "between 0 and 1"),
         ({"n_folds": 1}, "at least two folds"),
+        ({"patience": 0}, "patience=0"),
+        ({"seed": "one"}, "seed='one'"),
+        ({"outer": "bootstrap"}, "method='gibbs'"),
         ({"crossfit_by": "h"}, "use one of 'g'"),
         ({"method": "gibbs", "outer": "jackknife"}, "'bootstrap' or None"),
         ({"method": "gibbs", "chains": 0}, "chains=0"),
