@@ -59,7 +59,7 @@ def markdown(outcomes: Sequence[Outcome], about: dict[str, Any]) -> str:
             continue
         sign = "at most" if o.at_most else "at least"
         aim = "" if o.bar is None else f"{sign} {o.bar:g}{'' if o.reached else ' (missed)'}"
-        ratio = f"{o.ratio:.0f} MiB" if o.unit == "MiB" else f"{o.ratio:.3g}"
+        ratio = f"{o.ratio:.3g}" if o.unit == "s" else _amount(o.ratio, o.unit)
         processor = f"{o.detail['processor']:.3g}" if o.detail.get("processor") else ""
         ours, theirs = _amount(o.ours, o.unit), _amount(o.theirs, o.unit)
         lines.append(f"| {case} | {ours} | {against} | {theirs} | {ratio} | {aim} | {processor} | {o.repeats} |")
@@ -67,6 +67,8 @@ def markdown(outcomes: Sequence[Outcome], about: dict[str, Any]) -> str:
 
 
 def _amount(value: float, unit: str) -> str:
+    if unit == "%":
+        return f"{value:.3g}%"
     if unit != "s":
         return f"{value:.0f} {unit}"
     return f"{value:.2f} s" if value >= 0.1 else f"{1000 * value:.3g} ms"

@@ -27,28 +27,38 @@ def constant_within(features: Any, terms: Sequence[RandomTerm]) -> dict[str, lis
     A factor whose levels have one row each is left out: everything is constant within it.
     """
     found: dict[str, list[Any]] = {}
-    coded = column_codes(features)
+    columns = column_values(features)
     for term in terms:
         if term.factor in found or term.n_levels < 2 or np.bincount(term.codes).max() < 2:
             continue
-        names = [
-            name for name, codes in coded.items() if codes.max() > 0 and _is_nested(term.codes, codes, term.n_levels)
+        row_of_level = np.zeros(term.n_levels, dtype=np.intp)
+        row_of_level[term.codes] = np.arange(len(term.codes))
+        row_of_group = row_of_level[term.codes]
+        found[term.factor] = [
+            name
+            for name, values in columns.items()
+            if _equal(values, values[row_of_group]) and not _equal(values, values[:1])
         ]
-        found[term.factor] = names
     return {factor: names for factor, names in found.items() if names}
 
 
-def column_codes(features: Any) -> dict[Any, NDArray[np.intp]]:
-    """Return each column as codes of its distinct values, by name, or by position in an array."""
-    if isinstance(features, pd.DataFrame):
-        return {name: pd.factorize(features[name], use_na_sentinel=False)[0] for name in features.columns}
-    return {j: pd.factorize(features[:, j], use_na_sentinel=False)[0] for j in range(features.shape[1])}
+def column_values(features: Any) -> dict[Any, NDArray[Any]]:
+    """Return each column as numbers that are equal where its values are, by name, or by position in an array."""
+    if not isinstance(features, pd.DataFrame):
+        plain = features.dtype.kind != "O"
+        columns = {j: features[:, j] for j in range(features.shape[1])}
+        return columns if plain else {j: pd.factorize(c, use_na_sentinel=False)[0] for j, c in columns.items()}
+    texts = set(non_numeric(features))
+    return {
+        name: pd.factorize(column, use_na_sentinel=False)[0] if name in texts or column.hasnans else column.to_numpy()
+        for name, column in features.items()
+    }
 
 
-def _is_nested(groups: NDArray[np.int32], codes: NDArray[np.intp], n_levels: int) -> bool:
-    first = np.zeros(n_levels, dtype=codes.dtype)
-    first[groups] = codes
-    return bool(np.array_equal(first[groups], codes))
+def _equal(first: NDArray[Any], second: NDArray[Any]) -> bool:
+    """Return whether two columns are equal, missing values equal to each other."""
+    both = first == second
+    return bool(np.all(both) or (first.dtype.kind == "f" and np.all(both | (np.isnan(first) & np.isnan(second)))))
 
 
 def warn_constant_columns(features: Any, terms: Sequence[RandomTerm]) -> None:

@@ -14,7 +14,10 @@ from sklearn.neighbors import KNeighborsRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from bayeslmm import MixedEffectsForest, OptionError
+from bayeslmm.design import build_design
+from bayeslmm.forest.group_information import constant_within
 from bayeslmm.forest.learners import Trainer, choose_fold_factor, group_folds
+from bayeslmm.formula import parse
 
 
 class Recorder(RegressorMixin, BaseEstimator):
@@ -49,6 +52,26 @@ def test_crossfit_keeps_groups_whole_and_passes_weights():
     left_out = [set(range(12)) - groups for _, groups, _ in Recorder.seen]
     assert sorted(level for out in left_out for level in out) == list(range(12))
     assert sum(total for _, _, total in Recorder.seen) == pytest.approx(3 * weights.sum())
+
+
+def test_columns_constant_within_groups_of_any_kind():
+    g = np.array([0, 0, 1, 1, 2, 2], dtype=np.int32)
+    data = pd.DataFrame({"x": [1.0, 2, 3, 4, 5, 6], "e": [1] * 6, "w": [np.nan, 1, 1, 1, 2, 2], "g": g})
+    constant = pd.DataFrame(
+        {
+            "number": [1, 1, 2, 2, 2, 2],
+            "hole": [1.0, 1, np.nan, np.nan, 3, 3],
+            "text": ["x", "x", "y", "y", None, None],
+            "category": pd.Categorical(list("aabbcc")),
+            "flag": [True] * 2 + [False] * 4,
+            "nullable": pd.array([1, 1, None, None, 2, 2], dtype="Int64"),
+        }
+    )
+    terms = build_design(parse("x ~ 0 + (1 | g)"), data).terms
+    features = pd.concat([data[["x", "e", "w"]], constant], axis=1)
+    assert constant_within(features, terms) == {"g": list(constant.columns)}
+    assert constant_within(features[["x", "e", "w", "number", "hole"]].to_numpy(float), terms) == {"g": [3, 4]}
+    assert constant_within(features[["x", "e", "w", "text"]].to_numpy(object), terms) == {"g": [3]}
 
 
 def test_folds_are_of_equal_size_and_as_many_as_there_are_groups():
