@@ -2,16 +2,20 @@
 
 The published analysis sets conditional predictions of MERF (with each litter's effect) against marginal predictions of
 the linear models (without), and judges by one split. Here every model is judged by both kinds of prediction, in rows of
-their own, over ten random 70/30 splits that keep the litters' proportions (seeds 0 to 9).
+their own, over ten random 70/30 splits that keep the litters' proportions (seeds 0 to 9). The table is printed, and
+saved in ``benchmarks/results/forest``.
 """
 
 import logging
 import warnings
 from collections.abc import Callable, Iterable
+from datetime import date
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+RESULTS = Path(__file__).parent / "results" / "forest"
 SPLITS = range(10)
 TREATMENT, SEX = {"Control": 0, "Low": 1, "High": 2}, {"Female": 0, "Male": 1}
 Predictions = dict[str, np.ndarray]
@@ -99,11 +103,23 @@ def compare(splits: Iterable[int] = SPLITS, models: Iterable[str] = tuple(MODELS
     return grouped.agg(rmse=("rmse", "mean"), mae=("mae", "mean"), best=("best", "sum"))
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """Return the table, the best first within each kind of prediction."""
+    lines = ["| prediction | model | test RMSE | MAE | best in |", "|---|---|---|---|---|"]
+    for (kind, model), row in table.sort_values(["prediction", "rmse"]).iterrows():
+        name = model.replace("|", "\\|")
+        lines.append(f"| {kind} | {name} | {row['rmse']:.3f} | {row['mae']:.3f} | {row['best']:.0f} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
-    """Print the table."""
+    """Print the table and save it."""
     logging.disable(logging.CRITICAL)
     warnings.simplefilter("ignore")
-    print(compare().sort_index(level=0).round(3).to_string())
+    text = markdown(compare())
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / f"fairness-{date.today().isoformat()}.md").write_text(text, encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":
