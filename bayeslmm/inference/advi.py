@@ -247,7 +247,7 @@ def _doubts(
 def _distance(design: Design, drawn: Draws, weights: SmoothedWeights) -> str:
     """Say how far weighting the draws by the exact density moves means and standard deviations."""
     w = weights.weights
-    found = f"The Pareto k̂ of ADVI's draws, weighted by the exact density, is {weights.k_hat:.2f}"
+    found = f"The Pareto k̂ of ADVI's draws, weighted by the exact density, is {weights.k_hat:.3g}"
     if not weights.k_hat <= RELIABLE_K_HAT:
         found += f", above {RELIABLE_K_HAT}"
     found += f": {weights.effective_size:.0f} of {len(w)} draws remain effective"

@@ -9,8 +9,8 @@ from bayeslmm.validation.plan import SEED_OF_AGREEMENT
 
 pytestmark = pytest.mark.calibration
 
-FEWEST_EFFECTIVE = 1000  # for the worst mean or sd: errors of errors are then a few per cent
-FEW_DIVERGENCES = 10  # of 16,000 draws
+FEWEST_EFFECTIVE = 400  # for the worst mean or sd: below, errors are no better known than 1 in 20
+SOME_DIVERGENCES = 160  # one in a hundred draws: the funnel of the centred hierarchy ends a few trajectories
 
 
 @pytest.mark.parametrize("name", DATA_SETS)
@@ -19,4 +19,7 @@ def test_four_methods_give_one_posterior(name):
     assert len(found) == 6
     assert np.maximum(found["mean_z"], found["sd_z"]).max() < LIMIT, found.to_string()
     assert found[["first_ess", "second_ess"]].min().min() > FEWEST_EFFECTIVE, found.to_string()
-    assert found[["first_divergences", "second_divergences"]].max().max() <= FEW_DIVERGENCES, found.to_string()
+    assert (found["first_divergences"] == 0).all(), found.to_string()  # importance, marginal, non-centred
+    centred = found["second"] == "centred NUTS"
+    assert (found.loc[~centred, "second_divergences"] == 0).all()
+    assert (found.loc[centred, "second_divergences"] <= SOME_DIVERGENCES).all()

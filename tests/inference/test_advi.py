@@ -113,7 +113,7 @@ def test_few_effective_draws_are_told_whatever_k_hat_says(design, fits):
     settled = NormalApproximation(np.zeros(3), np.ones(3), np.full(1000, -300.0), None)
     w = np.where(np.arange(4000) < 300, 1.0, 1e-9)
     (doubt,) = advi._doubts(design, fits[False], settled, SmoothedWeights(w / w.sum(), 0.4, 300.0))
-    assert "is 0.40: 300 of 4000 draws remain effective" in doubt
+    assert "is 0.4: 300 of 4000 draws remain effective" in doubt
     assert advi._doubts(design, fits[False], settled, SmoothedWeights(np.full(4000, 1 / 4000), 0.4, 900.0)) == ()
 
 
@@ -201,5 +201,5 @@ def test_distance_names_what_moves(design):
     drawn = Draws(rng.normal(size=(2, 500, 1)), sigma, (rng.normal(size=(2, 500, 1)),), (None,), (), {}, "advi")
     weights = np.where(sigma.ravel() > 1, 1.0, 1e-6)
     text = advi._distance(design, drawn, SmoothedWeights(weights / weights.sum(), 1.2, 160.0))
-    assert "is 1.20, above 0.7: 160 of 1000 draws remain effective" in text
+    assert "is 1.2, above 0.7: 160 of 1000 draws remain effective" in text
     assert "mean of sigma moves by 1.6" in text  # E[z | z > 1] = 1.53; these 160: 1.57
