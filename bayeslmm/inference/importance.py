@@ -45,7 +45,8 @@ GOOD_K_HAT = 0.5
 BAD_K_HAT = 0.7
 LARGEST_WEIGHT = 50.0  # a weight this many times the average carries the estimate alone
 ENOUGH_EFFECTIVE = 400.0
-CHUNK_NUMBERS = 1 << 22  # random numbers or effects held at once besides those kept
+CHUNK_NUMBERS = 1 << 22  # random numbers held at once by the compiled loop
+PICKED_NUMBERS = 1 << 17  # effects copied at once besides those kept
 HANDOVER_TUNE = 1000  # warm-up iterations of NUTS where it takes over
 SPARE_DRAWS = 1.5  # draws of the coefficients made at each point, per draw expected from it
 
@@ -395,7 +396,7 @@ def _gather(
     r = points.sigma.shape[1]
     one = points.effects[0][term]
     found = np.empty((len(chosen), *one.shape[1:]), dtype=one.dtype)
-    first, piece = 0, max(1, CHUNK_NUMBERS // max(one[0].size, 1))
+    first, piece = 0, max(1, PICKED_NUMBERS // max(one[0].size, 1))
     for batch in points.effects:
         last = first + len(batch[term]) // r
         here = np.flatnonzero((chosen >= first) & (chosen < last))
