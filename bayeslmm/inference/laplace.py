@@ -10,10 +10,13 @@ from scipy.optimize import minimize
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.maximum import maximise
 from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.priors.coordinates import count_coordinates
 from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.priors.prior import Prior
 
 Array = NDArray[np.float64]
 
+INSIDE = 0.75  # of the way from a prior's lower end to its upper one, where the data want a value beyond
 LARGEST_VARIANCE = 4.0  # where the data and the prior say next to nothing, two units of log or atanh
 
 
@@ -68,9 +71,13 @@ def _climb(density: CovarianceDensity) -> Laplace:
             return np.inf, np.zeros_like(x)
         return (-value, -gradient) if np.isfinite(value) else (np.inf, np.zeros_like(x))
 
+    start = _within_supports(density, start)
     if not np.isfinite(negative(start)[0]):
         density.value_and_gradient(start)
-        raise FittingError("The posterior density is zero at the REML estimate.")
+        raise FittingError(
+            "The posterior density is zero at the REML estimate. Look at the priors of the standard deviations and of "
+            "sigma (model.priors) and state some that allow for what the data say."
+        )
     unit = _units(density)
 
     def scaled(z: Array) -> tuple[float, Array]:
@@ -91,6 +98,28 @@ def reml_start(density: CovarianceDensity) -> tuple[Array, int]:
     phi = density.phi(kernel.lambdas(maximum.theta))
     start = phi if density.sigma is not None else np.append(phi, np.log(maximum.sigma))
     return start, maximum.n_evaluations
+
+
+def _within_supports(density: CovarianceDensity, x: Array) -> Array:
+    """Move standard deviations and sigma that their priors rule out to where the priors allow them."""
+    moved = x.copy()
+    if density.sigma is None and density.priors.sigma is not None:
+        moved[-1] = np.log(_allowed(density.priors.sigma, float(np.exp(moved[-1]))))
+    sigma = float(np.exp(moved[-1])) if density.sigma is None else density.sigma
+    place = 0
+    for term, (size, correlated) in zip(density.priors.terms, density.sizes, strict=True):
+        for a, prior in enumerate(term.sd):
+            moved[place + a] = np.log(_allowed(prior, sigma * float(np.exp(moved[place + a]))) / sigma)
+        place += count_coordinates(size, correlated)
+    return moved
+
+
+def _allowed(prior: Prior, value: float) -> float:
+    """Return a value the prior's support holds, the given one if it does."""
+    lower, upper = max(prior.support[0], 0.0), prior.support[1]
+    if lower < value < upper:
+        return value
+    return lower + INSIDE * (upper - lower) if np.isfinite(upper) else lower + max(value, lower)
 
 
 def _units(density: CovarianceDensity) -> Array:

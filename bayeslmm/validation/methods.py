@@ -20,8 +20,9 @@ from bayeslmm.validation.simulate import Problem
 Sample = Callable[[Problem, int, int], Draws]  # (problem, number of draws, seed) -> draws of one chain
 
 SPARE = 2  # MCMC draws per draw wanted, in the first attempt
-MOST_DOUBLINGS = 5
+MOST_DOUBLINGS = 7
 TUNE = 300
+DRAWS_PER_TUNE = 4  # a chain of the explicit hierarchy that has to be long is also warmed up for longer
 
 
 def importance(problem: Problem, n_draws: int, seed: int) -> Draws:
@@ -63,7 +64,7 @@ class HierarchicalNuts:
         compiled = self.compiled.with_data(**{"data[y]": design.y})
 
         def run(draws: int) -> Draws:
-            options = Run(draws, TUNE, 1, 1, seed, 0.95, False)
+            options = Run(draws, max(TUNE, draws // DRAWS_PER_TUNE), 1, 1, seed, 0.95, False)
             return explicit_draws(sample_with_nutpie(compiled, self.names, options), design)
 
         return thin(design, run, n_draws)

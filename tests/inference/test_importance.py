@@ -194,3 +194,19 @@ def test_the_effective_size_of_the_weights_bounds_that_of_the_draws(sleepstudy, 
     assert 400 <= effective <= 1024
     assert fit.covariance_table()["ess_bulk"].max() <= effective
     assert fit.coef_table()["ess_bulk"].min() > effective
+
+
+def test_a_prior_that_rules_out_the_reml_estimate():
+    """Under Uniform(0, 20) the posterior is that under Uniform(0, 200) given sd < 20; REML's estimate is 25."""
+    data = blm.load_dataset("sleepstudy")
+    drawn = []
+    for upper in (20, 200):
+        model = blm.Model(
+            "Reaction ~ Days + (Days || Subject)", data, priors={"sd_Subject[Intercept]": f"Uniform(0, {upper})"}
+        )
+        drawn.append(model.fit("importance", draws=4000, seed=2).draws.sd[0][..., 0].ravel())
+    narrow, wide = drawn
+    wide = wide[wide < 20]
+    assert len(wide) > 1000
+    assert narrow.mean() == pytest.approx(wide.mean(), abs=0.4) and narrow.std() == pytest.approx(wide.std(), abs=0.4)
+    assert narrow.max() < 20.1
