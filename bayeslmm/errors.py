@@ -52,9 +52,9 @@ class MissingDependencyError(BayeslmmError, ImportError):
     """An optional package is needed and not installed."""
 
 
-def warn_user(message: str) -> None:
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn, and point at the line of the user's code that led here, however deep in the package it is."""
     level, frame = 2, sys._getframe(1)
     while frame.f_back is not None and frame.f_code.co_filename.startswith(BETWEEN):
         level, frame = level + 1, frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 Array = NDArray[np.float64]
 
 LOAD_TOLERANCE = 1e-7  # relative: the objective on another machine's BLAS differs in the last digits only
-FOREST = "forest.json"  # in the folder of a saved forest
 
 
 class Model:
@@ -425,7 +424,7 @@ def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | No
     StorageError
         If the folder is no saved fit, is incomplete, has changed, or does not give the same objective.
     """
-    from bayeslmm.results.storage import read_fit
+    from bayeslmm.results.storage import FOREST, read_fit
 
     if (Path(folder) / FOREST).is_file():
         from bayeslmm.forest import load_forest

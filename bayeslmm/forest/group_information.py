@@ -1,7 +1,5 @@
 """What the columns of X know about the groups: constants within groups, and b explained by group means."""
 
-import sys
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,11 +8,10 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design import RandomTerm
+from bayeslmm.errors import warn_user
 from bayeslmm.forest.learners import non_numeric
 
 Array = NDArray[np.float64]
-
-PACKAGE = __name__.split(".")[0]
 
 
 class GroupConstantWarning(UserWarning):
@@ -65,7 +62,7 @@ def warn_constant_columns(features: Any, terms: Sequence[RandomTerm]) -> None:
     """Warn of columns constant within groups."""
     for factor, names in constant_within(features, terms).items():
         listed = ", ".join(map(repr, names))
-        warnings.warn(
+        warn_user(
             f"{listed} {'is' if len(names) == 1 else 'are'} constant within every level of {factor!r}. A "
             "flexible learner can "
             "use such columns to tell groups apart and take over part of their effects, or leave part of "
@@ -74,16 +71,7 @@ def warn_constant_columns(features: Any, terms: Sequence[RandomTerm]) -> None:
             "or outside bart(...) "
             "in a formula), or use max_iterations=1, which fits f once; learner='bart' needs neither.",
             GroupConstantWarning,
-            stacklevel=levels_to_the_caller(),
         )
-
-
-def levels_to_the_caller() -> int:
-    """Return the stacklevel of a warning that points at the first line outside this package."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").split(".")[0] == PACKAGE:
-        level, frame = level + 1, frame.f_back
-    return level
 
 
 def explained_by_group_means(features: Any, terms: Sequence[RandomTerm], effects: Sequence[Array]) -> pd.DataFrame:

@@ -138,7 +138,8 @@ def linear_columns(formula: Formula) -> set[str]:
 
 
 def _check_apart(formula: Formula, features: Sequence[str]) -> None:
-    both = [name for name in features if name in linear_columns(formula)]
+    linear = linear_columns(formula)
+    both = [name for name in features if name in linear]
     if both:
         raise OptionError(
             f"{', '.join(map(repr, both))} would go to the learner and to the linear part, which could not be told "

@@ -24,13 +24,14 @@ from bayeslmm.forest.plug_in import LearnerVersions
 from bayeslmm.forest.stored_learners import read_learners, read_trees, write_learners, write_trees
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
+from bayeslmm.results.storage import FOREST
 from bayeslmm.results.stored_frame import read_frame, write_frame
 
 Array = NDArray[Any]
 
 FORMAT, VERSION = "bayeslmm forest", 1
 MAIN, ARRAYS, DATA, FEATURES, HISTORY = (
-    "forest.json",
+    FOREST,
     "arrays.npz",
     "data.parquet",
     "features.parquet",

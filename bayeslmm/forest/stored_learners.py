@@ -1,7 +1,6 @@
 """Learners as files that run no code when read: LightGBM's text, XGBoost's and stochtree's JSON, or skops."""
 
 import gzip
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -11,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.errors import MissingDependencyError, StorageError
+from bayeslmm.errors import MissingDependencyError, StorageError, warn_user
 from bayeslmm.forest.bart import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan
 
 Array = NDArray[np.float64]
@@ -166,12 +165,11 @@ def _skops() -> Any:
 
 def _warn_skops(learner: Any) -> None:
     _skops()
-    warnings.warn(
+    warn_user(
         f"{type(learner).__name__} is written in skops' format, which can be read with the same versions "
         "of scikit-learn and "
         "numpy only; LightGBM, XGBoost and BART are written in formats of their own.",
         SkopsWarning,
-        stacklevel=5,
     )
 
 

@@ -7,8 +7,7 @@ k̂ and the effective size measure.
 """
 
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,8 +27,8 @@ from bayeslmm.inference.proposals import (
     moment_proposal,
 )
 from bayeslmm.inference.psis import SmoothedWeights, smooth_weights
-from bayeslmm.likelihood.threads import LARGE_ORDER, blas_threads, idle_cores
-from bayeslmm.priors.coordinates import count_coordinates
+from bayeslmm.likelihood.threads import in_threads, worker_threads
+from bayeslmm.priors.coordinates import sd_places
 from bayeslmm.priors.density import CovarianceDensity
 
 Array = NDArray[np.float64]
@@ -140,7 +139,7 @@ def weighted_points(
         sampler.add([], np.zeros((sampler.wanted, 0)))
         return sampler.finish(laplace)
     covariance = laplace.covariance[:d, :d]
-    proposals = laplace_proposals(laplace.mode[:d], covariance, _sd_places(density), LAPLACE_DOF)
+    proposals = laplace_proposals(laplace.mode[:d], covariance, sd_places(density.sizes), LAPLACE_DOF)
     sampler.round(proposals, FIRST_POINTS)
     for _ in range(MOMENT_ROUNDS):
         if sampler.satisfied:
@@ -151,14 +150,6 @@ def weighted_points(
         ]
         sampler.round(proposals, sampler.next_count())
     return sampler.finish(laplace)
-
-
-def _sd_places(density: CovarianceDensity) -> list[int]:
-    places, start = [], 0
-    for size, correlated in density.sizes:
-        places += list(range(start, start + size))
-        start += count_coordinates(size, correlated)
-    return places
 
 
 class _Sampler:
@@ -283,18 +274,15 @@ def _evaluate_all(sampler: _Sampler, phi: Array, first: int) -> _Batch:
     if sampler.density.single is not None:
         _evaluate_compiled(sampler, phi, first, batch)
         return batch
-    order = sampler.density.kernel.products.order
-    threads = idle_cores() if order >= LARGE_ORDER else 1
 
     def evaluate(place: int) -> None:
         _evaluate(sampler, first + place, phi[place], batch, place)
 
-    with blas_threads(0):
-        if threads == 1:
-            _report(map(evaluate, range(len(phi))), sampler, first)
-            return batch
-        with ThreadPoolExecutor(threads) as pool:
-            _report(pool.map(evaluate, range(len(phi))), sampler, first)
+    def report(done: int) -> None:
+        if sampler.report is not None:
+            sampler.report(first + done)
+
+    in_threads(evaluate, range(len(phi)), worker_threads(sampler.density.kernel.order), report)
     return batch
 
 
@@ -320,12 +308,6 @@ def _evaluate_compiled(sampler: _Sampler, phi: Array, first: int, batch: _Batch)
         batch.effects[0][start * m : stop * m] = effects.reshape(len(rows) * m, *effects.shape[2:])
         if sampler.report is not None:
             sampler.report(first + stop)
-
-
-def _report(done: Iterable[None], sampler: _Sampler, first: int) -> None:
-    for i, _ in enumerate(done, start=1):
-        if sampler.report is not None:
-            sampler.report(first + i)
 
 
 def _evaluate(sampler: _Sampler, index: int, phi: Array, batch: _Batch, place: int) -> None:

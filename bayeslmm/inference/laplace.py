@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.maximum import maximise
 from bayeslmm.likelihood.threads import blas_threads
-from bayeslmm.priors.coordinates import count_coordinates
+from bayeslmm.priors.coordinates import sd_places
 from bayeslmm.priors.density import CovarianceDensity
 from bayeslmm.priors.prior import Prior
 
@@ -106,11 +106,9 @@ def _within_supports(density: CovarianceDensity, x: Array) -> Array:
     if density.sigma is None and density.priors.sigma is not None:
         moved[-1] = np.log(_allowed(density.priors.sigma, float(np.exp(moved[-1]))))
     sigma = float(np.exp(moved[-1])) if density.sigma is None else density.sigma
-    place = 0
-    for term, (size, correlated) in zip(density.priors.terms, density.sizes, strict=True):
-        for a, prior in enumerate(term.sd):
-            moved[place + a] = np.log(_allowed(prior, sigma * float(np.exp(moved[place + a]))) / sigma)
-        place += count_coordinates(size, correlated)
+    sds = [prior for term in density.priors.terms for prior in term.sd]
+    for place, prior in zip(sd_places(density.sizes), sds, strict=True):
+        moved[place] = np.log(_allowed(prior, sigma * float(np.exp(moved[place]))) / sigma)
     return moved
 
 

@@ -6,7 +6,6 @@ trajectories are short. Coefficients are drawn afterwards, exactly, for the reta
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,7 +18,7 @@ from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.proposals import cholesky_factor
 from bayeslmm.likelihood.normal_prior import fixed_posterior
-from bayeslmm.likelihood.threads import LARGE_ORDER, blas_threads, idle_cores
+from bayeslmm.likelihood.threads import blas_threads, in_threads, worker_threads
 from bayeslmm.priors.density import CovarianceDensity
 
 Array = NDArray[np.float64]
@@ -235,29 +234,9 @@ def sample_marginal(
             store.save(k, chain)
         return chain
 
-    threads = min(chains, _threads(density, cores))
-    found: list[Chain] = []
     with blas_threads(0):
-        if threads == 1:
-            for k in range(chains):
-                found.append(run(k))
-                _tell(report, len(found))
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                for chain in pool.map(run, range(chains)):
-                    found.append(chain)
-                    _tell(report, len(found))
+        found = in_threads(run, range(chains), min(chains, worker_threads(density.kernel.order, cores)), report)
         return marginal_draws(density, found, seed=seed, dtype=dtype, keep=keep, cores=cores)
-
-
-def _threads(density: CovarianceDensity, cores: int | None) -> int:
-    """Return how many threads to use: one, unless the kernel's work outweighs Python's."""
-    return (cores or idle_cores()) if density.kernel.products.order >= LARGE_ORDER else 1
-
-
-def _tell(report: Callable[[int], None] | None, done: int) -> None:
-    if report is not None:
-        report(done)
 
 
 def sample_known(density: CovarianceDensity, draws: int, chains: int, seed: int, *, dtype: type = np.float64) -> Draws:
@@ -296,14 +275,7 @@ def marginal_draws(
             target[c, i] = values[0]
 
     places = [(c, i) for c in range(n_chains) for i in range(n_draws)]
-    threads = _threads(density, cores)
-    with blas_threads(0):  # one thread to a matrix, so that the bits do not depend on the number of cores
-        if threads == 1:
-            for place in places:
-                draw(place)
-        else:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(draw, places))
+    in_threads(draw, places, worker_threads(kernel.order, cores))
     phi = x[..., :n_phi].reshape(n_chains * n_draws, n_phi)
     sds, correlations = covariance_parameters(density, phi, sigma.ravel())
 

@@ -27,10 +27,7 @@ def cholesky(matrix: Array) -> int:
     -------
     Zero, or the place, counted from one, of the first pivot that is not positive.
     """
-    order = _order(matrix)
-    info = ctypes.c_int(0)
-    _routine("dpotrf")(LOWER, _number(order), _data(matrix), _number(max(order, 1)), ctypes.byref(info))
-    return info.value
+    return _in_place("dpotrf", matrix)
 
 
 def inverse_from_cholesky(factor: Array) -> int:
@@ -40,10 +37,7 @@ def inverse_from_cholesky(factor: Array) -> int:
     -------
     Zero, or the place, counted from one, of a diagonal element of L that is zero.
     """
-    order = _order(factor)
-    info = ctypes.c_int(0)
-    _routine("dpotri")(LOWER, _number(order), _data(factor), _number(max(order, 1)), ctypes.byref(info))
-    return info.value
+    return _in_place("dpotri", factor)
 
 
 def solve_transposed(factor: Array, right: Array) -> int:
@@ -69,6 +63,14 @@ def solve_transposed(factor: Array, right: Array) -> int:
         _number(max(order, 1)),
         ctypes.byref(info),
     )
+    return info.value
+
+
+def _in_place(name: str, matrix: Array) -> int:
+    """Call a routine that overwrites the lower triangle of one square matrix and return its info."""
+    order = _order(matrix)
+    info = ctypes.c_int(0)
+    _routine(name)(LOWER, _number(order), _data(matrix), _number(max(order, 1)), ctypes.byref(info))
     return info.value
 
 
@@ -104,7 +106,7 @@ def _routine(name: str) -> Any:
     get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))
     signature = get_name(capsule)
     arguments = signature.decode().partition("(")[2].rstrip(")").split(", ")
-    if not set(arguments) <= {"char *", "int *"} | {a for a in arguments if a.endswith("_d *")}:
+    if not all(a in ("char *", "int *") or a.endswith("_d *") for a in arguments):
         raise FittingError(f"This build of scipy has a {name} of another kind: {signature.decode()}.")
     kinds = [ctypes.c_char_p if a == "char *" else ctypes.c_void_p for a in arguments]
     return ctypes.CFUNCTYPE(None, *kinds)(get_pointer(capsule, signature))

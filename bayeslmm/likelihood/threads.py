@@ -10,11 +10,16 @@ so only scipy's, whose LAPACK does the work on large matrices, is ever given mor
 
 import os
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext
 from functools import cache, wraps
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+T = TypeVar("T")
 
 LARGE_ORDER = 500  # below this order of the trailing matrix a second thread costs more than it brings
 
@@ -26,7 +31,7 @@ class _Blocks:
         self.lock = threading.Lock()
         self.open = 0
         self.count = 1
-        self.limits: list[tuple[Any, int, int]] = []  # library, threads before, threads within
+        self.before: list[tuple[Any, int]] = []  # the libraries that were limited, and their threads before
 
 
 _blocks = _Blocks()
@@ -75,6 +80,14 @@ def _is_running(task: Path) -> bool:
         return False
 
 
+def worker_threads(order: int, cores: int | None = None) -> int:
+    """Return how many threads to use on matrices of an order: one, unless their work outweighs Python's.
+
+    `cores` says how many there may be; None for as many as cores are idle.
+    """
+    return (cores or idle_cores()) if order >= LARGE_ORDER else 1
+
+
 @contextmanager
 def blas_threads(order: int) -> Iterator[int]:
     """Limit LAPACK's threads within the block: one, unless the matrix is large and cores are idle.
@@ -84,14 +97,12 @@ def blas_threads(order: int) -> Iterator[int]:
     """
     with _blocks.lock:
         if _blocks.open == 0:
-            _blocks.count = idle_cores() if order >= LARGE_ORDER else 1
-            _blocks.limits = [
-                (library, library.num_threads, limit)
-                for library, limit in zip(_libraries(), _counts(_libraries(), _blocks.count), strict=True)
-                if library.num_threads > limit
-            ]
-            for library, _, limit in _blocks.limits:
-                library.set_num_threads(limit)
+            _blocks.count = worker_threads(order)
+            _blocks.before = []
+            for library, limit in zip(_libraries(), _counts(_libraries(), _blocks.count), strict=True):
+                if library.num_threads > limit:
+                    _blocks.before.append((library, library.num_threads))
+                    library.set_num_threads(limit)
         _blocks.open += 1
     try:
         yield _blocks.count
@@ -99,8 +110,25 @@ def blas_threads(order: int) -> Iterator[int]:
         with _blocks.lock:
             _blocks.open -= 1
             if _blocks.open == 0:
-                for library, before, _ in _blocks.limits:
+                for library, before in _blocks.before:
                     library.set_num_threads(before)
+
+
+def in_threads(
+    function: Callable[[T], R], items: Iterable[T], threads: int, report: Callable[[int], None] | None = None
+) -> list[R]:
+    """Call a function for every item, in several threads at once, and return the results in the items' order.
+
+    LAPACK gets one thread to a matrix: with more it rounds in another way, and draws would depend on the number of
+    cores. `report` is called with the number of results there are.
+    """
+    found: list[R] = []
+    with blas_threads(0), ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
+        for result in map(function, items) if pool is None else pool.map(function, items):
+            found.append(result)
+            if report is not None:
+                report(len(found))
+    return found
 
 
 class HasOrder(Protocol):
@@ -111,8 +139,6 @@ class HasOrder(Protocol):
         """Order of the trailing matrix."""
 
 
-P = ParamSpec("P")
-R = TypeVar("R")
 S = TypeVar("S", bound=HasOrder)
 
 

@@ -9,6 +9,7 @@ A term with S effects has :math:`\log t_a`, t = sd/sigma, and, if they are corre
 The covariance is :math:`\sigma^2 F F^\top`, on the columns the term's priors speak of.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,6 +45,16 @@ class TermPoint:
 def count_coordinates(size: int, correlated: bool) -> int:
     """Return the number of coordinates of a term with `size` effects."""
     return size * (size + 1) // 2 if correlated else size
+
+
+def sd_places(sizes: Sequence[tuple[int, bool]]) -> list[int]:
+    """Return the places of the log t in phi, of all terms, each given as (size, correlated)."""
+    places: list[int] = []
+    start = 0
+    for size, correlated in sizes:
+        places += range(start, start + size)
+        start += count_coordinates(size, correlated)
+    return places
 
 
 def unpack(phi: Array, size: int, correlated: bool) -> TermPoint:

@@ -146,7 +146,7 @@ def sigma_nodes(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def accumulate(logs: Array, slopes: Array, step: float, low: int, high: int, cumulative: Array) -> float:
-    """Fill the distribution function at nodes `low` to `high`; turn logs and slopes into those of the density.
+    """Fill the distribution function at nodes `low` to `high`; turn logs into the density.
 
     A cell's area is that of the cubic with the density and its derivative at both ends,
     ``h/2 (f + f') + h²/12 (s - s')``.
@@ -154,7 +154,7 @@ def accumulate(logs: Array, slopes: Array, step: float, low: int, high: int, cum
     Parameters
     ----------
     logs, slopes
-        g and its derivative; replaced by the density over the whole area, and its derivative.
+        g and its derivative; the first is replaced by the density, of area one, the second is used up.
     cumulative
         Filled, shape (2 REACH + 1,).
 
@@ -179,7 +179,6 @@ def accumulate(logs: Array, slopes: Array, step: float, low: int, high: int, cum
     for k in range(low, high + 1):
         cumulative[k] /= total
         logs[k] /= total
-        slopes[k] /= total
     return peak + np.log(area)
 
 

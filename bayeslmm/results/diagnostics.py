@@ -6,6 +6,8 @@ numbers are those of arviz; they are computed here because thousands of random e
 sweep, and because a printed posterior should not wait for a plotting library to be imported.
 """
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,21 +53,12 @@ def diagnose(draws: NDArray[np.floating]) -> Diagnostics:
     draws
         Shape (chains, draws, ...); the trailing dimensions are flattened to K parameters.
     """
-    chains, length = draws.shape[:2]
-    flat = draws.reshape(chains, length, -1)
-    size = flat.shape[2]
-    result = Diagnostics(*(np.full(size, np.nan) for _ in range(3)))
-    if length < 4:
-        return result
-    step = max(1, BATCH // (chains * length))
-    for start in range(0, size, step):
-        block = np.ascontiguousarray(np.moveaxis(flat[:, :, start : start + step], 2, 0), dtype=float)
-        varies = np.isfinite(block).all(axis=(1, 2)) & (np.ptp(block, axis=(1, 2)) > 0)
-        if not varies.any():
-            continue
-        where = start + np.flatnonzero(varies)
-        result.rhat[where], result.ess_bulk[where], result.ess_tail[where] = _diagnose_block(block[varies])
-    return result
+    found = Diagnostics(*(np.full(_count(draws), np.nan) for _ in range(3)))
+    if draws.shape[1] < 4:
+        return found
+    for where, block in _varying(draws):
+        found.rhat[where], found.ess_bulk[where], found.ess_tail[where] = _diagnose_block(block)
+    return found
 
 
 def effective_sizes(draws: NDArray[np.floating]) -> Array:
@@ -81,16 +74,27 @@ def effective_sizes(draws: NDArray[np.floating]) -> Array:
     ndarray
         Shape (K,); NaN for a parameter that does not vary or is not finite.
     """
+    found = np.full(_count(draws), np.nan)
+    for where, block in _varying(draws):
+        found[where] = _ess(_split(block))
+    return found
+
+
+def _count(draws: NDArray[np.floating]) -> int:
+    """Return K, the number of parameters."""
+    return math.prod(draws.shape[2:])
+
+
+def _varying(draws: NDArray[np.floating]) -> Iterator[tuple[NDArray[np.intp], Array]]:
+    """Cut the parameters that vary and are finite into blocks: their places, and draws of shape (k, chains, draws)."""
     chains, length = draws.shape[:2]
-    flat = draws.reshape(chains, length, -1)
-    found = np.full(flat.shape[2], np.nan)
+    flat = draws.reshape(chains, length, _count(draws))
     step = max(1, BATCH // (chains * length))
     for start in range(0, flat.shape[2], step):
         block = np.ascontiguousarray(np.moveaxis(flat[:, :, start : start + step], 2, 0), dtype=float)
         varies = np.isfinite(block).all(axis=(1, 2)) & (np.ptp(block, axis=(1, 2)) > 0)
         if varies.any():
-            found[start + np.flatnonzero(varies)] = _ess(_split(block[varies]))
-    return found
+            yield start + np.flatnonzero(varies), block[varies]
 
 
 def _diagnose_block(block: Array) -> tuple[Array, Array, Array]:

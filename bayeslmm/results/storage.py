@@ -34,6 +34,7 @@ from bayeslmm.results.stored_frame import read_frame, write_frame
 FORMAT = "bayeslmm fit"
 VERSION = 1
 FIT, DATA, POSTERIOR = "fit.json", "data.parquet", "posterior.nc"
+FOREST = "forest.json"  # the main file where the folder holds a forest
 ARGUMENTS = ("formula", "family", "missing", "sigma", "weights", "offset", "priors")
 
 

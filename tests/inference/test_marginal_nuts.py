@@ -9,6 +9,7 @@ import bayeslmm as blm
 from bayeslmm.errors import FittingError, OptionError, StorageError
 from bayeslmm.inference import marginal_nuts
 from bayeslmm.inference.laplace import find_laplace
+from bayeslmm.likelihood import threads
 from bayeslmm.priors.density import CovarianceDensity
 
 RUN = {"draws": 150, "tune": 200, "chains": 3, "progressbar": False}
@@ -36,7 +37,7 @@ def same(one, two):
 
 
 def test_same_seed_same_draws_whatever_the_cores(model, whole, monkeypatch):
-    monkeypatch.setattr(marginal_nuts, "LARGE_ORDER", 0)  # let threads be used on a small model
+    monkeypatch.setattr(threads, "LARGE_ORDER", 1)  # let threads be used on a small model
     assert same(model.fit("nuts", seed=7, cores=2, **RUN), whole)
     assert not same(model.fit("nuts", seed=8, **RUN), whole)
 
