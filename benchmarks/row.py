@@ -77,22 +77,18 @@ class FitRow:
         Makes the problems, by label; called with `quick`.
     bars
         Peer -> how many times faster we mean to be; None where there is no such aim.
-    longest
-        Peer -> largest number of repeats, for peers that take minutes.
     """
 
     name: str
     problems: Callable[[bool], Mapping[str, Problem]]
     bars: Mapping[str, float | None]
-    longest: Mapping[str, int] = field(default_factory=dict)
 
     def run(self, settings: Settings) -> list[Outcome]:
         outcomes = []
         for label, problem in self.problems(settings.quick).items():
             name = f"{self.name}{', ' + label if label else ''}"
             for peer, bar in self.bars.items():
-                repeats = min(settings.repeats, self.longest.get(peer, settings.repeats))
-                outcomes.append(self._against(name, problem, peer, None if settings.quick else bar, repeats))
+                outcomes.append(self._against(name, problem, peer, None if settings.quick else bar, settings.repeats))
         return outcomes
 
     def _against(self, name: str, problem: Problem, peer: str, bar: float | None, repeats: int) -> Outcome:

@@ -12,4 +12,4 @@ def problems(quick: bool) -> dict[str, Problem]:
     return {"": Problem(data, FORMULA, "reml", ("subject", "item"))}
 
 
-ROW = FitRow("maximal crossed, 20 covariance parameters", problems, {"lme4": 10.0}, {"lme4": 3})
+ROW = FitRow("maximal crossed, 20 covariance parameters", problems, {"lme4": 10.0})

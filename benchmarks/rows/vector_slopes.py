@@ -10,4 +10,4 @@ def problems(quick: bool) -> dict[str, Problem]:
     return {"": Problem(data, "y ~ 1 + x1 + x2 + (1 + x1 + x2 | g)", "reml", ("g",))}
 
 
-ROW = FitRow("50,000 groups of 10, `(1 + x1 + x2 | g)`", problems, {"lme4": 5.0}, {"lme4": 3})
+ROW = FitRow("50,000 groups of 10, `(1 + x1 + x2 | g)`", problems, {"lme4": 5.0})
