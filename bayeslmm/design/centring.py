@@ -82,7 +82,7 @@ def find_centring(columns: Array, weights: Array | None = None) -> Centring:
 
 def _constant_combination(columns: Array) -> Array | None:
     size = columns.shape[1]
-    flat = (columns == columns[0]).all(axis=0) & (columns[0] != 0)
+    flat = np.array([column[0] != 0 and bool(np.all(column == column[0])) for column in columns.T])
     if flat.any():
         first = int(np.argmax(flat))
         constant = np.zeros(size)

@@ -178,8 +178,8 @@ class Evaluator:
 
 def check_magnitude(columns: Array, names: Sequence[str]) -> None:
     """Refuse numbers whose squares overflow, shape (n, p)."""
-    largest = np.abs(columns).max(axis=0, initial=0.0)
-    if np.any(~(largest <= LARGEST_NUMBER)):
+    if not max(columns.max(initial=0.0), -columns.min(initial=0.0)) <= LARGEST_NUMBER:
+        largest = np.abs(columns).max(axis=0)
         name = names[first_true(~(largest <= LARGEST_NUMBER))]
         raise DataError(f"{name} holds numbers beyond {LARGEST_NUMBER:g}, whose squares overflow: change its unit")
 

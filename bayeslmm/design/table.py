@@ -28,8 +28,9 @@ def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
         If a column is absent or ambiguous, or `data` is no table.
     """
     if isinstance(data, pd.DataFrame):
-        _check_names(list(data.columns), names)
-        return _without_dictionaries(data[list(names)].copy(deep=False))
+        present = list(data.columns)
+        _check_names(present, names)
+        return _without_dictionaries(data.take([present.index(name) for name in names], axis=1))
     if type(data).__module__.split(".")[0] == "polars":
         return _from_polars(data, names)
     if isinstance(data, Mapping):
@@ -83,8 +84,7 @@ def _absent(present: list[Any], name: str) -> str:
 
 def _without_dictionaries(frame: pd.DataFrame) -> pd.DataFrame:
     # Arrow keeps categories as dictionaries, which pandas knows as categories only after conversion.
-    for name in frame.columns:
-        dtype = frame[name].dtype
+    for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
         if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("dictionary"):
             categories = frame[name].array.__arrow_array__().unify_dictionaries().to_pandas()
             frame = frame.assign(**{name: pd.Categorical(categories)})

@@ -47,7 +47,9 @@ def column_values(features: Any) -> dict[Any, NDArray[Any]]:
         return columns if plain else {j: pd.factorize(c, use_na_sentinel=False)[0] for j, c in columns.items()}
     texts = set(non_numeric(features))
     return {
-        name: pd.factorize(column, use_na_sentinel=False)[0] if name in texts or column.hasnans else column.to_numpy()
+        name: pd.factorize(column, use_na_sentinel=False)[0]
+        if name in texts or not isinstance(column.dtype, np.dtype)
+        else column.to_numpy()
         for name, column in features.items()
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from bayeslmm.results.prediction import plain
 
 Array = NDArray[np.float64]
 Linear = str | Sequence[str]
+
+FORMULAS_KEPT = 64  # a forest is fitted with one formula over and over, in cross-validation and searches
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +133,13 @@ def assign_roles(
     return Roles(formula, names)
 
 
-def linear_columns(formula: Formula) -> set[str]:
+@lru_cache(maxsize=FORMULAS_KEPT)
+def linear_columns(formula: Formula) -> frozenset[str]:
     """Return the columns of the linear part."""
     from bayeslmm.design.build import check_parts
 
-    return {column for term in check_parts(formula, {}).fixed for factor in term for column in factor.columns}
+    parts = check_parts(formula, {})
+    return frozenset(column for term in parts.fixed for factor in term for column in factor.columns)
 
 
 def _check_apart(formula: Formula, features: Sequence[str]) -> None:
@@ -151,6 +156,11 @@ def parse_parts(text: str, random: str) -> Formula:
     """Parse the formula of a forest, which needs a random term."""
     if not isinstance(random, str):
         raise OptionError(f"random must be text such as '(1 | litter)' or None, not {type(random).__name__}.")
+    return _parse_parts(text, random)
+
+
+@lru_cache(maxsize=FORMULAS_KEPT)
+def _parse_parts(text: str, random: str) -> Formula:
     formula, alone = parse(text), parse(f"y ~ 0 + {random}")
     if not formula.bars or alone.fixed != "0" or formula.learner or formula.offsets:
         raise FormulaError(
@@ -187,7 +197,8 @@ def learner_table(table: Any, features: Sequence[str] | None) -> Any:
     if features is None:
         return table
     _check_features(table, features)
-    return table[list(features)]
+    places = {name: place for place, name in enumerate(table.columns)}
+    return table.take([places[name] for name in features], axis=1)
 
 
 def take_rows(table: Any, rows: NDArray[np.intp]) -> Any:
@@ -329,6 +340,11 @@ def _check_features(table: Any, features: Sequence[str]) -> None:
     absent = [name for name in features if name not in table.columns]
     if absent:
         raise DataError(f"X lacks the columns {', '.join(map(repr, absent))} that the learner needs.")
+    if not table.columns.is_unique:
+        twice = table.columns[table.columns.duplicated()]
+        named = [name for name in features if name in twice]
+        if named:
+            raise DataError(f"X has several columns called {named[0]!r}: rename or drop all but one.")
 
 
 def _explain(error: BayeslmmError, groups: Any, frame: pd.DataFrame) -> str:

@@ -216,7 +216,7 @@ def non_numeric(features: Any) -> list[str]:
     if not isinstance(features, pd.DataFrame):
         return []
     is_number = pd.api.types.is_numeric_dtype
-    return [name for name in features.columns if not is_number(features[name].dtype)]
+    return [name for name, dtype in zip(features.columns, features.dtypes, strict=True) if not is_number(dtype)]
 
 
 def seeded(learner: Any, seed: int | None) -> Any:

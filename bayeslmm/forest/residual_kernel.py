@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.likelihood import Kernel
-from bayeslmm.likelihood.accumulate import add_by_level
+from bayeslmm.likelihood.accumulate import add_by_level, add_effects
 from bayeslmm.likelihood.columns import TermArrays
 
 Array = NDArray[np.float64]
@@ -131,10 +131,7 @@ def random_part(terms: Sequence[TermArrays], effects: Sequence[Array], n: int) -
     """Return Z b, shape (n,), zero where a code is -1 (a level the effects do not have)."""
     total = np.zeros(n)
     for term, b in zip(terms, effects, strict=True):
-        if not len(b):
-            continue
-        part = np.einsum("ns,ns->n", term.columns, b[term.codes])
-        total += np.where(term.codes >= 0, part, 0.0)
+        add_effects(term.codes, np.ascontiguousarray(term.columns), np.ascontiguousarray(b), total)
     return total
 
 

@@ -24,6 +24,21 @@ def add_by_level(codes: Codes, left: Array, right: Array, out: Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def add_effects(codes: Codes, columns: Array, effects: Array, out: Array) -> None:
+    """``out[i] += columns[i] @ effects[codes[i]]``, nothing where a code is -1.
+
+    codes (n,), columns (n, S), effects (J, S), out (n,).
+    """
+    for i in range(codes.shape[0]):
+        j = codes[i]
+        if j >= 0:
+            total = 0.0
+            for s in range(columns.shape[1]):
+                total += columns[i, s] * effects[j, s]
+            out[i] += total
+
+
+@numba.njit(cache=True, nogil=True)
 def count_pairs(order: Index, starts: Index, inner: Codes, pair_of_row: Index, levels: Codes) -> Index:
     """Number the distinct pairs (outer level, inner level) of the rows, in ascending order.
 

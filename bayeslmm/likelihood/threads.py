@@ -44,15 +44,16 @@ def _libraries() -> list[Any]:
     return [library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"]
 
 
-def _is_scipys(library: Any) -> bool:
+@cache
+def _is_scipys(path: str) -> bool:
     """Whether a library lies in the folder that scipy's wheels bring: ``scipy.libs`` or ``scipy/.dylibs``."""
-    folder = Path(library.filepath).parent
+    folder = Path(path).parent
     return folder.name == "scipy.libs" or folder.parent.name == "scipy"
 
 
 def _counts(libraries: list[Any], count: int) -> list[int]:
     """Return how many threads each library may use where LAPACK may use `count`: scipy's own, or all alike."""
-    scipys = [_is_scipys(library) for library in libraries]
+    scipys = [_is_scipys(library.filepath) for library in libraries]
     return [count if own or not any(scipys) else 1 for own in scipys]
 
 

@@ -1,5 +1,7 @@
 """EM steps of several terms, with weights and linear columns, against dense matrices."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,7 +16,7 @@ from bayeslmm.forest.em import (
     marginal_log_likelihood,
     start,
 )
-from bayeslmm.forest.residual_kernel import ResidualKernel
+from bayeslmm.forest.residual_kernel import ResidualKernel, random_part
 from bayeslmm.formula import parse
 from bayeslmm.likelihood import Kernel
 
@@ -128,3 +130,15 @@ def test_moving_the_response_equals_building_the_kernel_anew(name):
     for method in ("ml", "reml"):
         assert moved.objective(theta, method) == pytest.approx(fresh.objective(theta, method), rel=CLOSE)
     np.testing.assert_allclose(moved.conditional(theta).beta, fresh.conditional(theta).beta, rtol=1e-7)
+
+
+def test_random_part_is_the_sum_over_terms_and_leaves_unknown_levels_out():
+    data, _ = make_data()
+    design = build_design(parse(FORMULAS["crossed"]), data)
+    rng = np.random.default_rng(4)
+    effects = [rng.standard_normal((term.n_levels, term.n_columns)) for term in design.terms]
+    expected = sum(Z @ b.ravel() for Z, b in zip(dense_parts(design), effects, strict=True))
+    np.testing.assert_allclose(random_part(design.terms, effects, design.n), expected, rtol=CLOSE)
+    first = replace(design.terms[0], codes=np.where(np.arange(design.n) < 3, np.int32(-1), design.terms[0].codes))
+    known = random_part((first,), effects[:1], design.n)
+    assert not known[:3].any() and known[3:].all()

@@ -248,3 +248,17 @@ def test_grouping_columns_stay_out_of_the_learner_and_slopes_stay_in():
     X, y = make()
     fitted = MixedEffectsForest("(1 + x | g)", LinearRegression(), max_iterations=1).fit(X, y)
     assert list(fitted.learners_[0].feature_names_in_) == ["x", "w"]
+
+
+def test_two_columns_of_one_name_are_refused():
+    X, y = make()
+    twice = pd.concat([X, X[["w"]]], axis=1)
+    with pytest.raises(DataError, match="several columns called 'w': rename or drop"):
+        forest().fit(twice, y)
+
+
+def test_columns_reach_the_learner_in_the_order_of_x():
+    X, y = make()
+    fitted = forest().fit(X[["w", "g", "x"]], y)
+    assert fitted.learners_[0].feature_names_in_.tolist() == ["w", "x"]
+    assert fitted.predict(X[["g", "x", "w"]]).tolist() == fitted.predict(X[["w", "g", "x"]]).tolist()
