@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.validation.bands import Band, count_below, simultaneous_band, simultaneous_p_value
-from bayeslmm.validation.methods import Sample
+from bayeslmm.validation.methods import HANDED_OVER, Sample
 from bayeslmm.validation.quantities import ranked_quantities
 from bayeslmm.validation.simulate import Problem, Study, simulate
 
@@ -149,7 +149,7 @@ def calibrate(
     for i, simulation in enumerate(simulate(truth or study, simulations, seed)):
         problem = Problem(simulation.problem.design, study.priors)
         draws = sample(problem, n_draws, seed + i)
-        replaced += method == "importance" and draws.method != method
+        replaced += draws.method == HANDED_OVER
         rng = np.random.default_rng([seed, i])
         true = ranked_quantities(problem.design, simulation.truth, rng)
         drawn = ranked_quantities(problem.design, draws, rng)

@@ -1,7 +1,7 @@
 """Ways to a posterior, as functions with one signature: a problem in, nearly independent draws out."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from bayeslmm.validation.simulate import Problem
 
 Sample = Callable[[Problem, int, int], Draws]  # (problem, number of draws, seed) -> draws of one chain
 
+HANDED_OVER = "handed over"  # the method of draws that another way to the posterior had to make
 SPARE = 2  # MCMC draws per draw wanted, in the first attempt
 MOST_DOUBLINGS = 7
 TUNE = 300
@@ -29,7 +30,7 @@ def importance(problem: Problem, n_draws: int, seed: int) -> Draws:
     """Sample by importance, and by NUTS where the weights are in trouble, as a user's fit does."""
     points = weighted_points(problem.density, n_draws, seed)
     if points.trouble:
-        return marginal_nuts(problem, n_draws, seed)
+        return replace(marginal_nuts(problem, n_draws, seed), method=HANDED_OVER)
     return importance_draws(problem.density, points, n_draws, 1, seed)
 
 
@@ -42,25 +43,24 @@ def marginal_nuts(problem: Problem, n_draws: int, seed: int) -> Draws:
     return thin(problem.design, run, n_draws)
 
 
-@dataclass(slots=True)
-class HierarchicalNuts:
-    """NUTS on the explicit hierarchy, compiled once per design: later data sets are put into the same model."""
+@dataclass(frozen=True, slots=True)
+class CompiledHierarchy:
+    """The explicit hierarchy of a design: data sets are put into the compiled model one after the other."""
 
-    centered: bool = False
-    compiled: Any = None
-    design: Design | None = None
-    names: tuple[str, ...] = ()
+    compiled: Any
+    names: tuple[str, ...]
 
-    def __call__(self, problem: Problem, n_draws: int, seed: int) -> Draws:
-        """Sample the problem; thinned."""
-        design = problem.design
-        if self.design is None or self.design.X is not design.X:
-            from bayeslmm.pymc_models import build_hierarchical
+    @classmethod
+    def build(cls, problem: Problem, centered: bool) -> "CompiledHierarchy":
+        """Compile a problem's hierarchy."""
+        from bayeslmm.pymc_models import build_hierarchical
 
-            model = build_hierarchical(design, problem.priors, centered=self.centered)
-            self.names = variable_names(design)
-            self.compiled = compile_for_nutpie(model, self.names)
-            self.design = design
+        names = variable_names(problem.design)
+        model = build_hierarchical(problem.design, problem.priors, centered=centered)
+        return cls(compile_for_nutpie(model, names), names)
+
+    def sample(self, design: Design, n_draws: int, seed: int) -> Draws:
+        """Sample the posterior of a design's response; thinned."""
         compiled = self.compiled.with_data(**{"data[y]": design.y})
 
         def run(draws: int) -> Draws:
@@ -68,6 +68,28 @@ class HierarchicalNuts:
             return explicit_draws(sample_with_nutpie(compiled, self.names, options), design)
 
         return thin(design, run, n_draws)
+
+
+@dataclass(slots=True)
+class HierarchicalNuts:
+    """NUTS on the explicit hierarchy, non-centred; where that mixes too slowly, as a user would, centred."""
+
+    compiled: dict[bool, CompiledHierarchy] = field(default_factory=dict)
+    design: Design | None = None
+
+    def __call__(self, problem: Problem, n_draws: int, seed: int) -> Draws:
+        """Sample the problem; thinned."""
+        try:
+            return self._sample(problem, n_draws, seed, centered=False)
+        except FittingError:
+            return replace(self._sample(problem, n_draws, seed, centered=True), method=HANDED_OVER)
+
+    def _sample(self, problem: Problem, n_draws: int, seed: int, *, centered: bool) -> Draws:
+        if self.design is None or self.design.X is not problem.design.X:
+            self.compiled, self.design = {}, problem.design
+        if centered not in self.compiled:
+            self.compiled[centered] = CompiledHierarchy.build(problem, centered)
+        return self.compiled[centered].sample(problem.design, n_draws, seed)
 
 
 def variable_names(design: Design) -> tuple[str, ...]:
