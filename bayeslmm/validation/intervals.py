@@ -61,24 +61,12 @@ def quantile_intervals(sample: Sample, n_draws: int = 1000) -> MakeIntervals:
     return make
 
 
-def advi_intervals(parametrization: Literal["marginal", "noncentered"]) -> MakeIntervals:
-    """Return equal-tailed intervals of mean-field ADVI's draws."""
+def advi_intervals(problem: Problem, levels: Array, seed: int) -> Intervals:
+    """Return equal-tailed intervals of the draws of ADVI as it comes: mean field, on the integrated density."""
+    from bayeslmm.inference.advi import sample_advi
 
-    def make(problem: Problem, levels: Array, seed: int) -> Intervals:
-        from bayeslmm.inference.advi import sample_advi
-
-        draws = sample_advi(
-            problem.design,
-            problem.priors,
-            problem.kernel,
-            parametrization=parametrization,
-            draws=1000,
-            chains=1,
-            seed=seed,
-        )
-        return draws_intervals(problem, draws, levels)
-
-    return make
+    draws = sample_advi(problem.design, problem.priors, problem.kernel, draws=1000, chains=1, seed=seed)
+    return draws_intervals(problem, draws, levels)
 
 
 def draws_intervals(problem: Problem, draws: Draws, levels: Array) -> Intervals:
