@@ -9,7 +9,7 @@ column j counted from one. :math:`\log|\Omega|` and r² do not depend on sigma, 
 density of phi alone, :math:`\log\sigma` integrated by the trapezium rule.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -35,6 +35,7 @@ Entries = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 GRID_POINTS = 200  # nodes of the trapezium rule in log sigma
 SCOUT_POINTS = 48  # nodes that find where those belong
+ROUNDING = 1e-12  # of log sigma: how far nodes keep from where a prior ends
 LOG_NEGLIGIBLE = 36.0  # density, in logs below its peak, that adds nothing to the integral
 LARGEST_COMPILED_FIXED = 12  # above this number of fixed columns LAPACK beats the compiled loops
 SMALLEST_START = 1e-3  # distance a starting point keeps from zero variances and correlations of one
@@ -259,7 +260,7 @@ class CovarianceDensity:
             sigma = np.exp(log_sigma)
             return -0.5 * posterior.minus_two_log(sigma) + self._log_sd_prior(points, sigma)
 
-        nodes, logs = _trapezium_nodes(log_density, posterior)
+        nodes, logs = _trapezium_nodes(log_density, posterior, *self._range_of_log_sigma(points))
         peak = float(np.max(logs))
         density = np.exp(logs - peak)
         areas = 0.5 * (density[1:] + density[:-1]) * np.diff(nodes)
@@ -267,6 +268,18 @@ class CovarianceDensity:
         total = cumulative[-1]
         value = peak + float(np.log(total)) + by_correlation
         return SigmaGrid(nodes, density / total, cumulative / total, value, posterior)
+
+    def _range_of_log_sigma(self, points: Sequence[TermPoint]) -> tuple[float, float]:
+        """Return the ends of log sigma where the priors of sigma and of the sds, sigma t, end."""
+        priors = [*(prior for term in self.priors.terms for prior in term.sd), self.priors.sigma]
+        ratios = np.array([*(t for point in points for t in point.ratios), 1.0])
+        supports = np.array([(0.0, np.inf) if prior is None else prior.support for prior in priors])
+        with np.errstate(divide="ignore"):
+            ends = np.log(np.maximum(supports, 0.0)) - np.log(ratios)[:, None]
+        low, high = float(ends[:, 0].max()) + ROUNDING, float(ends[:, 1].min()) - ROUNDING
+        if low >= high:
+            raise FittingError("The density of sigma is zero everywhere.")
+        return low, high
 
     def _coded_grid(self, points: Sequence[TermPoint], posterior: FixedPosterior, by_correlation: float) -> SigmaGrid:
         """Return what `grid` does, by the compiled loop over nodes."""
@@ -440,33 +453,39 @@ def log_complement(r: Array) -> Array:
         return np.log1p(-(r**2))
 
 
-def _trapezium_nodes(log_density: object, posterior: FixedPosterior) -> tuple[Array, Array]:
-    """Place the nodes where the density of log sigma is not negligible."""
+def _trapezium_nodes(
+    log_density: Callable[[Array], Array], posterior: FixedPosterior, low: float, high: float
+) -> tuple[Array, Array]:
+    """Place the nodes of log sigma where its density is not negligible, within [low, high], where the priors end."""
     products = posterior.factor.products
     dof = max(products.n - products.n_fixed, 1)
-    centre = 0.5 * np.log(posterior.factor.r_squared / dof)
     spread = 1.0 / np.sqrt(2.0 * dof)
-    scout = centre + spread * np.linspace(-12.0, 12.0 + 40.0 / np.sqrt(dof), SCOUT_POINTS)
+    centre = min(max(0.5 * float(np.log(posterior.factor.r_squared / dof)), low), high)
+
+    def within(first: float, last: float, count: int) -> Array:
+        return np.linspace(max(first, low), min(last, high), count)
+
+    scout = within(centre - 12.0 * spread, centre + (12.0 + 40.0 / np.sqrt(dof)) * spread, SCOUT_POINTS)
     for _ in range(40):
-        logs = log_density(scout)  # type: ignore[operator]
+        logs = log_density(scout)
         if not np.isfinite(logs).any():
             raise FittingError("The density of sigma is zero everywhere.")
         keep = np.flatnonzero(logs > np.max(logs) - LOG_NEGLIGIBLE)
         width = scout[-1] - scout[0]
-        if keep[0] == 0:
-            scout = np.linspace(scout[0] - width, scout[min(keep[-1] + 1, len(scout) - 1)], SCOUT_POINTS)
-        elif keep[-1] == len(scout) - 1:
-            scout = np.linspace(scout[keep[0] - 1], scout[-1] + width, SCOUT_POINTS)
+        if keep[0] == 0 and scout[0] > low:
+            scout = within(scout[0] - width, scout[min(keep[-1] + 1, len(scout) - 1)], SCOUT_POINTS)
+        elif keep[-1] == len(scout) - 1 and scout[-1] < high:
+            scout = within(scout[max(keep[0] - 1, 0)], scout[-1] + width, SCOUT_POINTS)
         else:
             break
     step = scout[1] - scout[0]
-    nodes = np.linspace(scout[max(keep[0] - 1, 0)], scout[min(keep[-1] + 1, len(scout) - 1)], GRID_POINTS)
-    logs = log_density(nodes)  # type: ignore[operator]
+    nodes = within(scout[max(keep[0] - 1, 0)], scout[min(keep[-1] + 1, len(scout) - 1)], GRID_POINTS)
+    logs = log_density(nodes)
     if len(keep) < 6:  # the scout's step was wider than the density: look again, closer
         peak = nodes[np.argmax(logs)]
-        near = np.linspace(peak - step, peak + step, GRID_POINTS)
-        logs_near = log_density(near)  # type: ignore[operator]
+        near = within(peak - step, peak + step, GRID_POINTS)
+        logs_near = log_density(near)
         kept = np.flatnonzero(logs_near > np.max(logs_near) - LOG_NEGLIGIBLE)
-        nodes = np.linspace(near[max(kept[0] - 1, 0)], near[min(kept[-1] + 1, len(near) - 1)], GRID_POINTS)
-        logs = log_density(nodes)  # type: ignore[operator]
+        nodes = within(near[max(kept[0] - 1, 0)], near[min(kept[-1] + 1, len(near) - 1)], GRID_POINTS)
+        logs = log_density(nodes)
     return nodes, logs

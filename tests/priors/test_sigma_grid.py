@@ -22,6 +22,7 @@ AREA = 1e-8  # absolute, in logs: what the trapezium rule leaves at a third of a
 HEAVY_AREA = 1e-6  # the same with a single residual degree of freedom
 CUMULATIVE = 1e-4  # absolute: the cubic between nodes
 REFERENCE_CUMULATIVE = 5e-4  # absolute: the general path's 200 nodes, their areas by the trapezium rule
+CUT = 3e-3  # absolute: the trapezium rule on 36 nats in 200 steps, (36 / 200)² / 12, where a density ends abruptly
 
 
 def known_sd_codes(*rows):
@@ -131,6 +132,49 @@ def test_compiled_nodes_against_the_prior_objects(frame, formula, monkeypatch):
     assert compiled.log_density == pytest.approx(asked.log_density, abs=1e-7)
     reached = np.interp(np.log(compiled.draw(PROBABILITIES)), asked.log_sigma, asked.cumulative)
     np.testing.assert_allclose(reached, PROBABILITIES, atol=REFERENCE_CUMULATIVE)
+
+
+@pytest.mark.parametrize(
+    "priors",
+    [
+        {"sd_g[x]": "Uniform(0, {upper})"},
+        {"sd_g[x]": "Uniform({lower}, 100)"},
+        {"sigma": "Uniform({s}, 100)"},
+        {"sigma": "Uniform(0, {s})"},
+        {"sd_g[x]": "Uniform({lower}, 100)", "sigma": "Uniform(0, {s})"},
+        {"sigma": "Uniform(0, 0.2)"},
+        {"sigma": "Uniform(8, 9)"},
+    ],
+)
+def test_priors_that_end_within_the_density(frame, priors):
+    """Against the density that priors without ends have, cut where they end; far in the tails, too."""
+    formula, flat = "y ~ x + (x | g)", {"sd_g[x]": "Flat()", "sigma": "Flat()"}
+    free, phi = make(frame, formula, flat), np.array([-0.2, -0.7, 0.3])
+    middle = free.grid(phi).draw(np.array([0.4]))[0]
+    sd = middle * np.exp(phi[1])
+    cut = {name: text.format(s=middle, lower=0.95 * sd, upper=sd) for name, text in priors.items()}
+    ends = {name: [float(end) for end in text[8:-1].split(",")] for name, text in cut.items()}
+    found = make(frame, formula, flat | cut).grid(phi)
+    ratios = {"sd_g[x]": np.exp(phi[1]), "sigma": 1.0}
+    drawn = found.draw(np.r_[0.0, PROBABILITIES, 1.0])
+    for name, (lower, upper) in ends.items():
+        assert np.all((lower <= drawn * ratios[name]) & (drawn * ratios[name] <= upper))
+
+    def integrate_free(low, high):
+        nodes = np.linspace(low, high, 200_001)
+        posterior = free.grid(phi).posterior
+        logs = free._log_sd_prior(free.points(phi), np.exp(nodes)) - 0.5 * posterior.minus_two_log(np.exp(nodes))
+        weights = np.exp(logs - logs.max())
+        sums = np.concatenate([[0.0], np.cumsum(0.5 * (weights[1:] + weights[:-1]))]) * (nodes[1] - nodes[0])
+        return nodes, sums / sums[-1], logs.max() + np.log(sums[-1])
+
+    low = max(np.log(max(lower, 1e-3) / ratios[name]) for name, (lower, _) in ends.items())
+    high = min(np.log(upper / ratios[name]) for name, (_, upper) in ends.items())
+    nodes, cumulative, area = integrate_free(low, high)
+    np.testing.assert_allclose(np.interp(np.log(drawn[1:-1]), nodes, cumulative), PROBABILITIES, atol=CUT)
+    whole = integrate_free(np.log(middle) - 3.0, np.log(middle) + 3.0)[2]
+    widths = sum(np.log(upper - lower) for lower, upper in ends.values())
+    assert found.log_density == pytest.approx(free.grid(phi).log_density - whole + area - widths, abs=CUT)
 
 
 @pytest.mark.parametrize("priors", [None, {"Intercept": "Normal(2, 0.1)", "x": "Flat()"}])
