@@ -49,7 +49,10 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How to sample: draws and tuning steps per chain, one seed per run, threads, display."""
+    """How to sample: draws and tuning steps per chain, one seed per run, threads, display.
+
+    `low_rank` lets nutpie learn correlations of the posterior, too, not only its scales.
+    """
 
     draws: int
     tune: int
@@ -58,6 +61,7 @@ class Run:
     seed: int
     target_accept: float
     progressbar: bool
+    low_rank: bool = False
 
 
 def compile_for_nutpie(model: Any, names: Sequence[str]) -> Any:
@@ -117,6 +121,7 @@ def sample_with_nutpie(compiled: Any, names: Sequence[str], run: Run) -> Trace:
                 target_accept=run.target_accept,
                 save_warmup=False,
                 progress_bar=run.progressbar,
+                low_rank_modified_mass_matrix=run.low_rank,
             )
     except RuntimeError as error:
         raise FittingError(f"nutpie could not sample this model: {error}") from error

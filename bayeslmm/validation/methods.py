@@ -22,6 +22,7 @@ Sample = Callable[[Problem, int, int], Draws]  # (problem, number of draws, seed
 HANDED_OVER = "handed over"  # the method of draws that another way to the posterior had to make
 SPARE = 2  # MCMC draws per draw wanted, in the first attempt
 MOST_DOUBLINGS = 7
+PATIENCE = 4  # doublings after which the non-centred hierarchy is given up
 TUNE = 300
 DRAWS_PER_TUNE = 4  # a chain of the explicit hierarchy that has to be long is also warmed up for longer
 
@@ -49,6 +50,7 @@ class CompiledHierarchy:
 
     compiled: Any
     names: tuple[str, ...]
+    centered: bool
 
     @classmethod
     def build(cls, problem: Problem, centered: bool) -> "CompiledHierarchy":
@@ -57,17 +59,22 @@ class CompiledHierarchy:
 
         names = variable_names(problem.design)
         model = build_hierarchical(problem.design, problem.priors, centered=centered)
-        return cls(compile_for_nutpie(model, names), names)
+        return cls(compile_for_nutpie(model, names), names, centered)
 
     def sample(self, design: Design, n_draws: int, seed: int) -> Draws:
-        """Sample the posterior of a design's response; thinned."""
+        """Sample the posterior of a design's response; thinned.
+
+        The centred hierarchy's sampler learns correlations: where it is wanted, the data pin sums of coefficients and
+        random effects.
+        """
         compiled = self.compiled.with_data(**{"data[y]": design.y})
 
         def run(draws: int) -> Draws:
-            options = Run(draws, max(TUNE, draws // DRAWS_PER_TUNE), 1, 1, seed, 0.95, False)
+            tune = max(TUNE, draws // DRAWS_PER_TUNE)
+            options = Run(draws, tune, 1, 1, seed, 0.95, False, low_rank=self.centered)
             return explicit_draws(sample_with_nutpie(compiled, self.names, options), design)
 
-        return thin(design, run, n_draws)
+        return thin(design, run, n_draws, MOST_DOUBLINGS if self.centered else PATIENCE)
 
 
 @dataclass(slots=True)
@@ -116,7 +123,7 @@ def explicit_draws(trace: Any, design: Design) -> Draws:
     )
 
 
-def thin(design: Design, run: Callable[[int], Draws], n_draws: int) -> Draws:
+def thin(design: Design, run: Callable[[int], Draws], n_draws: int, doublings: int = MOST_DOUBLINGS) -> Draws:
     """Run a chain until its effective size reaches the number of draws wanted, and keep evenly spaced ones.
 
     Parameters
@@ -127,6 +134,8 @@ def thin(design: Design, run: Callable[[int], Draws], n_draws: int) -> Draws:
         Returns a single chain of the length asked for.
     n_draws
         Draws to keep.
+    doublings
+        Of the chain's length, at most.
 
     Raises
     ------
@@ -134,7 +143,7 @@ def thin(design: Design, run: Callable[[int], Draws], n_draws: int) -> Draws:
         If the chain mixes too slowly.
     """
     length = SPARE * n_draws
-    for _ in range(MOST_DOUBLINGS + 1):
+    for _ in range(doublings + 1):
         draws = run(length)
         effective = float(np.nanmin(diagnose(covariance_quantities(design, draws).values).ess_bulk))
         if effective >= n_draws:
