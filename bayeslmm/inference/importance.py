@@ -25,6 +25,7 @@ from bayeslmm.inference.proposals import (
     laplace_proposals,
     mixture_log_density,
     moment_proposal,
+    normal_share,
 )
 from bayeslmm.inference.psis import SmoothedWeights, smooth_weights
 from bayeslmm.likelihood.threads import in_threads, worker_threads
@@ -44,6 +45,8 @@ GOOD_K_HAT = 0.5
 BAD_K_HAT = 0.7
 LARGEST_WEIGHT = 50.0  # a weight this many times the average carries the estimate alone
 ENOUGH_EFFECTIVE = 400.0
+SPARE_POINTS = 1.06  # points beyond those a normal posterior would need
+POINTS_STEP = 32
 CHUNK_NUMBERS = 1 << 22  # random numbers held at once by the compiled loop
 PICKED_NUMBERS = 1 << 17  # effects copied at once besides those kept
 HANDOVER_TUNE = 1000  # warm-up iterations of NUTS where it takes over
@@ -140,7 +143,7 @@ def weighted_points(
         return sampler.finish(laplace)
     covariance = laplace.covariance[:d, :d]
     proposals = laplace_proposals(laplace.mode[:d], covariance, sd_places(density.sizes), LAPLACE_DOF)
-    sampler.round(proposals, FIRST_POINTS)
+    sampler.round(proposals, sampler.first_count(len(proposals)))
     for _ in range(MOMENT_ROUNDS):
         if sampler.satisfied:
             break
@@ -170,8 +173,9 @@ class _Sampler:
         self.keep = (True,) * len(density.kernel.shapes) if keep is None else tuple(keep)
         self.report = report
         order = density.kernel.products.order
+        self.cheap = order < SMALL_ORDER
         self.wanted = (
-            _power_of_two(min(max(n_draws, FIRST_POINTS), MOST_POINTS)) if order < SMALL_ORDER else FIRST_POINTS
+            _power_of_two(min(max(n_draws, FIRST_POINTS), MOST_POINTS)) if self.cheap else fewest_points(density.n_phi)
         )
         self.per_point = max(1, int(np.ceil(SPARE_DRAWS * n_draws / self.wanted)))
         self.proposals: list[StudentProposal] = []
@@ -187,7 +191,7 @@ class _Sampler:
             sobol = qmc.Sobol(
                 self.phi.shape[1] + 1, scramble=True, rng=np.random.default_rng([self.seed, self.rounds, k])
             )
-            uniforms = np.clip(sobol.random(share), 1e-12, 1 - 1e-12)
+            uniforms = np.clip(sobol.random(_power_of_two(share))[:share], 1e-12, 1 - 1e-12)
             self.add([proposal], proposal.sample(uniforms))
         self.rounds += 1
 
@@ -220,6 +224,12 @@ class _Sampler:
             return False
         smoothed = self.weights()
         return smoothed.k_hat < GOOD_K_HAT and smoothed.effective_size >= ENOUGH_EFFECTIVE
+
+    def first_count(self, n_proposals: int) -> int:
+        """Points of the first round: where they are costly, as many as a posterior close to normal needs."""
+        if self.cheap:
+            return FIRST_POINTS
+        return self.wanted if n_proposals == 1 else max(FIRST_POINTS, self.wanted)
 
     def next_count(self) -> int:
         """Points of the next round."""
@@ -458,6 +468,14 @@ def sample_importance(
 def _log_mean_exp(logs: Array) -> float:
     peak = np.max(logs)
     return float(peak + np.log(np.mean(np.exp(logs - peak))))
+
+
+def fewest_points(dimension: int) -> int:
+    """Return the points that have ENOUGH_EFFECTIVE effective ones, and some to spare, where the posterior is normal."""
+    if dimension == 0:
+        return FIRST_POINTS
+    needed = SPARE_POINTS * ENOUGH_EFFECTIVE / normal_share(dimension, LAPLACE_DOF)
+    return min(MOST_POINTS, POINTS_STEP * int(np.ceil(needed / POINTS_STEP)))
 
 
 def _power_of_two(count: int) -> int:

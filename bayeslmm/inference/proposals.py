@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtri, gammaln, log_ndtr, ndtri, ndtri_exp
+from scipy.special import chdtri, gammaln, hyperu, log_ndtr, ndtri, ndtri_exp
 
 Array = NDArray[np.float64]
 
@@ -146,6 +146,20 @@ def moment_proposal(
     faith = effective_size / (effective_size + 2.0 * d)
     covariance = faith * observed + (1.0 - faith) * previous.root @ previous.root.T
     return StudentProposal(previous.map, centre, cholesky_factor(covariance), dof)
+
+
+def normal_share(dimension: int, dof: float) -> float:
+    r"""Return the effective share of points when a t proposal meets a normal density of its own mean and scale.
+
+    .. math:: \left[\int \frac{N(x; 0, I)^2}{t_\nu(x; 0, I)}\,dx\right]^{-1}, \qquad
+              \int = \frac{\Gamma(\nu/2)\,\nu^d}{2^d\,\Gamma((\nu + d)/2)}\,
+              U\Bigl(\frac d2,\, d + 1 + \frac\nu2,\, \nu\Bigr)
+
+    with Tricomi's confluent hypergeometric function U.
+    """
+    d = dimension
+    log_factor = gammaln(dof / 2) - gammaln((dof + d) / 2) + d * np.log(dof / 2)
+    return float(1.0 / (np.exp(log_factor) * hyperu(d / 2, d + 1 + dof / 2, dof)))
 
 
 def cholesky_factor(covariance: Array) -> Array:

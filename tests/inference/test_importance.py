@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.integrate import quad
 
 import bayeslmm as blm
 from bayeslmm.inference import importance
-from bayeslmm.inference.proposals import StudentProposal, TruncatedMap, identity_map, truncated_map
+from bayeslmm.inference.proposals import StudentProposal, TruncatedMap, identity_map, normal_share, truncated_map
 from bayeslmm.inference.psis import fit_pareto, pareto_quantile, smooth_weights
 from bayeslmm.likelihood import factor, lapack, threads
 from bayeslmm.priors.density import CovarianceDensity
@@ -54,6 +55,21 @@ def test_smoothed_weights_are_arviz():
     assert found.k_hat == pytest.approx(float(k_hat), abs=1e-6)
     np.testing.assert_allclose(np.log(found.weights), expected, atol=1e-6)
     assert found.effective_size == pytest.approx(1 / np.sum(np.exp(2 * expected)), rel=1e-5)
+
+
+@pytest.mark.parametrize(("d", "dof"), [(1, 7.0), (2, 7.0), (5, 12.0)])
+def test_effective_share_of_points_under_a_normal_density(d, dof):
+    """One over E_q[(p/q)²], by the distance from the centre, whose density under q is that of a scaled F."""
+    x = np.zeros(d)
+
+    def integrand(r):
+        x[0] = r
+        log_p = stats.multivariate_normal(np.zeros(d)).logpdf(x)
+        log_q = stats.multivariate_t(df=dof, shape=np.eye(d)).logpdf(x)
+        return np.exp(2 * (log_p - log_q)) * stats.f(d, dof).pdf(r**2 / d) * 2 * r / d
+
+    expected = 1 / quad(integrand, 0, 12)[0]
+    assert normal_share(d, dof) == pytest.approx(expected, rel=1e-6)
 
 
 def test_equal_weights():
@@ -185,13 +201,23 @@ def test_no_random_term():
 
 
 def test_the_effective_size_of_the_weights_bounds_that_of_the_draws(sleepstudy, monkeypatch):
-    """512 points and 4,000 draws: a standard deviation has no more effective draws than the points are worth."""
+    """Some 500 points and 4,000 draws: a standard deviation has no more effective draws than the points are worth."""
     monkeypatch.setattr(importance, "SMALL_ORDER", 0)
     fit = sleepstudy.fit("importance", draws=1000, seed=1)
     effective = fit.info["effective_size"]
     assert 400 <= effective <= 1024
     assert fit.covariance_table()["ess_bulk"].max() <= effective
     assert fit.coef_table()["ess_bulk"].min() > effective
+
+
+def test_costly_points_are_as_many_as_a_normal_posterior_needs(monkeypatch):
+    monkeypatch.setattr(importance, "SMALL_ORDER", 0)
+    rng = np.random.default_rng(2)
+    g, h = np.arange(6000) % 60, rng.integers(0, 50, 6000)
+    y = rng.normal(size=60)[g] + rng.normal(size=50)[h] + rng.normal(size=6000)
+    info = blm.Model("y ~ 1 + (1 | g) + (1 | h)", {"g": g, "h": h, "y": y}).fit("importance", draws=100, seed=1).info
+    assert info["points"] == importance.fewest_points(2) == 448
+    assert 400 <= info["effective_size"] <= 448 and info["rounds"] == 1
 
 
 def test_a_prior_that_rules_out_the_reml_estimate():
