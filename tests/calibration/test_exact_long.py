@@ -36,7 +36,7 @@ def test_every_method_on_two_standard_deviations(name):
     points = weighted_points(density, 4000, seed=1)
     found = {
         "importance": importance_draws(density, points, 4000, 1, seed=1),
-        "marginal": sample_marginal(density, draws=2000, tune=500, chains=4, seed=2, target_accept=0.9),
+        "marginal": sample_marginal(density, draws=8000, tune=500, chains=4, seed=2, target_accept=0.9),
         "non-centred": explicit_nuts(model, False),
     }
     for method, draws in found.items():
@@ -54,7 +54,7 @@ def test_every_method_on_a_correlated_slope():
     points = weighted_points(density, 4000, seed=1)
     found = {
         "importance": importance_draws(density, points, 4000, 1, seed=1),
-        "marginal": sample_marginal(density, draws=2000, tune=500, chains=4, seed=2, target_accept=0.9),
+        "marginal": sample_marginal(density, draws=8000, tune=500, chains=4, seed=2, target_accept=0.9),
         "non-centred": explicit_nuts(model, False),
     }
     for method, draws in found.items():
