@@ -33,11 +33,12 @@ def complete_rows(frame: pd.DataFrame, missing: Missing) -> Mask:
     complete = np.ones(len(frame), dtype=bool)
     for name in frame.columns:
         column = frame[name]
-        absent = column.isna().to_numpy(dtype=bool)
         if pd.api.types.is_float_dtype(column.dtype):
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-            absent = absent | np.isnan(values)
+            absent = np.isnan(values)
             _check_finite(name, np.isinf(values), frame.index)
+        else:
+            absent = column.isna().to_numpy(dtype=bool)
         if missing == "error" and absent.any():
             raise DataError(
                 f"column {name!r} has {int(absent.sum())} missing values, first in "
