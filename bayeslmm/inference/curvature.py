@@ -41,8 +41,8 @@ def hessian(kernel: Kernel, theta: ArrayLike, method: str = "reml", sigma: float
 def smallest_curvature(kernel: Kernel, matrix: Array) -> float:
     """Return the smallest eigenvalue of a Hessian by theta, each entry in units of its column's scale.
 
-    So it does not depend on the units of the columns. Positive: a strict minimum; about zero: a flat direction, as at a
-    singular fit; NaN without random terms.
+    So it does not depend on the units of the columns. Positive: a strict minimum, on the boundary too; about zero: a
+    direction the data say nothing of; NaN without random terms.
     """
     units = theta_units(kernel)
     return float(np.linalg.eigvalsh(matrix * np.outer(units, units))[0]) if len(units) else np.nan

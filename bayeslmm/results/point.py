@@ -12,9 +12,11 @@ from scipy.special import ndtr, ndtri
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import OptionError
+from bayeslmm.inference.curvature import hessian, smallest_curvature
 from bayeslmm.inference.maximum import Maximum
 from bayeslmm.likelihood import Conditional
 from bayeslmm.likelihood.covariance import TermShape, factors_from_theta, sds_and_correlations
+from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predictor, point_interval
@@ -106,8 +108,41 @@ class PointFit(Fit):
 
     @property
     def gradient_norm(self) -> float:
-        """Length of the gradient of the objective at the end."""
+        """Length of the gradient of the objective at the end, in coordinates of unit curvature."""
         return float(self.optimum.gradient_norm)
+
+    @cached_property
+    def _curvature(self) -> tuple[Array, float]:
+        if self.method == "map":
+            raise OptionError("the Hessian is that of the likelihood: ask a fit by method='ml' or 'reml' for it")
+        kernel = build_kernel(self.design)
+        found = hessian(kernel, self.optimum.theta, self.method, self.spec.sigma)
+        return found, smallest_curvature(kernel, found)
+
+    @property
+    def hessian(self) -> Array:
+        """Second derivatives of the objective by θ at the optimum, shape (k, k); computed when first asked for.
+
+        Raises
+        ------
+        OptionError
+            For the posterior mode.
+        """
+        return self._curvature[0].copy()
+
+    @property
+    def smallest_eigenvalue(self) -> float:
+        """Smallest eigenvalue of `hessian`, each entry of θ in units of its column's scale.
+
+        Positive at a strict minimum, on the boundary too, and about zero where the data say nothing of a direction; it
+        does not depend on the units of the columns. NaN without random effects. It takes two gradients per entry of θ.
+
+        Raises
+        ------
+        OptionError
+            For the posterior mode.
+        """
+        return self._curvature[1]
 
     @cached_property
     def _history(self) -> pd.DataFrame:

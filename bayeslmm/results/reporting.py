@@ -19,6 +19,7 @@ from bayeslmm.report.place import check_place
 from bayeslmm.results.comparison import cells, compare, fit_labels
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.pictures import available, draw
+from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.summary import aligned, number
 
@@ -84,9 +85,17 @@ def report_page(fit: Fit, others: Sequence[Fit], level: float, pictures: bool) -
     if pictures:
         sections.append(_pictures(fit, others, level))
     sections += _effects(fit)
-    facts = tuple((label, text) for label, text in summary.facts if label != "Formula")
+    facts = (*((label, text) for label, text in summary.facts if label != "Formula"), *_optimum(fit))
     footer = f"Written by bayeslmm {__version__} on {date.today().isoformat()}."
     return Page(summary.title, fit.formula, verdicts, facts, tuple(sections), footer)
+
+
+def _optimum(fit: Fit) -> list[tuple[str, str]]:
+    """Return what is known of the place where a search ended."""
+    if not isinstance(fit, PointFit) or fit.method == "map" or not len(fit.theta):
+        return []
+    least = fit.smallest_eigenvalue
+    return [("Optimum", f"scaled gradient {fit.gradient_norm:.1e}, smallest eigenvalue of the Hessian {least:.3g}")]
 
 
 def _verdict(name: str, fit: Fit) -> Verdict:

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 import bayeslmm as blm
+from bayeslmm.likelihood.kernel import build_kernel
 
 RECORDS = json.loads((Path(__file__).parents[1] / "reference" / "lme4_reference.json").read_text())["fits"]
 SMALL = [record for record in RECORDS if record["data"] in ("dyestuff", "sleepstudy")]
@@ -100,6 +101,35 @@ def test_history_and_gradient(reml):
     assert reml.gradient_norm < 1e-3
     history.loc[1, "objective"] = 0.0
     assert reml.history.loc[1, "objective"] != 0.0
+
+
+def test_hessian_at_the_optimum(reml):
+    """Against second differences of the objective."""
+    kernel, step = build_kernel(reml.design), 1e-3
+
+    def along(k, j, a, b):
+        moved = reml.theta + a * step * np.eye(3)[k] + b * step * np.eye(3)[j]
+        return kernel.objective(moved, "reml")
+
+    for k in range(3):
+        for j in range(3):
+            corners = along(k, j, 1, 1) - along(k, j, 1, -1) - along(k, j, -1, 1) + along(k, j, -1, -1)
+            assert reml.hessian[k, j] == pytest.approx(corners / (4 * step**2), rel=1e-3, abs=1e-2)
+    assert reml.smallest_eigenvalue > 1.0
+    assert not np.shares_memory(reml.hessian, reml.hessian)
+
+
+def test_a_minimum_on_the_boundary_is_strict():
+    rng = np.random.default_rng(5)
+    data = {"y": rng.standard_normal(60), "x": rng.standard_normal(60), "g": np.arange(60) % 6}
+    fit = blm.lmm("y ~ x + (x | g)", data)
+    assert fit.status.code == "boundary"
+    assert fit.smallest_eigenvalue > 1.0
+
+
+def test_the_mode_has_no_hessian_of_the_likelihood(sleepstudy):
+    with pytest.raises(blm.OptionError, match="'ml' or 'reml'"):
+        blm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy, method="map").smallest_eigenvalue  # noqa: B018
 
 
 def test_arrays_handed_out_are_copies(reml):

@@ -47,6 +47,7 @@ def test_a_point_fit_alone_without_pictures(reml, tmp_path):
     assert "Priors" not in headings(html)
     assert "Beside other fits" not in headings(html)
     assert f"{reml.objective:.4f}" in html
+    assert f"smallest eigenvalue of the Hessian {reml.smallest_eigenvalue:.3g}" in html
 
 
 def test_without_pictures_no_drawing_is_loaded(tmp_path):
