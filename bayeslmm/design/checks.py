@@ -49,13 +49,13 @@ def _check_term(term: RandomTerm, n: int) -> Finding | None:
         return Finding(
             term.name, "one row per level",
             f"the grouping factor {term.factor!r} has {levels} levels in {n} rows, so its variance cannot "
-            "be told from the residual's: leave the term out, fix sigma=, or give proper priors",
+            "be told from the residual's: leave the term out, fix sigma=, or state informative priors",
         )  # fmt: skip
     if effects > n:
         return Finding(
             term.name, "too many effects",
             f"the term {term.name!r} has {effects} random effects ({levels} levels, {term.n_columns} "
             f"columns) for {n} rows, so their covariance cannot be told from the residual's: use fewer "
-            "columns, fix sigma=, or give proper priors",
+            "columns, fix sigma=, or state informative priors",
         )  # fmt: skip
     return None

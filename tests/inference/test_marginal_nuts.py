@@ -1,6 +1,10 @@
 """NUTS on the kernel's density: seeds and cores, failures, interruption, resuming."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -66,6 +70,28 @@ def test_an_interrupted_run_resumes_to_the_same_draws(model, whole, tmp_path, mo
     resumed = model.fit("nuts", resume=folder, **RUN)
     assert len(calls) == 4  # chains 0 and 1 were not run again
     assert same(resumed, whole)
+
+
+KILLED = """
+import sys
+import bayeslmm as blm
+model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+model.fit("nuts", draws=1000, tune=1000, chains=6, cores=1, seed=7, progressbar=False, resume=sys.argv[1])
+"""
+
+
+def test_a_killed_run_resumes_to_the_same_draws(tmp_path):
+    folder = tmp_path / "run"
+    process = subprocess.Popen([sys.executable, "-c", KILLED, str(folder)])
+    while process.poll() is None and not (folder / "chain_0.npz").exists():
+        time.sleep(0.005)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    left = {path.name for path in folder.iterdir()}
+    assert "chain_0.npz" in left and "chain_5.npz" not in left
+    model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+    options = {"draws": 1000, "tune": 1000, "chains": 6, "seed": 7, "progressbar": False}
+    assert same(model.fit("nuts", resume=folder, **options), model.fit("nuts", **options))
 
 
 def test_another_run_is_not_resumed(model, tmp_path):
