@@ -18,7 +18,7 @@ from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.proposals import cholesky_factor
 from bayeslmm.likelihood.normal_prior import fixed_posterior
-from bayeslmm.likelihood.threads import blas_threads, in_threads, worker_threads
+from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.priors.density import CovarianceDensity
 
 Array = NDArray[np.float64]
@@ -234,9 +234,8 @@ def sample_marginal(
             store.save(k, chain)
         return chain
 
-    with blas_threads(0):
-        found = in_threads(run, range(chains), min(chains, worker_threads(density.kernel.order, cores)), report)
-        return marginal_draws(density, found, seed=seed, dtype=dtype, keep=keep, cores=cores)
+    found = in_threads(run, range(chains), min(chains, worker_threads(density.kernel.order, cores)), report)
+    return marginal_draws(density, found, seed=seed, dtype=dtype, keep=keep, cores=cores)
 
 
 def sample_known(density: CovarianceDensity, draws: int, chains: int, seed: int, *, dtype: type = np.float64) -> Draws:
