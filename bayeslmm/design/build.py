@@ -152,6 +152,7 @@ def check_parts(formula: Formula, functions: Mapping[str, Any]) -> Parts:
     """Check every expression of a formula again; a formula need not come from the parser."""
 
     def terms_of(effects: str) -> Terms:
+        """Split a sum of effects into terms of checked expressions."""
         return tuple(
             tuple(check_expression(factor, functions) for factor in term) for term in split_terms(effects, functions)
         )

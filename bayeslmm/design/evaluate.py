@@ -197,6 +197,7 @@ class _Interpreter:
     expression: Expression
 
     def value(self, node: ast.expr, outermost: bool = False) -> Any:
+        """Return the value of a node: numbers, a category, or what a call returns."""
         match node:
             case ast.Name():
                 return self.column(node, outermost)
@@ -216,6 +217,7 @@ class _Interpreter:
         raise DataError(f"{self.expression.text} cannot be computed")  # the formula room let nothing else pass
 
     def column(self, node: ast.Name, outermost: bool) -> Any:
+        """Return a column as numbers or as a category, the outermost as it was in the fit."""
         column = self.rows.frame[self.expression.aliases.get(node.id, node.id)]
         kind = kind_of(column)
         if outermost and not self.rows.fitting:
@@ -227,6 +229,7 @@ class _Interpreter:
         return as_category(column) if kind == "category" else as_numbers(column).astype(bool)
 
     def kind_in_fit(self, column: pd.Series, kind: Kind) -> Kind:
+        """Return what a column of new data was in the fit; refuse a category in place of a number."""
         if self.expression.text in self.rows.memory.levels:
             return "category"
         if kind == "category":
@@ -234,6 +237,7 @@ class _Interpreter:
         return "number"
 
     def number(self, node: ast.expr) -> Any:
+        """Return the value of a node that must be a number."""
         value = self.value(node)
         if isinstance(value, pd.Categorical):
             raise DataError(
@@ -244,15 +248,18 @@ class _Interpreter:
         return np.asarray(value, dtype=np.float64) if isinstance(value, np.ndarray) else float(value)
 
     def arithmetic(self, symbol: ast.operator, left: Any, right: Any) -> Any:
+        """Apply an arithmetic operator elementwise."""
         return _BINARY[type(symbol)](np.asarray(left), np.asarray(right))[()]
 
     def compare(self, symbol: ast.cmpop, left: Any, right: Any) -> Any:
+        """Apply a comparison elementwise; categories are compared by their labels."""
         sides = []
         for side in (left, right):
             sides.append(np.asarray(side, dtype=object) if isinstance(side, pd.Categorical) else side)
         return np.asarray(_COMPARISON[type(symbol)](*sides))
 
     def call(self, node: ast.Call) -> Any:
+        """Return the value of a call, of the user's functions first."""
         name = node.func.id  # type: ignore[attr-defined]
         if name in self.rows.functions:
             return self.user_function(name, node)
@@ -270,12 +277,14 @@ class _Interpreter:
         return remembered(name)(first, *others, _state=self.state(node), **words)
 
     def state(self, node: ast.Call) -> dict[str, Any]:
+        """Return what a remembered function keeps: filled while fitting, a copy of it on new data."""
         key = f"{self.expression.text} at {node.col_offset}"
         if self.rows.fitting:
             return self.rows.memory.states.setdefault(key, {})
         return deepcopy(self.rows.memory.states[key])
 
     def user_function(self, name: str, node: ast.Call) -> Any:
+        """Return the value of one of the user's functions."""
         arguments = [self.value(argument) for argument in node.args]
         words = {str(word.arg): self.value(word.value) for word in node.keywords}
         function = self.rows.functions[name]
@@ -287,6 +296,7 @@ class _Interpreter:
         return result
 
     def categorical(self, node: ast.Call) -> Any:
+        """Return the value of ``C(...)``: a category, or formulaic's factor where a coding is given."""
         words = {str(word.arg): self.coding_or_value(word.value) for word in node.keywords}
         if len(node.args) != 1 + ("contrasts" not in words and len(node.args) == 2):
             raise DataError(f"{self.expression.text}: C takes a column and a coding, as in C(x, Treatment('a'))")
@@ -309,12 +319,14 @@ class _Interpreter:
         return remembered("C")(pd.Series(value), contrasts, levels=levels)
 
     def category(self, node: ast.expr) -> pd.Categorical:
+        """Return the value of a node as a category."""
         if isinstance(node, ast.Name):
             return as_category(self.rows.frame[self.expression.aliases.get(node.id, node.id)])
         value = self.value(node)
         return value if isinstance(value, pd.Categorical) else pd.Categorical(np.asarray(value))
 
     def named_levels(self, value: pd.Categorical, levels: list[Any]) -> pd.Categorical:
+        """Return a category with the levels the formula names."""
         named = value.set_categories(levels, ordered=False)
         if np.any(named.codes < 0):
             other = np.asarray(value, dtype=object)[first_true(named.codes < 0)]
@@ -322,6 +334,7 @@ class _Interpreter:
         return named
 
     def coding_or_value(self, node: ast.expr) -> Any:
+        """Return a contrast coding, or the value of a node that names none."""
         if not names_coding(node):
             return self.value(node)
         if not isinstance(node, ast.Call):

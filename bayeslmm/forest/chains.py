@@ -44,6 +44,7 @@ def stack_chains(chains: Sequence[Chain], terms: Sequence[RandomTerm], method: s
     """Return the chains' draws as arrays (chains, draws, ...)."""
 
     def stack(name: str, k: int | None = None) -> Array:
+        """Return one attribute of all blocks, of one term if `k` is given."""
         pick = [[getattr(b, name) if k is None else getattr(b, name)[k] for b in chain.blocks] for chain in chains]
         return np.array(pick)
 

@@ -166,11 +166,13 @@ class _Checker:
     columns: dict[str, None] = field(default_factory=dict)
 
     def refuse(self, node: ast.AST, message: str) -> FormulaError:
+        """Return an error that marks a node in the formula."""
         first = self.begins.get(getattr(node, "col_offset", -1), self.tokens[0])
         last = self.ends.get(getattr(node, "end_col_offset", -1), self.tokens[-1])
         return mark(self.formula, first.start, last.stop, message)
 
     def check(self, node: ast.AST) -> None:
+        """Refuse a node, or anything below it, that formulas may not hold; note the columns."""
         match node:
             case ast.Name():
                 self.columns[self.aliases.get(node.id, node.id)] = None
@@ -194,6 +196,7 @@ class _Checker:
                 raise self.refuse_kind(node)
 
     def refuse_kind(self, node: ast.AST) -> FormulaError:
+        """Return the error for a kind of node that formulas may not hold."""
         if isinstance(node, ast.Attribute):
             owner = node.value.id if isinstance(node.value, ast.Name) else "x"
             return self.refuse(node, attribute_remedy(owner, node.attr))
@@ -203,16 +206,19 @@ class _Checker:
         )
 
     def check_number(self, node: ast.Constant) -> None:
+        """Refuse constants that are no numbers."""
         if isinstance(node.value, str):
             raise self.refuse(node, "a text stands here where a column or a number is needed")
         if node.value is None or not isinstance(node.value, (bool, int, float)):
             raise self.refuse(node, f"{node.value!r} is not a number")
 
     def check_operator(self, node: ast.AST, operator: ast.AST) -> None:
+        """Refuse operators other than those of arithmetic."""
         if not isinstance(operator, _OPERATORS):
             raise self.refuse(node, "this operator is not allowed in a formula: arithmetic is + - * / // % **")
 
     def check_call(self, node: ast.Call) -> None:
+        """Refuse calls of anything but known functions with plain arguments."""
         if not isinstance(node.func, ast.Name):
             raise self.refuse_kind(node.func)
         name = self.aliases.get(node.func.id, node.func.id)
@@ -232,12 +238,14 @@ class _Checker:
                 self.check_argument(argument)
 
     def check_position(self, node: ast.Call, name: str) -> None:
+        """Refuse functions of several columns inside other expressions, and codings outside ``C(...)``."""
         if name in OUTERMOST and node is not self.root:
             raise self.refuse(node, f"{name}(...) gives several columns, which other expressions cannot use")
         if name in CODINGS:
             raise self.refuse(node, f"{name} is a coding, which stands inside C(...), as in C(x, {name})")
 
     def check_coding(self, node: ast.expr) -> None:
+        """Refuse arguments of a coding that are no constants."""
         if isinstance(node, ast.Call):
             for argument in [*node.args, *(word.value for word in node.keywords)]:
                 if any(isinstance(part, (ast.Name, ast.Call)) for part in ast.walk(argument)):
@@ -245,6 +253,7 @@ class _Checker:
                 self.check_argument(argument)
 
     def check_argument(self, node: ast.AST) -> None:
+        """Refuse arguments that are no constants, lists of them or expressions."""
         if isinstance(node, ast.Constant) and (node.value is None or isinstance(node.value, str)):
             return
         if isinstance(node, (ast.List, ast.Tuple)):

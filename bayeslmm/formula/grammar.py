@@ -112,20 +112,25 @@ class _Reader:
 
     @property
     def next(self) -> Token:
+        """The token to be read."""
         return self.tokens[self.place]
 
     def at(self, *operators: str) -> bool:
+        """Whether the next token is one of some operators."""
         return self.next.kind == "operator" and self.next.text in operators
 
     def take(self) -> Token:
+        """Return the next token and move past it."""
         token = self.next
         self.place += 1
         return token
 
     def refuse(self, token: Token, message: str) -> FormulaError:
+        """Return an error that marks a token in the formula."""
         return mark(self.text, token.start, token.stop, message)
 
     def read_predictors(self) -> Sum:
+        """Read all that stands right of the tilde."""
         first = self.next
         total = self.read_sum()
         if self.at("|", "||"):
@@ -135,6 +140,7 @@ class _Reader:
         return total
 
     def unexpected(self) -> FormulaError:
+        """Return the error for a token that cannot stand where it does, with a remedy."""
         token = self.next
         if token.text == "." and self.place and self.tokens[self.place - 1].kind in {"name", "quoted"}:
             name = self.tokens[self.place + 1].text
@@ -149,6 +155,7 @@ class _Reader:
         return self.refuse(token, message)
 
     def read_bare_bar(self, first: Token, effects: Sum) -> Sum:
+        """Read a random term written without parentheses, if nothing else stands beside it."""
         # lme4 reads `y ~ x + 1 | g` as one bar around everything; that is rarely what was meant.
         token = self.next
         if len(effects.terms) != 1 or not effects.only_terms:
@@ -156,6 +163,7 @@ class _Reader:
         return self.read_bar(first, effects)
 
     def read_sum(self) -> Sum:
+        """Read terms joined by ``+`` and ``-``."""
         total = Sum()
         negative = self.take().text == "-" if self.at("+", "-") else False
         self.accumulate(total, negative)
@@ -164,6 +172,7 @@ class _Reader:
         return total
 
     def accumulate(self, total: Sum, negative: bool) -> None:
+        """Read a product and add it to a sum, or take it away."""
         first = self.next
         part = self.read_product()
         if not negative:
@@ -174,12 +183,14 @@ class _Reader:
             total.subtract(part)
 
     def bounded(self, token: Token, action: Callable[[], _T]) -> _T:
+        """Expand terms; where they grow too many, refuse the token."""
         try:
             return action()
         except algebra.TooLargeError as error:
             raise self.refuse(token, f"{error}: name the terms you need") from None
 
     def read_product(self) -> Sum:
+        """Read interactions joined by ``*`` and ``/``."""
         first = self.next
         left = self.read_interaction()
         while self.at("*", "/"):
@@ -191,6 +202,7 @@ class _Reader:
         return left
 
     def read_interaction(self) -> Sum:
+        """Read powers joined by ``:``."""
         first = self.next
         left = self.read_power()
         while self.at(":"):
@@ -201,6 +213,7 @@ class _Reader:
         return left
 
     def operand(self, read: Callable[[], Sum], operator: Token) -> Sum:
+        """Read what follows an operator between terms, which is no number."""
         if self.next.kind == "number":
             raise self.refuse(
                 self.next,
@@ -210,6 +223,7 @@ class _Reader:
         return read()
 
     def check_operands(self, operator: Token, first: Token, left: Sum, right: Sum) -> None:
+        """Refuse operands that can only be added."""
         if left.only_terms and right.only_terms:
             return
         raise self.refuse(
@@ -218,6 +232,7 @@ class _Reader:
         )
 
     def read_power(self) -> Sum:
+        """Read a factor, and the exponent behind it if there is one."""
         first = self.next
         base = self.read_factor()
         if not self.at("**", "^"):
@@ -237,6 +252,7 @@ class _Reader:
         return Sum(self.bounded(operator, lambda: algebra.power(base.terms, int(exponent.text))))
 
     def read_factor(self) -> Sum:
+        """Read a name, a constant, a call or a group in parentheses."""
         token = self.next
         if self.at("("):
             return self.read_group()
@@ -256,6 +272,7 @@ class _Reader:
         raise self.unexpected()
 
     def read_constant(self) -> Sum:
+        """Read 1 or 0."""
         token = self.take()
         if token.text == "1":
             return Sum([INTERCEPT])
@@ -267,6 +284,7 @@ class _Reader:
         )
 
     def read_group(self) -> Sum:
+        """Read parentheses: a random term, or a sum."""
         self.take()
         first = self.next
         total = self.read_sum()
@@ -278,6 +296,7 @@ class _Reader:
         return total
 
     def read_name(self) -> Sum:
+        """Read a column, or a call with its arguments."""
         start = self.place
         token = self.take()
         if token.text in {"True", "False", "None"}:
@@ -294,6 +313,7 @@ class _Reader:
         return Sum([(self.expression(self.tokens[start : self.place], token),)])
 
     def read_arguments(self) -> list[Token]:
+        """Return the tokens between the brackets of a call and move past them."""
         # Brackets were found to balance when the text was split into tokens.
         start = self.place + 1
         depth = 0
@@ -307,6 +327,7 @@ class _Reader:
                     return self.tokens[start : self.place - 1]
 
     def expression(self, tokens: list[Token], token: Token) -> str:
+        """Return the text of a checked expression, which uses a column at least."""
         if not tokens:
             raise self.refuse(token, f"{token.text}() needs a column")
         expression = read_expression(self.text, tokens, self.functions)
@@ -315,6 +336,7 @@ class _Reader:
         return expression.text
 
     def learner_columns(self, tokens: list[Token], token: Token) -> list[str]:
+        """Return the columns named inside ``bart(...)``."""
         names = tokens[0::2]
         if len(tokens) % 2 == 0 or any(name.kind not in {"name", "quoted"} for name in names):
             raise self.refuse(token, "bart(...) holds column names joined with +, as in bart(x1 + x2)")
@@ -324,6 +346,7 @@ class _Reader:
         return [name.name for name in names]
 
     def read_bar(self, first: Token, effects: Sum) -> Sum:
+        """Read the bar and the grouping factors right of it."""
         bar = self.take()
         if effects.bars or effects.offsets or effects.learner:
             raise self.refuse(first, "left of the bar stand terms only, as in (1 + x | g)")
@@ -350,6 +373,7 @@ class _Reader:
         return Sum(bars=[Bar(_spell(terms), factors, bar.text == "|") for factors in nested])
 
     def read_interacting_factors(self) -> tuple[str, ...]:
+        """Read grouping columns joined by ``:``."""
         names = [self.read_grouping_column()]
         while self.at(":"):
             self.take()
@@ -357,6 +381,7 @@ class _Reader:
         return tuple(names)
 
     def read_grouping_column(self) -> str:
+        """Read the name of one grouping column."""
         token = self.next
         if token.kind not in {"name", "quoted"} or token.text in {"True", "False", "None"}:
             if token.kind == "end" or self.at(")"):

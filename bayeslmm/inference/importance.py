@@ -286,9 +286,11 @@ def _evaluate_all(sampler: _Sampler, phi: Array, first: int) -> _Batch:
         return batch
 
     def evaluate(place: int) -> None:
+        """Evaluate one point into its place of the batch."""
         _evaluate(sampler, first + place, phi[place], batch, place)
 
     def report(done: int) -> None:
+        """Tell how many points of all are done."""
         if sampler.report is not None:
             sampler.report(first + done)
 
@@ -358,6 +360,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: 
     sds, correlations = covariance_parameters(density, points.phi[chosen], sigma)
 
     def cut(values: NDArray[np.floating]) -> NDArray[np.floating]:
+        """Cut draws into chains."""
         return values.reshape(chains, draws, *values.shape[1:])
 
     return Draws(

@@ -63,6 +63,7 @@ def _climb(density: CovarianceDensity) -> Laplace:
     count = 0
 
     def negative(x: Array) -> tuple[float, Array]:
+        """Return minus the log density and its gradient; infinity where the kernel fails."""
         nonlocal count
         count += 1
         try:
@@ -81,6 +82,7 @@ def _climb(density: CovarianceDensity) -> Laplace:
     unit = _units(density)
 
     def scaled(z: Array) -> tuple[float, Array]:
+        """Return the same as a function of z, in units of about one standard deviation from the start."""
         value, gradient = negative(start + unit * z)
         return value, unit * gradient
 

@@ -139,9 +139,11 @@ def sample_chain(
     d = density.dimension
 
     def start(start_seed: int) -> Array:
+        """Return a point near the mode."""
         return JITTER * np.random.default_rng(start_seed).standard_normal(d)
 
     def make_expand(*_: Any) -> Callable[..., dict[str, Array]]:
+        """Return the function that names a point, as nutpie wants it."""
         return lambda z, **__: {"z": z}
 
     compiled = from_pyfunc(
