@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from bayeslmm.design import build_design
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
@@ -31,6 +31,7 @@ from bayeslmm.results.labelled import check_names
 from bayeslmm.results.point import block_table
 from bayeslmm.results.spec import Missing, ModelSpec
 from bayeslmm.results.summary import WholeFrame
+from bayeslmm.types import Array
 
 if TYPE_CHECKING:
     from arviz import InferenceData
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.storage import StoredFit
 
-Array = NDArray[np.float64]
 
 LOAD_TOLERANCE = 1e-7  # relative: the objective on another machine's BLAS differs in the last digits only
 

@@ -12,9 +12,8 @@ T has determinant one and inverse :math:`I + c\,\bar m^\top`. Coefficients move 
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 SPAN_TOLERANCE = 1e-8  # largest departure of A c from one that still counts as the constant
 

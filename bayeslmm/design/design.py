@@ -10,9 +10,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.centring import Centring
 from bayeslmm.formula.formula import Formula
-
-Array = NDArray[np.float64]
-Codes = NDArray[np.int32]
+from bayeslmm.types import Array, Codes
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import DataError, MissingDependencyError
 from bayeslmm.forest.learners import non_numeric
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 NUMERIC, BINARY = 0, 1  # stochtree's codes of feature types
 CONSTANT_LEAF = 0  # stochtree's code of a leaf model with one value

@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.design import Design
 from bayeslmm.errors import OptionError
@@ -22,8 +21,7 @@ from bayeslmm.forest.probes import linear_at_means, probe_points
 from bayeslmm.forest.residual_kernel import ResidualKernel
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.priors import ModelPriors, resolve_priors
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 SMALLEST_LEAF = 5
 

@@ -5,14 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.design import RandomTerm
 from bayeslmm.forest.covariance_steps import Block
 from bayeslmm.forest.em import Components
 from bayeslmm.inference.draws import Draws
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @dataclass(slots=True)

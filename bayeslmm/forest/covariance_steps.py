@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
 from bayeslmm.forest.residual_kernel import ResidualKernel
@@ -25,8 +24,7 @@ from bayeslmm.inference.conditional_draws import covariance_parameters, draw_coe
 from bayeslmm.inference.maximum import maximise
 from bayeslmm.priors import ModelPriors
 from bayeslmm.priors.density import CovarianceDensity
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 SLICE_WIDTH = 1.0  # first guess of an interval in log t or atanh r; it is widened until it holds the slice
 MOST_WIDENINGS = 12

@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.forest.residual_kernel import ResidualKernel
 from bayeslmm.likelihood import Kernel, TermShape
@@ -26,8 +25,7 @@ from bayeslmm.likelihood.covariance import lower_factor
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.marginal import evaluate
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
     from arviz import InferenceData
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
 Method = Literal["em", "gibbs"]
 
 

@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import OptionError
 from bayeslmm.forest import reading
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-Array = NDArray[np.float64]
 
 KINDS = ("convergence", "ranef", "predicted")
 MOST_LABELS = 60  # levels whose names still fit beside a plot

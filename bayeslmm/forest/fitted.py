@@ -12,8 +12,7 @@ from bayeslmm.forest.em import Components, relative_factors
 from bayeslmm.forest.inputs import Roles
 from bayeslmm.inference.draws import Draws
 from bayeslmm.likelihood.covariance import TermShape
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 class FunctionDraws(Protocol):

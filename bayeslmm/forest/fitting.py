@@ -14,7 +14,6 @@ from bayeslmm.forest.learners import Residuals, Trainer, choose_fold_factor, gro
 from bayeslmm.forest.residual_kernel import ResidualKernel
 from bayeslmm.forest.sweeps import HeldOut, Stopping, sweep
 
-Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 
 

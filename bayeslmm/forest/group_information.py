@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 from bayeslmm.design import RandomTerm
 from bayeslmm.errors import warn_user
 from bayeslmm.forest.learners import non_numeric
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 class GroupConstantWarning(UserWarning):

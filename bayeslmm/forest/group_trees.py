@@ -23,8 +23,7 @@ from bayeslmm.design import RandomTerm
 from bayeslmm.forest.bart import FeatureCoding, TreePlan, TreeSampler
 from bayeslmm.forest.covariance_steps import Block
 from bayeslmm.forest.group_information import constant_within
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 GROUP_TREES = 50  # fewer than f's own: they see as many rows as there are groups
 SMALLEST_GROUP_LEAF = 2

@@ -13,8 +13,8 @@ from bayeslmm.design import Design, NewRows, build_design, new_rows
 from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
 from bayeslmm.formula import Formula, check_expression, parse, quoted
 from bayeslmm.results.prediction import plain
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Linear = str | Sequence[str]
 
 FORMULAS_KEPT = 64  # a forest is fitted with one formula over and over, in cross-validation and searches

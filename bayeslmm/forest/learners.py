@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import DataError, FittingError, OptionError
 from bayeslmm.forest.inputs import take_rows
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Rows = NDArray[np.intp]
 Residuals = Literal["crossfit", "oob", "inbag"]
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.design import Design, build_design
 from bayeslmm.errors import DataError, OptionError
@@ -14,8 +13,7 @@ from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.inputs import learner_table, read_rows, take_rows
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.covariance import theta_from_factors
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 def combine(

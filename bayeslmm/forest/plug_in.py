@@ -19,8 +19,7 @@ from bayeslmm.forest.learners import Fitted, Trainer, predict_mean
 from bayeslmm.forest.probes import linear_at_means, probe_points
 from bayeslmm.forest.residual_kernel import ResidualKernel
 from bayeslmm.priors import ModelPriors, resolve_priors
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 MOST_VERSIONS = 40  # versions of a plug-in f kept in all chains together
 SETTLING_STEPS = 10  # steps of the variances after every fit of f

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.design import NewRows
 from bayeslmm.forest.fitted import FittedForest
@@ -17,8 +16,7 @@ from bayeslmm.results.prediction import (
     point_interval,
     posterior_interval,
 )
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 BLOCK = 20_000_000  # values of all versions of f held at once
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.forest.bart import TreeDraws
@@ -18,8 +17,7 @@ from bayeslmm.forest.sweeps import root_mean_square
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.covariance import sds_and_correlations, theta_from_factors
 from bayeslmm.results import effects
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 MOST_DRAWS = 200  # forests of BART behind curves and importances, which ask for f many times
 

@@ -9,13 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.accumulate import add_by_level, add_effects
 from bayeslmm.likelihood.columns import TermArrays
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)

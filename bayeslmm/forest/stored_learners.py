@@ -8,12 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import MissingDependencyError, StorageError, warn_user
 from bayeslmm.forest.bart import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 class SkopsWarning(UserWarning):

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.design import NewRows, RandomTerm
 from bayeslmm.forest.em import (
@@ -21,8 +20,7 @@ from bayeslmm.forest.learners import Fitted, Trainer, predict_mean
 from bayeslmm.forest.residual_kernel import ResidualKernel, random_part
 from bayeslmm.inference.maximum import maximise
 from bayeslmm.likelihood.covariance import factors_from_theta, theta_from_factors
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 FEWEST_SWEEPS = 3  # before the parameters are asked whether they have settled
 

@@ -13,12 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import StorageError
 from bayeslmm.inference.marginal_nuts import Chain
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 class ChainStore:

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.likelihood.covariance import TermShape, free_entries
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Entries = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 MINIMUM_RELIABILITY = 0.05

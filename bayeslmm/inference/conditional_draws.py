@@ -4,14 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.likelihood.conditional import solve_effects
 from bayeslmm.likelihood.covariance import sds_and_correlations
 from bayeslmm.likelihood.normal_prior import FixedPosterior
 from bayeslmm.priors.density import CovarianceDensity
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,11 @@ It costs two gradients per entry of theta, so a fit does not do it unasked.
 """
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from bayeslmm.likelihood.covariance import free_entries
 from bayeslmm.likelihood.kernel import Kernel
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 STEP = 1e-4  # of theta, columns scaled: truncation (its square) and rounding of the gradient (1e-12 / step) balance
 

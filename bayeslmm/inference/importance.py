@@ -31,8 +31,8 @@ from bayeslmm.inference.psis import SmoothedWeights, smooth_weights
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.priors.coordinates import sd_places
 from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Effects = tuple[NDArray[np.floating], ...]
 
 FIRST_POINTS = 512

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 
 from bayeslmm.errors import FittingError
@@ -13,8 +12,7 @@ from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.priors.coordinates import sd_places
 from bayeslmm.priors.density import CovarianceDensity
 from bayeslmm.priors.prior import Prior
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 INSIDE = 0.75  # of the way from a prior's lower end to its upper one, where the data want a value beyond
 LARGEST_VARIANCE = 4.0  # where the data and the prior say next to nothing, two units of log or atanh

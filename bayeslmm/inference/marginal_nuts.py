@@ -20,8 +20,7 @@ from bayeslmm.inference.proposals import cholesky_factor
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.priors.density import CovarianceDensity
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
 STATISTICS = {

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.inference.search import Minimum, Point, Record, minimise
 from bayeslmm.inference.starting import starting_factors
@@ -18,8 +17,7 @@ from bayeslmm.likelihood.marginal import (
     factor_gradients,
 )
 from bayeslmm.likelihood.threads import blas_threads
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)

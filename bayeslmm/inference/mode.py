@@ -10,7 +10,6 @@ gradient by lambda is the partial one at the best sigma.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 
 from bayeslmm.errors import FittingError
@@ -28,8 +27,7 @@ from bayeslmm.priors.density import CovarianceDensity
 from bayeslmm.priors.model_priors import TermPriors, sd_name
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Flat
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 WIDEST_BRACKET = 60  # doublings of the bracket of log sigma before giving up
 AT_EDGE = 1e-6  # relative distance of a value to the end of its prior

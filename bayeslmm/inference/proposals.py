@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtri, gammaln, hyperu, log_ndtr, ndtri, ndtri_exp
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 WEAK_VARIANCE = 0.06  # variance of log t from which a standard deviation counts as weakly identified
 LARGEST_SHARE = 0.9  # cap on that variance when matching the truncated normal

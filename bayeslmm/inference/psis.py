@@ -7,13 +7,13 @@ Pareto fit is that of Zhang and Stephens (2009), Technometrics 51, with the pape
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 MINIMUM_TAIL = 5  # fewer points than this cannot be fitted
 PRIOR_WEIGHT = 10.0  # pseudo-observations of the prior on the shape, centred at one half
+LARGEST_EXPONENT = 300.0  # exp of it is far beyond every ratio, which are at most one
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,4 +86,6 @@ def pareto_quantile(probability: Array, shape: float, scale: float) -> Array:
     """Return quantiles of the generalised Pareto distribution."""
     if abs(shape) < 1e-12:
         return -scale * np.log1p(-probability)
-    return scale * np.expm1(-shape * np.log1p(-probability)) / shape
+    # a shape of hundreds, from ratios that only a few points carry, would overflow; its quantiles are cut to one anyway
+    exponents = np.minimum(-shape * np.log1p(-probability), LARGEST_EXPONENT)
+    return scale * np.expm1(exponents) / shape

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
+
 Function = Callable[[Array], tuple[float, Array]]
 
 SUFFICIENT_DECREASE = 1e-4

@@ -11,14 +11,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.chart import Chart
 from bayeslmm.inference.quasi_newton import descend
 from bayeslmm.likelihood.covariance import TermShape, lower_factor, positive_diagonal
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 EM_STEPS = 2  # with correlated effects, whose correlations the start does not know; one without
 NEGLIGIBLE_GAIN = 1e-9  # of the objective; theta is then known to 5e-5 of its standard error

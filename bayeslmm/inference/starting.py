@@ -10,11 +10,9 @@ cross-products is read, and correlations start at zero.
 """
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.likelihood.crossproducts import CrossProducts
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 SMALLEST_SHARE, LARGEST_SHARE = 0.0025, 0.9  # of the variance: a guess away from the boundary at both ends
 SMALLEST_REST = 0.1  # least share left to the residual

@@ -17,13 +17,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.explicit import compiling, one_blas_thread
 from bayeslmm.inference.reproducible import ordered_arithmetic
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 LEARNING_RATE = 0.02  # of Adam: a coordinate moves by about this much per step
 FULL_RANK_RATE = 0.04  # over the root of d: d entries per row of L add up their noise

@@ -4,8 +4,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
-Codes = NDArray[np.int32]
+from bayeslmm.types import Array, Codes
+
 Index = NDArray[np.int64]
 
 

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.centring import Centring, find_centring, no_centring
 from bayeslmm.likelihood.covariance import TermShape, lower_factor
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 class TermArrays(Protocol):

@@ -18,10 +18,9 @@ from scipy.linalg import solve_triangular
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.lapack import solve_transposed
 from bayeslmm.likelihood.threads import limits_threads
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-Codes = NDArray[np.int32]
 Places = NDArray[np.uint32]
 
 

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from bayeslmm.errors import OptionError
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 class TermShape(NamedTuple):

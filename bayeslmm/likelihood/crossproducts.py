@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from bayeslmm.likelihood.accumulate import add_by_level, count_pairs, sort_by_level
 from bayeslmm.likelihood.columns import ColumnMap, TermArrays
 from bayeslmm.likelihood.structure import Structure
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 Codes32 = NDArray[np.int32]
 Places = NDArray[np.uint32]

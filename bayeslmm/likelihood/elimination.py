@@ -8,9 +8,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array, Codes
+
 Index = NDArray[np.int64]
-Codes = NDArray[np.int32]
 Places = NDArray[np.uint32]  # unsigned: an index that cannot be negative is found without a test
 
 

@@ -14,7 +14,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import block_diag
 
 from bayeslmm.errors import FittingError
@@ -30,8 +29,7 @@ from bayeslmm.likelihood.elimination import (
 )
 from bayeslmm.likelihood.lapack import cholesky
 from bayeslmm.likelihood.threads import limits_threads
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 DENSE_LEAD = 0.15  # above this share of meeting levels a dense rank update beats the sparse one
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 
 from bayeslmm.design.centring import no_centring
@@ -31,8 +31,7 @@ from bayeslmm.likelihood.marginal import check_criterion, evaluate, factor_gradi
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.structure import check_memory, choose_structure
 from bayeslmm.likelihood.threads import blas_threads, limits_threads
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)

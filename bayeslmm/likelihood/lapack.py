@@ -10,12 +10,10 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import cython_lapack
 
 from bayeslmm.errors import FittingError
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 LOWER, TRANSPOSED, NOT_UNIT = b"L", b"T", b"N"
 

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from bayeslmm.errors import FittingError, OptionError
@@ -27,8 +26,8 @@ from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.factor import Factor, factorise
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import limits_threads
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Criterion = Literal["ml", "reml"]
 
 SAFE_PIVOT = 1e-6  # smallest diagonal of lambda whose inverse keeps the gradient's digits

@@ -19,14 +19,12 @@ where :math:`p_f` counts the flat directions. A flat prior has :math:`\pi_i = 0`
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from bayeslmm.likelihood.conditional import fixed_modes
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.threads import limits_threads
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 LOG_2PI = float(np.log(2.0 * np.pi))
 

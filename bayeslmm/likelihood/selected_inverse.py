@@ -15,10 +15,9 @@ from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.factor import Factor, is_dense, lead_rows
 from bayeslmm.likelihood.lapack import inverse_from_cholesky
 from bayeslmm.likelihood.threads import limits_threads
+from bayeslmm.types import Array, Codes
 
-Array = NDArray[np.float64]
 Index = NDArray[np.int64]
-Codes = NDArray[np.int32]
 Places = NDArray[np.uint32]
 
 

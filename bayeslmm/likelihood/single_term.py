@@ -7,9 +7,8 @@ few thousand operations and the calls between them would cost more than they do.
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @numba.njit(cache=True, nogil=True)

@@ -11,12 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import ModelError
 from bayeslmm.likelihood.covariance import TermShape
-
-Codes = NDArray[np.int32]
+from bayeslmm.types import Codes
 
 TRAILING_COPIES = 3  # the factor, its inverse, and LAPACK's or the caller's working copy
 

@@ -4,14 +4,12 @@ import math
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from bayeslmm.priors.positive import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Flat
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 FLAT, HALF_NORMAL, HALF_T, GAMMA, INVERSE_GAMMA = range(5)
 

@@ -29,8 +29,8 @@ from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.real_line import Flat, Normal
 from bayeslmm.priors.sigma_grid import integrate, quantiles
 from bayeslmm.priors.single_density import SingleTerm, likelihood_constant
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Entries = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 GRID_POINTS = 200  # nodes of the trapezium rule in log sigma

@@ -17,8 +17,7 @@ from bayeslmm.priors.density import CovarianceDensity, correlation_exponents, lo
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.real_line import Flat
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 class MarginalLikelihood:

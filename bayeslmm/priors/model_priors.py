@@ -3,15 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.design.centring import Centring
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.prior import Prior
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,11 +9,9 @@ number. The residual standard deviation belongs to an observation of weight one;
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import PriorError
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)

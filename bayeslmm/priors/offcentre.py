@@ -3,14 +3,12 @@
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.design.centring import Centring
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.moments import mean_and_sd
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 FAR_FROM_ZERO = 3.0  # standard deviations of x between zero and its mean
 

@@ -1,13 +1,11 @@
 """Data simulated from the priors."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 def prior_predictive(

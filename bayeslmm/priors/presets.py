@@ -3,7 +3,6 @@
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError
@@ -12,8 +11,7 @@ from bayeslmm.priors.moments import ResponseMoments, column_sd, response_moments
 from bayeslmm.priors.positive import Exponential, HalfNormal, HalfStudentT
 from bayeslmm.priors.real_line import Flat, Normal, StudentT
 from bayeslmm.priors.rules import Choice, DefaultRule, Rule
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 MAD_TO_SD = 1.4826  # makes the median absolute deviation estimate a normal's sd, as R's mad() does
 

@@ -6,11 +6,11 @@ from dataclasses import fields
 from typing import ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from bayeslmm.errors import PriorError
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Size = int | tuple[int, ...] | None
 
 SMALLEST, LARGEST = 1e-100, 1e100  # of a parameter that must be positive: squares and ratios stay finite

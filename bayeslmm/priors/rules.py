@@ -4,17 +4,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.moments import ResponseMoments, column_sd, response_moments
 from bayeslmm.priors.positive import HalfStudentT
 from bayeslmm.priors.prior import Distribution
 from bayeslmm.priors.real_line import Normal
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 COEFFICIENT_SCALE = 2.5  # standard deviations of y that one standard deviation of x moves it by, a priori
 

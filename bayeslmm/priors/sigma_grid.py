@@ -16,11 +16,9 @@ known there, as its slope, which is off by 2e-5 where the density is close to no
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.priors.compiled import log_density
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 REACH = 200  # nodes on either side of the middle one, at most
 FEWEST_NODES = 30  # fewer cannot be trusted to follow the density

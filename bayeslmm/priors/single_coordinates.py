@@ -2,9 +2,8 @@
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @numba.njit(cache=True, nogil=True)

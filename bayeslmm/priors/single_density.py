@@ -8,15 +8,13 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.likelihood.normal_prior import LOG_2PI
 from bayeslmm.likelihood.single_term import excess_single, fixed_given_sigma, reduce_single
 from bayeslmm.priors.compiled import log_density
 from bayeslmm.priors.single_coordinates import log_correlation, pull_back_single, unpack_single
 from bayeslmm.priors.single_draws import draw_points
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,11 @@ At every point phi: log p(phi | y), and draws of sigma, beta and b. The equation
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.likelihood.single_term import effects_single, reduce_single
 from bayeslmm.priors.sigma_grid import REACH, accumulate, log_given_phi, quantile, sigma_nodes
 from bayeslmm.priors.single_coordinates import log_correlation, unpack_single
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 SWEEPS = 60  # of Jacobi rotations, at most; six are usual
 NEGLIGIBLE = 1e-32  # squares off the diagonal, relative to those on it, that are rounding errors

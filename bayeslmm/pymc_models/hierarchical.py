@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import ModelError
@@ -23,8 +22,7 @@ from bayeslmm.priors.rules import net_response
 from bayeslmm.pymc_models.coordinates import term_coordinates
 from bayeslmm.pymc_models.covariance import covariance_factor
 from bayeslmm.pymc_models.distributions import random_vector, shiftable
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)

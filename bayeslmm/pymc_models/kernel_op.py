@@ -10,7 +10,6 @@ from typing import Any
 import numba
 import numpy as np
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 from pytensor.gradient import DisconnectedType, grad_not_implemented
 from pytensor.graph.basic import Apply
 from pytensor.graph.op import Op
@@ -18,8 +17,7 @@ from pytensor.link.numba.dispatch.basic import numba_funcify, numba_njit
 
 from bayeslmm.errors import FittingError
 from bayeslmm.priors.marginal_likelihood import MarginalLikelihood
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 
 class KernelLikelihood(Op):

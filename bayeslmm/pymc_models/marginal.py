@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
-from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import ModelError
@@ -29,8 +28,7 @@ from bayeslmm.pymc_models.coordinates import term_coordinates
 from bayeslmm.pymc_models.correlations import full_matrix, lower_correlations, partial_correlations
 from bayeslmm.pymc_models.distributions import parameters, pymc_family
 from bayeslmm.pymc_models.kernel_op import KernelLikelihood
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 POTENTIAL = "log_likelihood"
 

@@ -16,7 +16,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 BATCH = 4_000_000  # draws held at once: bounds the memory of the sweeps below
 TAILS = (0.05, 0.95)

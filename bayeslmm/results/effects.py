@@ -4,11 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design, RandomTerm
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 VARCORR_COLUMNS = ("group", "effect", "other_effect", "variance", "sd", "correlation")
 RESIDUAL = "Residual"

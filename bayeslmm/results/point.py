@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
 from bayeslmm.design.design import Design, RandomTerm
@@ -23,8 +22,7 @@ from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predic
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary, aligned, p_value, random_table
-
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
 
 TITLES = {
     "ml": "Linear mixed model fit by maximum likelihood",

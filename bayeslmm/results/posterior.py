@@ -34,12 +34,12 @@ from bayeslmm.results.prediction import (
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary
+from bayeslmm.types import Array
 
 if TYPE_CHECKING:
     import xarray
     from arviz import InferenceData
 
-Array = NDArray[np.float64]
 Group = Literal["log_likelihood", "posterior_predictive"]
 
 TITLES = {

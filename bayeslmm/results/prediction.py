@@ -15,8 +15,8 @@ from scipy.special import ndtri
 from bayeslmm.design.design import Design, NewRows
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.inference.draws import Draws
+from bayeslmm.types import Array
 
-Array = NDArray[np.float64]
 Kind = Literal["conditional", "marginal"]
 NewLevels = Literal["population", "sample", "error"]
 

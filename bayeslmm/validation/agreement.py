@@ -10,15 +10,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results.diagnostics import effective_sizes
+from bayeslmm.types import Array
 from bayeslmm.validation.exact import ExactPosterior
 from bayeslmm.validation.quantities import all_parameters
-
-Array = NDArray[np.float64]
 
 LIMIT = 4.0  # Monte Carlo standard errors
 

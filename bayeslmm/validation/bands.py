@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 from scipy.stats import binom
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
+
 Integers = NDArray[np.int64]
 
 MOST_PLACES = 64  # where the distribution function is looked at; more would change the bands little

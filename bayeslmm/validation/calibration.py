@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.types import Array
 from bayeslmm.validation.bands import Band, count_below, simultaneous_band, simultaneous_p_value
 from bayeslmm.validation.methods import HANDED_OVER, Sample
 from bayeslmm.validation.quantities import ranked_quantities
 from bayeslmm.validation.simulate import Problem, Study, simulate
 
-Array = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 LEVEL = 0.99  # of the simultaneous bands

@@ -5,14 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
+from bayeslmm.types import Array
 from bayeslmm.validation.intervals import MakeIntervals
 from bayeslmm.validation.quantities import all_parameters
 from bayeslmm.validation.simulate import Study, simulate
-
-Array = NDArray[np.float64]
 
 LEVELS = (0.5, 0.8, 0.95)
 DOUBTFUL = 3.0  # standard errors below the level that count as under-coverage

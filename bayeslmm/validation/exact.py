@@ -17,7 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Array = NDArray[np.float64]
+from bayeslmm.types import Array
+
 LogDensity = Callable[[Array], Array]
 
 SCOUT_NODES = 9  # per dimension, while looking for the mass

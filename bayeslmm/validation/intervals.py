@@ -5,18 +5,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.maximum import maximise
 from bayeslmm.inference.mode import maximise_posterior, posterior_conditional
 from bayeslmm.likelihood.kernel import Conditional
+from bayeslmm.types import Array
 from bayeslmm.validation.methods import Sample, importance
 from bayeslmm.validation.quantities import all_parameters
 from bayeslmm.validation.simulate import Problem
-
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)

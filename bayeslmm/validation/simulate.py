@@ -19,8 +19,6 @@ from bayeslmm.likelihood import Kernel
 from bayeslmm.priors import ModelPriors, prior_predictive, resolve_priors
 from bayeslmm.priors.density import CovarianceDensity
 
-Array = NDArray[np.float64]
-
 SKELETON_SEED = 20  # rows and columns of the studies: fixed, they are no part of what is repeated
 
 
