@@ -141,7 +141,7 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, Mapping[str, int]]) ->
         weights=model_file.weights,
         missing=model_file.missing,
     )
-    watched = sys.stderr.isatty()
+    watched = sys.stderr is not None and sys.stderr.isatty()
     fits = {}
     for method in model_file.methods:
         settings: dict[str, Any] = {"method": method, "progressbar": watched, **sampler.get(method, {})}

@@ -11,24 +11,9 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.reproducible import ordered_arithmetic
+from bayeslmm.inference.sampler_statistics import read_statistics
 
 Array = NDArray[Any]
-
-# Names of sampler statistics in nutpie and in PyMC, and what arviz calls them.
-STATISTICS = {
-    "diverging": "diverging",
-    "energy": "energy",
-    "depth": "tree_depth",
-    "tree_depth": "tree_depth",
-    "n_steps": "n_steps",
-    "mean_tree_accept": "acceptance_rate",
-    "acceptance_rate": "acceptance_rate",
-    "logp": "lp",
-    "lp": "lp",
-    "step_size": "step_size",
-    "maxdepth_reached": "reached_max_treedepth",
-    "reached_max_treedepth": "reached_max_treedepth",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +158,7 @@ def sample_with_pymc(model: Any, names: Sequence[str], run: Run) -> Trace:
 
 def _collect(trace: Any, names: Sequence[str], run: Run) -> Trace:
     """Return draws and statistics as arrays, refusing a trace that is shorter than what was asked for."""
-    groups = trace.sample_stats
-    stats = {STATISTICS[name]: groups[name].to_numpy() for name in groups.data_vars if name in STATISTICS}
+    stats = read_statistics(trace.sample_stats)
     done = np.isfinite(stats["lp"]).sum(axis=1)
     if len(done) < run.chains or done.min() < run.draws:
         raise KeyboardInterrupt(

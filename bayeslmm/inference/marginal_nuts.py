@@ -17,21 +17,13 @@ from bayeslmm.inference.conditional_draws import covariance_parameters, draw_coe
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.proposals import cholesky_factor
+from bayeslmm.inference.sampler_statistics import read_statistics
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.priors.density import CovarianceDensity
 from bayeslmm.types import Array
 
 JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
-STATISTICS = {
-    "diverging": "diverging",
-    "energy": "energy",
-    "depth": "tree_depth",
-    "n_steps": "n_steps",
-    "mean_tree_accept": "acceptance_rate",
-    "step_size": "step_size",
-    "logp": "lp",
-}
 
 
 @dataclass(slots=True)
@@ -167,8 +159,7 @@ def sample_chain(
         raise KeyboardInterrupt
     if whitened.successes == 0:
         raise _sampler_error(whitened, None)
-    found = trace.sample_stats
-    stats = {name: found[key].to_numpy()[0] for key, name in STATISTICS.items() if key in found}
+    stats = {name: values[0] for name, values in read_statistics(trace.sample_stats).items()}
     return Chain(whitened.point(z), stats, whitened.failures)
 
 

@@ -298,7 +298,8 @@ def available_cores() -> int:
 
 def shows_progress() -> bool:
     """Return whether there is someone to show progress to: a terminal or a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
+    # windowed programs and services have no standard streams
+    return (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
 
 
 def _check_choice(name: str, value: str, valid: tuple[str, ...]) -> None:
