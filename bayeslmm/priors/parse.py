@@ -75,6 +75,9 @@ def parse_prior(text: str) -> Distribution:
         raise PriorError(f'{text!r} is not a prior; write it as "Normal(0, 10)"')
     if any(keyword.arg is None for keyword in call.keywords):
         raise PriorError(f'{text!r} is not a prior; write it as "Normal(0, 10)"')
+    names = [str(keyword.arg) for keyword in call.keywords]
+    if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise PriorError(f"{text!r} gives {', '.join(repeated)} more than once: state each parameter one time.")
     values = [_number(node, text) for node in call.args]
     named = {str(keyword.arg): _number(keyword.value, text) for keyword in call.keywords}
     return _build(call.func.id, values, named)

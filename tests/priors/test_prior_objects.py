@@ -252,3 +252,9 @@ def test_cholesky_from_partial_correlations():
     partial = (r[1, 2] - r[0, 1] * r[0, 2]) / np.sqrt((1 - r[0, 1] ** 2) * (1 - r[0, 2] ** 2))
     assert partial == pytest.approx(0.6)
     assert r[0, 1] == pytest.approx(0.4) and r[0, 2] == pytest.approx(-0.3)
+
+
+def test_a_parameter_given_twice_is_refused():
+    # the second value would win without a word
+    with pytest.raises(PriorError, match="sigma more than once"):
+        parse_prior("HalfNormal(sigma=1, sigma=2)")
