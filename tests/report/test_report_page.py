@@ -43,10 +43,13 @@ class Reader(HTMLParser):
         self.text.append(data)
 
 
+OTHER_COLUMN = "another column, with a name longer than any drawn text"
+
+
 def page_with(text):
     """A page that holds `text` at every place a text can stand."""
-    plain = Table(pd.DataFrame({text: [text], "b": ["1"]}))
-    columns = pd.MultiIndex.from_tuples([(text, ""), (text, text), (text, "b")])
+    plain = Table(pd.DataFrame({text: [text], OTHER_COLUMN: ["1"]}))
+    columns = pd.MultiIndex.from_tuples([(text, ""), (text, text), (text, OTHER_COLUMN)])
     double = Table(pd.DataFrame([[text, "1", "2"]], columns=columns))
     parts = (text, plain, double, Picture(text, b"\x89PNG", 10, 20), Fold(text, plain))
     return Page(text, text, (Verdict(text, "good", text),), ((text, text),), (Section(text, parts),), text)
