@@ -1,12 +1,12 @@
 """Result folders: written beside their place and renamed, so that they are complete or not there at all."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bayeslmm.errors import StorageError
+from bayeslmm.files import whole_folder
 
 SUMMARY_FILE = "summary.txt"
 REPORT_FILE = "report.html"
@@ -76,24 +76,8 @@ def written_whole(folder: Path, *, overwrite: bool) -> Iterator[Path]:
         As :func:`check_target`, again when the block ends: the place may have been taken meanwhile.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.parent / f".{folder.name}.{os.getpid()}.partial"
-    former = folder.parent / f".{folder.name}.{os.getpid()}.former"
-    partial.mkdir()
-    try:
+    with whole_folder(folder, lambda: check_target(folder, overwrite=overwrite)) as partial:
         yield partial
-        check_target(folder, overwrite=overwrite)
-        if folder.exists():
-            folder.rename(former)
-        try:
-            partial.rename(folder)
-        except BaseException:
-            if former.exists():
-                former.rename(folder)
-            raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        if folder.exists():
-            shutil.rmtree(former, ignore_errors=True)
 
 
 def saved_fits(folder: Path) -> list[Path]:

@@ -1,8 +1,6 @@
 """A forest as a folder: forest.json, arrays.npz, Parquet tables, one file per learner. Never pickle."""
 
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from numpy.typing import NDArray
 from bayeslmm import __version__
 from bayeslmm.design import build_design
 from bayeslmm.errors import StorageError
+from bayeslmm.files import whole_folder
 from bayeslmm.forest.bart import TreeDraws
 from bayeslmm.forest.em import Components
 from bayeslmm.forest.estimator import MixedEffectsForest
@@ -47,18 +46,17 @@ def write_forest(forest: MixedEffectsForest, folder: Path) -> Path:
     StorageError
         If the folder exists, its parent does not, or an option cannot be written.
     """
-    if folder.exists():
-        raise StorageError(f"{folder} exists already; choose another folder or remove it.")
+    _check_place(folder)
     if not folder.parent.is_dir():
         raise StorageError(f"{folder.parent} is no folder.")
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        _write_into(forest, scratch)
-        scratch.chmod(0o755)
-        scratch.rename(folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    with whole_folder(folder, lambda: _check_place(folder)) as partial:
+        _write_into(forest, partial)
     return folder
+
+
+def _check_place(folder: Path) -> None:
+    if folder.exists():
+        raise StorageError(f"{folder} exists already; choose another folder or remove it.")
 
 
 def load_forest(folder: str | Path, *, trusted: Sequence[str] = ()) -> MixedEffectsForest:

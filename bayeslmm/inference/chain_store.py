@@ -7,7 +7,6 @@ written beside and renamed: a chain is there whole or not at all. Arrays are rea
 import hashlib
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from bayeslmm.errors import StorageError
+from bayeslmm.files import whole_file
 from bayeslmm.inference.marginal_nuts import Chain
 from bayeslmm.types import Array
 
@@ -110,6 +110,5 @@ def digest(arrays: Sequence[Array], texts: Sequence[str]) -> str:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_bytes(content)
-    beside.replace(path)
+    with whole_file(path) as beside:
+        beside.write_bytes(content)

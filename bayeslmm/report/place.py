@@ -1,9 +1,9 @@
 """Where a report goes: written beside its place and renamed, so that it is whole or not there."""
 
-import os
 from pathlib import Path
 
 from bayeslmm.errors import StorageError
+from bayeslmm.files import whole_file
 from bayeslmm.report.page import GENERATOR
 
 SUFFIXES = (".html", ".htm")
@@ -51,15 +51,11 @@ def write_page(html: str, path: Path) -> Path:
     check_place(path)
     # A label may hold half of a surrogate pair, which no encoding can write; a browser shows its place.
     content = html.encode("utf-8", errors="xmlcharrefreplace")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with partial.open("xb") as stream:
-            stream.write(content)
-        partial.replace(path)
+        with whole_file(path) as partial:
+            partial.write_bytes(content)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -7,9 +7,6 @@ rebuilding the model and re-evaluating its objective is the business of ``bayesl
 import hashlib
 import json
 import math
-import os
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ import pandas as pd
 from bayeslmm import __version__
 from bayeslmm.design.design import Design
 from bayeslmm.errors import StorageError
+from bayeslmm.files import whole_folder
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.maximum import Maximum
 from bayeslmm.likelihood.kernel import build_kernel
@@ -89,24 +87,11 @@ def write_fit(fit: Fit, folder: Path, *, overwrite: bool = False) -> Path:
     folder = folder.absolute()
     _check_place(folder, overwrite)
     try:
-        partial = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", suffix=".partial", dir=folder.parent))
+        with whole_folder(folder, lambda: _check_place(folder, overwrite)) as partial:
+            _write_files(fit, partial)
     except OSError as error:
-        raise StorageError(f"{folder} cannot be made: {error.strerror}.") from error
-    try:
-        _write_files(fit, partial)
-        partial.chmod(0o777 & ~_umask())
-        _put_in_place(partial, folder, overwrite)
-    except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error}.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        raise StorageError(f"{folder} cannot be written: {error.strerror or error}.") from error
     return folder
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _check_place(folder: Path, overwrite: bool) -> None:
@@ -121,21 +106,6 @@ def _check_place(folder: Path, overwrite: bool) -> None:
     strangers = sorted({entry.name for entry in folder.iterdir()} - {FIT, DATA, POSTERIOR})
     if strangers:
         raise StorageError(f"{folder} also holds {strangers[0]!r}, which is no part of a saved fit; move it away.")
-
-
-def _put_in_place(partial: Path, folder: Path, overwrite: bool) -> None:
-    if not folder.exists():
-        partial.rename(folder)
-        return
-    _check_place(folder, overwrite)
-    former = partial.with_suffix(".former")
-    folder.rename(former)
-    try:
-        partial.rename(folder)
-    except OSError:
-        former.rename(folder)
-        raise
-    shutil.rmtree(former, ignore_errors=True)
 
 
 def _write_files(fit: Fit, folder: Path) -> None:

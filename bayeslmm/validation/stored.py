@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from bayeslmm.files import whole_file
 from bayeslmm.validation.calibration import Calibration
 
 
@@ -28,17 +29,17 @@ def stored_calibration(path: Path, run: Callable[[], Calibration]) -> Calibratio
     if path.exists():
         return read_calibration(path)
     found = run()
-    beside = _beside(path)
-    np.savez_compressed(
-        beside,
-        study=found.study,
-        method=found.method,
-        names=np.array(found.names),
-        ranks=found.ranks.astype(np.int16),
-        n_draws=found.n_draws,
-        replaced=found.replaced,
-    )
-    beside.replace(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(path) as beside:
+        np.savez_compressed(
+            beside,
+            study=found.study,
+            method=found.method,
+            names=np.array(found.names),
+            ranks=found.ranks.astype(np.int16),
+            n_draws=found.n_draws,
+            replaced=found.replaced,
+        )
     return found
 
 
@@ -58,13 +59,8 @@ def read_calibration(path: Path) -> Calibration:
 def stored_table(path: Path, run: Callable[[], pd.DataFrame]) -> pd.DataFrame:
     """Return the table kept in a CSV file, or make it and keep it there."""
     if not path.exists():
-        beside = _beside(path)
-        run().to_csv(beside, index=False, float_format="%.6g")
-        beside.replace(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        table = run()
+        with whole_file(path) as beside:
+            table.to_csv(beside, index=False, float_format="%.6g")
     return pd.read_csv(path, keep_default_na=False, na_values=[""])
-
-
-def _beside(path: Path) -> Path:
-    """Return where a file is written before it gets its name, whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path.with_name(f"unfinished-{path.name}")
