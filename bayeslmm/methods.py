@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from bayeslmm.design import Design, Finding
     from bayeslmm.inference.draws import Draws
-    from bayeslmm.inference.maximum import Maximum
+    from bayeslmm.inference.optimum.maximum import Maximum
     from bayeslmm.likelihood import Kernel
-    from bayeslmm.priors.density import CovarianceDensity
+    from bayeslmm.posterior.density import CovarianceDensity
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.spec import ModelSpec
 
@@ -106,7 +106,7 @@ def choose_method(method: str, options: FitOptions) -> MethodEntry:
 
 
 def _fit_likelihood(model: Fittable, method: str, options: FitOptions) -> PointFit:
-    from bayeslmm.inference.maximum import maximise
+    from bayeslmm.inference.optimum.maximum import maximise
 
     _require_identified(untold_findings(model), f'method="{method}"')
     return point_fit(model, method, maximise(model.kernel, method, sigma=model.spec.sigma))
@@ -117,7 +117,7 @@ def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     if method != "map":
         modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
         return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
-    from bayeslmm.inference.mode import posterior_conditional
+    from bayeslmm.inference.optimum.mode import posterior_conditional
 
     priors = model.resolved_priors
     modes = posterior_conditional(_density(model, priors), optimum.theta, optimum.sigma)
@@ -125,7 +125,7 @@ def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
 
 
 def _fit_nuts(model: Fittable, method: str, options: FitOptions) -> Fit:
-    from bayeslmm.inference.nuts import sample_nuts
+    from bayeslmm.inference.nuts.sampling import sample_nuts
     from bayeslmm.results.posterior import PosteriorFit
 
     priors = _usable_priors(model)
@@ -140,8 +140,8 @@ def _fit_nuts(model: Fittable, method: str, options: FitOptions) -> Fit:
 
 
 def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
-    from bayeslmm.inference.importance import sample_importance
-    from bayeslmm.inference.nuts import check_count, resolve_seed, shows_progress
+    from bayeslmm.inference.importance.sampling import sample_importance
+    from bayeslmm.inference.nuts.sampling import check_count, resolve_seed, shows_progress
     from bayeslmm.results.posterior import PosteriorFit
 
     priors = _usable_priors(model)
@@ -160,8 +160,8 @@ def _fit_importance(model: Fittable, method: str, options: FitOptions) -> Fit:
 
 
 def _fit_advi(model: Fittable, method: str, options: FitOptions) -> Fit:
-    from bayeslmm.inference.advi import sample_advi
-    from bayeslmm.inference.nuts import check_count, choose_parametrization, resolve_seed, shows_progress
+    from bayeslmm.inference.advi.sampling import sample_advi
+    from bayeslmm.inference.nuts.sampling import check_count, choose_parametrization, resolve_seed, shows_progress
     from bayeslmm.results.posterior import PosteriorFit
 
     priors = _usable_priors(model)
@@ -217,7 +217,7 @@ def _noting(draws: "Draws", store: Sequence[str] | None) -> "Draws":
 
 
 def _fit_map(model: Fittable, method: str, options: FitOptions) -> PointFit:
-    from bayeslmm.inference.mode import maximise_posterior
+    from bayeslmm.inference.optimum.mode import maximise_posterior
 
     found = maximise_posterior(_density(model, _usable_priors(model)))
     return point_fit(model, method, replace(found, message=" ".join([found.message, *untold(model)])))
@@ -231,7 +231,7 @@ def _usable_priors(model: Fittable) -> "ModelPriors":
 
 
 def _density(model: Fittable, priors: "ModelPriors") -> "CovarianceDensity":
-    from bayeslmm.priors.density import CovarianceDensity
+    from bayeslmm.posterior.density import CovarianceDensity
 
     return CovarianceDensity(model.kernel, priors, model.spec.sigma)
 

@@ -217,7 +217,7 @@ class Model:
         PriorError
             If it is "marginal" and the prior of a coefficient cannot be integrated out.
         """
-        from bayeslmm.inference.nuts import choose_parametrization
+        from bayeslmm.inference.nuts.sampling import choose_parametrization
         from bayeslmm.pymc_models import build_hierarchical, build_marginal
 
         priors, sigma = self.resolved_priors, self._spec.sigma
@@ -350,7 +350,7 @@ class Model:
         PriorError
             If a prior is improper.
         """
-        from bayeslmm.inference.nuts import check_count
+        from bayeslmm.inference.nuts.sampling import check_count
         from bayeslmm.priors.predictive import prior_predictive
         from bayeslmm.results.arviz_bridge import inference_data
         from bayeslmm.results.labelled import prior_datasets

@@ -123,7 +123,7 @@ def explicit_insteval(*, draws: int, tune: int, rows: int | None = None) -> dict
     import nutpie
 
     from bayeslmm import Model
-    from bayeslmm.inference.explicit import compile_for_nutpie, one_blas_thread
+    from bayeslmm.inference.nuts.explicit import compile_for_nutpie, one_blas_thread
     from bayeslmm.results.diagnostics import diagnose
 
     names = ["sigma", "sd_s", "sd_d"]
@@ -162,8 +162,8 @@ def sample_sleepstudy(method: str, **options: Any) -> dict[str, Any]:
     import nutpie  # noqa: F401
     import xarray  # noqa: F401
 
-    import bayeslmm.inference.importance
-    import bayeslmm.inference.nuts
+    import bayeslmm.inference.importance.sampling
+    import bayeslmm.inference.nuts.sampling
     import bayeslmm.results.arviz_bridge
     import bayeslmm.results.labelled  # noqa: F401
     from bayeslmm import Model, load_dataset

@@ -215,7 +215,7 @@ def instant_nuts(monkeypatch):
         beta, sigma = rng.standard_normal((*shape, design.p)), np.exp(rng.standard_normal(shape))
         return Draws(beta, sigma, sds, (None,) * len(sds), effects, {}, "nuts", {"seed": seed})
 
-    monkeypatch.setattr("bayeslmm.inference.nuts.sample_nuts", sample)
+    monkeypatch.setattr("bayeslmm.inference.nuts.sampling.sample_nuts", sample)
 
 
 def test_flat_coefficients_do_no_harm(one_per_level, instant_nuts):

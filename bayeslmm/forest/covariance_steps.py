@@ -20,10 +20,10 @@ import numpy as np
 
 from bayeslmm.errors import FittingError
 from bayeslmm.forest.residual_kernel import ResidualKernel
-from bayeslmm.inference.conditional_draws import covariance_parameters, draw_coefficients
-from bayeslmm.inference.maximum import maximise
+from bayeslmm.inference.optimum.maximum import maximise
+from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors import ModelPriors
-from bayeslmm.priors.density import CovarianceDensity
 from bayeslmm.types import Array
 
 SLICE_WIDTH = 1.0  # first guess of an interval in log t or atanh r; it is widened until it holds the slice

@@ -18,7 +18,7 @@ from bayeslmm.forest.em import (
 )
 from bayeslmm.forest.learners import Fitted, Trainer, predict_mean
 from bayeslmm.forest.residual_kernel import ResidualKernel, random_part
-from bayeslmm.inference.maximum import maximise
+from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood.covariance import factors_from_theta, theta_from_factors
 from bayeslmm.types import Array
 

@@ -7,10 +7,10 @@ import numpy as np
 from scipy.optimize import minimize
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.maximum import maximise
+from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood.threads import blas_threads
-from bayeslmm.priors.coordinates import sd_places
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.posterior.coordinates import sd_places
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.prior import Prior
 from bayeslmm.types import Array
 

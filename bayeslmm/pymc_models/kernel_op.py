@@ -16,7 +16,7 @@ from pytensor.graph.op import Op
 from pytensor.link.numba.dispatch.basic import numba_funcify, numba_njit
 
 from bayeslmm.errors import FittingError
-from bayeslmm.priors.marginal_likelihood import MarginalLikelihood
+from bayeslmm.posterior.marginal_likelihood import MarginalLikelihood
 from bayeslmm.types import Array
 
 

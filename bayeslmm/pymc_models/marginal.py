@@ -18,7 +18,7 @@ import pytensor.tensor as pt
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import ModelError
 from bayeslmm.likelihood.kernel import Kernel
-from bayeslmm.priors.marginal_likelihood import MarginalLikelihood
+from bayeslmm.posterior.marginal_likelihood import MarginalLikelihood
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.moments import mean_and_sd
 from bayeslmm.priors.prior import Prior

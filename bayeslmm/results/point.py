@@ -11,8 +11,8 @@ from scipy.special import ndtr, ndtri
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import OptionError
-from bayeslmm.inference.curvature import hessian, smallest_curvature
-from bayeslmm.inference.maximum import Maximum
+from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
+from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional
 from bayeslmm.likelihood.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.likelihood.kernel import build_kernel

@@ -20,7 +20,7 @@ from bayeslmm.design.design import Design
 from bayeslmm.errors import StorageError
 from bayeslmm.files import whole_folder
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.maximum import Maximum
+from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import TITLES, PointFit

@@ -14,8 +14,8 @@ from bayeslmm.design.design import Design
 from bayeslmm.errors import FittingError
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.importance import sample_importance
-from bayeslmm.inference.nuts import Parametrization, sample_nuts
+from bayeslmm.inference.importance.sampling import sample_importance
+from bayeslmm.inference.nuts.sampling import Parametrization, sample_nuts
 from bayeslmm.priors import resolve_priors
 from bayeslmm.results.diagnostics import effective_sizes
 from bayeslmm.validation.agreement import Agreement, compare_draws

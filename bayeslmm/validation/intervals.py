@@ -8,8 +8,8 @@ import numpy as np
 from scipy.special import ndtri
 
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.maximum import maximise
-from bayeslmm.inference.mode import maximise_posterior, posterior_conditional
+from bayeslmm.inference.optimum.maximum import maximise
+from bayeslmm.inference.optimum.mode import maximise_posterior, posterior_conditional
 from bayeslmm.likelihood.kernel import Conditional
 from bayeslmm.types import Array
 from bayeslmm.validation.methods import Sample, importance
@@ -61,7 +61,7 @@ def quantile_intervals(sample: Sample, n_draws: int = 1000) -> MakeIntervals:
 
 def advi_intervals(problem: Problem, levels: Array, seed: int) -> Intervals:
     """Return equal-tailed intervals of the draws of ADVI as it comes: mean field, on the integrated density."""
-    from bayeslmm.inference.advi import sample_advi
+    from bayeslmm.inference.advi.sampling import sample_advi
 
     draws = sample_advi(problem.design, problem.priors, problem.kernel, draws=1000, chains=1, seed=seed)
     return draws_intervals(problem, draws, levels)

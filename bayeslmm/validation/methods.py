@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from bayeslmm.design.design import Design
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.explicit import Run, compile_for_nutpie, sample_with_nutpie
-from bayeslmm.inference.importance import importance_draws, weighted_points
-from bayeslmm.inference.marginal_nuts import sample_marginal
+from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.nuts.explicit import Run, compile_for_nutpie, sample_with_nutpie
+from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.results.diagnostics import diagnose
 from bayeslmm.validation.quantities import covariance_quantities
 from bayeslmm.validation.simulate import Problem

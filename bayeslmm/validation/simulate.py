@@ -16,8 +16,8 @@ from bayeslmm.design.design import Design
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
 from bayeslmm.likelihood import Kernel
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors import ModelPriors, prior_predictive, resolve_priors
-from bayeslmm.priors.density import CovarianceDensity
 
 SKELETON_SEED = 20  # rows and columns of the studies: fixed, they are no part of what is repeated
 

@@ -8,8 +8,8 @@ import pandas as pd
 
 from bayeslmm.design import build_design
 from bayeslmm.formula import parse
-from bayeslmm.inference.importance import importance_draws, weighted_points
-from bayeslmm.inference.marginal_nuts import sample_marginal
+from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.priors import LKJ, resolve_priors
 from bayeslmm.results.diagnostics import diagnose
 from bayeslmm.validation.agreement import Agreement, compare_draws

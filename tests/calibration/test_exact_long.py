@@ -7,9 +7,9 @@ import pytest
 import small_models
 
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.explicit import Run, compile_for_nutpie, sample_with_nutpie
-from bayeslmm.inference.importance import importance_draws, weighted_points
-from bayeslmm.inference.marginal_nuts import sample_marginal
+from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.nuts.explicit import Run, compile_for_nutpie, sample_with_nutpie
+from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.pymc_models import build_hierarchical
 from bayeslmm.validation.agreement import agreement_with_exact, compare_draws
 from bayeslmm.validation.exact import exact_posterior

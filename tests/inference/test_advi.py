@@ -5,15 +5,15 @@ import pytest
 from handmade import make_design, make_term
 
 from bayeslmm.errors import FittingError, OptionError, PriorError
-from bayeslmm.inference import advi
-from bayeslmm.inference.advi import sample_advi
+from bayeslmm.inference.advi import sampling as advi
+from bayeslmm.inference.advi.sampling import sample_advi
+from bayeslmm.inference.advi.variational import NormalApproximation, _root, bound_is_rising, is_lost
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.importance import importance_draws, weighted_points
-from bayeslmm.inference.psis import SmoothedWeights
-from bayeslmm.inference.variational import NormalApproximation, _root, bound_is_rising, is_lost
+from bayeslmm.inference.importance.psis import SmoothedWeights
+from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
 from bayeslmm.likelihood.kernel import build_kernel
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors import resolve_priors
-from bayeslmm.priors.density import CovarianceDensity
 
 BIAS = 0.15  # posterior sds a normal approximation of this skew posterior may be off in its means
 SPREAD = 0.25  # relative, in its sds

@@ -6,11 +6,17 @@ from scipy import stats
 from scipy.integrate import quad
 
 import bayeslmm as blm
-from bayeslmm.inference import importance
-from bayeslmm.inference.proposals import StudentProposal, TruncatedMap, identity_map, normal_share, truncated_map
-from bayeslmm.inference.psis import fit_pareto, pareto_quantile, smooth_weights
+from bayeslmm.inference.importance import sampling as importance
+from bayeslmm.inference.importance.proposals import (
+    StudentProposal,
+    TruncatedMap,
+    identity_map,
+    normal_share,
+    truncated_map,
+)
+from bayeslmm.inference.importance.psis import fit_pareto, pareto_quantile, smooth_weights
 from bayeslmm.likelihood import factor, lapack, threads
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.posterior.density import CovarianceDensity
 
 
 @pytest.fixture(scope="module")

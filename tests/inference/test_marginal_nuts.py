@@ -11,10 +11,10 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.errors import FittingError, OptionError, StorageError
-from bayeslmm.inference import marginal_nuts
 from bayeslmm.inference.laplace import find_laplace
+from bayeslmm.inference.nuts import marginal as marginal_nuts
 from bayeslmm.likelihood import threads
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.posterior.density import CovarianceDensity
 
 RUN = {"draws": 150, "tune": 200, "chains": 3, "progressbar": False}
 
@@ -153,7 +153,7 @@ def test_a_kernel_that_always_fails_tells_its_error(density, monkeypatch):
 
 
 def test_coefficients_that_are_not_normal_fall_back_to_the_explicit_model():
-    from bayeslmm.inference.nuts import choose_parametrization
+    from bayeslmm.inference.nuts.sampling import choose_parametrization
     from bayeslmm.priors import resolve_priors
 
     model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))

@@ -13,9 +13,9 @@ from bayeslmm.datasets import load_dataset
 from bayeslmm.design import build_design
 from bayeslmm.errors import FittingError
 from bayeslmm.formula import parse
-from bayeslmm.inference.curvature import hessian, smallest_curvature
-from bayeslmm.inference.maximum import _Likelihood, maximise
-from bayeslmm.inference.search import Record, minimise
+from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
+from bayeslmm.inference.optimum.maximum import _Likelihood, maximise
+from bayeslmm.inference.optimum.search import Record, minimise
 from bayeslmm.likelihood import Kernel
 
 OBJECTIVE = 1e-6  # how far two searches for one minimum may differ

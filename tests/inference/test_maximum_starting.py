@@ -9,7 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "likelihood"))
 import dense
 
-from bayeslmm.inference.starting import SMALLEST_SHARE, starting_factors
+from bayeslmm.inference.nuts.starting import SMALLEST_SHARE, starting_factors
 from bayeslmm.likelihood import Kernel
 
 SAMPLING = 0.1  # relative: a moment of 2,000 groups is known to a few percent

@@ -6,8 +6,8 @@ import pytest
 from scipy.optimize import minimize
 
 import bayeslmm as blm
-from bayeslmm.inference.mode import maximise_posterior, posterior_conditional
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.inference.optimum.mode import maximise_posterior, posterior_conditional
+from bayeslmm.posterior.density import CovarianceDensity
 
 SAME_OPTIMUM = 1e-6  # absolute, in units of minus twice the log density: two searches for one minimum
 SAME_PLACE = 1e-6  # relative: two searches for one place

@@ -24,7 +24,7 @@ USER_COLUMNS = {"cor_Subject": "LKJ(2)"}  # the default, stated by the user: so 
 
 
 def sample(design, stated=None, **options):
-    from bayeslmm.inference.nuts import sample_nuts
+    from bayeslmm.inference.nuts.sampling import sample_nuts
 
     options.setdefault("parametrization", "noncentered")
     return sample_nuts(design, resolve_priors(design, stated), progressbar=False, **options)
@@ -126,14 +126,14 @@ def small():
 
 @pytest.fixture(scope="module")
 def compiled(small):
-    from bayeslmm.inference.explicit import compile_for_nutpie
+    from bayeslmm.inference.nuts.explicit import compile_for_nutpie
     from bayeslmm.pymc_models import build_hierarchical
 
     return compile_for_nutpie(build_hierarchical(small, resolve_priors(small), centered=False), ["beta", "r_g"])
 
 
 def short_run(compiled, *, chains=2, cores=1, seed=5):
-    from bayeslmm.inference.explicit import Run, sample_with_nutpie
+    from bayeslmm.inference.nuts.explicit import Run, sample_with_nutpie
 
     run = Run(draws=30, tune=60, chains=chains, cores=cores, seed=seed, target_accept=0.8, progressbar=False)
     return sample_with_nutpie(compiled, ["beta", "r_g"], run).values
@@ -186,7 +186,7 @@ def line():
 
 def test_pymcs_sampler(line):
     """Flat prior, sigma 2: the posterior of the intercept is Normal(4.5, 2/sqrt(10))."""
-    from bayeslmm.inference.nuts import sample_nuts
+    from bayeslmm.inference.nuts.sampling import sample_nuts
 
     priors = resolve_priors(line, {"Intercept": "Flat()"}, sigma=2.0)
     options = {"sigma": 2.0, "sampler": "pymc", "seed": 5, "draws": 400, "tune": 200, "chains": 2}
@@ -220,7 +220,7 @@ def test_impossible_options(line, option, value, message):
 
 
 def test_seeds():
-    from bayeslmm.inference.nuts import resolve_seed
+    from bayeslmm.inference.nuts.sampling import resolve_seed
 
     assert resolve_seed(7) == 7 and resolve_seed(np.int64(7)) == 7
     assert resolve_seed(np.random.default_rng(1)) == resolve_seed(np.random.default_rng(1))

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import genpareto
 
-from bayeslmm.inference.psis import pareto_quantile, smooth_weights
+from bayeslmm.inference.importance.psis import pareto_quantile, smooth_weights
 
 PROBABILITIES = np.linspace(0.01, 0.99, 25)
 

@@ -9,7 +9,7 @@ import pytest
 from bayeslmm.datasets import load_dataset
 from bayeslmm.design import build_design
 from bayeslmm.formula import parse
-from bayeslmm.inference.maximum import maximise
+from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.covariance import factors_from_theta
 

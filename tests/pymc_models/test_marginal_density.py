@@ -16,9 +16,9 @@ from bayeslmm.errors import FittingError, ModelError, PriorError
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.likelihood.normal_prior import fixed_posterior
+from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.marginal_likelihood import MarginalLikelihood
 from bayeslmm.priors import resolve_priors
-from bayeslmm.priors.density import CovarianceDensity
-from bayeslmm.priors.marginal_likelihood import MarginalLikelihood
 
 POINTS = 4
 VALUE_TOLERANCE = 1e-6  # log densities of some hundreds, Jacobians by differences good to about 1e-8
@@ -232,7 +232,7 @@ def test_names_and_dimensions():
 
 
 def test_deterministics_are_on_the_users_columns():
-    from bayeslmm.inference.conditional_draws import covariance_parameters
+    from bayeslmm.posterior.conditional_draws import covariance_parameters
     from bayeslmm.pymc_models.marginal import marginal_coordinates
 
     model, density = build(sleepstudy_design())
@@ -331,8 +331,8 @@ def test_pymcs_optimiser_finds_reml():
     """Flat priors, the density without Jacobians: `find_MAP` ends where the kernel's REML does."""
     import pymc as pm
 
-    from bayeslmm.inference.explicit import compiling
-    from bayeslmm.inference.maximum import maximise
+    from bayeslmm.inference.nuts.explicit import compiling
+    from bayeslmm.inference.optimum.maximum import maximise
     from bayeslmm.likelihood.covariance import factors_from_theta, sds_and_correlations, theta_from_factors
 
     design = sleepstudy_design()

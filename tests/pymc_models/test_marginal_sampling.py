@@ -5,12 +5,12 @@ import pytest
 from handmade import make_design, make_term
 
 from bayeslmm.errors import FittingError, OptionError
-from bayeslmm.inference.importance import importance_draws, weighted_points
-from bayeslmm.inference.marginal_pymc import sample_marginal_pymc
+from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.nuts.marginal_pymc import sample_marginal_pymc
 from bayeslmm.likelihood.kernel import build_kernel
+from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.marginal_likelihood import MarginalLikelihood
 from bayeslmm.priors import resolve_priors
-from bayeslmm.priors.density import CovarianceDensity
-from bayeslmm.priors.marginal_likelihood import MarginalLikelihood
 
 MONTE_CARLO = 4  # standard errors two right samplers may differ by, over some 25 quantities
 IMPORTANCE_DRAWS = 20_000  # independent but for the weights: their error is small beside NUTS's

@@ -11,7 +11,7 @@ import numpy as np
 from bayeslmm.datasets import load_dataset
 from bayeslmm.design import Design, build_design
 from bayeslmm.formula import parse
-from bayeslmm.inference.maximum import Maximum, maximise
+from bayeslmm.inference.optimum.maximum import Maximum, maximise
 from bayeslmm.likelihood import Conditional, Kernel
 
 RECORDS = json.loads((Path(__file__).parent / "lme4_reference.json").read_text(encoding="utf-8"))["fits"]

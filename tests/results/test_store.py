@@ -72,8 +72,8 @@ def test_the_compiled_loop_of_one_term_too():
 
 def test_points_hold_no_effects_that_are_not_kept(two_factors):
     """A point's draws are what memory goes to: 512 points or more, several draws each."""
-    from bayeslmm.inference.importance import weighted_points
-    from bayeslmm.priors.density import CovarianceDensity
+    from bayeslmm.inference.importance.sampling import weighted_points
+    from bayeslmm.posterior.density import CovarianceDensity
 
     density = CovarianceDensity(two_factors.kernel, two_factors.resolved_priors)
     points = weighted_points(density, 200, 3, keep=(False, True))

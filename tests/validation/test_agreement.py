@@ -7,8 +7,8 @@ import pytest
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.importance import importance_draws, weighted_points
-from bayeslmm.inference.marginal_nuts import sample_marginal
+from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.validation import four_methods
 from bayeslmm.validation.agreement import LIMIT, compare_draws, draws_moments
 from bayeslmm.validation.four_methods import CROSSED, DATA_SETS, Effort, compare_four, known_problem
@@ -41,7 +41,7 @@ def test_table_of_pairs(monkeypatch):
 
 
 def test_a_hand_over_is_nothing_to_compare(monkeypatch):
-    monkeypatch.setattr("bayeslmm.inference.importance.ENOUGH_EFFECTIVE", 1e9)
+    monkeypatch.setattr("bayeslmm.inference.importance.sampling.ENOUGH_EFFECTIVE", 1e9)
     by_importance = four_methods.ways(known_problem(CROSSED), Effort(draws=20, chains=1))["importance"]
     with pytest.raises(FittingError, match="NUTS took over"):
         by_importance(1)

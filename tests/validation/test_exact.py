@@ -7,8 +7,8 @@ import pytest
 import small_models
 from scipy import stats
 
-from bayeslmm.inference.importance import importance_draws, weighted_points
-from bayeslmm.inference.marginal_nuts import sample_marginal
+from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.validation.agreement import agreement_with_exact
 from bayeslmm.validation.exact import ExactModel, ExactTerm, exact_posterior
 

@@ -6,7 +6,7 @@ import pytest
 
 from bayeslmm.design import build_design
 from bayeslmm.formula import parse
-from bayeslmm.inference.importance import importance_draws, weighted_points
+from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
 from bayeslmm.priors import resolve_priors
 from bayeslmm.validation.agreement import draws_moments
 from bayeslmm.validation.simulate import Problem
@@ -144,7 +144,7 @@ def test_prior_returns_without_information(formula):
     priors = resolve_priors(
         design, {"Intercept": "Normal(1, 2)", "x": "Normal(-1, 3)", "sd_g": "HalfNormal(2)"}, sigma=sigma
     )
-    from bayeslmm.priors.density import CovarianceDensity
+    from bayeslmm.posterior.density import CovarianceDensity
 
     kernel = Problem(design, priors).kernel
     density = CovarianceDensity(kernel, priors, sigma)

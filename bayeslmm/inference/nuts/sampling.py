@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
-from bayeslmm.inference.chain_store import ChainStore, digest, read_facts
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.explicit import Run, Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
-from bayeslmm.inference.marginal_nuts import sample_known, sample_marginal
+from bayeslmm.inference.nuts.chain_store import ChainStore, digest, read_facts
+from bayeslmm.inference.nuts.explicit import Run, Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
+from bayeslmm.inference.nuts.marginal import sample_known, sample_marginal
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.kernel import Kernel, build_kernel
-from bayeslmm.priors.density import CovarianceDensity, not_normal
+from bayeslmm.posterior.density import CovarianceDensity, not_normal
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
@@ -185,7 +185,7 @@ def _sample_density(
             )
     if resume is not None:
         raise OptionError(f"resume= is for sampler='nutpie', not {sampler!r}")
-    from bayeslmm.inference.marginal_pymc import sample_marginal_pymc
+    from bayeslmm.inference.nuts.marginal_pymc import sample_marginal_pymc
 
     return sample_marginal_pymc(
         density,

@@ -1,6 +1,6 @@
 """The log posterior of the covariance parameters of a model with one random term, in compiled loops.
 
-The same density as `bayeslmm.priors.density`, which stays the reference: this module saves the calls between small
+The same density as `bayeslmm.posterior.density`, which stays the reference: this module saves the calls between small
 steps, which cost more than the steps where the term is small, and lets many points be evaluated in one call.
 """
 
@@ -11,9 +11,9 @@ import numpy as np
 
 from bayeslmm.likelihood.normal_prior import LOG_2PI
 from bayeslmm.likelihood.single_term import excess_single, fixed_given_sigma, reduce_single
-from bayeslmm.priors.compiled import log_density
-from bayeslmm.priors.single_coordinates import log_correlation, pull_back_single, unpack_single
-from bayeslmm.priors.single_draws import draw_points
+from bayeslmm.posterior.coded_priors import log_density
+from bayeslmm.posterior.single_coordinates import log_correlation, pull_back_single, unpack_single
+from bayeslmm.posterior.single_draws import draw_points
 from bayeslmm.types import Array
 
 

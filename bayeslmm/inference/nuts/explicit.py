@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
+from bayeslmm.inference.nuts.sampler_statistics import read_statistics
 from bayeslmm.inference.reproducible import ordered_arithmetic
-from bayeslmm.inference.sampler_statistics import read_statistics
 
 Array = NDArray[Any]
 

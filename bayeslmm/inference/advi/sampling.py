@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
-from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.marginal_nuts import Chain, marginal_draws
-from bayeslmm.inference.psis import SmoothedWeights, smooth_weights
-from bayeslmm.inference.variational import (
+from bayeslmm.inference.advi.variational import (
     NormalApproximation,
     bound_is_rising,
     evaluate_points,
     fit_normal,
     is_lost,
 )
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
+from bayeslmm.inference.nuts.marginal import Chain, marginal_draws
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.model_priors import sd_name
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayeslmm.inference.search import Minimum, Point, Record, minimise
-from bayeslmm.inference.starting import starting_factors
+from bayeslmm.inference.nuts.starting import starting_factors
+from bayeslmm.inference.optimum.search import Minimum, Point, Record, minimise
 from bayeslmm.likelihood.covariance import TermShape
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import (

@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.conditional_draws import covariance_parameters, draw_coefficients
 from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.importance.proposals import cholesky_factor
 from bayeslmm.inference.laplace import Laplace, find_laplace
-from bayeslmm.inference.proposals import cholesky_factor
-from bayeslmm.inference.sampler_statistics import read_statistics
+from bayeslmm.inference.nuts.sampler_statistics import read_statistics
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array
 
 JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread

@@ -17,7 +17,7 @@ known there, as its slope, which is off by 2e-5 where the density is close to no
 import numba
 import numpy as np
 
-from bayeslmm.priors.compiled import log_density
+from bayeslmm.posterior.coded_priors import log_density
 from bayeslmm.types import Array
 
 REACH = 200  # nodes on either side of the middle one, at most

@@ -1,7 +1,7 @@
 r"""A minimum over relative covariance factors, boundary included.
 
 The objective is even in the sign of each column of lambda, so it is minimised without bounds: one or two EM steps,
-then BFGS in coordinates of unit curvature (`bayeslmm.inference.chart`). A minimum has :math:`G\lambda = 0` and
+then BFGS in coordinates of unit curvature (`bayeslmm.inference.optimum.chart`). A minimum has :math:`G\lambda = 0` and
 :math:`G \succeq 0`; where a singular solution has a direction v of negative curvature the search leaves it by adding
 :math:`\varepsilon^2 v v^\top` to :math:`\lambda\lambda^\top`.
 """
@@ -13,8 +13,8 @@ from typing import Protocol
 import numpy as np
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.chart import Chart
-from bayeslmm.inference.quasi_newton import descend
+from bayeslmm.inference.optimum.chart import Chart
+from bayeslmm.inference.optimum.quasi_newton import descend
 from bayeslmm.likelihood.covariance import TermShape, lower_factor, positive_diagonal
 from bayeslmm.types import Array
 

@@ -13,8 +13,8 @@ import numpy as np
 from scipy.optimize import brentq
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.maximum import Maximum, code_of, describe
-from bayeslmm.inference.search import Point, Record, minimise
+from bayeslmm.inference.optimum.maximum import Maximum, code_of, describe
+from bayeslmm.inference.optimum.search import Point, Record, minimise
 from bayeslmm.likelihood.conditional import effect_modes
 from bayeslmm.likelihood.covariance import TermShape
 from bayeslmm.likelihood.factor import factorise
@@ -23,7 +23,7 @@ from bayeslmm.likelihood.marginal import excess_sums, extrapolate_inwards, is_sa
 from bayeslmm.likelihood.normal_prior import FixedPosterior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import blas_threads
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.model_priors import TermPriors, sd_name
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Flat

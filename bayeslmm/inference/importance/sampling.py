@@ -15,22 +15,22 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.conditional_draws import covariance_parameters, draw_coefficients
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.laplace import Laplace, find_laplace
-from bayeslmm.inference.marginal_nuts import sample_marginal
-from bayeslmm.inference.progress import progress_bar
-from bayeslmm.inference.proposals import (
+from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     laplace_proposals,
     mixture_log_density,
     moment_proposal,
     normal_share,
 )
-from bayeslmm.inference.psis import SmoothedWeights, smooth_weights
+from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
+from bayeslmm.inference.laplace import Laplace, find_laplace
+from bayeslmm.inference.nuts.marginal import sample_marginal
+from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.threads import in_threads, worker_threads
-from bayeslmm.priors.coordinates import sd_places
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
+from bayeslmm.posterior.coordinates import sd_places
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array
 
 Effects = tuple[NDArray[np.floating], ...]

@@ -7,10 +7,10 @@ from scipy.linalg import block_diag
 
 from bayeslmm.design import build_design
 from bayeslmm.formula import parse
-from bayeslmm.inference.conditional_draws import draw_coefficients
 from bayeslmm.likelihood.kernel import build_kernel
+from bayeslmm.posterior.conditional_draws import draw_coefficients
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors import resolve_priors
-from bayeslmm.priors.density import CovarianceDensity
 
 DRAWS = 20_000
 STANDARD_ERRORS = 5  # the largest of some 800 standard normal deviations is about 3.4

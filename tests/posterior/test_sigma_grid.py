@@ -10,11 +10,11 @@ from bayeslmm.design import build_design
 from bayeslmm.formula import parse
 from bayeslmm.likelihood.conditional import solve_effects
 from bayeslmm.likelihood.kernel import build_kernel
+from bayeslmm.posterior.coded_priors import FLAT, HALF_NORMAL, HALF_T
+from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.sigma_grid import integrate, log_given_phi, quantiles
+from bayeslmm.posterior.single_draws import diagonalise
 from bayeslmm.priors import resolve_priors
-from bayeslmm.priors.compiled import FLAT, HALF_NORMAL, HALF_T
-from bayeslmm.priors.density import CovarianceDensity
-from bayeslmm.priors.sigma_grid import integrate, log_given_phi, quantiles
-from bayeslmm.priors.single_draws import diagonalise
 
 NOTHING = np.zeros(0)
 PROBABILITIES = np.array([0.001, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 0.999])

@@ -9,9 +9,9 @@ from bayeslmm.design import build_design
 from bayeslmm.errors import PriorError
 from bayeslmm.formula import parse
 from bayeslmm.likelihood.kernel import build_kernel
+from bayeslmm.posterior.coded_priors import encode, log_density
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors import resolve_priors
-from bayeslmm.priors.compiled import encode, log_density
-from bayeslmm.priors.density import CovarianceDensity
 
 EXACT = 1e-9  # relative: the same number by another route
 DIFFERENCES = 1e-5  # relative: central differences with a step of 1e-5

@@ -8,8 +8,8 @@ import numba
 import numpy as np
 
 from bayeslmm.likelihood.single_term import effects_single, reduce_single
-from bayeslmm.priors.sigma_grid import REACH, accumulate, log_given_phi, quantile, sigma_nodes
-from bayeslmm.priors.single_coordinates import log_correlation, unpack_single
+from bayeslmm.posterior.sigma_grid import REACH, accumulate, log_given_phi, quantile, sigma_nodes
+from bayeslmm.posterior.single_coordinates import log_correlation, unpack_single
 from bayeslmm.types import Array
 
 SWEEPS = 60  # of Jacobi rotations, at most; six are usual

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.explicit import compiling, one_blas_thread
+from bayeslmm.inference.nuts.explicit import compiling, one_blas_thread
 from bayeslmm.inference.reproducible import ordered_arithmetic
 from bayeslmm.types import Array
 

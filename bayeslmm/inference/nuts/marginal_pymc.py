@@ -1,6 +1,6 @@
 """NUTS on the marginal PyMC model, the coefficients drawn afterwards.
 
-The same posterior as `bayeslmm.inference.marginal_nuts`, through the model that ``to_pymc("marginal")`` returns.
+The same posterior as `bayeslmm.inference.nuts.marginal`, through the model that ``to_pymc("marginal")`` returns.
 """
 
 import time
@@ -13,9 +13,9 @@ import numpy as np
 from bayeslmm.design.design import Design
 from bayeslmm.errors import FittingError, OptionError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.explicit import Run, Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
-from bayeslmm.inference.marginal_nuts import Chain, marginal_draws
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.inference.nuts.explicit import Run, Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
+from bayeslmm.inference.nuts.marginal import Chain, marginal_draws
+from bayeslmm.posterior.density import CovarianceDensity
 
 if TYPE_CHECKING:
     from bayeslmm.pymc_models.kernel_op import KernelLikelihood

@@ -8,7 +8,7 @@ import numpy as np
 from bayeslmm.likelihood.conditional import solve_effects
 from bayeslmm.likelihood.covariance import sds_and_correlations
 from bayeslmm.likelihood.normal_prior import FixedPosterior
-from bayeslmm.priors.density import CovarianceDensity
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array
 
 

@@ -23,12 +23,12 @@ from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
-from bayeslmm.priors.compiled import encode
-from bayeslmm.priors.coordinates import TermPoint, count_coordinates, pack, pull_back, unpack
+from bayeslmm.posterior.coded_priors import encode
+from bayeslmm.posterior.coordinates import TermPoint, count_coordinates, pack, pull_back, unpack
+from bayeslmm.posterior.sigma_grid import integrate, quantiles
+from bayeslmm.posterior.single_density import SingleTerm, likelihood_constant
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.real_line import Flat, Normal
-from bayeslmm.priors.sigma_grid import integrate, quantiles
-from bayeslmm.priors.single_density import SingleTerm, likelihood_constant
 from bayeslmm.types import Array
 
 Entries = tuple[NDArray[np.intp], NDArray[np.intp]]

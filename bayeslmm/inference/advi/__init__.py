@@ -1,0 +1,1 @@
+"""Normal approximations by variational inference."""

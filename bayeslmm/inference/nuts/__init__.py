@@ -1,0 +1,1 @@
+"""NUTS, on the integrated density or on the explicit hierarchy."""

@@ -1,0 +1,1 @@
+"""Optima: maximum likelihood, REML and the posterior mode."""
