@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 
+from bayeslmm.covariance import DIAGONAL, FULL
 from bayeslmm.datasets import load_dataset
 from bayeslmm.design.centring import find_centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
@@ -19,7 +20,7 @@ def make_term(labels, columns, effects, *, name="g", correlated=True, weights=No
         codes=codes.astype(np.int32),
         columns=columns,
         levels=pd.Index(levels),
-        correlated=correlated,
+        covariance=FULL if correlated else DIAGONAL,
         centring=find_centring(columns, weights) if correlated else no_centring(columns.shape[1]),
     )
 

@@ -39,7 +39,7 @@ def small(formula, data, priors, *, beta, sd_priors, sigma_prior, correlation_pr
     exact = ExactModel(
         y=design.y,
         X=design.X,
-        terms=[ExactTerm(t.codes, t.columns, t.n_levels, t.correlated and t.n_columns > 1) for t in design.terms],
+        terms=[ExactTerm(t.codes, t.columns, t.n_levels, t.has_correlations) for t in design.terms],
         beta_mean=turn @ means,
         beta_cov=turn @ np.diag(sds**2) @ turn.T,
         sd_priors=sd_priors,

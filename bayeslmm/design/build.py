@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayeslmm.covariance import find_structure
 from bayeslmm.design.centring import find_centring, no_centring
 from bayeslmm.design.coding import ColumnRecipe, build_columns
 from bayeslmm.design.design import Array, Design, RandomTerm
@@ -262,6 +263,7 @@ def _random(
         if bar.factors not in coded:
             coded[bar.factors] = group_rows(evaluator.frame, bar.factors)
         codes, grouping = coded[bar.factors]
+        covariance = find_structure(bar.covariance)
         terms.append(
             RandomTerm(
                 name=_term_name(bar.factor, names, [term.name for term in terms]),
@@ -270,8 +272,8 @@ def _random(
                 codes=codes,
                 columns=columns,
                 levels=grouping.levels,
-                correlated=bar.correlated,
-                centring=find_centring(columns, w) if bar.correlated else no_centring(columns.shape[1]),
+                covariance=covariance,
+                centring=find_centring(columns, w) if covariance.moves_with_origin else no_centring(columns.shape[1]),
             )
         )
         recipes.append(recipe)

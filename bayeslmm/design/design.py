@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.covariance import Structure, TermShape
 from bayeslmm.design.centring import Centring
 from bayeslmm.formula.formula import Formula
 from bayeslmm.types import Array, Codes
@@ -31,10 +32,10 @@ class RandomTerm:
         The S columns of the term, shape (n, S), C-ordered.
     levels
         The J levels with the user's labels and dtype; ``a1:b1`` strings for interactions.
-    correlated
-        Whether the S effects have a full covariance matrix.
+    covariance
+        The structure of the S effects' covariance matrix.
     centring
-        The constant among the columns and their means; used for correlated terms only.
+        The constant among the columns and their means; none where the structure does not allow centring.
     """
 
     name: str
@@ -43,7 +44,7 @@ class RandomTerm:
     codes: Codes
     columns: Array
     levels: pd.Index
-    correlated: bool
+    covariance: Structure
     centring: Centring
 
     @property
@@ -55,6 +56,16 @@ class RandomTerm:
     def n_columns(self) -> int:
         """S, the number of effects per level."""
         return len(self.effects)
+
+    @property
+    def shape(self) -> TermShape:
+        """(J, S, covariance structure)."""
+        return TermShape(self.n_levels, self.n_columns, self.covariance)
+
+    @property
+    def has_correlations(self) -> bool:
+        """Whether there are effects with a correlation."""
+        return self.shape.has_correlations
 
 
 @dataclass(frozen=True, slots=True)

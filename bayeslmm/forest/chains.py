@@ -51,9 +51,7 @@ def stack_chains(chains: Sequence[Chain], terms: Sequence[RandomTerm], method: s
         beta=stack("beta"),
         sigma=stack("sigma"),
         sd=tuple(stack("sds", k) for k in count),
-        cor=tuple(
-            stack("correlations", k) if term.correlated and term.n_columns > 1 else None for k, term in enumerate(terms)
-        ),
+        cor=tuple(stack("correlations", k) if term.has_correlations else None for k, term in enumerate(terms)),
         effects=tuple(stack("effects", k) for k in count),
         stats={"version": np.array([chain.versions for chain in chains])},
         method=method,

@@ -21,7 +21,6 @@ import numpy as np
 from bayeslmm.forest.residual_kernel import ResidualKernel
 from bayeslmm.likelihood import Kernel, TermShape
 from bayeslmm.likelihood.conditional import effect_modes, fixed_modes
-from bayeslmm.likelihood.covariance import lower_factor
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.marginal import evaluate
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
@@ -69,12 +68,9 @@ def relative_factors(components: Components, shapes: Sequence[TermShape]) -> lis
     """Return the user's lambda of each term, ``D = sigma² lambda lambda.T``, singular D included."""
     factors = []
     for D, shape in zip(components.covariances, shapes, strict=True):
-        if not shape.correlated:
-            factors.append(np.diag(np.sqrt(np.diag(D) / components.sigma2)))
-            continue
         values, vectors = np.linalg.eigh(D)
         root = vectors * np.sqrt(np.clip(values, 0.0, None) / components.sigma2)
-        factors.append(lower_factor(root))
+        factors.append(shape.structure.factor_of_root(root))
     return factors
 
 
@@ -113,8 +109,7 @@ def em_step(rows: ResidualKernel, residual: Array, old: Components) -> Component
 
 
 def _covariance(b: Array, conditional: Array, shape: TermShape) -> Array:
-    D = (b.T @ b + conditional) / shape.n_levels
-    return D if shape.correlated else np.diag(np.diag(D))
+    return shape.structure.project((b.T @ b + conditional) / shape.n_levels)
 
 
 def weighted_square(error: Array, weights: Array | None) -> float:

@@ -7,11 +7,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.covariance import TermShape
 from bayeslmm.design import Design
 from bayeslmm.forest.em import Components, relative_factors
 from bayeslmm.forest.inputs import Roles
 from bayeslmm.inference.draws import Draws
-from bayeslmm.likelihood.covariance import TermShape
 from bayeslmm.types import Array
 
 
@@ -68,8 +68,8 @@ class FittedForest:
 
     @property
     def shapes(self) -> list[TermShape]:
-        """(J, S, correlated) of each term."""
-        return [TermShape(t.n_levels, t.n_columns, t.correlated or t.n_columns == 1) for t in self.design.terms]
+        """(J, S, covariance structure) of each term."""
+        return [term.shape for term in self.design.terms]
 
     @property
     def factors(self) -> list[Array]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bayeslmm.design import Design, NewRows, build_design, new_rows
 from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
 from bayeslmm.formula import Formula, check_expression, parse, quoted
+from bayeslmm.formula.formula import COVARIANCE_BARS
 from bayeslmm.results.prediction import plain
 from bayeslmm.types import Array
 
@@ -323,7 +324,7 @@ def _linear_text(linear: Linear | None) -> str:
 
 def random_text(formula: Formula) -> str:
     """Return the random terms of a formula as text."""
-    bars = (f"({b.effects} {'|' if b.correlated else '||'} {':'.join(map(quoted, b.factors))})" for b in formula.bars)
+    bars = (f"({b.effects} {COVARIANCE_BARS[b.covariance]} {':'.join(map(quoted, b.factors))})" for b in formula.bars)
     return " + ".join(bars)
 
 

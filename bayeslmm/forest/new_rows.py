@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayeslmm.covariance import theta_from_factors
 from bayeslmm.design import Design, build_design
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.inputs import learner_table, read_rows, take_rows
 from bayeslmm.likelihood import Kernel
-from bayeslmm.likelihood.covariance import theta_from_factors
 from bayeslmm.types import Array
 
 

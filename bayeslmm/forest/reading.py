@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayeslmm.covariance import sds_and_correlations, theta_from_factors
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.forest.bart import TreeDraws
 from bayeslmm.forest.fitted import FittedForest
@@ -15,7 +16,6 @@ from bayeslmm.forest.prediction import predict_function
 from bayeslmm.forest.residual_kernel import random_part
 from bayeslmm.forest.sweeps import root_mean_square
 from bayeslmm.likelihood import Kernel
-from bayeslmm.likelihood.covariance import sds_and_correlations, theta_from_factors
 from bayeslmm.results import effects
 from bayeslmm.types import Array
 
@@ -46,7 +46,7 @@ def variances(fitted: FittedForest) -> pd.DataFrame:
     if draws is None:
         pairs = [sds_and_correlations(factor, components.sigma) for factor in fitted.factors]
         sds = [sd for sd, _ in pairs]
-        correlations = [cor if term.correlated else None for term, (_, cor) in zip(terms, pairs, strict=True)]
+        correlations = [cor if term.has_correlations else None for term, (_, cor) in zip(terms, pairs, strict=True)]
         return effects.varcorr_frame(
             terms, sds, [sd**2 for sd in sds], correlations, (components.sigma, components.sigma2)
         )

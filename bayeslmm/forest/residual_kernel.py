@@ -58,7 +58,7 @@ class ResidualKernel:
         X
             Linear columns, shape (n, p).
         terms
-            Random terms: codes (n,), columns (n, S), n_levels, correlated, centring.
+            Random terms: codes (n,), columns (n, S), n_levels, covariance, centring.
         weights
             Positive row weights, shape (n,); None means ones.
         names

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayeslmm.covariance import factors_from_theta, theta_from_factors
 from bayeslmm.design import NewRows, RandomTerm
 from bayeslmm.forest.em import (
     Components,
@@ -19,7 +20,6 @@ from bayeslmm.forest.em import (
 from bayeslmm.forest.learners import Fitted, Trainer, predict_mean
 from bayeslmm.forest.residual_kernel import ResidualKernel, random_part
 from bayeslmm.inference.optimum.maximum import maximise
-from bayeslmm.likelihood.covariance import factors_from_theta, theta_from_factors
 from bayeslmm.types import Array
 
 FEWEST_SWEEPS = 3  # before the parameters are asked whether they have settled
@@ -240,7 +240,7 @@ def _record(
         sd = np.sqrt(np.diag(D))
         for s, effect in enumerate(term.effects):
             record[f"sd_{term.name}[{effect}]"] = float(sd[s])
-        if not term.correlated:
+        if not term.has_correlations:
             continue
         for j in range(term.n_columns):
             for i in range(j + 1, term.n_columns):

@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass
 
+# The covariance structure that each bar of a random term stands for.
+BAR_COVARIANCES = {"|": "full", "||": "diagonal"}
+COVARIANCE_BARS = {covariance: bar for bar, covariance in BAR_COVARIANCES.items()}
+
 
 @dataclass(frozen=True, slots=True)
 class Bar:
@@ -13,13 +17,13 @@ class Bar:
         The left side with its intercept spelled out, in formulaic's syntax: ``"1 + Days"``, ``"0 + Days"``.
     factors
         The grouping columns: ``("litter",)``, or ``("litter", "sex")`` for ``litter:sex``.
-    correlated
-        False for ``||``: all columns of the term are independent.
+    covariance
+        Name of the structure of the effects' covariance: "full" for ``|``, "diagonal" for ``||``.
     """
 
     effects: str
     factors: tuple[str, ...]
-    correlated: bool
+    covariance: str
 
     @property
     def factor(self) -> str:

@@ -11,7 +11,7 @@ from bayeslmm.errors import FormulaError
 from bayeslmm.formula import algebra
 from bayeslmm.formula.algebra import INTERCEPT, Sum, Term
 from bayeslmm.formula.expression import read_expression
-from bayeslmm.formula.formula import Bar, Formula
+from bayeslmm.formula.formula import BAR_COVARIANCES, Bar, Formula
 from bayeslmm.formula.tokens import Token, mark, quoted, tokenize
 from bayeslmm.formula.vocabulary import FUNCTIONS, attribute_remedy, unknown_function
 
@@ -370,7 +370,7 @@ class _Reader:
         for factors in nested:
             if len(set(factors)) != len(factors):
                 raise self.refuse(bar, f"the grouping factor {':'.join(factors)} names a column twice")
-        return Sum(bars=[Bar(_spell(terms), factors, bar.text == "|") for factors in nested])
+        return Sum(bars=[Bar(_spell(terms), factors, BAR_COVARIANCES[bar.text]) for factors in nested])
 
     def read_interacting_factors(self) -> tuple[str, ...]:
         """Read grouping columns joined by ``:``."""

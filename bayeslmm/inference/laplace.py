@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
+from bayeslmm.covariance import sd_places
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood.threads import blas_threads
-from bayeslmm.posterior.coordinates import sd_places
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.prior import Prior
 from bayeslmm.types import Array
@@ -107,7 +107,7 @@ def _within_supports(density: CovarianceDensity, x: Array) -> Array:
         moved[-1] = np.log(_allowed(density.priors.sigma, float(np.exp(moved[-1]))))
     sigma = float(np.exp(moved[-1])) if density.sigma is None else density.sigma
     sds = [prior for term in density.priors.terms for prior in term.sd]
-    for place, prior in zip(sd_places(density.sizes), sds, strict=True):
+    for place, prior in zip(sd_places(density.kernel.shapes), sds, strict=True):
         moved[place] = np.log(_allowed(prior, sigma * float(np.exp(moved[place]))) / sigma)
     return moved
 
@@ -123,10 +123,9 @@ def _allowed(prior: Prior, value: float) -> float:
 def _units(density: CovarianceDensity) -> Array:
     """Return rough standard deviations of the coordinates, shape (d,)."""
     units: list[float] = []
-    for (size, correlated), shape in zip(density.sizes, density.kernel.shapes, strict=True):
-        units += [1.0 / np.sqrt(2.0 * shape.n_levels)] * size
-        if correlated:
-            units += [1.0 / np.sqrt(shape.n_levels)] * (size * (size - 1) // 2)
+    for shape in density.kernel.shapes:
+        units += [1.0 / np.sqrt(2.0 * shape.n_levels)] * shape.n_columns
+        units += [1.0 / np.sqrt(shape.n_levels)] * (shape.n_coordinates - shape.n_columns)
     if density.sigma is None:
         units.append(1.0 / np.sqrt(2.0 * max(density.kernel.n - density.kernel.p, 1)))
     return np.minimum(np.array(units), 0.5)

@@ -1,7 +1,7 @@
 r"""The columns the kernel computes with, and the way back to the user's.
 
 Columns are centred where that changes nothing but the digits (X and y when the constant lies in the span of X, Z in a
-correlated term that spans the constant) and scaled by their root mean square everywhere. With
+term that spans the constant and whose covariance allows it) and scaled by their root mean square everywhere. With
 :math:`\tilde A = A T`, :math:`T = (I - c \bar m^\top)\,\mathrm{diag}(1/s)`:
 
 .. math:: \beta = T_X \tilde\beta + c\,\bar y, \qquad
@@ -15,8 +15,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.covariance import Structure, TermShape
 from bayeslmm.design.centring import Centring, find_centring, no_centring
-from bayeslmm.likelihood.covariance import TermShape, lower_factor
 from bayeslmm.types import Array
 
 
@@ -30,7 +30,7 @@ class TermArrays(Protocol):
     @property
     def n_levels(self) -> int: ...  # noqa: D102
     @property
-    def correlated(self) -> bool: ...  # noqa: D102
+    def covariance(self) -> Structure: ...  # noqa: D102
     @property
     def centring(self) -> Centring: ...  # noqa: D102
 
@@ -83,20 +83,16 @@ def fixed_map(X: Array, weights: Array | None) -> ColumnMap:
 
 
 def term_map(term: TermArrays, weights: Array | None) -> ColumnMap:
-    """Return the map of a random term's columns: centred only if correlated."""
+    """Return the map of a random term's columns: centred only where that changes nothing."""
     size = term.columns.shape[1]
-    return column_map(term.columns, term.centring if term.correlated else no_centring(size), weights)
+    return column_map(term.columns, term.centring if term.covariance.moves_with_origin else no_centring(size), weights)
 
 
 def factor_to_kernel(factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
     """Return the kernel's lambda for any factor of the user's relative covariance."""
-    if not shape.correlated:
-        return np.diag(columns.scale * np.diag(factor))
-    return lower_factor(columns.inverse @ factor)
+    return shape.structure.factor_of_root(columns.inverse @ factor)
 
 
 def factor_to_user(factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
     """Return the user's lambda for the kernel's, with a non-negative diagonal."""
-    if not shape.correlated:
-        return np.diag(np.abs(np.diag(factor)) / columns.scale)
-    return lower_factor(columns.matrix @ factor)
+    return shape.structure.factor_of_root(columns.matrix @ factor)

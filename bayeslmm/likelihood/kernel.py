@@ -8,6 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 
+from bayeslmm.covariance import (
+    TermShape,
+    count_theta,
+    factors_from_theta,
+    theta_from_factors,
+)
 from bayeslmm.design.centring import no_centring
 from bayeslmm.likelihood.columns import (
     ColumnMap,
@@ -18,13 +24,6 @@ from bayeslmm.likelihood.columns import (
     term_map,
 )
 from bayeslmm.likelihood.conditional import effect_modes, fixed_modes
-from bayeslmm.likelihood.covariance import (
-    TermShape,
-    count_theta,
-    factors_from_theta,
-    free_entries,
-    theta_from_factors,
-)
 from bayeslmm.likelihood.crossproducts import CrossProducts, build_crossproducts
 from bayeslmm.likelihood.factor import is_dense
 from bayeslmm.likelihood.marginal import check_criterion, evaluate, factor_gradients
@@ -90,7 +89,7 @@ class Kernel:
         X
             Fixed columns of full rank, shape (n, p).
         terms
-            Random terms: codes (n,), columns (n, S), n_levels, correlated, centring.
+            Random terms: codes (n,), columns (n, S), n_levels, covariance, centring.
         weights
             Positive prior weights, shape (n,); None means ones.
         names
@@ -103,7 +102,7 @@ class Kernel:
         """
         y = np.asarray(y, dtype=float)
         X = np.asarray(X, dtype=float)
-        shapes = [TermShape(t.n_levels, t.columns.shape[1], t.correlated or t.columns.shape[1] == 1) for t in terms]
+        shapes = [TermShape(t.n_levels, t.columns.shape[1], t.covariance) for t in terms]
         names = tuple(names) if names is not None else tuple(getattr(t, "name", str(k)) for k, t in enumerate(terms))
         structure = choose_structure([t.codes for t in terms], shapes)
         check_memory(structure, names, X.shape[1])
@@ -131,7 +130,7 @@ class Kernel:
 
     @property
     def shapes(self) -> tuple[TermShape, ...]:
-        """(J, S, correlated) of each term."""
+        """(J, S, covariance structure) of each term."""
         return self.products.structure.shapes
 
     @property
@@ -177,7 +176,7 @@ class Kernel:
         factors = factors_from_theta(theta, self.shapes)
         slopes = factor_gradients(self.products, self.kernel_factors(factors), criterion, sigma)
         pieces = [
-            _user_slope(slope, factor, columns, shape)[free_entries(shape)]
+            _user_slope(slope, factor, columns, shape)[shape.free_entries]
             for slope, factor, columns, shape in zip(slopes, factors, self.maps, self.shapes, strict=True)
         ]
         return np.concatenate(pieces) if pieces else np.zeros(0)
@@ -232,25 +231,14 @@ def build_kernel(design: DesignArrays) -> Kernel:
     return Kernel.build(y, design.X, design.terms, design.weights)
 
 
-def _turn(factor: Array, columns: ColumnMap) -> Array:
-    """Return the orthogonal Q, shape (S, S), with ``T^-1 lambda_user = lambda_kernel Q^T`` of a correlated term.
-
-    By the same decomposition as in `factor_to_kernel`, so that it holds for a singular lambda too.
-    """
-    q, r = np.linalg.qr((columns.inverse @ factor).T)
-    return q * np.where(np.diag(r) < 0, -1.0, 1.0)
-
-
 def _user_slope(slope: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
     """Turn the gradient by the kernel's lambda, ``2 G~ lambda~``, into the user's, ``2 T^-T G~ lambda~ Q^T``."""
-    if not shape.correlated:
-        return slope * columns.scale[:, None]
-    return columns.inverse.T @ slope @ _turn(factor, columns).T
+    return columns.inverse.T @ slope @ shape.structure.rotation(columns.inverse @ factor).T
 
 
 def _user_u(u: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
     """Return u for the user's lambda, (J, S): ``T lambda~ u~ = lambda Q u~``."""
-    return u @ _turn(factor, columns).T if shape.correlated else u
+    return u @ shape.structure.rotation(columns.inverse @ factor).T
 
 
 def describe_blocks(kernel: Kernel) -> list[dict[str, Any]]:

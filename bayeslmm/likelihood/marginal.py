@@ -19,9 +19,9 @@ from typing import Literal, get_args
 import numpy as np
 from scipy.linalg import solve_triangular
 
+from bayeslmm.covariance import TermShape
 from bayeslmm.errors import FittingError, OptionError
 from bayeslmm.likelihood.conditional import effect_modes, fixed_modes
-from bayeslmm.likelihood.covariance import TermShape, lower_factor
 from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.factor import Factor, factorise
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
@@ -176,9 +176,7 @@ def _nudged_factors(products: CrossProducts, lambdas: Sequence[Array], nudge: fl
 
 
 def _nudged(factor: Array, shape: TermShape, variance: float) -> Array:
-    if shape.correlated:
-        return lower_factor(np.hstack([factor, np.sqrt(variance) * np.eye(len(factor))]))
-    return np.diag(np.sqrt(np.diag(factor) ** 2 + variance))
+    return shape.structure.factor_of_root(np.hstack([factor, np.sqrt(variance) * np.eye(len(factor))]))
 
 
 def _interior_gradients(

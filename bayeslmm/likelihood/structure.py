@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayeslmm.covariance import TermShape
 from bayeslmm.errors import ModelError
-from bayeslmm.likelihood.covariance import TermShape
 from bayeslmm.types import Codes
 
 TRAILING_COPIES = 3  # the factor, its inverse, and LAPACK's or the caller's working copy

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.likelihood.conditional import solve_effects
-from bayeslmm.likelihood.covariance import sds_and_correlations
 from bayeslmm.likelihood.normal_prior import FixedPosterior
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array
@@ -84,7 +84,6 @@ def covariance_parameters(
         Shapes (m, n_phi) and (m,).
     """
     found = [sds_and_correlations(factor, sigma) for factor in density.user_factors(density.points(phi))]
-    correlated = [has_correlations and size > 1 for size, has_correlations in density.sizes]
     return tuple(sd for sd, _ in found), tuple(
-        c if has else None for (_, c), has in zip(found, correlated, strict=True)
+        c if shape.has_correlations else None for (_, c), shape in zip(found, density.kernel.shapes, strict=True)
     )

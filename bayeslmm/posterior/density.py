@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.covariance.coordinates import TermPoint
 from bayeslmm.errors import FittingError, PriorError
 from bayeslmm.likelihood.columns import factor_to_kernel
 from bayeslmm.likelihood.factor import Factor, factorise
@@ -24,7 +25,6 @@ from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.posterior.coded_priors import encode
-from bayeslmm.posterior.coordinates import TermPoint, count_coordinates, pack, pull_back, unpack
 from bayeslmm.posterior.sigma_grid import integrate, quantiles
 from bayeslmm.posterior.single_density import SingleTerm, likelihood_constant
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
@@ -131,14 +131,9 @@ class CovarianceDensity:
         )
 
     @cached_property
-    def sizes(self) -> tuple[tuple[int, bool], ...]:
-        """Effects per term, and whether they are correlated."""
-        return tuple((len(term.sd), term.correlation is not None) for term in self.priors.terms)
-
-    @cached_property
     def n_phi(self) -> int:
         """Length of phi."""
-        return sum(count_coordinates(size, correlated) for size, correlated in self.sizes)
+        return sum(shape.n_coordinates for shape in self.kernel.shapes)
 
     @property
     def dimension(self) -> int:
@@ -161,9 +156,9 @@ class CovarianceDensity:
     def points(self, phi: Array) -> list[TermPoint]:
         """Return the terms at phi, shape (..., n_phi)."""
         found, start = [], 0
-        for size, correlated in self.sizes:
-            stop = start + count_coordinates(size, correlated)
-            found.append(unpack(phi[..., start:stop], size, correlated))
+        for shape in self.kernel.shapes:
+            stop = start + shape.n_coordinates
+            found.append(shape.structure.point(phi[..., start:stop], shape.n_columns))
             start = stop
         return found
 
@@ -186,13 +181,13 @@ class CovarianceDensity:
     def phi(self, lambdas: Sequence[Array]) -> Array:
         """Return phi for the kernel's factors, kept off the boundary."""
         pieces = []
-        for factor, term, columns, user in zip(
-            lambdas, self.priors.terms, self.kernel.maps, self.kernel.user_factors(lambdas), strict=True
-        ):
+        for factor, term, columns, user, shape in zip(
+            lambdas, self.priors.terms, self.kernel.maps, self.kernel.user_factors(lambdas), self.kernel.shapes,
+            strict=True,
+        ):  # fmt: skip
             prior_factor = factor / columns.scale[:, None] if term.centred else user
             smallest = SMALLEST_START / float(np.mean(columns.scale))
-            pieces.append(pack(np.abs(np.diag(np.diag(prior_factor))) if term.correlation is None else prior_factor,
-                               term.correlation is not None, min(smallest, 0.1)))  # fmt: skip
+            pieces.append(shape.structure.coordinates(prior_factor, min(smallest, 0.1)))
         return np.concatenate(pieces) if pieces else np.zeros(0)
 
     def factor(self, phi: Array) -> Factor:
@@ -352,16 +347,15 @@ class CovarianceDensity:
         blocks = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, self.fixed_prior))
         excess = excess_sums(posterior.factor, posterior.mean(sigma), blocks.sums(), sigma)
         pieces = []
-        for point, factor, inner, straight, columns, (_, correlated) in zip(
-            points, lambdas, excess, self.straight, self.kernel.maps, self.sizes, strict=True
+        for point, factor, inner, straight, columns, shape in zip(
+            points, lambdas, excess, self.straight, self.kernel.maps, self.kernel.shapes, strict=True
         ):
             slope = -np.linalg.solve(factor.T, inner)
             if straight:
                 by_factor = columns.scale[:, None] * slope
             else:
-                q, r = np.linalg.qr((columns.inverse @ point.factor).T)
-                by_factor = columns.inverse.T @ slope @ (q * np.where(np.diag(r) < 0, -1.0, 1.0)).T
-            pieces.append(pull_back(by_factor, point, correlated))
+                by_factor = columns.inverse.T @ slope @ shape.structure.rotation(columns.inverse @ point.factor).T
+            pieces.append(shape.structure.pull_back(by_factor, point))
         return np.concatenate(pieces)
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from bayeslmm.design.centring import Centring
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.formula.formula import COVARIANCE_BARS
 from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.moments import mean_and_sd
 from bayeslmm.types import Array
@@ -48,7 +49,7 @@ def _far_columns(columns: Array, constant: Array, weights: Array | None) -> list
 
 def _term_sentence(term: RandomTerm, s: int, moments: tuple[float, float]) -> str:
     effect = term.effects[s]
-    bars = "|" if term.correlated else "||"
+    bars = COVARIANCE_BARS[term.covariance.name]
     return (
         f"Random term ({' + '.join(term.effects)} {bars} {term.factor}): the mean of {effect!r} is "
         f"{moments[0]:.4g}, more than {FAR_FROM_ZERO:g} of its standard deviations ({moments[1]:.3g}) from "

@@ -87,7 +87,7 @@ def _targets(design: Design, *, sigma_is_fixed: bool) -> dict[str, list[str]]:
         names = [sd_name(term.name, effect) for effect in term.effects]
         whole[f"sd_{term.name}"] = names
         single.update({name: [name] for name in names})
-        if has_correlations(term):
+        if term.has_correlations:
             single[f"cor_{term.name}"] = [f"cor_{term.name}"]
     if not sigma_is_fixed:
         single["sigma"] = ["sigma"]
@@ -132,17 +132,12 @@ def _choices(design: Design, rule: Rule, user: Mapping[str, Choice], *, sigma_is
         for s, effect in enumerate(term.effects):
             key = sd_name(term.name, effect)
             choices[key] = user[key] if key in user else rule.sd(term, s)
-        if has_correlations(term):
+        if term.has_correlations:
             key = f"cor_{term.name}"
             choices[key] = user[key] if key in user else rule.correlation(term)
     if not sigma_is_fixed:
         choices["sigma"] = user["sigma"] if "sigma" in user else rule.residual()
     return choices
-
-
-def has_correlations(term: RandomTerm) -> bool:
-    """Return whether a term has correlations to put a prior on."""
-    return term.correlated and term.n_columns > 1
 
 
 def _check_supports(design: Design, choices: Mapping[str, Choice]) -> None:
@@ -168,14 +163,14 @@ def _check_positive(key: str, prior: Distribution) -> None:
 
 def _term_priors(term: RandomTerm, choices: Mapping[str, Choice], centred: bool) -> TermPriors:
     sd = tuple(cast(Prior, choices[sd_name(term.name, effect)].prior) for effect in term.effects)
-    correlation = cast(LKJ, choices[f"cor_{term.name}"].prior) if has_correlations(term) else None
+    correlation = cast(LKJ, choices[f"cor_{term.name}"].prior) if term.has_correlations else None
     return TermPriors(term.name, term.effects, sd, correlation, centred)
 
 
 def _is_centred(term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> bool:
     """Return whether a term's priors are stated on centred columns: by the default rule alone."""
     stated = {f"cor_{term.name}", *(sd_name(term.name, effect) for effect in term.effects)} & set(user)
-    return preset == "default" and not stated and has_correlations(term) and bool(term.centring.means.any())
+    return preset == "default" and not stated and term.has_correlations and bool(term.centring.means.any())
 
 
 def _fixed_centring(design: Design, preset: str, user: Mapping[str, Choice]) -> Centring:

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
+from bayeslmm.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional
-from bayeslmm.likelihood.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
@@ -205,7 +205,7 @@ class PointFit(Fit):
         terms = self.design.terms
         pairs = [sds_and_correlations(factor, self.sigma) for factor in self._factors]
         sds = [sd for sd, _ in pairs]
-        correlations = [c if term.correlated else None for term, (_, c) in zip(terms, pairs, strict=True)]
+        correlations = [c if term.has_correlations else None for term, (_, c) in zip(terms, pairs, strict=True)]
         residual = (self.sigma, self.sigma**2)
         return effects.varcorr_frame(terms, sds, [sd**2 for sd in sds], correlations, residual)
 
@@ -301,8 +301,8 @@ class PointFit(Fit):
 
 
 def term_shapes(terms: Sequence[RandomTerm]) -> tuple[TermShape, ...]:
-    """Return (J, S, correlated) of each term; a single effect counts as correlated, as in the kernel."""
-    return tuple(TermShape(t.n_levels, t.n_columns, t.correlated or t.n_columns == 1) for t in terms)
+    """Return (J, S, covariance structure) of each term."""
+    return tuple(term.shape for term in terms)
 
 
 def block_table(blocks: Sequence[dict[str, Any]]) -> pd.DataFrame:

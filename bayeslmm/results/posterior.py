@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.covariance import theta_from_factors
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.likelihood.covariance import theta_from_factors
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, diagnose

@@ -95,8 +95,7 @@ def read_draws(path: Path, design: Design, method: str, info: Mapping[str, Any])
     for term in design.terms:
         size = term.n_columns
         sd.append(_variable(posterior, f"sd_{term.name}", (size,)))
-        with_correlation = term.correlated and size > 1
-        cor.append(_variable(posterior, f"cor_{term.name}", (size, size)) if with_correlation else None)
+        cor.append(_variable(posterior, f"cor_{term.name}", (size, size)) if term.has_correlations else None)
         if wanted is None or term.name in wanted:
             effects.append(_variable(posterior, f"r_{term.name}", (term.n_levels, size)))
         else:

@@ -78,9 +78,7 @@ def draws_intervals(problem: Problem, draws: Draws, levels: Array) -> Intervals:
 
 def _normal(problem: Problem, modes: Conditional, levels: Array) -> Intervals:
     """Return estimate ± z standard errors for beta and b; there are none for the covariance parameters."""
-    n_covariance = sum(
-        t.n_columns + (t.n_columns * (t.n_columns - 1) // 2 if t.correlated else 0) for t in problem.design.terms
-    )
+    n_covariance = sum(t.shape.n_coordinates for t in problem.design.terms)
     none = np.full(n_covariance + 1, np.nan)
     spreads = [np.sqrt(np.maximum(np.einsum("jss->js", cov), 0.0)).ravel() for cov in modes.b_cov]
     centre = np.concatenate([none, modes.beta, *(b.ravel() for b in modes.b)])

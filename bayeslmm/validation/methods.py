@@ -104,7 +104,7 @@ def variable_names(design: Design) -> tuple[str, ...]:
     names = ["beta", "sigma"]
     for term in design.terms:
         names += [f"sd_{term.name}", f"r_{term.name}"]
-        if term.correlated and term.n_columns > 1:
+        if term.has_correlations:
             names.append(f"cor_{term.name}")
     return tuple(names)
 

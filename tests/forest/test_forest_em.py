@@ -8,6 +8,7 @@ import pytest
 from scipy.linalg import block_diag
 from scipy.stats import multivariate_normal
 
+from bayeslmm.covariance import FULL
 from bayeslmm.design import build_design
 from bayeslmm.forest.em import (
     Components,
@@ -71,7 +72,7 @@ def dense_step(design, residual, old, weights):
             for j in range(term.n_levels)
         ]
         new = (own.T @ own + sum(blocks)) / term.n_levels
-        covariances.append(new if term.correlated else np.diag(np.diag(new)))
+        covariances.append(new if term.covariance is FULL else np.diag(np.diag(new)))
         effects.append(own)
         place += q
     return Components(sigma2, tuple(covariances), beta, tuple(effects)), V

@@ -80,7 +80,8 @@ def test_the_fixed_part_is_expanded_and_sorted_by_order(text, fixed):
     ],
 )
 def test_bars(text, bars):
-    assert list(parse(text).bars) == [Bar(*bar) for bar in bars]
+    expected = [Bar(left, factors, "full" if full else "diagonal") for left, factors, full in bars]
+    assert list(parse(text).bars) == expected
 
 
 def test_a_formula_with_everything():

@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "likelihood"))
 import dense
 
+from bayeslmm.covariance import FULL
 from bayeslmm.datasets import load_dataset
 from bayeslmm.design import build_design
 from bayeslmm.errors import FittingError
@@ -47,7 +48,7 @@ def restarted(kernel, method, seed, starts=4):
         for shape in kernel.shapes:
             draws = rng.normal(size=(shape.n_columns, shape.n_columns + 2)) * 10 ** rng.uniform(-1, 0.5)
             root = np.linalg.cholesky(draws @ draws.T / shape.n_columns)
-            start.append(root if shape.correlated else np.diag(np.diag(root)))
+            start.append(root if shape.structure is FULL else np.diag(np.diag(root)))
         values.append(minimise(_Likelihood(kernel, method, None), start, Record()).value)
     return min(values) + kernel.shift(method)
 

@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bayeslmm.covariance import factors_from_theta
 from bayeslmm.datasets import load_dataset
 from bayeslmm.design import build_design
 from bayeslmm.formula import parse
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood import Kernel
-from bayeslmm.likelihood.covariance import factors_from_theta
 
 OBJECTIVE = 1e-7  # absolute: both fits stop within 1e-9 of the minimum; f itself carries 1e-12 relative
 ESTIMATES = 1e-4  # relative: theta is known to the root of that

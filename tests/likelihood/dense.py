@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayeslmm.covariance import DIAGONAL, FULL
 from bayeslmm.design.centring import find_centring
 
 
@@ -17,6 +18,10 @@ class Term:
     columns: np.ndarray
     n_levels: int
     correlated: bool
+
+    @property
+    def covariance(self):
+        return FULL if self.correlated else DIAGONAL
 
     @property
     def centring(self):

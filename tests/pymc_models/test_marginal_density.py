@@ -331,9 +331,9 @@ def test_pymcs_optimiser_finds_reml():
     """Flat priors, the density without Jacobians: `find_MAP` ends where the kernel's REML does."""
     import pymc as pm
 
+    from bayeslmm.covariance import factors_from_theta, sds_and_correlations, theta_from_factors
     from bayeslmm.inference.nuts.explicit import compiling
     from bayeslmm.inference.optimum.maximum import maximise
-    from bayeslmm.likelihood.covariance import factors_from_theta, sds_and_correlations, theta_from_factors
 
     design = sleepstudy_design()
     model, density = build(design, "flat")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from lme4_fits import RECORDS, by_lme4_name, fit
 
-from bayeslmm.likelihood.covariance import factors_from_theta, sds_and_correlations
+from bayeslmm.covariance import factors_from_theta, sds_and_correlations
 
 OBJECTIVE = 1e-6  # how far above the reference a fit may end; also what counts as lower
 COEFFICIENTS = 1e-4  # relative: what lme4's own stopping rule leaves undetermined
@@ -89,7 +89,7 @@ def test_standard_deviations_and_correlations(record):
     ):
         sd, cor = sds_and_correlations(factor, found.maximum.sigma)
         sds.extend(sd)
-        if shape.correlated:
+        if shape.has_correlations:
             correlations.extend(cor[np.tril_indices(len(cor), -1)])
     expected_sds, expected_correlations = reference_covariances(record)
     assert sds == pytest.approx(expected_sds, rel=COVARIANCES)

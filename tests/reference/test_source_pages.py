@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from lme4_fits import fit
 
-from bayeslmm.likelihood.covariance import factors_from_theta, sds_and_correlations
+from bayeslmm.covariance import factors_from_theta, sds_and_correlations
 
 DYESTUFF = ("dyestuff", "Yield ~ 1 + (1 | Batch)", "ml")
 SLEEPSTUDY = ("sleepstudy", "Reaction ~ 1 + Days + (1 + Days | Subject)", "ml")

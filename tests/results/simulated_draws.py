@@ -18,7 +18,7 @@ def draws_around(fit, chains=4, length=250, seed=0, method="nuts", **info):
         rows = varcorr[(varcorr["group"] == term.name) & varcorr["other_effect"].isna()]
         size = term.n_columns
         sds.append(rows["sd"].to_numpy() * np.exp(0.2 * rng.standard_normal((*shape, size))))
-        if term.correlated and size > 1:
+        if term.has_correlations:
             partial = np.tanh(0.3 * rng.standard_normal(shape))
             cor = np.broadcast_to(np.eye(size), (*shape, size, size)).copy()
             cor[:, :, 0, 1] = cor[:, :, 1, 0] = partial

@@ -177,7 +177,7 @@ def _build(
     names = (["beta"] if design.p else []) + (["sigma"] if sigma is None else [])
     for term in design.terms:
         names += [f"sd_{term.name}", f"r_{term.name}"]
-        names += [f"cor_{term.name}"] if term.correlated and term.n_columns > 1 else []
+        names += [f"cor_{term.name}"] if term.has_correlations else []
     return model, {name: model[name] for name in names}
 
 

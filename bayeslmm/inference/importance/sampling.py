@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
+from bayeslmm.covariance import sd_places
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.proposals import (
@@ -29,7 +30,6 @@ from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
-from bayeslmm.posterior.coordinates import sd_places
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array
 
@@ -142,7 +142,7 @@ def weighted_points(
         sampler.add([], np.zeros((sampler.wanted, 0)))
         return sampler.finish(laplace)
     covariance = laplace.covariance[:d, :d]
-    proposals = laplace_proposals(laplace.mode[:d], covariance, sd_places(density.sizes), LAPLACE_DOF)
+    proposals = laplace_proposals(laplace.mode[:d], covariance, sd_places(density.kernel.shapes), LAPLACE_DOF)
     sampler.round(proposals, sampler.first_count(len(proposals)))
     for _ in range(MOMENT_ROUNDS):
         if sampler.satisfied:
@@ -368,7 +368,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: 
         sigma=cut(sigma),
         sd=tuple(cut(sd) for sd in sds),
         cor=tuple(None if c is None else cut(c) for c in correlations),
-        effects=tuple(cut(_gather(points, k, chosen, within)) for k in range(len(density.sizes))),
+        effects=tuple(cut(_gather(points, k, chosen, within)) for k in range(len(density.kernel.shapes))),
         stats={"lp": cut(points.log_density[chosen])},
         method="importance",
         info={

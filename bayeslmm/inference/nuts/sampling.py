@@ -246,7 +246,7 @@ def _names(design: Design, sigma: float | None, keep: Sequence[bool]) -> list[st
     names = (["beta"] if design.p else []) + (["sigma"] if sigma is None else [])
     for term, kept in zip(design.terms, keep, strict=True):
         names += [f"sd_{term.name}", f"r_{term.name}"] if kept else [f"sd_{term.name}"]
-        if term.correlated and term.n_columns > 1:
+        if term.has_correlations:
             names.append(f"cor_{term.name}")
     return names
 

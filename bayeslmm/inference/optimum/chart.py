@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.likelihood.covariance import TermShape, free_entries
+from bayeslmm.covariance import TermShape
 from bayeslmm.types import Array
 
 Entries = tuple[NDArray[np.intp], NDArray[np.intp]]
@@ -80,14 +80,14 @@ class Chart:
     shapes
         Shapes of the terms.
     square
-        Whether correlated terms move as square matrices.
+        Whether terms move as square matrices where their structure allows it.
     """
 
     def __init__(
         self, lambdas: Sequence[Array], inverse_sums: Sequence[Array], shapes: Sequence[TermShape], square: bool
     ) -> None:
         self.terms = [
-            _term_chart(factor, sums, shape, square and shape.correlated and shape.n_columns > 1)
+            _term_chart(factor, sums, shape, square and shape.structure.turns(shape.n_columns))
             for factor, sums, shape in zip(lambdas, inverse_sums, shapes, strict=True)
         ]
         self.ends = np.cumsum([len(term.units) for term in self.terms])
@@ -121,7 +121,7 @@ def _term_chart(factor: Array, sums: Array, shape: TermShape, square: bool) -> T
     diagonal = np.diag_indices(len(base))
     base[diagonal] = np.maximum(np.abs(base[diagonal]), BASE_FLOOR)
     reliability = np.sqrt(np.clip(1.0 - np.diag(sums) / shape.n_levels, MINIMUM_RELIABILITY, 1.0))
-    rows, columns = np.indices(base.shape).reshape(2, -1) if square else free_entries(shape)
+    rows, columns = np.indices(base.shape).reshape(2, -1) if square else shape.free_entries
     curvature = np.where(rows == columns, 4.0, 2.0) * shape.n_levels
     units = np.sqrt(curvature) * reliability[rows] * reliability[columns]
     return TermChart(factor, base, (rows, columns), units, square)

@@ -6,7 +6,6 @@ It costs two gradients per entry of theta, so a fit does not do it unasked.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from bayeslmm.likelihood.covariance import free_entries
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.types import Array
 
@@ -49,5 +48,5 @@ def smallest_curvature(kernel: Kernel, matrix: Array) -> float:
 
 def theta_units(kernel: Kernel) -> Array:
     """Return what each entry of theta is measured in: one over the root mean square of its row's column, (k,)."""
-    units = [1.0 / m.scale[free_entries(s)[0]] for m, s in zip(kernel.maps, kernel.shapes, strict=True)]
+    units = [1.0 / m.scale[s.free_entries[0]] for m, s in zip(kernel.maps, kernel.shapes, strict=True)]
     return np.concatenate(units) if units else np.zeros(0)

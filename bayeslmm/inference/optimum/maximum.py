@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayeslmm.covariance import TermShape
 from bayeslmm.inference.nuts.starting import starting_factors
 from bayeslmm.inference.optimum.search import Minimum, Point, Record, minimise
-from bayeslmm.likelihood.covariance import TermShape
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import (
     Criterion,

@@ -12,11 +12,11 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from scipy.optimize import brentq
 
+from bayeslmm.covariance import TermShape
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.maximum import Maximum, code_of, describe
 from bayeslmm.inference.optimum.search import Point, Record, minimise
 from bayeslmm.likelihood.conditional import effect_modes
-from bayeslmm.likelihood.covariance import TermShape
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import Conditional
 from bayeslmm.likelihood.marginal import excess_sums, extrapolate_inwards, is_safe

@@ -12,13 +12,13 @@ from typing import Protocol
 
 import numpy as np
 
+from bayeslmm.covariance import TermShape, positive_diagonal
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.chart import Chart
 from bayeslmm.inference.optimum.quasi_newton import descend
-from bayeslmm.likelihood.covariance import TermShape, lower_factor, positive_diagonal
 from bayeslmm.types import Array
 
-EM_STEPS = 2  # with correlated effects, whose correlations the start does not know; one without
+EM_STEPS = 2  # with several effects, whose correlations the start does not know; one without
 NEGLIGIBLE_GAIN = 1e-9  # of the objective; theta is then known to 5e-5 of its standard error
 SMALL_MODEL = 1000  # random effects; up to here one more evaluation costs next to nothing,
 SMALL_MODEL_GAIN = 1e-12  # and theta may be known to 2e-6 of its standard error
@@ -165,11 +165,8 @@ class _Search:
         moved = []
         for factor, excess, shape in zip(lambdas, point.excess, self.shapes, strict=True):
             inner = np.eye(len(factor)) - excess / shape.n_levels
-            if shape.correlated:
-                values, vectors = np.linalg.eigh((inner + inner.T) / 2)
-                moved.append(lower_factor(factor @ vectors * np.sqrt(np.maximum(values, 0.0))))
-            else:
-                moved.append(np.diag(np.abs(np.diag(factor)) * np.sqrt(np.maximum(np.diag(inner), 0.0))))
+            values, vectors = np.linalg.eigh((inner + inner.T) / 2)
+            moved.append(shape.structure.factor_of_root(factor @ vectors * np.sqrt(np.maximum(values, 0.0))))
         proposal = self.point(moved)
         return (moved, proposal) if proposal.value <= point.value else (lambdas, point)
 
@@ -229,10 +226,11 @@ class _Search:
         slopes = self.objective.covariance_slopes(lambdas)
         best: tuple[float, list[Array]] | None = None
         for k, (factor, slope, shape) in enumerate(zip(lambdas, slopes, self.shapes, strict=True)):
-            for direction in _downhill(slope, shape):
+            for direction in shape.structure.descents(slope):
                 for variance in 10.0 ** np.arange(0, -7, -1):
                     trial = list(lambdas)
-                    trial[k] = _extended(factor, np.sqrt(variance) * direction, shape)
+                    added = np.column_stack([factor, np.sqrt(variance) * direction])
+                    trial[k] = shape.structure.factor_of_root(added)
                     value = self.value(trial)
                     if value < point.value - NEGLIGIBLE and (best is None or value < best[0]):
                         best = value, trial
@@ -251,18 +249,3 @@ def _flipped(point: Point, lambdas: Sequence[Array]) -> Point:
         [c * np.outer(sign, sign) for c, sign in zip(point.inverse_sums, signs, strict=True)],
         point.sigma,
     )
-
-
-def _downhill(slope: Array, shape: TermShape) -> list[Array]:
-    """Return the directions v in which adding to the covariance lowers the objective."""
-    if not shape.correlated:
-        return [np.eye(len(slope))[a] for a in np.flatnonzero(np.diag(slope) < 0)]
-    values, vectors = np.linalg.eigh((slope + slope.T) / 2)
-    return [vectors[:, a] for a in np.flatnonzero(values < 0)]
-
-
-def _extended(factor: Array, direction: Array, shape: TermShape) -> Array:
-    """Return the factor of ``factor @ factor.T + outer(direction, direction)``."""
-    if not shape.correlated:
-        return np.diag(np.sqrt(np.diag(factor) ** 2 + direction**2))
-    return lower_factor(np.column_stack([factor, direction]))

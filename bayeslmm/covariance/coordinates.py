@@ -9,7 +9,6 @@ A term with S effects has :math:`\log t_a`, t = sd/sigma, and, if they are corre
 The covariance is :math:`\sigma^2 F F^\top`, on the columns the term's priors speak of.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,22 +40,7 @@ class TermPoint:
         return self.ratios[..., None] * self.lower
 
 
-def count_coordinates(size: int, correlated: bool) -> int:
-    """Return the number of coordinates of a term with `size` effects."""
-    return size * (size + 1) // 2 if correlated else size
-
-
-def sd_places(sizes: Sequence[tuple[int, bool]]) -> list[int]:
-    """Return the places of the log t in phi, of all terms, each given as (size, correlated)."""
-    places: list[int] = []
-    start = 0
-    for size, correlated in sizes:
-        places += range(start, start + size)
-        start += count_coordinates(size, correlated)
-    return places
-
-
-def unpack(phi: Array, size: int, correlated: bool) -> TermPoint:
+def unpack(phi: Array, size: int, *, partial_correlations: bool) -> TermPoint:
     """Return the term at coordinates phi, shape (..., n_coordinates); everything has the same leading dimensions."""
     lead = phi.shape[:-1]
     ratios = np.exp(phi[..., :size])
@@ -67,7 +51,7 @@ def unpack(phi: Array, size: int, correlated: bool) -> TermPoint:
     start = size
     for column in range(size - 1):
         below = slice(column + 1, None)
-        if correlated:
+        if partial_correlations:
             z = phi[..., start : start + size - 1 - column]
             partial[..., below, column] = np.tanh(z)
             lower[..., below, column] = partial[..., below, column] * left[..., below]
@@ -78,22 +62,22 @@ def unpack(phi: Array, size: int, correlated: bool) -> TermPoint:
     return TermPoint(ratios, partial, lower)
 
 
-def pack(factor: Array, correlated: bool, smallest: float) -> Array:
+def pack(factor: Array, smallest: float, *, partial_correlations: bool) -> Array:
     """Return the coordinates of a factor F with non-negative diagonal, moved off the boundary.
 
     Parameters
     ----------
     factor
         F, shape (S, S), lower triangular.
-    correlated
-        Whether there are correlations.
     smallest
         Smallest ratio t, and smallest distance of a partial correlation from one, to return.
+    partial_correlations
+        Whether there are any.
     """
     size = len(factor)
     norms = np.sqrt(np.sum(factor**2, axis=1))
     ratios = np.maximum(norms, smallest)
-    if not correlated or size == 1:
+    if not partial_correlations or size == 1:
         return np.log(ratios)
     lower = np.where(norms[:, None] > 0, factor / np.where(norms > 0, norms, 1.0)[:, None], np.eye(size))
     values = []
@@ -107,7 +91,7 @@ def pack(factor: Array, correlated: bool, smallest: float) -> Array:
     return np.concatenate([np.log(ratios), *values])
 
 
-def pull_back(slope: Array, point: TermPoint, correlated: bool) -> Array:
+def pull_back(slope: Array, point: TermPoint, *, partial_correlations: bool) -> Array:
     """Turn the gradient by F into the gradient by the coordinates.
 
     Parameters
@@ -116,13 +100,13 @@ def pull_back(slope: Array, point: TermPoint, correlated: bool) -> Array:
         Gradient with respect to the lower triangle of F, shape (S, S).
     point
         The term.
-    correlated
-        Whether there are correlations.
+    partial_correlations
+        Whether there are any.
     """
     factor = point.factor
     by_ratio = np.sum(np.tril(slope) * factor, axis=1)
     size = len(factor)
-    if not correlated or size == 1:
+    if not partial_correlations or size == 1:
         return by_ratio
     pieces = [by_ratio]
     weighted = np.tril(slope) * factor
