@@ -277,7 +277,7 @@ def choose_fold_factor(
     OptionError
         If `by` is no factor.
     """
-    from bayeslmm.likelihood.structure import nesting
+    from bayeslmm.likelihood.layout import nesting
 
     if by is not None:
         if by not in names:

@@ -83,14 +83,12 @@ class ResidualKernel:
             mean = float(np.average(residual, weights=self.weights))
         r = np.ascontiguousarray((residual - mean)[:, None])
         products = kernel.products
-        structure = products.structure
-        chain_xy = tuple(
-            self._with_response(k, r, xy) for k, xy in zip(structure.chain, products.chain_xy, strict=True)
-        )
+        layout = products.layout
+        nest_xy = tuple(self._with_response(k, r, xy) for k, xy in zip(layout.nest, products.nest_xy, strict=True))
         return replace(
             kernel,
             y_mean=mean,
-            products=replace(products, chain_xy=chain_xy, trailing_xy=self._trailing(r), xy=self._squares(r[:, 0])),
+            products=replace(products, nest_xy=nest_xy, trailing_xy=self._trailing(r), xy=self._squares(r[:, 0])),
         )
 
     def _with_response(self, k: int, r: Array, xy: Array) -> Array:
@@ -101,7 +99,7 @@ class ResidualKernel:
     def _trailing(self, r: Array) -> Array:
         trailing = self.kernel.products.trailing_xy.copy()
         start = 0
-        for k in self.kernel.products.structure.trailing:
+        for k in self.kernel.products.layout.trailing:
             shape = self.kernel.shapes[k]
             own = np.zeros((shape.n_levels, shape.n_columns, 1))
             add_by_level(self.terms[k].codes, self.columns[k], r, own)

@@ -56,26 +56,26 @@ def solve_effects(factor: Factor, beta: Array, noise: Sequence[Array] | None = N
     u, one array (J, S, m) per term.
     """
     products = factor.products
-    structure = products.structure
+    layout = products.layout
     m = beta.shape[1]
-    solved: list[Array] = [np.zeros((0, 0, m))] * len(structure.shapes)
+    solved: list[Array] = [np.zeros((0, 0, m))] * len(layout.shapes)
     trailing = _solve_trailing(factor, beta, noise, solved)
     weights = np.vstack([-beta, np.ones((1, m))])
-    for place in range(len(structure.chain) - 1, -1, -1):
-        k = structure.chain[place]
-        xy = factor.chain_xy[place]
+    for place in range(len(layout.nest) - 1, -1, -1):
+        k = layout.nest[place]
+        xy = factor.nest_xy[place]
         right = (xy.reshape(-1, xy.shape[2]) @ weights).reshape(*xy.shape[:2], m)
         if noise is not None:
             right += noise[k]
-        first = structure.shapes[k].n_columns
-        for ancestor, parent in enumerate(structure.parents[place], start=place + 1):
-            size = structure.shapes[structure.chain[ancestor]].n_columns
-            block = factor.chain_z[place][:, :, first : first + size]
-            right -= np.einsum("jsr,jrm->jsm", block, solved[structure.chain[ancestor]][parent])
+        first = layout.shapes[k].n_columns
+        for ancestor, parent in enumerate(layout.parents[place], start=place + 1):
+            size = layout.shapes[layout.nest[ancestor]].n_columns
+            block = factor.nest_z[place][:, :, first : first + size]
+            right -= np.einsum("jsr,jrm->jsm", block, solved[layout.nest[ancestor]][parent])
             first += size
-        if structure.trailing:
+        if layout.trailing:
             subtract_entries(products.entry_starts, products.entry_columns, factor.entries, trailing, right)
-        solve_lower_transposed(factor.chain_z[place], right)
+        solve_lower_transposed(factor.nest_z[place], right)
         solved[k] = right
     return tuple(solved)
 
@@ -92,12 +92,12 @@ def _solve_trailing(factor: Factor, beta: Array, noise: Sequence[Array] | None, 
     right = np.zeros((q + p + 1, m), order="F")
     right[q:] = np.tril(factor.trailing[q:, q:]).T @ known
     if noise is not None:
-        right[:q] = np.concatenate([noise[k].reshape(-1, m) for k in products.structure.trailing])
+        right[:q] = np.concatenate([noise[k].reshape(-1, m) for k in products.layout.trailing])
     solve_transposed(factor.trailing, right)
     effects = right[:q]
     start = 0
-    for k in products.structure.trailing:
-        shape = products.structure.shapes[k]
+    for k in products.layout.trailing:
+        shape = products.layout.shapes[k]
         solved[k] = effects[start : start + shape.n_effects].reshape(shape.n_levels, shape.n_columns, m)
         start += shape.n_effects
     return np.ascontiguousarray(effects)

@@ -16,7 +16,7 @@ Places = NDArray[np.uint32]  # unsigned: an index that cannot be negative is fou
 
 @numba.njit(cache=True, nogil=True)
 def scale_rows(z: Array, xy: Array, left: Array, right: Array, z_out: Array, xy_out: Array) -> None:
-    """Scale a chain term's products: ``left.T @ z[j] @ right + [I 0]`` and ``left.T @ xy[j]``.
+    """Scale a term of the nest's products: ``left.T @ z[j] @ right + [I 0]`` and ``left.T @ xy[j]``.
 
     z (J, S, w), xy (J, S, p + 1), left lower triangular (S, S), right lower triangular (w, w).
     """
@@ -143,7 +143,7 @@ def eliminate_level(z: Array, xy: Array, starts: Index, entries: Array) -> float
 def downdate_ancestor(
     z: Array, xy: Array, parent: Codes, first: int, size: int, parent_z: Array, parent_xy: Array
 ) -> None:
-    """Subtract an eliminated chain term's products from those of one of its ancestors.
+    """Subtract an eliminated term of the nest's products from those of one of its ancestors.
 
     Columns ``first:first + size`` of z belong to the ancestor; parent (J,) is its level.
     """

@@ -6,7 +6,7 @@ r"""The blocked Cholesky factor of the scaled cross-products.
                    \cdot & X^\top W X & X^\top W y \\ \cdot & \cdot & y^\top W y \end{bmatrix} = L L^\top,
    \qquad \Omega = \Lambda^\top Z^\top W Z \Lambda + I ,
 
-the chain first, then the trailing random effects, X and y (Bates et al. 2015, section 3; the row of y gives
+the nest first, then the trailing random effects, X and y (Bates et al. 2015, section 3; the row of y gives
 the penalised residual sum of squares as its last squared pivot).
 """
 
@@ -44,10 +44,10 @@ class Factor:
         The cross-products it was made from.
     lambdas
         The kernel's lambda of each term, formula order.
-    chain_z
-        For each chain term: ``[L_jj | W_ancestors]``, shape (J, S, w).
-    chain_xy
-        For each chain term the rows W of X and y, shape (J, S, p + 1).
+    nest_z
+        For each term of the nest: ``[L_jj | W_ancestors]``, shape (J, S, w).
+    nest_xy
+        For each term of the nest the rows W of X and y, shape (J, S, p + 1).
     entries
         The leading term's rows at the trailing effects it meets, shape (S_0, entries).
     trailing
@@ -59,8 +59,8 @@ class Factor:
 
     products: CrossProducts
     lambdas: tuple[Array, ...]
-    chain_z: tuple[Array, ...]
-    chain_xy: tuple[Array, ...]
+    nest_z: tuple[Array, ...]
+    nest_xy: tuple[Array, ...]
     entries: Array
     trailing: Array
     log_det: float
@@ -109,24 +109,24 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
     FittingError
         If a pivot is not positive: collinear columns, a perfect fit, or values that are not finite.
     """
-    chain_z, chain_xy = _scaled_chain(products, lambdas)
+    nest_z, nest_xy = _scaled_nest(products, lambdas)
     entries = _scaled_entries(products, lambdas)
     trailing = _scaled_trailing(products, lambdas)
     log_det = 0.0
     first_xy = products.n_trailing
-    for place, (z, xy) in enumerate(zip(chain_z, chain_xy, strict=True)):
+    for place, (z, xy) in enumerate(zip(nest_z, nest_xy, strict=True)):
         log_det += eliminate_level(z, xy, products.entry_starts, entries)
-        _downdate_ancestors(products, chain_z, chain_xy, place)
+        _downdate_ancestors(products, nest_z, nest_xy, place)
         flat = xy.reshape(-1, xy.shape[2])
         trailing[first_xy:, first_xy:] -= flat.T @ flat
     if first_xy:
-        _downdate_trailing(products, entries, chain_xy[0], trailing)
+        _downdate_trailing(products, entries, nest_xy[0], trailing)
     factor = trailing.T
     info = cholesky(factor)
     if info != 0 or not np.isfinite(log_det):
         raise FittingError(_failure(products, info, log_det))
     log_det += 2.0 * float(np.sum(np.log(np.diag(factor)[:first_xy])))
-    return Factor(products, tuple(lambdas), tuple(chain_z), tuple(chain_xy), entries, factor, log_det)
+    return Factor(products, tuple(lambdas), tuple(nest_z), tuple(nest_xy), entries, factor, log_det)
 
 
 def _failure(products: CrossProducts, info: int, log_det: float) -> str:
@@ -139,33 +139,33 @@ def _failure(products: CrossProducts, info: int, log_det: float) -> str:
     return "The scaled cross-products are not positive definite: the covariance parameters are too large or not finite."
 
 
-def _scaled_chain(products: CrossProducts, lambdas: Sequence[Array]) -> tuple[list[Array], list[Array]]:
-    chain = products.structure.chain
-    chain_z = [np.empty_like(z) for z in products.chain_z]
-    chain_xy = [np.empty_like(xy) for xy in products.chain_xy]
-    for place, k in enumerate(chain):
-        right = lambdas[k] if place + 1 == len(chain) else block_diag(*(lambdas[m] for m in chain[place:]))
+def _scaled_nest(products: CrossProducts, lambdas: Sequence[Array]) -> tuple[list[Array], list[Array]]:
+    nest = products.layout.nest
+    nest_z = [np.empty_like(z) for z in products.nest_z]
+    nest_xy = [np.empty_like(xy) for xy in products.nest_xy]
+    for place, k in enumerate(nest):
+        right = lambdas[k] if place + 1 == len(nest) else block_diag(*(lambdas[m] for m in nest[place:]))
         left = np.ascontiguousarray(lambdas[k])
         scale_rows(
-            products.chain_z[place],
-            products.chain_xy[place],
+            products.nest_z[place],
+            products.nest_xy[place],
             left,
             np.ascontiguousarray(right),
-            chain_z[place],
-            chain_xy[place],
+            nest_z[place],
+            nest_xy[place],
         )
-    return chain_z, chain_xy
+    return nest_z, nest_xy
 
 
 def _scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
-    chain = products.structure.chain
-    size = products.structure.shapes[chain[0]].n_columns if chain else 1
+    nest = products.layout.nest
+    size = products.layout.shapes[nest[0]].n_columns if nest else 1
     entries = np.empty((size, len(products.entry_columns)))
     for pairs in products.lead_pairs:
         scale_entries(
             pairs.blocks,
             pairs.starts,
-            np.ascontiguousarray(lambdas[chain[0]]),
+            np.ascontiguousarray(lambdas[nest[0]]),
             np.ascontiguousarray(lambdas[pairs.term]),
             entries,
         )
@@ -180,8 +180,8 @@ def _scaled_trailing(products: CrossProducts, lambdas: Sequence[Array]) -> Array
         place_blocks(pair.blocks, pair.rows, pair.columns, left, right, trailing)
     trailing[np.arange(q), np.arange(q)] += 1.0
     start = 0
-    for k in products.structure.trailing:
-        shape = products.structure.shapes[k]
+    for k in products.layout.trailing:
+        shape = products.layout.shapes[k]
         rows = slice(start, start + shape.n_effects)
         xy = products.trailing_xy[rows].reshape(shape.n_levels, shape.n_columns, -1)
         trailing[rows, q:] = (lambdas[k].T @ xy).reshape(shape.n_effects, -1)
@@ -190,17 +190,17 @@ def _scaled_trailing(products: CrossProducts, lambdas: Sequence[Array]) -> Array
     return trailing
 
 
-def _downdate_ancestors(products: CrossProducts, chain_z: list[Array], chain_xy: list[Array], place: int) -> None:
-    sizes = [products.structure.shapes[k].n_columns for k in products.structure.chain]
-    for ancestor, parent in enumerate(products.structure.parents[place], start=place + 1):
+def _downdate_ancestors(products: CrossProducts, nest_z: list[Array], nest_xy: list[Array], place: int) -> None:
+    sizes = [products.layout.shapes[k].n_columns for k in products.layout.nest]
+    for ancestor, parent in enumerate(products.layout.parents[place], start=place + 1):
         downdate_ancestor(
-            chain_z[place],
-            chain_xy[place],
+            nest_z[place],
+            nest_xy[place],
             parent,
             sum(sizes[place:ancestor]),
             sizes[ancestor],
-            chain_z[ancestor],
-            chain_xy[ancestor],
+            nest_z[ancestor],
+            nest_xy[ancestor],
         )
 
 

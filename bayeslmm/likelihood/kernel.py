@@ -26,9 +26,10 @@ from bayeslmm.likelihood.columns import (
 from bayeslmm.likelihood.conditional import effect_modes, fixed_modes
 from bayeslmm.likelihood.crossproducts import CrossProducts, build_crossproducts
 from bayeslmm.likelihood.factor import is_dense
+from bayeslmm.likelihood.layout import check_memory, choose_layout
 from bayeslmm.likelihood.marginal import check_criterion, evaluate, factor_gradients
+from bayeslmm.likelihood.pattern import Pattern
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
-from bayeslmm.likelihood.structure import check_memory, choose_structure
 from bayeslmm.likelihood.threads import blas_threads, limits_threads
 from bayeslmm.types import Array
 
@@ -104,13 +105,14 @@ class Kernel:
         X = np.asarray(X, dtype=float)
         shapes = [TermShape(t.n_levels, t.columns.shape[1], t.covariance) for t in terms]
         names = tuple(names) if names is not None else tuple(getattr(t, "name", str(k)) for k, t in enumerate(terms))
-        structure = choose_structure([t.codes for t in terms], shapes)
-        check_memory(structure, names, X.shape[1])
+        layout = choose_layout([t.codes for t in terms], shapes)
+        check_memory(layout, names, X.shape[1])
         fixed = fixed_map(X, weights) if X.shape[1] else ColumnMap(no_centring(0), np.ones(0))
         maps = tuple(term_map(t, weights) for t in terms)
         y_mean = float(np.average(y, weights=weights)) if fixed.centring.spans_constant else 0.0
         with blas_threads(0):
-            products = build_crossproducts(y, X, terms, weights, structure, fixed, maps, y_mean)
+            pattern = Pattern([t.codes for t in terms], layout)
+            products = build_crossproducts(y, X, terms, weights, pattern, fixed, maps, y_mean)
         return cls(products, fixed, maps, y_mean, names)
 
     @property
@@ -131,7 +133,7 @@ class Kernel:
     @property
     def shapes(self) -> tuple[TermShape, ...]:
         """(J, S, covariance structure) of each term."""
-        return self.products.structure.shapes
+        return self.products.layout.shapes
 
     @property
     def n_theta(self) -> int:
@@ -140,7 +142,7 @@ class Kernel:
 
     @property
     def blocks(self) -> list[dict[str, Any]]:
-        """The block structure the factor uses, one entry per block of columns, in the order of elimination."""
+        """The blocks that the factor uses, one entry per block of columns, in the order of elimination."""
         return describe_blocks(self)
 
     def lambdas(self, theta: ArrayLike) -> list[Array]:
@@ -243,31 +245,31 @@ def _user_u(u: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Ar
 
 def describe_blocks(kernel: Kernel) -> list[dict[str, Any]]:
     """Describe each block of the factor: its terms, how it is held, its order and the share of it that is filled."""
-    products, structure = kernel.products, kernel.products.structure
+    products, layout = kernel.products, kernel.products.layout
     described: list[dict[str, Any]] = []
-    for place, k in enumerate(structure.chain):
-        shape = structure.shapes[k]
+    for place, k in enumerate(layout.nest):
+        shape = layout.shapes[k]
         described.append(
             {
                 "block": kernel.names[k],
                 "kind": "diagonal" if shape.n_columns == 1 else "block-diagonal",
                 "order": shape.n_effects,
                 "density": shape.n_columns / max(shape.n_effects, 1),
-                "elements": products.chain_z[place].size + products.chain_xy[place].size,
+                "elements": products.nest_z[place].size + products.nest_xy[place].size,
             }
         )
-    if structure.trailing:
-        names = " + ".join(kernel.names[k] for k in structure.trailing)
+    if layout.trailing:
+        names = " + ".join(kernel.names[k] for k in layout.trailing)
         described.append(
             {
-                "block": f"{kernel.names[structure.chain[0]]} x ({names})",
+                "block": f"{kernel.names[layout.nest[0]]} x ({names})",
                 "kind": "dense" if is_dense(products) else "sparse",
                 "order": products.n_trailing,
                 "density": products.density,
-                "elements": structure.shapes[structure.chain[0]].n_columns * len(products.entry_columns),
+                "elements": layout.shapes[layout.nest[0]].n_columns * len(products.entry_columns),
             }
         )
-    label = " + ".join([kernel.names[k] for k in structure.trailing] + ["fixed", "response"])
+    label = " + ".join([kernel.names[k] for k in layout.trailing] + ["fixed", "response"])
     described.append(
         {"block": label, "kind": "dense", "order": products.order, "density": 1.0, "elements": products.order**2}
     )

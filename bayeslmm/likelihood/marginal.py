@@ -112,7 +112,7 @@ def evaluate(
 
 def excess_sums(factor: Factor, beta: Array, inverse_sums: Sequence[Array], sigma: float) -> tuple[Array, ...]:
     r"""Return per term :math:`J I - \sum C_{jj} - \sum u_j u_j^\top/\sigma^2`, (S, S), at the modes given beta."""
-    shapes = factor.products.structure.shapes
+    shapes = factor.products.layout.shapes
     return tuple(
         shape.n_levels * np.eye(shape.n_columns) - c - u.T @ u / sigma**2
         for shape, c, u in zip(shapes, inverse_sums, effect_modes(factor, beta), strict=True)
@@ -170,7 +170,7 @@ def extrapolate_inwards(
 
 def _nudged_factors(products: CrossProducts, lambdas: Sequence[Array], nudge: float) -> list[Array]:
     """Add a variance that changes a level's cross-products by about `nudge`, to every term."""
-    shapes = products.structure.shapes
+    shapes = products.layout.shapes
     variances = [nudge * shape.n_levels / max(products.n, shape.n_levels) for shape in shapes]
     return [_nudged(f, s, v) for f, s, v in zip(lambdas, shapes, variances, strict=True)]
 

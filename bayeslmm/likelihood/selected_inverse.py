@@ -45,20 +45,20 @@ def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
         (REML), that of ``K + sigma**2 B^-1`` for a normal one; None treats beta as known (ML).
     """
     products = factor.products
-    structure = products.structure
+    layout = products.layout
     found: dict[int, Array] = {}
     inverse = _trailing_inverse(factor, R_X)
-    if structure.trailing:
+    if layout.trailing:
         start = 0
-        for k in structure.trailing:
-            shape = structure.shapes[k]
+        for k in layout.trailing:
+            shape = layout.shapes[k]
             found[k] = diagonal_blocks(inverse, start, shape.n_levels, shape.n_columns)
             start += shape.n_effects
-        found[structure.chain[0]] = _lead_blocks(factor, inverse)
-    elif structure.chain:
-        for k, blocks in zip(structure.chain, _chain_blocks(factor, inverse), strict=True):
+        found[layout.nest[0]] = _lead_blocks(factor, inverse)
+    elif layout.nest:
+        for k, blocks in zip(layout.nest, _nest_blocks(factor, inverse), strict=True):
             found[k] = blocks
-    return InverseBlocks(tuple(found[k] for k in range(len(structure.shapes))))
+    return InverseBlocks(tuple(found[k] for k in range(len(layout.shapes))))
 
 
 def _trailing_inverse(factor: Factor, R_X: Array | None) -> Array:
@@ -78,7 +78,7 @@ def _trailing_inverse(factor: Factor, R_X: Array | None) -> Array:
 
 def _lead_blocks(factor: Factor, inverse: Array) -> Array:
     products = factor.products
-    z, xy = factor.chain_z[0], factor.chain_xy[0]
+    z, xy = factor.nest_z[0], factor.nest_xy[0]
     q = products.n_trailing
     rows = np.ascontiguousarray(xy[:, :, : len(inverse) - q])
     if is_dense(products):
@@ -186,16 +186,16 @@ def _invert_lower(lower: Array, size: int, out: Array) -> None:
             out[s, t] = total / lower[s, s]
 
 
-def _chain_blocks(factor: Factor, inverse: Array) -> list[Array]:
-    """Walk the chain from its outermost term inwards, carrying each level's rows of the inverse."""
-    structure = factor.products.structure
+def _nest_blocks(factor: Factor, inverse: Array) -> list[Array]:
+    """Walk the nest from its outermost term inwards, carrying each level's rows of the inverse."""
+    layout = factor.products.layout
     n_fixed = len(inverse)
     full = inverse + np.triu(inverse, 1).T - np.tril(inverse, -1) if n_fixed else inverse
-    sizes = [structure.shapes[k].n_columns for k in structure.chain]
+    sizes = [layout.shapes[k].n_columns for k in layout.nest]
     rows: list[Array] = [np.zeros((0, 0, 0))] * len(sizes)
     blocks: list[Array] = [np.zeros((0, 0, 0))] * len(sizes)
     for place in range(len(sizes) - 1, -1, -1):
-        z, xy = factor.chain_z[place], factor.chain_xy[place]
+        z, xy = factor.nest_z[place], factor.nest_xy[place]
         own = sizes[place]
         outer = sum(sizes[place + 1 :])
         if outer == 0:
@@ -207,7 +207,7 @@ def _chain_blocks(factor: Factor, inverse: Array) -> list[Array]:
             rest = np.zeros_like(w)
             first = 0
             for ancestor in range(place + 1, len(sizes)):
-                parent = structure.parents[place][ancestor - place - 1]
+                parent = layout.parents[place][ancestor - place - 1]
                 spread_ancestor(w, parent, rows[ancestor], first, sizes[ancestor], rest)
                 first += sizes[ancestor]
             if n_fixed:

@@ -369,8 +369,8 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
         return None
     prior = density.fixed_prior
     return SingleTerm(
-        z=products.chain_z[0],
-        xy=products.chain_xy[0],
+        z=products.nest_z[0],
+        xy=products.nest_xy[0],
         total=products.xy,
         scale=columns.scale,
         turn=np.ascontiguousarray(columns.centring.matrix if term.centred else np.eye(len(term.sd)), dtype=float),

@@ -206,7 +206,7 @@ def _sample_density(
 def _facts(density: CovarianceDensity, run: Run) -> dict[str, Any]:
     """Return what makes a run: the same facts give the same draws."""
     products = density.kernel.products
-    arrays = [products.xy, *products.chain_z, *products.chain_xy, products.trailing_xy]
+    arrays = [products.xy, *products.nest_z, *products.nest_xy, products.trailing_xy]
     return {
         "seed": run.seed,
         "draws": run.draws,

@@ -33,7 +33,7 @@ def starting_factors(products: CrossProducts, sigma: float | None = None) -> lis
     residual = np.append(-coefficients, 1.0)
     variance = float(residual @ products.xy @ residual) / products.n
     if not variance > 0.0:
-        return [np.eye(shape.n_columns) for shape in products.structure.shapes]
+        return [np.eye(shape.n_columns) for shape in products.layout.shapes]
     shares = [_shares(diagonal, scores, variance) for diagonal, scores in _sums_by_level(products, residual)]
     if sigma is not None:
         return [np.diag(np.sqrt(share * variance) / sigma) for share in shares]
@@ -51,16 +51,16 @@ def _shares(diagonal: Array, scores: Array, variance: float) -> Array:
 
 def _sums_by_level(products: CrossProducts, residual: Array) -> list[tuple[Array, Array]]:
     """Return z'Wz and z'Wr, (J, S) each, per term in formula order."""
-    structure = products.structure
-    found: list[tuple[Array, Array]] = [(np.zeros((0, 0)), np.zeros((0, 0)))] * len(structure.shapes)
-    for place, k in enumerate(structure.chain):
-        size = structure.shapes[k].n_columns
-        diagonal = np.einsum("jss->js", products.chain_z[place][:, :, :size])
-        found[k] = diagonal, products.chain_xy[place] @ residual
+    layout = products.layout
+    found: list[tuple[Array, Array]] = [(np.zeros((0, 0)), np.zeros((0, 0)))] * len(layout.shapes)
+    for place, k in enumerate(layout.nest):
+        size = layout.shapes[k].n_columns
+        diagonal = np.einsum("jss->js", products.nest_z[place][:, :, :size])
+        found[k] = diagonal, products.nest_xy[place] @ residual
     own = {blocks.terms[0]: blocks.blocks for blocks in products.trailing_blocks if len(set(blocks.terms)) == 1}
     first = 0
-    for k in structure.trailing:
-        shape = structure.shapes[k]
+    for k in layout.trailing:
+        shape = layout.shapes[k]
         scores = products.trailing_xy[first : first + shape.n_effects] @ residual
         found[k] = np.einsum("jss->js", own[k]), scores.reshape(shape.n_levels, shape.n_columns)
         first += shape.n_effects

@@ -1,4 +1,4 @@
-"""Which algorithm the structure chooses, what it allocates, and how it shares the machine."""
+"""Which algorithm the layout chooses, what it allocates, and how it shares the machine."""
 
 import dataclasses
 import threading
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bayeslmm.errors import FittingError, ModelError, OptionError
-from bayeslmm.likelihood import Kernel, crossproducts, factor, structure, threads
+from bayeslmm.likelihood import Kernel, crossproducts, factor, kernel, layout, threads
 
 SUMMATION = 1e-12  # relative: the same sums in another order
 
@@ -32,7 +32,7 @@ def kernel_of(layout, n=120, seed=1):
 
 
 @pytest.mark.parametrize(
-    ("layout", "chain", "trailing"),
+    ("layout", "nest", "trailing"),
     [
         ("none", (), ()),
         ("scalar", (0,), ()),
@@ -47,9 +47,9 @@ def kernel_of(layout, n=120, seed=1):
         ("nested and crossed", (2,), (0, 1)),  # 21 effects lead
     ],
 )
-def test_order_of_elimination(layout, chain, trailing):
-    found = kernel_of(layout).products.structure
-    assert found.chain == chain
+def test_order_of_elimination(layout, nest, trailing):
+    found = kernel_of(layout).products.layout
+    assert found.nest == nest
     assert found.trailing == trailing
 
 
@@ -103,7 +103,7 @@ def test_sparse_entries_are_the_pairs_that_meet():
     y, X, terms, _ = dense.simulate(3, "crossed sparse")
     pairs = {(a, b) for a, b in zip(terms[1].codes.tolist(), terms[0].codes.tolist(), strict=True)}
     products = Kernel.build(y, X, terms).products
-    assert products.structure.chain == (1,)
+    assert products.layout.nest == (1,)
     assert len(products.entry_columns) == 2 * len(pairs)
     assert products.density == pytest.approx(len(pairs) / (40 * 25))
 
@@ -111,9 +111,9 @@ def test_sparse_entries_are_the_pairs_that_meet():
 def test_memory_that_is_not_there(monkeypatch):
     y, X, terms, _ = dense.simulate(4, "three factors")
     order = 5 + 9 * 2 + 3 + 1
-    monkeypatch.setattr(structure, "available_memory", lambda: 3 * 8 * order**2)
+    monkeypatch.setattr(layout, "available_memory", lambda: 3 * 8 * order**2)
     Kernel.build(y, X, terms, names=["d", "sub", "c"])
-    monkeypatch.setattr(structure, "available_memory", lambda: 3 * 8 * order**2 - 1)
+    monkeypatch.setattr(layout, "available_memory", lambda: 3 * 8 * order**2 - 1)
     with pytest.raises(ModelError, match=rf"dense matrix of order {order}.*'c' brings 18 random effects"):
         Kernel.build(y, X, terms, names=["d", "sub", "c"])
 
@@ -123,19 +123,19 @@ def test_memory_is_asked_for_before_anything_is_allocated(monkeypatch):
     rng = np.random.default_rng(5)
     codes = [rng.integers(0, 400_000, n).astype(np.int32) for _ in range(2)]
     terms = [dense.Term(c, np.ones((n, 1)), 400_000, True) for c in codes]
-    monkeypatch.setattr(structure, "available_memory", lambda: 64 * 2**30)
-    monkeypatch.setattr(crossproducts, "_PairLayout", None)
+    monkeypatch.setattr(layout, "available_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(kernel, "Pattern", None)
     with pytest.raises(ModelError, match="dense matrix of order 400,001"):
         Kernel.build(rng.normal(size=n), np.zeros((n, 0)), terms, names=["a", "b"])
 
 
 def test_models_without_a_trailing_matrix_need_no_memory(monkeypatch):
-    monkeypatch.setattr(structure, "available_memory", lambda: 0)
+    monkeypatch.setattr(layout, "available_memory", lambda: 0)
     assert kernel_of("nested vector").n_theta == 6
 
 
 def test_available_memory_is_positive_or_unknown():
-    found = structure.available_memory()
+    found = layout.available_memory()
     assert found is None or found > 0
 
 

@@ -1,8 +1,8 @@
 """Which random effects are eliminated level by level, and which form the dense trailing matrix.
 
-A *chain* is a sequence of terms, each nested in the next (pups in litters in treatments): its levels can be
-eliminated one after another without fill. If all terms form one chain, only X and y remain, and the work is linear
-in the number of levels. Otherwise the term with the most random effects leads as a chain of one, and all other random
+A *nest* is a sequence of terms, each nested in the next (pups in litters in treatments): its levels can be
+eliminated one after another without fill. If all terms form one nest, only X and y remain, and the work is linear
+in the number of levels. Otherwise the term with the most random effects leads as a nest of one, and all other random
 effects join X and y in one dense trailing matrix.
 """
 
@@ -20,23 +20,23 @@ TRAILING_COPIES = 3  # the factor, its inverse, and LAPACK's or the caller's wor
 
 
 @dataclass(frozen=True, slots=True)
-class Structure:
+class Layout:
     """The elimination order.
 
     Attributes
     ----------
     shapes
         Shapes of all terms, formula order.
-    chain
-        Formula positions of the chain's terms, innermost first; empty without random terms.
+    nest
+        Formula positions of the nest's terms, innermost first; empty without random terms.
     trailing
         Formula positions of the terms in the dense trailing matrix, formula order.
     parents
-        ``parents[k][l - k - 1]`` maps the levels of chain term k to those of chain term l > k, shape (J_k,).
+        ``parents[k][l - k - 1]`` maps the levels of term of the nest k to those of nest term l > k, shape (J_k,).
     """
 
     shapes: tuple[TermShape, ...]
-    chain: tuple[int, ...]
+    nest: tuple[int, ...]
     trailing: tuple[int, ...]
     parents: tuple[tuple[Codes, ...], ...]
 
@@ -46,8 +46,8 @@ class Structure:
         return sum(self.shapes[k].n_effects for k in self.trailing)
 
 
-def choose_structure(codes: Sequence[Codes], shapes: Sequence[TermShape]) -> Structure:
-    """Choose the chain and the trailing terms from the codes (n,) of each term."""
+def choose_layout(codes: Sequence[Codes], shapes: Sequence[TermShape]) -> Layout:
+    """Choose the nest and the trailing terms from the codes (n,) of each term."""
     shapes = tuple(shapes)
     order = sorted(range(len(shapes)), key=lambda k: (-shapes[k].n_levels, k))
     parents: list[tuple[Codes, ...]] = []
@@ -57,10 +57,10 @@ def choose_structure(codes: Sequence[Codes], shapes: Sequence[TermShape]) -> Str
             break
         parents.append(tuple(m for m in maps if m is not None))
     else:
-        return Structure(shapes, tuple(order), (), tuple(parents))
+        return Layout(shapes, tuple(order), (), tuple(parents))
     lead = max(range(len(shapes)), key=lambda k: (shapes[k].n_effects, -k))
     trailing = tuple(k for k in range(len(shapes)) if k != lead)
-    return Structure(shapes, (lead,), trailing, ((),))
+    return Layout(shapes, (lead,), trailing, ((),))
 
 
 def nesting(inner: Codes, outer: Codes, n_inner: int) -> Codes | None:
@@ -70,7 +70,7 @@ def nesting(inner: Codes, outer: Codes, n_inner: int) -> Codes | None:
     return parent if np.array_equal(parent[inner], outer) else None
 
 
-def check_memory(structure: Structure, names: Sequence[str], n_fixed: int) -> None:
+def check_memory(layout: Layout, names: Sequence[str], n_fixed: int) -> None:
     """Refuse a trailing matrix that cannot be held.
 
     Raises
@@ -78,16 +78,16 @@ def check_memory(structure: Structure, names: Sequence[str], n_fixed: int) -> No
     ModelError
         With the sizes and the term that causes them.
     """
-    order = structure.n_trailing + n_fixed + 1
+    order = layout.n_trailing + n_fixed + 1
     needed = trailing_bytes(order)
     available = available_memory()
-    if not structure.trailing or available is None or needed <= available:
+    if not layout.trailing or available is None or needed <= available:
         return
-    largest = max(structure.trailing, key=lambda k: structure.shapes[k].n_effects)
+    largest = max(layout.trailing, key=lambda k: layout.shapes[k].n_effects)
     raise ModelError(
         f"The crossed random effects need a dense matrix of order {order:,} ({needed / 2**30:.1f} GiB with its "
         f"inverse); {available / 2**30:.1f} GiB are free. The term on {names[largest]!r} brings "
-        f"{structure.shapes[largest].n_effects:,} random effects to it. Drop that term, merge its levels, or use a "
+        f"{layout.shapes[largest].n_effects:,} random effects to it. Drop that term, merge its levels, or use a "
         "machine with more memory."
     )
 

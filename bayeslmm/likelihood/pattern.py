@@ -1,0 +1,123 @@
+"""The pattern of the cross-products: which levels of the grouping factors meet in some row, and where that is kept."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.likelihood.accumulate import count_pairs, sort_by_level
+from bayeslmm.likelihood.layout import Layout
+from bayeslmm.types import Codes
+
+Index = NDArray[np.int64]
+Places = NDArray[np.uint32]
+
+
+@dataclass(frozen=True, slots=True)
+class TrailingPairs:
+    """The pairs of levels of two trailing terms, or of a term with itself, that meet in some row.
+
+    Attributes
+    ----------
+    terms
+        Formula positions (l, m).
+    rows, columns
+        Place of each pair's first element in the trailing matrix, rows <= columns, shape (E,).
+    pair_of_row
+        The pair of each row of the data, shape (n,).
+    """
+
+    terms: tuple[int, int]
+    rows: Index
+    columns: Index
+    pair_of_row: Index
+
+
+class Pattern:
+    """Where the rows' products are added up: by level, and by pair of levels that meet.
+
+    It depends on the grouping factors alone, so that other weights, another response or further columns use it again.
+
+    Parameters
+    ----------
+    codes
+        Level of each row, one (n,) per term.
+    layout
+        Which terms lead.
+
+    Attributes
+    ----------
+    codes, layout
+        As given.
+    offsets
+        First place of each trailing term in the trailing matrix, by formula position.
+    lead_starts
+        Per trailing term, the place of each pair's first column among the leading term's entries, shape (E,).
+    lead_rows
+        Per trailing term, the pair (level of the leading term, level of it) of each row, shape (n,).
+    entry_starts, entry_columns
+        Trailing columns that meet level j of the leading term, as in `CrossProducts`.
+    trailing
+        The pairs among trailing terms.
+    """
+
+    def __init__(self, codes: Sequence[Codes], layout: Layout) -> None:
+        self.codes = [np.ascontiguousarray(c, dtype=np.int32) for c in codes]
+        self.layout = layout
+        shapes = layout.shapes
+        self.offsets: dict[int, int] = {}
+        total = 0
+        for k in layout.trailing:
+            self.offsets[k] = total
+            total += shapes[k].n_effects
+        self.lead_starts: list[Index] = []
+        self.lead_rows: list[Index] = []
+        self.entry_starts = np.zeros(1, dtype=np.int64)
+        self.entry_columns = np.zeros(0, dtype=np.uint32)
+        self.trailing: list[TrailingPairs] = []
+        if layout.trailing:
+            self._lay_out_lead()
+            self._lay_out_trailing()
+
+    def _pairs(self, outer: int, inner: int) -> tuple[Index, Codes, Index]:
+        shapes = self.layout.shapes
+        by_inner, _ = sort_by_level(self.codes[inner], shapes[inner].n_levels)
+        within, starts = sort_by_level(self.codes[outer][by_inner], shapes[outer].n_levels)
+        order = by_inner[within]
+        pair_of_row = np.empty(len(order), dtype=np.int64)
+        levels = np.empty(len(order), dtype=np.int32)
+        first = count_pairs(order, starts, self.codes[inner], pair_of_row, levels)
+        return first, levels[: first[-1]], pair_of_row
+
+    def _lay_out_lead(self) -> None:
+        lead = self.layout.nest[0]
+        shapes = self.layout.shapes
+        found = [self._pairs(lead, k) for k in self.layout.trailing]
+        sizes = [shapes[k].n_columns for k in self.layout.trailing]
+        per_level = [np.diff(first) * size for (first, _, _), size in zip(found, sizes, strict=True)]
+        self.entry_starts = np.concatenate([[0], np.cumsum(np.sum(per_level, axis=0))]).astype(np.int64)
+        self.entry_columns = np.empty(self.entry_starts[-1], dtype=np.uint32)
+        before = self.entry_starts[:-1].copy()
+        for k, (first, levels, pair_of_row), size, width in zip(
+            self.layout.trailing, found, sizes, per_level, strict=True
+        ):
+            counts = np.diff(first)
+            within = np.arange(len(levels)) - np.repeat(first[:-1], counts)
+            starts = np.repeat(before, counts) + within * size
+            for s in range(size):
+                self.entry_columns[starts + s] = self.offsets[k] + levels.astype(np.int64) * size + s
+            self.lead_starts.append(starts)
+            self.lead_rows.append(pair_of_row)
+            before = before + width
+
+    def _lay_out_trailing(self) -> None:
+        shapes = self.layout.shapes
+        for place, k in enumerate(self.layout.trailing):
+            own = self.offsets[k] + np.arange(shapes[k].n_levels, dtype=np.int64) * shapes[k].n_columns
+            self.trailing.append(TrailingPairs((k, k), own, own, self.codes[k].astype(np.int64)))
+            for m in self.layout.trailing[place + 1 :]:
+                first, levels, pair_of_row = self._pairs(k, m)
+                rows = np.repeat(own, np.diff(first))
+                columns = self.offsets[m] + levels.astype(np.int64) * shapes[m].n_columns
+                self.trailing.append(TrailingPairs((k, m), rows, columns, pair_of_row))
