@@ -15,16 +15,12 @@ from typing import Any
 
 from bayeslmm import __version__
 from bayeslmm.errors import BayeslmmError, ModelFileError, OptionError
-from bayeslmm.model_files import METHODS, ModelFile, check_methods, read_data, read_model_file
+from bayeslmm.methods import METHODS
+from bayeslmm.model_files import ModelFile, check_methods, read_data, read_model_file
 from bayeslmm.result_folder import REPORT_FILE, SUMMARY_FILE, check_target, saved_fits, written_whole
 
 _FAILED, _WRONG_INPUT, _INTERRUPTED = 1, 2, 130
-# The methods that sample, each with the settings it takes; the other methods take none and draw no pictures.
-_SAMPLING = {
-    "nuts": ("draws", "tune", "chains", "cores", "seed"),
-    "importance": ("draws", "chains", "cores", "seed"),
-    "advi": ("draws", "chains", "seed"),
-}
+_SETTINGS = ("draws", "tune", "chains", "cores", "seed")  # of the methods that sample
 _DPI = 120
 
 
@@ -120,15 +116,18 @@ def _sampler_options(options: argparse.Namespace, model_file: ModelFile) -> dict
     Each takes those of the table [nuts] that it knows: draws, chains and seed mean the same for all of them. A seed is
     drawn where neither gives one.
     """
-    given = {name: getattr(options, name) for name in _SAMPLING["nuts"] if getattr(options, name) is not None}
-    sampling = [method for method in model_file.methods if method in _SAMPLING]
+    given = {name: getattr(options, name) for name in _SETTINGS if getattr(options, name) is not None}
+    sampling = [method for method in model_file.methods if METHODS[method].samples]
     for name in given:
-        if not any(name in _SAMPLING[method] for method in sampling):
-            takers = ", ".join(method for method, names in _SAMPLING.items() if name in names)
+        if not any(name in METHODS[method].options for method in sampling):
+            takers = ", ".join(method for method, entry in METHODS.items() if name in entry.options)
             raise OptionError(f"--{name} is for {takers}; the methods here are {', '.join(model_file.methods)}.")
     stated = {**model_file.nuts, **given}
     stated.setdefault("seed", secrets.randbelow(2**31))
-    return {method: {name: value for name, value in stated.items() if name in _SAMPLING[method]} for method in sampling}
+    return {
+        method: {name: value for name, value in stated.items() if name in METHODS[method].options}
+        for method in sampling
+    }
 
 
 def _fit_all(model_file: ModelFile, sampler: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
@@ -148,7 +147,7 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, Mapping[str, int]]) ->
         if watched:
             print(f"Fitting {method} ...", file=sys.stderr)
         fits[method] = model.fit(**settings)
-        if watched and method in _SAMPLING:
+        if watched and METHODS[method].samples:
             print(file=sys.stderr)  # the progress bar leaves the cursor at the end of its last line
     return fits
 
@@ -176,7 +175,7 @@ def _save(folder: Path, fits: Mapping[str, Any], text: str, *, plots: bool) -> N
     (folder / SUMMARY_FILE).write_text(text + "\n", encoding="utf-8")
     for method, fit in fits.items():
         fit.save(folder / method)
-    sampled = [fit for method, fit in fits.items() if method in _SAMPLING]
+    sampled = [fit for method, fit in fits.items() if METHODS[method].samples]
     if plots and sampled:
         others = [fit for fit in fits.values() if fit is not sampled[0]]
         figures = {"trace": sampled[0].plot("trace"), "forest": sampled[0].plot("forest", against=others)}
@@ -186,7 +185,7 @@ def _save(folder: Path, fits: Mapping[str, Any], text: str, *, plots: bool) -> N
 
 def _write_report(folder: Path, fits: Mapping[str, Any], *, pictures: bool) -> None:
     """Write the report of the first posterior, or of the first fit where there is none, beside the other fits."""
-    method = next((method for method in fits if method in _SAMPLING), next(iter(fits)))
+    method = next((method for method in fits if METHODS[method].samples), next(iter(fits)))
     others = [fit for other, fit in fits.items() if other != method]
     fits[method].report(folder / REPORT_FILE, compare=others, pictures=pictures)
 

@@ -4,7 +4,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,24 +14,16 @@ from numpy.typing import ArrayLike
 
 from bayeslmm.design import build_design
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
+from bayeslmm.fitting import point_fit, run_method, unidentified
 from bayeslmm.formula import parse
-from bayeslmm.methods import (
-    METHODS,
-    FitOptions,
-    Method,
-    Parametrization,
-    Precision,
-    Sampler,
-    choose_method,
-    point_fit,
-    untold,
-)
+from bayeslmm.inference.options import make_options
+from bayeslmm.methods import check_options, find_method
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.labelled import check_names
 from bayeslmm.results.point import block_table
-from bayeslmm.results.spec import Missing, ModelSpec
+from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.summary import WholeFrame
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Method, Missing, Parametrization, Precision, Sampler
 
 if TYPE_CHECKING:
     from arviz import InferenceData
@@ -307,23 +299,24 @@ class Model:
         FittingError
             If the fit cannot be carried out, or is not trustworthy and ``strict`` is true.
         """
-        options = FitOptions(
-            draws,
-            tune,
-            chains,
-            cores,
-            seed,
-            target_accept,
-            sampler,
-            parametrization,
-            progressbar,
-            precision,
-            resume,
-            store,
-            full_rank,
-            iterations,
-        )
-        fit: Fit = choose_method(method, options).run(self, method, options)
+        given = {
+            "draws": draws,
+            "tune": tune,
+            "chains": chains,
+            "cores": cores,
+            "seed": seed,
+            "target_accept": target_accept,
+            "sampler": sampler,
+            "parametrization": parametrization,
+            "progressbar": progressbar,
+            "precision": precision,
+            "resume": resume,
+            "store": store,
+            "full_rank": full_rank,
+            "iterations": iterations,
+        }
+        check_options(method, given, _fit_defaults())
+        fit = run_method(self, method, make_options(**given))
         if strict and not fit.status.ok:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
         return fit
@@ -350,7 +343,7 @@ class Model:
         PriorError
             If a prior is improper.
         """
-        from bayeslmm.inference.nuts.sampling import check_count
+        from bayeslmm.inference.options import check_count
         from bayeslmm.priors.predictive import prior_predictive
         from bayeslmm.results.arviz_bridge import inference_data
         from bayeslmm.results.labelled import prior_datasets
@@ -358,6 +351,12 @@ class Model:
         count = check_count("draws", draws, 1)
         simulated = prior_predictive(self._design, self.resolved_priors, draws=count, seed=seed, sigma=self._spec.sigma)
         return inference_data(prior_datasets(self._design, simulated))
+
+
+@cache
+def _fit_defaults() -> dict[str, Any]:
+    """Return the defaults of :meth:`Model.fit`, by name."""
+    return {name: parameter.default for name, parameter in inspect.signature(Model.fit).parameters.items()}
 
 
 def _check_sigma(sigma: Any) -> None:
@@ -395,8 +394,7 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any
     for name in options:
         if name not in (*for_model, *for_fit):
             raise OptionError(f"There is no option {name!r}; the options are {', '.join([*for_model, *for_fit])}.")
-    if method not in METHODS:
-        raise OptionError(f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}.")
+    find_method(method)
     model = Model(formula, data, **{name: options[name] for name in for_model if name in options})
     return model.fit(method, **{name: options[name] for name in for_fit if name in options})
 
@@ -460,7 +458,7 @@ def _rebuild(model: Model, stored: "StoredFit") -> Fit:
     draws, added = read_posterior(stored, model.design)
     from bayeslmm.results.posterior import PosteriorFit
 
-    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, untold(model)).with_groups(added)
+    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, unidentified(model)).with_groups(added)
     found, kept = fit.fingerprint(), stored.check
     if not np.allclose(found["theta"], np.asarray(kept.get("theta"), dtype=float), rtol=LOAD_TOLERANCE):
         raise StorageError("posterior.nc does not hold the draws fit.json was written for; fit the model again.")

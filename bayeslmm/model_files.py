@@ -26,16 +26,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import pandas as pd
 
 from bayeslmm.datasets import DATASET_NAMES, is_table, load_dataset, read_table
 from bayeslmm.errors import ModelFileError
+from bayeslmm.methods import METHODS
+from bayeslmm.types import Missing
 
-Missing = Literal["drop", "error"]
-
-METHODS: tuple[str, ...] = ("reml", "ml", "map", "advi", "importance", "nuts")
 DEFAULT_METHODS: tuple[str, ...] = ("reml", "nuts")
 
 _KEYS = ("formula", "data", "methods", "categories", "weights", "missing", "priors", "nuts")

@@ -8,6 +8,7 @@ from bayeslmm.datasets import load_dataset
 from bayeslmm.design.centring import find_centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.formula.formula import Formula
+from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
 
 
 def make_term(labels, columns, effects, *, name="g", correlated=True, weights=None):
@@ -53,3 +54,8 @@ def sleepstudy_design(*, correlated=True, shift=0.0):
         data["Subject"].to_numpy(), [one, days], ["Intercept", "Days"], name="Subject", correlated=correlated
     )
     return make_design(data["Reaction"], [one, days], ["Intercept", "Days"], [term])
+
+
+def exact_draws(density, options):
+    """Draws by importance sampling, whatever their weights."""
+    return importance_draws(density, weighted_points(density, options), options)

@@ -6,8 +6,10 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.errors import ModelError
+from bayeslmm.fitting import RUNNERS
 from bayeslmm.inference.draws import Draws
-from bayeslmm.methods import METHODS, FitOptions
+from bayeslmm.inference.options import Options
+from bayeslmm.methods import METHODS
 from bayeslmm.priors import resolve_priors
 
 FORMULA = "Reaction ~ 1 + Days + (1 + Days | Subject)"
@@ -79,10 +81,17 @@ def test_lmm_splits_its_options(data):
 
 
 def test_options_and_arguments_are_the_same(model):
-    """FitOptions must repeat the defaults that Model.fit shows."""
+    """Options must repeat the defaults that Model.fit shows, but for those that are found when a fit begins."""
     shown = {name: p.default for name, p in inspect.signature(blm.Model.fit).parameters.items()}
-    defaults = {field: getattr(FitOptions(), field) for field in FitOptions.__dataclass_fields__}
-    assert defaults == {name: shown[name] for name in defaults}
+    defaults = {name: getattr(Options(), name) for name in Options.__dataclass_fields__}
+    assert defaults | {"seed": None, "progressbar": None} == {name: shown[name] for name in defaults}
+
+
+def test_every_method_runs_and_says_what_it_takes():
+    assert list(RUNNERS) == list(METHODS)
+    known = set(Options.__dataclass_fields__)
+    taken = {name for entry in METHODS.values() for name in entry.options}
+    assert taken == known
 
 
 @pytest.mark.parametrize(
@@ -207,13 +216,13 @@ def test_flat_priors_need_them_too(one_per_level):
 def instant_nuts(monkeypatch):
     """Independent draws in place of sampling; the sampler has tests of its own."""
 
-    def sample(design, priors, *, draws, chains, seed, **_):
-        rng = np.random.default_rng(seed)
-        shape = (chains, draws)
+    def sample(design, priors, options, **_):
+        rng = np.random.default_rng(options.seed)
+        shape = (options.chains, options.draws)
         sds = tuple(np.exp(rng.standard_normal((*shape, t.n_columns))) for t in design.terms)
         effects = tuple(rng.standard_normal((*shape, t.n_levels, t.n_columns)) for t in design.terms)
         beta, sigma = rng.standard_normal((*shape, design.p)), np.exp(rng.standard_normal(shape))
-        return Draws(beta, sigma, sds, (None,) * len(sds), effects, {}, "nuts", {"seed": seed})
+        return Draws(beta, sigma, sds, (None,) * len(sds), effects, {}, "nuts", {"seed": options.seed})
 
     monkeypatch.setattr("bayeslmm.inference.nuts.sampling.sample_nuts", sample)
 

@@ -11,9 +11,10 @@ from bayeslmm.design.coding import rebuild_columns
 from bayeslmm.design.design import Design, NewRows
 from bayeslmm.design.evaluate import Evaluator
 from bayeslmm.design.grouping import match_rows
-from bayeslmm.design.rows import Missing, argument_column, check_missing_option, complete_rows, keep_rows
+from bayeslmm.design.rows import argument_column, check_missing_option, complete_rows, keep_rows
 from bayeslmm.design.table import used_columns
 from bayeslmm.errors import DataError
+from bayeslmm.types import Missing
 
 
 def new_rows(

@@ -1,7 +1,7 @@
 """Which rows of the data take part: missing values, infinite values, weights."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 import pandas as pd
@@ -11,8 +11,8 @@ from bayeslmm.design.columns import first_true
 from bayeslmm.design.design import Array
 from bayeslmm.design.table import row_name
 from bayeslmm.errors import DataError, OptionError
+from bayeslmm.types import Missing
 
-Missing = Literal["drop", "error"]
 Mask = NDArray[np.bool_]
 
 

@@ -14,7 +14,7 @@ and, with sigma given, :math:`\nu\log(2\pi\sigma^2) + r^2/\sigma^2` in place of 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -26,9 +26,7 @@ from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.factor import Factor, factorise
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import limits_threads
-from bayeslmm.types import Array
-
-Criterion = Literal["ml", "reml"]
+from bayeslmm.types import Array, Criterion
 
 SAFE_PIVOT = 1e-6  # smallest diagonal of lambda whose inverse keeps the gradient's digits
 NUDGE = 1e-4  # variance added, per unit of a level's cross-product, where lambda cannot be inverted

@@ -16,6 +16,7 @@ from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional
 from bayeslmm.likelihood.kernel import build_kernel
+from bayeslmm.methods import find_method
 from bayeslmm.results import effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predictor, point_interval
@@ -23,13 +24,6 @@ from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary, aligned, p_value, random_table
 from bayeslmm.types import Array
-
-TITLES = {
-    "ml": "Linear mixed model fit by maximum likelihood",
-    "reml": "Linear mixed model fit by REML",
-    "map": "Linear mixed model at its posterior mode",
-}
-CRITERIA = {"ml": "-2 log-likelihood", "reml": "REML criterion", "map": "-2 log posterior"}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -292,12 +286,12 @@ class PointFit(Fit):
             },
             index=table.index.rename("Coefficient"),
         )
-        facts = [*self._facts(), (CRITERIA[self.method], f"{self.objective:.4f}")]
+        facts = [*self._facts(), (find_method(self.method).criterion, f"{self.objective:.4f}")]
         if self.method != "map":
             criteria = f"AIC {self.aic:.2f}; BIC {self.bic:.2f}; {self.dof} parameters"
             facts.append(("Log-likelihood", f"{self.loglik:.4f}; {criteria}"))
         random = random_table(self.varcorr())
-        return Summary(TITLES[self.method], tuple(facts), random, fixed, self.status)
+        return Summary(find_method(self.method).title, tuple(facts), random, fixed, self.status)
 
 
 def term_shapes(terms: Sequence[RandomTerm]) -> tuple[TermShape, ...]:

@@ -14,6 +14,7 @@ from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.likelihood.kernel import build_kernel
+from bayeslmm.methods import find_method
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, diagnose
 from bayeslmm.results.fit import Fit, PriorTable, Scale
@@ -42,11 +43,6 @@ if TYPE_CHECKING:
 
 Group = Literal["log_likelihood", "posterior_predictive"]
 
-TITLES = {
-    "nuts": "Bayesian linear mixed model, sampled by NUTS",
-    "importance": "Bayesian linear mixed model, by importance sampling",
-    "advi": "Bayesian linear mixed model, approximated by ADVI",
-}
 BATCH = 4_000_000  # random-effect draws rescaled at once
 
 
@@ -391,7 +387,7 @@ class PosteriorFit(Fit):
         facts = [*self._facts(), ("Draws", self._run())]
         fixed.index = fixed.index.rename("Coefficient")
         notes = () if self.priors is None else self.priors.warnings
-        return Summary(TITLES[self.method], tuple(facts), random, fixed, self.status, notes)
+        return Summary(find_method(self.method).title, tuple(facts), random, fixed, self.status, notes)
 
     def _run(self) -> str:
         draws, info = self.draws, self.draws.info

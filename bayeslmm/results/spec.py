@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-Missing = Literal["drop", "error"]
+from bayeslmm.types import Missing
 
 
 @dataclass(frozen=True, slots=True)

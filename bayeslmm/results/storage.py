@@ -22,8 +22,9 @@ from bayeslmm.files import whole_folder
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood.kernel import build_kernel
+from bayeslmm.methods import METHODS
 from bayeslmm.results.fit import Fit
-from bayeslmm.results.point import TITLES, PointFit
+from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.stored_draws import describe_run, read_draws, write_draws
@@ -267,8 +268,9 @@ def read_optimum(stored: StoredFit) -> tuple[str, Maximum]:
     """
     result = stored.result
     method = result["method"]
-    if method not in TITLES:
-        raise StorageError(f"{FIT}: 'method' is {method!r}; a point fit is one of {', '.join(TITLES)}.")
+    estimators = [name for name, entry in METHODS.items() if not entry.samples]
+    if method not in estimators:
+        raise StorageError(f"{FIT}: 'method' is {method!r}; a point fit is one of {', '.join(estimators)}.")
     theta = numbers(result, "theta", prefix="result.")
     objectives = numbers(result, "objectives", prefix="result.")
     thetas = numbers(result, "thetas", ndim=2, prefix="result.")

@@ -15,9 +15,11 @@ from bayeslmm.errors import FittingError
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.sampling import sample_importance
-from bayeslmm.inference.nuts.sampling import Parametrization, sample_nuts
+from bayeslmm.inference.nuts.sampling import sample_nuts
+from bayeslmm.inference.options import Options
 from bayeslmm.priors import resolve_priors
 from bayeslmm.results.diagnostics import effective_sizes
+from bayeslmm.types import Parametrization
 from bayeslmm.validation.agreement import Agreement, compare_draws
 from bayeslmm.validation.quantities import all_parameters
 from bayeslmm.validation.simulate import STUDIES, Problem, simulate
@@ -72,7 +74,7 @@ def ways(problem: Problem, effort: Effort) -> dict[str, Callable[[int], Draws]]:
     """Return the methods by name: a seed in, draws out, each the way a user's fit goes."""
 
     def by_importance(seed: int) -> Draws:
-        draws = sample_importance(problem.density, draws=effort.draws, chains=effort.chains, seed=seed)
+        draws = sample_importance(problem.density, Options(draws=effort.draws, chains=effort.chains, seed=seed))
         if draws.method != "importance":
             raise FittingError(f"There is nothing to compare: {' '.join(draws.info['messages'])}")
         return draws
@@ -81,13 +83,14 @@ def ways(problem: Problem, effort: Effort) -> dict[str, Callable[[int], Draws]]:
         return sample_nuts(
             problem.design,
             problem.priors,
-            parametrization=parametrization,
-            draws=effort.draws,
-            tune=effort.tune,
-            chains=effort.chains,
-            seed=seed,
-            target_accept=effort.target_accept[parametrization],
-            progressbar=False,
+            Options(
+                parametrization=parametrization,
+                draws=effort.draws,
+                tune=effort.tune,
+                chains=effort.chains,
+                seed=seed,
+                target_accept=effort.target_accept[parametrization],
+            ),
         )
 
     return {

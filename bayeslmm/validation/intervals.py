@@ -10,6 +10,7 @@ from scipy.special import ndtri
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.inference.optimum.mode import maximise_posterior, posterior_conditional
+from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.kernel import Conditional
 from bayeslmm.types import Array
 from bayeslmm.validation.methods import Sample, importance
@@ -63,7 +64,7 @@ def advi_intervals(problem: Problem, levels: Array, seed: int) -> Intervals:
     """Return equal-tailed intervals of the draws of ADVI as it comes: mean field, on the integrated density."""
     from bayeslmm.inference.advi.sampling import sample_advi
 
-    draws = sample_advi(problem.design, problem.priors, problem.kernel, draws=1000, chains=1, seed=seed)
+    draws = sample_advi(problem.design, problem.priors, Options(draws=1000, chains=1, seed=seed), kernel=problem.kernel)
     return draws_intervals(problem, draws, levels)
 
 

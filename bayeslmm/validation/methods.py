@@ -11,8 +11,9 @@ from bayeslmm.design.design import Design
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
-from bayeslmm.inference.nuts.explicit import Run, compile_for_nutpie, sample_with_nutpie
+from bayeslmm.inference.nuts.explicit import compile_for_nutpie, sample_with_nutpie
 from bayeslmm.inference.nuts.marginal import sample_marginal
+from bayeslmm.inference.options import Options
 from bayeslmm.results.diagnostics import diagnose
 from bayeslmm.validation.quantities import covariance_quantities
 from bayeslmm.validation.simulate import Problem
@@ -29,17 +30,18 @@ DRAWS_PER_TUNE = 4  # a chain of the explicit hierarchy that has to be long is a
 
 def importance(problem: Problem, n_draws: int, seed: int) -> Draws:
     """Sample by importance, and by NUTS where the weights are in trouble, as a user's fit does."""
-    points = weighted_points(problem.density, n_draws, seed)
+    options = Options(draws=n_draws, chains=1, seed=seed)
+    points = weighted_points(problem.density, options)
     if points.trouble:
         return replace(marginal_nuts(problem, n_draws, seed), method=HANDED_OVER)
-    return importance_draws(problem.density, points, n_draws, 1, seed)
+    return importance_draws(problem.density, points, options)
 
 
 def marginal_nuts(problem: Problem, n_draws: int, seed: int) -> Draws:
     """Sample the covariance parameters by NUTS, coefficients integrated out; thinned."""
 
     def run(draws: int) -> Draws:
-        return sample_marginal(problem.density, draws=draws, tune=TUNE, chains=1, seed=seed, target_accept=0.9)
+        return sample_marginal(problem.density, Options(draws=draws, tune=TUNE, chains=1, seed=seed, target_accept=0.9))
 
     return thin(problem.design, run, n_draws)
 
@@ -71,8 +73,9 @@ class CompiledHierarchy:
 
         def run(draws: int) -> Draws:
             tune = max(TUNE, draws // DRAWS_PER_TUNE)
-            options = Run(draws, tune, 1, 1, seed, 0.95, False, low_rank=self.centered)
-            return explicit_draws(sample_with_nutpie(compiled, self.names, options), design)
+            options = Options(draws=draws, tune=tune, chains=1, cores=1, seed=seed, target_accept=0.95)
+            trace = sample_with_nutpie(compiled, self.names, options, low_rank=self.centered)
+            return explicit_draws(trace, design)
 
         return thin(design, run, n_draws, MOST_DOUBLINGS if self.centered else PATIENCE)
 

@@ -10,6 +10,7 @@ from bayeslmm.design import build_design
 from bayeslmm.formula import parse
 from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
 from bayeslmm.inference.nuts.marginal import sample_marginal
+from bayeslmm.inference.options import Options
 from bayeslmm.priors import LKJ, resolve_priors
 from bayeslmm.results.diagnostics import diagnose
 from bayeslmm.validation.agreement import Agreement, compare_draws
@@ -64,8 +65,9 @@ def importance_against_nuts(seed: int) -> dict[str, Any]:
     """
     problem = twenty_parameters(seed)
     started = time.perf_counter()
-    points = weighted_points(problem.density, DRAWS, seed)
-    first = importance_draws(problem.density, points, DRAWS, 1, seed)
+    options = Options(draws=DRAWS, chains=1, seed=seed)
+    points = weighted_points(problem.density, options)
+    first = importance_draws(problem.density, points, options)
     found: dict[str, Any] = {
         "seed": seed,
         "k_hat": points.smoothed.k_hat,
@@ -78,7 +80,7 @@ def importance_against_nuts(seed: int) -> dict[str, Any]:
     if points.trouble:
         return found
     started = time.perf_counter()
-    second = sample_marginal(problem.density, draws=600, tune=400, chains=2, seed=seed)
+    second = sample_marginal(problem.density, Options(draws=600, tune=400, chains=2, seed=seed))
     compared = compare_draws(problem.design, first, second)
     few = covariance_quantities(problem.design, second)
     return {

@@ -5,11 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import small_models
+from handmade import exact_draws
 
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
-from bayeslmm.inference.nuts.explicit import Run, compile_for_nutpie, sample_with_nutpie
+from bayeslmm.inference.nuts.explicit import compile_for_nutpie, sample_with_nutpie
 from bayeslmm.inference.nuts.marginal import sample_marginal
+from bayeslmm.inference.options import Options
 from bayeslmm.pymc_models import build_hierarchical
 from bayeslmm.validation.agreement import agreement_with_exact, compare_draws
 from bayeslmm.validation.exact import exact_posterior
@@ -23,17 +25,19 @@ HALF_GRID_ERROR = 0.12  # the error itself is about its square
 def explicit_nuts(model, centered, draws=2000):
     names = variable_names(model.design)
     compiled = compile_for_nutpie(build_hierarchical(model.design, model.problem.priors, centered=centered), names)
-    trace = sample_with_nutpie(compiled, names, Run(draws, 1000, 4, 2, 3, 0.98, False))
+    trace = sample_with_nutpie(
+        compiled, names, Options(draws=draws, tune=1000, chains=4, cores=2, seed=3, target_accept=0.98)
+    )
     return explicit_draws(trace, model.design)
 
 
 def check_every_method(model, exact):
     """Means, sds and the log evidence, within four Monte Carlo standard errors."""
     density = model.problem.density
-    points = weighted_points(density, 4000, seed=1)
+    points = weighted_points(density, Options(draws=4000, chains=1, seed=1))
     found = {
-        "importance": importance_draws(density, points, 4000, 1, seed=1),
-        "marginal": sample_marginal(density, draws=8000, tune=500, chains=4, seed=2, target_accept=0.9),
+        "importance": importance_draws(density, points, Options(draws=4000, chains=1, seed=1)),
+        "marginal": sample_marginal(density, Options(draws=8000, tune=500, chains=4, seed=2, target_accept=0.9)),
         "non-centred": explicit_nuts(model, False),
     }
     for method, draws in found.items():
@@ -61,7 +65,7 @@ def test_every_method_on_a_correlated_slope():
 def test_centred_agrees_with_importance_on_dyestuff():
     model = small_models.dyestuff()
     density = model.problem.density
-    first = importance_draws(density, weighted_points(density, 4000, seed=1), 4000, 1, seed=1)
+    first = exact_draws(density, Options(draws=4000, chains=1, seed=1))
     compared = compare_draws(model.design, first, explicit_nuts(model, True))
     assert compared.agrees(), compared.table().to_string()
 
@@ -92,7 +96,7 @@ def test_bambi_gives_the_same_posterior():
         method="nuts",
     )
     density = model.problem.density
-    ours = importance_draws(density, weighted_points(density, 4000, seed=1), 4000, 1, seed=1)
+    ours = exact_draws(density, Options(draws=4000, chains=1, seed=1))
     compared = compare_draws(model.design, ours, theirs)
     assert compared.agrees(), compared.table().to_string()
     wrong = compare_draws(model.design, ours, replace(theirs, sigma=1.1 * theirs.sigma))

@@ -11,6 +11,7 @@ from bayeslmm.inference.advi.variational import NormalApproximation, _root, boun
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.psis import SmoothedWeights
 from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.options import Options, make_options
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors import resolve_priors
@@ -42,20 +43,22 @@ def density(design, priors):
 
 @pytest.fixture(scope="module")
 def points(density):
-    return weighted_points(density, 4000, 1)
+    return weighted_points(density, Options(draws=4000, chains=1, seed=1))
 
 
 @pytest.fixture(scope="module")
 def fits(design, priors, density):
     return {
-        full_rank: sample_advi(design, priors, density.kernel, full_rank=full_rank, iterations=SHORT, seed=3)
+        full_rank: sample_advi(
+            design, priors, Options(full_rank=full_rank, iterations=SHORT, seed=3), kernel=density.kernel
+        )
         for full_rank in (False, True)
     }
 
 
 @pytest.mark.parametrize("full_rank", [False, True], ids=["mean-field", "full-rank"])
 def test_marginal_model_is_near_the_posterior(fits, density, points, full_rank):
-    drawn, exact = fits[full_rank], importance_draws(density, points, 4000, 1, 1)
+    drawn, exact = fits[full_rank], importance_draws(density, points, Options(draws=4000, chains=1, seed=1))
     pairs = [
         (drawn.sigma, exact.sigma),
         (drawn.sd[0][..., 0], exact.sd[0][..., 0]),
@@ -88,7 +91,7 @@ def test_what_is_kept(fits):
 
 def test_weights_lead_to_the_exact_posterior(fits, density, points):
     """The weights say how wrong q is: applied to the draws of sd they undo the bias."""
-    exact = importance_draws(density, points, 4000, 1, 1).sd[0].ravel()
+    exact = importance_draws(density, points, Options(draws=4000, chains=1, seed=1)).sd[0].ravel()
     drawn = fits[False]
     weighted = np.exp(drawn.stats["log_weight"]).ravel() @ drawn.sd[0].ravel()
     standard_error = exact.std() / np.sqrt(drawn.info["effective_size"]) + exact.std() / np.sqrt(4000)
@@ -96,14 +99,16 @@ def test_weights_lead_to_the_exact_posterior(fits, density, points):
 
 
 def test_same_seed_same_draws(design, priors, density, fits):
-    again = sample_advi(design, priors, density.kernel, iterations=SHORT, seed=3)
+    again = sample_advi(design, priors, Options(iterations=SHORT, seed=3), kernel=density.kernel)
     np.testing.assert_array_equal(again.beta, fits[False].beta)
     np.testing.assert_array_equal(again.info["elbo"], fits[False].info["elbo"])
 
 
 def test_explicit_model_says_how_far_to_trust_it(design, priors, density):
     """Mean field on thirty-three correlated coordinates: coefficients' sds come out too small, and it says so."""
-    drawn = sample_advi(design, priors, parametrization="centered", iterations=SHORT, draws=500, seed=1, keep=(False,))
+    drawn = sample_advi(
+        design, priors, Options(parametrization="centered", iterations=SHORT, draws=500, seed=1, store=())
+    )
     assert drawn.effects[0].shape == (4, 500, 0, 1) and drawn.beta.shape == (4, 500, 1)
     assert drawn.info["k_hat"] > 0.7 and drawn.info["failures"] == ()
     assert any("draws remain effective" in doubt and "standard deviation" in doubt for doubt in drawn.info["doubts"])
@@ -129,13 +134,13 @@ def test_too_few_iterations_are_told(design, fits):
 
 def test_options(design, priors, density):
     with pytest.raises(OptionError, match="'marginal', 'noncentered', 'centered'"):
-        sample_advi(design, priors, density.kernel, parametrization="explicit")
+        sample_advi(design, priors, make_options(parametrization="explicit"), kernel=density.kernel)
     with pytest.raises(OptionError, match="too few"):
-        sample_advi(design, priors, density.kernel, iterations=10)
+        sample_advi(design, priors, Options(iterations=10), kernel=density.kernel)
     with pytest.raises(OptionError, match="kernel"):
-        sample_advi(design, priors)
+        sample_advi(design, priors, Options())
     with pytest.raises(PriorError, match="noncentered"):
-        sample_advi(design, resolve_priors(design, {"Intercept": "Cauchy(0, 5)"}), density.kernel)
+        sample_advi(design, resolve_priors(design, {"Intercept": "Cauchy(0, 5)"}), Options(), kernel=density.kernel)
 
 
 def test_interruption_and_values_that_are_not_finite(design, priors, density, monkeypatch):
@@ -147,14 +152,14 @@ def test_interruption_and_values_that_are_not_finite(design, priors, density, mo
 
     monkeypatch.setattr(pm.ADVI, "fit", stopped)
     with pytest.raises(KeyboardInterrupt, match="7 of 1000"):
-        sample_advi(design, priors, density.kernel, iterations=1000)
+        sample_advi(design, priors, Options(iterations=1000), kernel=density.kernel)
 
     def lost(self, *args, **options):
         raise FloatingPointError("NaN occurred in optimization.")
 
     monkeypatch.setattr(pm.ADVI, "fit", lost)
     with pytest.raises(FittingError, match="ADVI left the region"):
-        sample_advi(design, priors, density.kernel, iterations=1000)
+        sample_advi(design, priors, Options(iterations=1000), kernel=density.kernel)
 
 
 # -- numbers ------------------------------------------------------------------------------------------------

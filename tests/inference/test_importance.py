@@ -15,6 +15,7 @@ from bayeslmm.inference.importance.proposals import (
     truncated_map,
 )
 from bayeslmm.inference.importance.psis import fit_pareto, pareto_quantile, smooth_weights
+from bayeslmm.inference.options import Options
 from bayeslmm.likelihood import factor, lapack, threads
 from bayeslmm.posterior.density import CovarianceDensity
 
@@ -140,11 +141,11 @@ def test_same_seed_same_draws_whatever_the_cores(data, density, monkeypatch):
     for cores in (1, 2):
         monkeypatch.setattr(threads, "idle_cores", lambda cores=cores: cores)
         monkeypatch.setattr(factor, "cholesky", lambda a, c=lapack.cholesky: limits.add(blas_limit()) or c(a))
-        runs.append(importance.sample_importance(density, draws=100, chains=2, seed=5))
+        runs.append(importance.sample_importance(density, Options(draws=100, chains=2, seed=5)))
     assert limits <= {1}  # LAPACK rounds in another way with more threads
     np.testing.assert_array_equal(runs[0].beta, runs[1].beta)
     np.testing.assert_array_equal(runs[0].effects[0], runs[1].effects[0])
-    other = importance.sample_importance(density, draws=100, chains=2, seed=6)
+    other = importance.sample_importance(density, Options(draws=100, chains=2, seed=6))
     assert not np.array_equal(runs[0].beta, other.beta)
 
 
@@ -154,9 +155,9 @@ def blas_limit():
 
 def test_the_compiled_loop_draws_from_the_same_distribution(density, monkeypatch):
     """General path against compiled one: means within 5 standard errors of 2 x 2,000 draws."""
-    compiled = importance.sample_importance(density, draws=1000, chains=2, seed=1)
+    compiled = importance.sample_importance(density, Options(draws=1000, chains=2, seed=1))
     monkeypatch.setitem(density.__dict__, "single", None)
-    general = importance.sample_importance(density, draws=1000, chains=2, seed=1)
+    general = importance.sample_importance(density, Options(draws=1000, chains=2, seed=1))
     for one, two in ((compiled.beta, general.beta), (compiled.sd[0], general.sd[0]),
                      (compiled.effects[0], general.effects[0]), (compiled.sigma, general.sigma)):  # fmt: skip
         error = np.std(one, axis=(0, 1)) * np.sqrt(2 / 1000)
@@ -185,7 +186,7 @@ def test_a_failing_kernel_gets_no_weight(density, monkeypatch):
         return real(self, phi)
 
     monkeypatch.setattr(type(density), "grid", failing)
-    found = importance.weighted_points(density, 500, 1)
+    found = importance.weighted_points(density, Options(draws=500, chains=1, seed=1))
     dead = ~np.isfinite(found.log_density)
     assert found.failures == dead.sum() > 100
     assert np.all(found.smoothed.weights[dead] == 0)

@@ -13,6 +13,7 @@ import bayeslmm as blm
 from bayeslmm.errors import FittingError, OptionError, StorageError
 from bayeslmm.inference.laplace import find_laplace
 from bayeslmm.inference.nuts import marginal as marginal_nuts
+from bayeslmm.inference.options import Options
 from bayeslmm.likelihood import threads
 from bayeslmm.posterior.density import CovarianceDensity
 
@@ -122,7 +123,7 @@ def test_a_shorter_trace_is_an_interruption(density, monkeypatch):
     real = nutpie.sample
     monkeypatch.setattr(nutpie, "sample", lambda *a, **k: real(*a, **{**k, "draws": 10}))
     with pytest.raises(KeyboardInterrupt):
-        marginal_nuts.sample_chain(density, find_laplace(density), draws=50, tune=50, seed=1, target_accept=0.8)
+        marginal_nuts.sample_chain(density, find_laplace(density), Options(draws=50, tune=50), 1)
 
 
 def test_a_kernel_that_fails_now_and_then_does_not_stop_a_chain(density, monkeypatch):
@@ -136,7 +137,7 @@ def test_a_kernel_that_fails_now_and_then_does_not_stop_a_chain(density, monkeyp
         return real(self, x)
 
     monkeypatch.setattr(CovarianceDensity, "value_and_gradient", failing)
-    chain = marginal_nuts.sample_chain(density, laplace, draws=100, tune=100, seed=1, target_accept=0.8)
+    chain = marginal_nuts.sample_chain(density, laplace, Options(draws=100, tune=100), 1)
     assert chain.failures == len(calls) // 50 > 0
     assert np.isfinite(chain.x).all()
 
@@ -149,7 +150,7 @@ def test_a_kernel_that_always_fails_tells_its_error(density, monkeypatch):
 
     monkeypatch.setattr(CovarianceDensity, "value_and_gradient", failing)
     with pytest.raises(FittingError, match=r"first at \(phi, log sigma\) = .*injected"):
-        marginal_nuts.sample_chain(density, laplace, draws=10, tune=10, seed=1, target_accept=0.8)
+        marginal_nuts.sample_chain(density, laplace, Options(draws=10, tune=10), 1)
 
 
 def test_coefficients_that_are_not_normal_fall_back_to_the_explicit_model():

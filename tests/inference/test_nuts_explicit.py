@@ -1,6 +1,7 @@
 """NUTS on the explicit model: the posterior of sleepstudy, seeds and cores, options, interruption."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 from handmade import make_design, make_term, sleepstudy_design
 
 from bayeslmm.errors import FittingError, OptionError
+from bayeslmm.inference.options import Options, make_options
 from bayeslmm.priors import resolve_priors
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "lme4_reference.json"
@@ -27,7 +29,9 @@ def sample(design, stated=None, **options):
     from bayeslmm.inference.nuts.sampling import sample_nuts
 
     options.setdefault("parametrization", "noncentered")
-    return sample_nuts(design, resolve_priors(design, stated), progressbar=False, **options)
+    sigma = options.pop("sigma", None)
+    checked = make_options(progressbar=False, **options)
+    return sample_nuts(design, resolve_priors(design, stated), checked, sigma=sigma)
 
 
 @pytest.fixture(scope="session")
@@ -133,10 +137,10 @@ def compiled(small):
 
 
 def short_run(compiled, *, chains=2, cores=1, seed=5):
-    from bayeslmm.inference.nuts.explicit import Run, sample_with_nutpie
+    from bayeslmm.inference.nuts.explicit import sample_with_nutpie
 
-    run = Run(draws=30, tune=60, chains=chains, cores=cores, seed=seed, target_accept=0.8, progressbar=False)
-    return sample_with_nutpie(compiled, ["beta", "r_g"], run).values
+    options = Options(draws=30, tune=60, chains=chains, cores=cores, seed=seed)
+    return sample_with_nutpie(compiled, ["beta", "r_g"], options).values
 
 
 def test_same_seed_same_draws_on_any_number_of_cores(compiled):
@@ -189,10 +193,9 @@ def test_pymcs_sampler(line):
     from bayeslmm.inference.nuts.sampling import sample_nuts
 
     priors = resolve_priors(line, {"Intercept": "Flat()"}, sigma=2.0)
-    options = {"sigma": 2.0, "sampler": "pymc", "seed": 5, "draws": 400, "tune": 200, "chains": 2}
-    options["parametrization"] = "noncentered"
-    one = sample_nuts(line, priors, cores=1, progressbar=False, **options)
-    two = sample_nuts(line, priors, cores=2, progressbar=False, **options)
+    options = Options(sampler="pymc", seed=5, draws=400, tune=200, chains=2, parametrization="noncentered")
+    one = sample_nuts(line, priors, replace(options, cores=1), sigma=2.0)
+    two = sample_nuts(line, priors, replace(options, cores=2), sigma=2.0)
     np.testing.assert_array_equal(one.beta, two.beta)
     assert np.all(one.sigma == 2.0) and one.sd == () and one.effects == () and one.cor == ()
     assert one.beta.mean() == pytest.approx(4.5, abs=0.15)  # some 300 effective draws
@@ -220,7 +223,7 @@ def test_impossible_options(line, option, value, message):
 
 
 def test_seeds():
-    from bayeslmm.inference.nuts.sampling import resolve_seed
+    from bayeslmm.inference.options import resolve_seed
 
     assert resolve_seed(7) == 7 and resolve_seed(np.int64(7)) == 7
     assert resolve_seed(np.random.default_rng(1)) == resolve_seed(np.random.default_rng(1))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import bayeslmm as blm
-from bayeslmm.inference.nuts.sampling import shows_progress
+from bayeslmm.inference.options import shows_progress
 
 READ_BY_STATUS = ("diverging", "reached_max_treedepth", "lp")
 SAMPLERS = [("nutpie", "marginal"), ("nutpie-pymc", "noncentered"), ("pymc", "noncentered")]

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from handmade import make_design, make_term
+from handmade import exact_draws, make_design, make_term
 
 from bayeslmm.errors import FittingError, OptionError
-from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
 from bayeslmm.inference.nuts.marginal_pymc import sample_marginal_pymc
+from bayeslmm.inference.options import Options, make_options
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.marginal_likelihood import MarginalLikelihood
@@ -34,7 +34,7 @@ def density(design):
 
 @pytest.fixture(scope="module")
 def sampled(design, density):
-    return sample_marginal_pymc(density, design, draws=800, tune=500, cores=2, seed=5)
+    return sample_marginal_pymc(density, design, Options(sampler="nutpie-pymc", draws=800, tune=500, cores=2, seed=5))
 
 
 def quantities(draws):
@@ -46,7 +46,7 @@ def quantities(draws):
 def test_posterior_is_that_of_importance_sampling(density, sampled):
     import arviz
 
-    exact = importance_draws(density, weighted_points(density, IMPORTANCE_DRAWS, 1), IMPORTANCE_DRAWS, 1, 1)
+    exact = exact_draws(density, Options(draws=IMPORTANCE_DRAWS, chains=1, seed=1))
     assert sampled.stats["diverging"].sum() == 0
     for (name, x), reference in zip(quantities(sampled).items(), quantities(exact).values(), strict=True):
         assert float(arviz.rhat(x)) < 1.01, name
@@ -65,7 +65,9 @@ def test_what_is_returned(sampled):
 
 
 def test_same_seed_same_draws_on_any_number_of_cores(design, density, sampled):
-    again = sample_marginal_pymc(density, design, draws=800, tune=500, cores=1, chains=2, seed=5)
+    again = sample_marginal_pymc(
+        density, design, Options(sampler="nutpie-pymc", draws=800, tune=500, cores=1, chains=2, seed=5)
+    )
     np.testing.assert_array_equal(again.beta, sampled.beta[:2])
     np.testing.assert_array_equal(again.effects[0], sampled.effects[0][:2])
 
@@ -81,7 +83,9 @@ def test_a_kernel_that_fails_now_and_then_does_not_stop_the_chains(design, densi
         return original(self, x)
 
     monkeypatch.setattr(MarginalLikelihood, "value_and_gradient", flaky)
-    drawn = sample_marginal_pymc(density, design, draws=200, tune=200, chains=2, seed=1, keep=(False,))
+    drawn = sample_marginal_pymc(
+        density, design, Options(sampler="nutpie-pymc", draws=200, tune=200, chains=2, cores=1, seed=1, store=())
+    )
     assert drawn.effects[0].shape == (2, 200, 0, 1) and np.isfinite(drawn.beta).all()
     assert drawn.info["kernel_failures"] == len(calls) // 50 > 0
 
@@ -92,12 +96,12 @@ def test_a_kernel_that_always_fails_is_quoted(design, density, monkeypatch):
 
     monkeypatch.setattr(MarginalLikelihood, "value_and_gradient", broken)
     with pytest.raises(FittingError, match=r"The kernel failed at .*injected"):
-        sample_marginal_pymc(density, design, draws=10, tune=10, chains=1, seed=1)
+        sample_marginal_pymc(density, design, Options(sampler="nutpie-pymc", draws=10, tune=10, chains=1, seed=1))
 
 
 def test_unknown_sampler(design, density):
     with pytest.raises(OptionError, match="'nutpie-pymc', 'pymc'"):
-        sample_marginal_pymc(density, design, sampler="emcee")
+        sample_marginal_pymc(density, design, make_options(sampler="emcee"))
 
 
 def test_pymcs_own_sampler():
@@ -105,8 +109,8 @@ def test_pymcs_own_sampler():
     y = np.random.default_rng(4).normal(size=30)
     line = make_design(y, [np.ones(30)], ["Intercept"])
     density = CovarianceDensity(build_kernel(line), resolve_priors(line))
-    drawn = sample_marginal_pymc(density, line, sampler="pymc", draws=500, tune=300, chains=2, seed=3)
-    exact = importance_draws(density, weighted_points(density, 4000, 1), 4000, 1, 1)
+    drawn = sample_marginal_pymc(density, line, Options(sampler="pymc", draws=500, tune=300, chains=2, cores=1, seed=3))
+    exact = exact_draws(density, Options(draws=4000, chains=1, seed=1))
     assert drawn.sigma.mean() == pytest.approx(
         exact.sigma.mean(), abs=0.15 * exact.sigma.std()
     )  # some 400 effective draws

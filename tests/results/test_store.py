@@ -73,10 +73,11 @@ def test_the_compiled_loop_of_one_term_too():
 def test_points_hold_no_effects_that_are_not_kept(two_factors):
     """A point's draws are what memory goes to: 512 points or more, several draws each."""
     from bayeslmm.inference.importance.sampling import weighted_points
+    from bayeslmm.inference.options import Options
     from bayeslmm.posterior.density import CovarianceDensity
 
     density = CovarianceDensity(two_factors.kernel, two_factors.resolved_priors)
-    points = weighted_points(density, 200, 3, keep=(False, True))
+    points = weighted_points(density, Options(draws=200, chains=1, seed=3, store=(two_factors.design.terms[1].name,)))
     assert all(rater.size == 0 and item.shape[1:] == (8, 1) for rater, item in points.effects)
 
 

@@ -9,6 +9,7 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
 from bayeslmm.inference.nuts.marginal import sample_marginal
+from bayeslmm.inference.options import Options
 from bayeslmm.validation import four_methods
 from bayeslmm.validation.agreement import LIMIT, compare_draws, draws_moments
 from bayeslmm.validation.four_methods import CROSSED, DATA_SETS, Effort, compare_four, known_problem
@@ -19,10 +20,10 @@ DRAWS = 2000
 @pytest.mark.parametrize("name", DATA_SETS)
 def test_importance_agrees_with_marginal_nuts(name):
     problem = known_problem(name)
-    points = weighted_points(problem.density, DRAWS, seed=1)
+    points = weighted_points(problem.density, Options(draws=DRAWS, chains=1, seed=1))
     assert points.trouble == ""
-    first = importance_draws(problem.density, points, DRAWS, 1, seed=1)
-    second = sample_marginal(problem.density, draws=400, tune=300, chains=2, seed=2, target_accept=0.9)
+    first = importance_draws(problem.density, points, Options(draws=DRAWS, chains=1, seed=1))
+    second = sample_marginal(problem.density, Options(draws=400, tune=300, chains=2, seed=2, target_accept=0.9))
     found = compare_draws(problem.design, first, second)
     assert found.agrees(), found.table().to_string()
 

@@ -5,10 +5,12 @@ from functools import cache
 import numpy as np
 import pytest
 import small_models
+from handmade import exact_draws
 from scipy import stats
 
 from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
 from bayeslmm.inference.nuts.marginal import sample_marginal
+from bayeslmm.inference.options import Options
 from bayeslmm.validation.agreement import agreement_with_exact
 from bayeslmm.validation.exact import ExactModel, ExactTerm, exact_posterior
 
@@ -30,9 +32,10 @@ def solved(name):
 def test_importance(name):
     model, exact = solved(name)
     density = model.problem.density
-    points = weighted_points(density, 4000, seed=1)
+    options = Options(draws=4000, chains=1, seed=1)
+    points = weighted_points(density, options)
     assert points.trouble == ""
-    found = agreement_with_exact(model.design, importance_draws(density, points, 4000, 1, seed=1), exact)
+    found = agreement_with_exact(model.design, importance_draws(density, points, options), exact)
     assert found.agrees(), found.table().to_string()
     error = np.sqrt(1 / points.smoothed.effective_size - 1 / len(points.phi))
     assert abs(points.log_evidence - exact.log_evidence) < EVIDENCE_ERRORS * error + exact.error**2
@@ -41,7 +44,7 @@ def test_importance(name):
 @pytest.mark.parametrize("name", ["dyestuff", "crossed"])
 def test_marginal_nuts(name):
     model, exact = solved(name)
-    draws = sample_marginal(model.problem.density, draws=600, tune=400, chains=2, seed=2, target_accept=0.9)
+    draws = sample_marginal(model.problem.density, Options(draws=600, tune=400, chains=2, seed=2, target_accept=0.9))
     found = agreement_with_exact(model.design, draws, exact)
     assert found.agrees(), found.table().to_string()
 
@@ -76,5 +79,5 @@ def test_a_wrong_prior_is_told_from_the_right_one():
     model, _ = solved("dyestuff")
     wrong = exact_posterior(replace(model.exact, sigma_prior=stats.halfnorm(scale=40).logpdf), nodes=65)
     density = model.problem.density
-    draws = importance_draws(density, weighted_points(density, 4000, seed=1), 4000, 1, seed=1)
+    draws = exact_draws(density, Options(draws=4000, chains=1, seed=1))
     assert not agreement_with_exact(model.design, draws, wrong).agrees()

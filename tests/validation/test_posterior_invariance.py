@@ -7,6 +7,7 @@ import pytest
 from bayeslmm.design import build_design
 from bayeslmm.formula import parse
 from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.options import Options
 from bayeslmm.priors import resolve_priors
 from bayeslmm.validation.agreement import draws_moments
 from bayeslmm.validation.simulate import Problem
@@ -119,8 +120,9 @@ def test_row_order_and_labels(formula):
 
 
 def moments(problem, seed=1):
-    points = weighted_points(problem.density, 4000, seed)
-    return draws_moments(problem.design, importance_draws(problem.density, points, 4000, 1, seed))
+    options = Options(draws=4000, chains=1, seed=seed)
+    points = weighted_points(problem.density, options)
+    return draws_moments(problem.design, importance_draws(problem.density, points, options))
 
 
 def test_posterior_moves_with_units_and_origins():
@@ -148,8 +150,9 @@ def test_prior_returns_without_information(formula):
 
     kernel = Problem(design, priors).kernel
     density = CovarianceDensity(kernel, priors, sigma)
-    points = weighted_points(density, 4000, seed=1)
-    found = draws_moments(design, importance_draws(density, points, 4000, 1, seed=1))
+    options = Options(draws=4000, chains=1, seed=1)
+    points = weighted_points(density, options)
+    found = draws_moments(design, importance_draws(density, points, options))
     half_normal = (2 * np.sqrt(2 / np.pi), 2 * np.sqrt(1 - 2 / np.pi))
     expected = {
         "sd_g[Intercept]": half_normal,

@@ -1,9 +1,9 @@
 """Draws from PyMC's automatic differentiation variational inference, with a check of how far to trust them."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +20,7 @@ from bayeslmm.inference.advi.variational import (
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
 from bayeslmm.inference.nuts.marginal import Chain, marginal_draws
+from bayeslmm.inference.options import Options
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.model_priors import sd_name
 
@@ -28,9 +29,7 @@ if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
 
 Array = NDArray[np.floating]
-AdviParametrization = Literal["marginal", "noncentered", "centered"]
 
-ITERATIONS = 20_000
 RELIABLE_K_HAT = 0.7  # Vehtari et al. (2024)
 FEWEST_EFFECTIVE = 0.1  # of the draws, below which the approximation is far from the posterior whatever k̂ says
 FEWEST_ITERATIONS = 100  # less cannot even be judged
@@ -43,18 +42,10 @@ LOST = (
 def sample_advi(
     design: Design,
     priors: "ModelPriors",
-    kernel: "Kernel | None" = None,
+    options: Options,
     *,
+    kernel: "Kernel | None" = None,
     sigma: float | None = None,
-    parametrization: AdviParametrization = "marginal",
-    full_rank: bool = False,
-    iterations: int = ITERATIONS,
-    draws: int = 1000,
-    chains: int = 4,
-    seed: int = 0,
-    progressbar: bool = False,
-    dtype: type = np.float64,
-    keep: Sequence[bool] | None = None,
 ) -> Draws:
     r"""Approximate the posterior by a normal distribution of unconstrained coordinates and draw from it.
 
@@ -70,23 +61,10 @@ def sample_advi(
         The likelihood; needed by the marginal model.
     sigma
         The residual standard deviation, where it is fixed.
-    parametrization
-        "marginal" approximates the covariance parameters and draws coefficients exactly; "noncentered" and "centered"
-        approximate the explicit hierarchy, coefficients and all.
-    full_rank
-        Whether the approximation has correlations ("full-rank") or not ("mean-field").
-    iterations
-        Stochastic gradient steps.
-    draws, chains
-        Draws per chain, and chains; all draws are independent.
-    seed
-        Makes fit and draws reproducible.
-    progressbar
-        Whether to show progress.
-    dtype
-        Precision in which random effects are kept.
-    keep
-        Per term, whether its random effects are kept; None for all. All other draws are the same.
+    options
+        Steps, rank and parametrization of the approximation ("marginal", which None means, approximates the covariance
+        parameters and draws coefficients exactly; "noncentered" and "centered" approximate the explicit hierarchy,
+        coefficients and all), independent draws per chain, chains and seed.
 
     Returns
     -------
@@ -107,18 +85,24 @@ def sample_advi(
     KeyboardInterrupt
         When fitting was interrupted.
     """
-    _check(parametrization, kernel, iterations)
+    parametrization = options.parametrization or "marginal"
+    _check(parametrization, kernel, options.iterations)
     started = time.perf_counter()
     density = None
     if parametrization == "marginal" and kernel is not None:
         density = CovarianceDensity(kernel, priors, sigma)
     model, outputs = _build(design, priors, density, sigma, parametrization)
     fit_seed, point_seed, coefficient_seed = (
-        int(s.generate_state(1)[0]) >> 1 for s in np.random.SeedSequence(seed).spawn(3)
+        int(s.generate_state(1)[0]) >> 1 for s in np.random.SeedSequence(options.seed).spawn(3)
     )
     approximation = fit_normal(
-        model, full_rank=full_rank, iterations=iterations, seed=fit_seed, progressbar=progressbar
+        model,
+        full_rank=options.full_rank,
+        iterations=options.iterations,
+        seed=fit_seed,
+        progressbar=options.progressbar,
     )
+    chains, draws = options.chains, options.draws
     normals = np.random.default_rng(point_seed).standard_normal((chains * draws, len(approximation.mean)))
     found = evaluate_points(model, outputs, approximation, approximation.points(normals))
     log_ratio = found["log_density"] - approximation.log_density(normals)
@@ -127,14 +111,14 @@ def sample_advi(
     values = {name: array.reshape(chains, draws, *array.shape[1:]) for name, array in found.items()}
     stats = {"lp": values["log_density"], "log_weight": values["log_weight"]}
     if density is not None:
-        drawn = _marginal(density, values["coordinates"], stats, coefficient_seed, dtype, keep)
+        drawn = _marginal(density, values["coordinates"], stats, replace(options, seed=coefficient_seed))
     else:
-        drawn = _explicit(design, values, stats, sigma, dtype, keep)
+        drawn = _explicit(design, values, stats, sigma, options)
     info = {
         "parametrization": parametrization,
-        "approximation": "full-rank" if full_rank else "mean-field",
-        "iterations": iterations,
-        "seed": seed,
+        "approximation": "full-rank" if options.full_rank else "mean-field",
+        "iterations": options.iterations,
+        "seed": options.seed,
         "elbo": approximation.elbo,
         "log_evidence_bound": float(np.mean(log_ratio)),
         "k_hat": weights.k_hat,
@@ -147,9 +131,6 @@ def sample_advi(
 
 
 def _check(parametrization: str, kernel: "Kernel | None", iterations: int) -> None:
-    if parametrization not in get_args(AdviParametrization):
-        valid = ", ".join(map(repr, get_args(AdviParametrization)))
-        raise OptionError(f"parametrization={parametrization!r} is unknown; it is one of {valid}")
     if iterations < FEWEST_ITERATIONS:
         raise OptionError(
             f"iterations={iterations!r} is too few; ADVI needs thousands, and at least {FEWEST_ITERATIONS}"
@@ -185,16 +166,14 @@ def _marginal(
     density: CovarianceDensity,
     coordinates: Array,
     stats: Mapping[str, Array],
-    seed: int,
-    dtype: type,
-    keep: Sequence[bool] | None,
+    options: Options,
 ) -> Draws:
     """Draw the coefficients exactly for each (phi, log sigma), shape (chains, draws, d)."""
     chains = [
         Chain(np.asarray(x, dtype=float), {name: values[c] for name, values in stats.items()}, 0)
         for c, x in enumerate(coordinates)
     ]
-    drawn = marginal_draws(density, chains, seed=seed, dtype=dtype, keep=keep)
+    drawn = marginal_draws(density, chains, options)
     return replace(drawn, method="advi")
 
 
@@ -203,9 +182,9 @@ def _explicit(
     values: Mapping[str, Array],
     stats: Mapping[str, Array],
     sigma: float | None,
-    dtype: type,
-    keep: Sequence[bool] | None,
+    options: Options,
 ) -> Draws:
+    keep = options.keep([term.name for term in design.terms])
     shape = stats["lp"].shape
     correlations = []
     for term in design.terms:
@@ -220,8 +199,8 @@ def _explicit(
         sd=tuple(values[f"sd_{term.name}"] for term in design.terms),
         cor=tuple(correlations),
         effects=tuple(
-            values[f"r_{term.name}"][:, :, : None if kept else 0].astype(dtype, copy=False)
-            for term, kept in zip(design.terms, keep or (True,) * len(design.terms), strict=True)
+            values[f"r_{term.name}"][:, :, : None if kept else 0].astype(options.dtype, copy=False)
+            for term, kept in zip(design.terms, keep, strict=True)
         ),
         stats=stats,
         method="advi",

@@ -27,6 +27,7 @@ from bayeslmm.inference.importance.proposals import (
 from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.marginal import sample_marginal
+from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
@@ -110,13 +111,7 @@ class WeightedPoints:
 
 
 def weighted_points(
-    density: CovarianceDensity,
-    n_draws: int,
-    seed: int,
-    *,
-    dtype: type = np.float64,
-    keep: Sequence[bool] | None = None,
-    report: Callable[[int], None] | None = None,
+    density: CovarianceDensity, options: Options, *, report: Callable[[int], None] | None = None
 ) -> WeightedPoints:
     """Sample the covariance parameters and draw the coefficients at every point.
 
@@ -124,19 +119,14 @@ def weighted_points(
     ----------
     density
         The model.
-    n_draws
-        Draws that will be taken from the points.
-    seed
-        Seed; the same seed gives the same draws whatever the number of cores.
-    dtype
-        Precision in which random effects are kept.
-    keep
-        Per term, whether its random effects are kept; None for all. All other draws are the same.
+    options
+        How many draws will be taken from the points, the seed, and which random effects are kept in which precision.
+        The same seed gives the same draws whatever the number of cores.
     report
         Called with the number of points done.
     """
     laplace = find_laplace(density)
-    sampler = _Sampler(density, n_draws, seed, dtype, keep, report)
+    sampler = _Sampler(density, options, report)
     d = density.n_phi
     if d == 0:
         sampler.add([], np.zeros((sampler.wanted, 0)))
@@ -161,16 +151,14 @@ class _Sampler:
     def __init__(
         self,
         density: CovarianceDensity,
-        n_draws: int,
-        seed: int,
-        dtype: type,
-        keep: Sequence[bool] | None,
+        options: Options,
         report: Callable[[int], None] | None,
     ) -> None:
         self.density = density
-        self.seed = seed
-        self.dtype = dtype
-        self.keep = (True,) * len(density.kernel.shapes) if keep is None else tuple(keep)
+        self.seed = options.seed
+        self.dtype = options.dtype
+        self.keep = options.keep([term.name for term in density.priors.terms])
+        n_draws = options.draws * options.chains
         self.report = report
         order = density.kernel.products.order
         self.cheap = order < SMALL_ORDER
@@ -353,9 +341,10 @@ def resample(points: WeightedPoints, n_draws: int, seed: int) -> tuple[NDArray[n
     return chosen[order], within[order]
 
 
-def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: int, chains: int, seed: int) -> Draws:
+def importance_draws(density: CovarianceDensity, points: WeightedPoints, options: Options) -> Draws:
     """Return equally weighted draws from weighted points, cut into chains for arviz."""
-    chosen, within = resample(points, draws * chains, seed)
+    draws, chains = options.draws, options.chains
+    chosen, within = resample(points, draws * chains, options.seed)
     sigma = points.sigma[chosen, within]
     sds, correlations = covariance_parameters(density, points.phi[chosen], sigma)
 
@@ -379,7 +368,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, draws: 
             "kernel_failures": points.failures,
             "log_evidence": points.log_evidence,
             "evaluations": points.laplace.evaluations + len(points.phi),
-            "seed": seed,
+            "seed": options.seed,
         },
     )
 
@@ -402,35 +391,15 @@ def _gather(
     return found
 
 
-def sample_importance(
-    density: CovarianceDensity,
-    *,
-    draws: int,
-    chains: int,
-    seed: int,
-    cores: int | None = None,
-    dtype: type = np.float64,
-    keep: Sequence[bool] | None = None,
-    progressbar: bool = False,
-) -> Draws:
+def sample_importance(density: CovarianceDensity, options: Options) -> Draws:
     """Sample the posterior by importance sampling, or by NUTS where the weights are too uneven.
 
     Parameters
     ----------
     density
         The model.
-    draws, chains
-        Equally weighted draws to return, cut into chains for arviz.
-    seed
-        Seed; the same seed gives the same draws whatever the number of cores.
-    cores
-        Chains to run at once, should NUTS take over.
-    dtype
-        Precision in which random effects are kept.
-    keep
-        Per term, whether its random effects are kept; None for all. All other draws are the same.
-    progressbar
-        Whether to show progress.
+    options
+        Equally weighted draws to return, cut into chains for arviz; seed; cores, should NUTS take over.
 
     Returns
     -------
@@ -439,23 +408,13 @@ def sample_importance(
         and a message says why.
     """
     started = time.perf_counter()
-    with progress_bar(None, "points", progressbar) as report:
-        points = weighted_points(density, draws * chains, seed, dtype=dtype, keep=keep, report=report)
+    with progress_bar(None, "points", options.progressbar) as report:
+        points = weighted_points(density, options, report=report)
     if not points.trouble:
-        found = importance_draws(density, points, draws, chains, seed)
+        found = importance_draws(density, points, options)
         return replace(found, info={**found.info, "seconds": time.perf_counter() - started})
-    with progress_bar(chains, "chains", progressbar) as report:
-        sampled = sample_marginal(
-            density,
-            draws=draws,
-            tune=HANDOVER_TUNE,
-            chains=chains,
-            seed=seed,
-            cores=cores,
-            dtype=dtype,
-            keep=keep,
-            report=report,
-        )
+    with progress_bar(options.chains, "chains", options.progressbar) as report:
+        sampled = sample_marginal(density, replace(options, tune=HANDOVER_TUNE), report=report)
     info = {
         "sampler": "nutpie",
         "parametrization": "marginal",

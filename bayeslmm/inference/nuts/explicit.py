@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.sampler_statistics import read_statistics
+from bayeslmm.inference.options import Options
 from bayeslmm.inference.reproducible import ordered_arithmetic
 
 Array = NDArray[Any]
@@ -30,23 +31,6 @@ class Trace:
 
     values: Mapping[str, Array]
     stats: Mapping[str, Array]
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """How to sample: draws and tuning steps per chain, one seed per run, threads, display.
-
-    `low_rank` lets nutpie learn correlations of the posterior, too, not only its scales.
-    """
-
-    draws: int
-    tune: int
-    chains: int
-    cores: int
-    seed: int
-    target_accept: float
-    progressbar: bool
-    low_rank: bool = False
 
 
 def compile_for_nutpie(model: Any, names: Sequence[str]) -> Any:
@@ -71,10 +55,10 @@ def compile_for_nutpie(model: Any, names: Sequence[str]) -> Any:
     return replace(compiled, _coords={}, dims={})
 
 
-def sample_with_nutpie(compiled: Any, names: Sequence[str], run: Run) -> Trace:
+def sample_with_nutpie(compiled: Any, names: Sequence[str], options: Options, *, low_rank: bool = False) -> Trace:
     """Sample a compiled model by nutpie, chains in threads.
 
-    The draws of a chain depend on the seed and its number, not on `run.cores` or on the other chains.
+    The draws of a chain depend on the seed and its number, not on `options.cores` or on the other chains.
 
     Parameters
     ----------
@@ -82,8 +66,10 @@ def sample_with_nutpie(compiled: Any, names: Sequence[str], run: Run) -> Trace:
         A compiled model of nutpie.
     names
         The variables to return.
-    run
+    options
         How to sample.
+    low_rank
+        Whether nutpie learns correlations of the posterior, too, not only its scales.
 
     Raises
     ------
@@ -98,22 +84,22 @@ def sample_with_nutpie(compiled: Any, names: Sequence[str], run: Run) -> Trace:
         with one_blas_thread():
             trace = nutpie.sample(
                 compiled,
-                draws=run.draws,
-                tune=run.tune,
-                chains=run.chains,
-                cores=run.cores,
-                seed=run.seed,
-                target_accept=run.target_accept,
+                draws=options.draws,
+                tune=options.tune,
+                chains=options.chains,
+                cores=options.chains_at_once,
+                seed=options.seed,
+                target_accept=options.target_accept,
                 save_warmup=False,
-                progress_bar=run.progressbar,
-                low_rank_modified_mass_matrix=run.low_rank,
+                progress_bar=options.progressbar,
+                low_rank_modified_mass_matrix=low_rank,
             )
     except RuntimeError as error:
         raise FittingError(f"nutpie could not sample this model: {error}") from error
-    return _collect(trace, names, run)
+    return _collect(trace, names, options)
 
 
-def sample_with_pymc(model: Any, names: Sequence[str], run: Run) -> Trace:
+def sample_with_pymc(model: Any, names: Sequence[str], options: Options) -> Trace:
     """Sample a PyMC model by PyMC's own NUTS, chains in processes.
 
     Parameters
@@ -122,7 +108,7 @@ def sample_with_pymc(model: Any, names: Sequence[str], run: Run) -> Trace:
         A ``pymc.Model``.
     names
         The variables to return.
-    run
+    options
         How to sample.
 
     Raises
@@ -138,31 +124,31 @@ def sample_with_pymc(model: Any, names: Sequence[str], run: Run) -> Trace:
         with compiling(), ordered_arithmetic(), one_blas_thread():
             trace = pm.sample(
                 model=model,
-                draws=run.draws,
-                tune=run.tune,
-                chains=run.chains,
-                cores=run.cores,
-                random_seed=run.seed,
-                target_accept=run.target_accept,
+                draws=options.draws,
+                tune=options.tune,
+                chains=options.chains,
+                cores=options.chains_at_once,
+                random_seed=options.seed,
+                target_accept=options.target_accept,
                 var_names=list(names),
-                progressbar=run.progressbar,
-                quiet=not run.progressbar,
+                progressbar=options.progressbar,
+                quiet=not options.progressbar,
                 compute_convergence_checks=False,
-                blas_cores=run.cores,
+                blas_cores=options.chains_at_once,
                 compile_kwargs={"mode": "NUMBA"},
             )
     except (pm.exceptions.SamplingError, RuntimeError) as error:
         raise FittingError(f"PyMC could not sample this model: {error}") from error
-    return _collect(trace, names, run)
+    return _collect(trace, names, options)
 
 
-def _collect(trace: Any, names: Sequence[str], run: Run) -> Trace:
+def _collect(trace: Any, names: Sequence[str], options: Options) -> Trace:
     """Return draws and statistics as arrays, refusing a trace that is shorter than what was asked for."""
     stats = read_statistics(trace.sample_stats)
     done = np.isfinite(stats["lp"]).sum(axis=1)
-    if len(done) < run.chains or done.min() < run.draws:
+    if len(done) < options.chains or done.min() < options.draws:
         raise KeyboardInterrupt(
-            f"sampling was interrupted: {int(done.sum())} of {run.chains * run.draws} draws were made"
+            f"sampling was interrupted: {int(done.sum())} of {options.chains * options.draws} draws were made"
         )
     return Trace({name: trace.posterior[name].to_numpy() for name in names}, stats)
 

@@ -5,7 +5,7 @@ covariance of the Laplace approximation of (phi, log sigma): in z the posterior 
 trajectories are short. Coefficients are drawn afterwards, exactly, for the retained draws.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -17,6 +17,7 @@ from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.proposals import cholesky_factor
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.sampler_statistics import read_statistics
+from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
@@ -111,9 +112,7 @@ class Store(Protocol):
         """Keep a finished chain."""
 
 
-def sample_chain(
-    density: CovarianceDensity, laplace: Laplace, *, draws: int, tune: int, seed: int, target_accept: float
-) -> Chain:
+def sample_chain(density: CovarianceDensity, laplace: Laplace, options: Options, seed: int) -> Chain:
     """Run one chain.
 
     Raises
@@ -143,19 +142,19 @@ def sample_chain(
     try:
         trace = nutpie.sample(
             compiled,
-            draws=draws,
-            tune=tune,
+            draws=options.draws,
+            tune=options.tune,
             chains=1,
             cores=1,
             seed=seed,
-            target_accept=target_accept,
+            target_accept=options.target_accept,
             save_warmup=False,
             progress_bar=False,
         )
     except RuntimeError as error:
         raise _sampler_error(whitened, error) from error
     z = trace.posterior["z"].to_numpy()[0]
-    if len(z) < draws or not np.isfinite(z).all():
+    if len(z) < options.draws or not np.isfinite(z).all():
         raise KeyboardInterrupt
     if whitened.successes == 0:
         raise _sampler_error(whitened, None)
@@ -179,15 +178,8 @@ def chain_seeds(seed: int, chains: int) -> list[int]:
 
 def sample_marginal(
     density: CovarianceDensity,
+    options: Options,
     *,
-    draws: int,
-    tune: int,
-    chains: int,
-    seed: int,
-    target_accept: float = 0.8,
-    cores: int | None = None,
-    dtype: type = np.float64,
-    keep: Sequence[bool] | None = None,
     report: Callable[[int], None] | None = None,
     store: Store | None = None,
 ) -> Draws:
@@ -197,61 +189,45 @@ def sample_marginal(
     ----------
     density
         The model.
-    draws, tune, chains
-        Retained and warm-up iterations per chain, and number of chains.
-    seed
-        Seed: chain k depends on (seed, k) only, so cores and order make no difference.
-    target_accept
-        NUTS's target acceptance rate.
-    cores
-        Chains to run at once where the kernel's work outweighs Python's; None for all that are idle.
-    dtype
-        Precision in which random effects are kept.
-    keep
-        Per term, whether its random effects are kept; None for all. All other draws are the same.
+    options
+        Draws, chains and seed: chain k depends on (seed, k) only, so cores and order make no difference. Chains run at
+        once only where the kernel's work outweighs Python's.
     report
         Called with the number of chains done.
     store
         Where finished chains are kept; those it has are not run again.
     """
     laplace = find_laplace(density)
-    seeds = chain_seeds(seed, chains)
+    seeds = chain_seeds(options.seed, options.chains)
 
     def run(k: int) -> Chain:
         kept = store.load(k) if store is not None else None
         if kept is not None:
             return kept
-        chain = sample_chain(density, laplace, draws=draws, tune=tune, seed=seeds[k], target_accept=target_accept)
+        chain = sample_chain(density, laplace, options, seeds[k])
         if store is not None:
             store.save(k, chain)
         return chain
 
-    found = in_threads(run, range(chains), min(chains, worker_threads(density.kernel.order, cores)), report)
-    return marginal_draws(density, found, seed=seed, dtype=dtype, keep=keep, cores=cores)
+    workers = min(options.chains, worker_threads(density.kernel.order, options.cores))
+    return marginal_draws(density, in_threads(run, range(options.chains), workers, report), options)
 
 
-def sample_known(density: CovarianceDensity, draws: int, chains: int, seed: int, *, dtype: type = np.float64) -> Draws:
+def sample_known(density: CovarianceDensity, options: Options) -> Draws:
     """Draw the coefficients of a model without covariance parameters: no random term, sigma known."""
-    empty = [Chain(np.zeros((draws, 0)), {}, 0) for _ in range(chains)]
-    return marginal_draws(density, empty, seed=seed, dtype=dtype)
+    empty = [Chain(np.zeros((options.draws, 0)), {}, 0) for _ in range(options.chains)]
+    return marginal_draws(density, empty, options)
 
 
-def marginal_draws(
-    density: CovarianceDensity,
-    chains: list[Chain],
-    *,
-    seed: int,
-    dtype: type = np.float64,
-    keep: Sequence[bool] | None = None,
-    cores: int | None = None,
-) -> Draws:
+def marginal_draws(density: CovarianceDensity, chains: list[Chain], options: Options) -> Draws:
     """Draw the coefficients for every retained draw, from generators seeded by (seed, chain, draw)."""
     n_chains, n_draws = len(chains), len(chains[0].x)
     kernel, n_phi = density.kernel, density.n_phi
+    keep = options.keep([term.name for term in density.priors.terms])
     beta = np.empty((n_chains, n_draws, kernel.p))
     effects: tuple[NDArray[np.floating], ...] = tuple(
-        np.empty((n_chains, n_draws, s.n_levels if kept else 0, s.n_columns), dtype=dtype)
-        for s, kept in zip(kernel.shapes, keep or (True,) * len(kernel.shapes), strict=True)
+        np.empty((n_chains, n_draws, s.n_levels if kept else 0, s.n_columns), dtype=options.dtype)
+        for s, kept in zip(kernel.shapes, keep, strict=True)
     )
     x = np.array([chain.x for chain in chains])
     sigma = np.exp(x[..., n_phi]) if density.sigma is None else np.full((n_chains, n_draws), density.sigma)
@@ -259,14 +235,14 @@ def marginal_draws(
     def draw(place: tuple[int, int]) -> None:
         c, i = place
         posterior = fixed_posterior(density.factor(x[c, i, :n_phi]), density.fixed_prior)
-        rng = np.random.default_rng([seed, c, i])
+        rng = np.random.default_rng([options.seed, c, i])
         drawn = draw_coefficients(density, posterior, sigma[c, i : i + 1], rng, keep)
         beta[c, i] = drawn.beta[0]
         for target, values in zip(effects, drawn.effects, strict=True):
             target[c, i] = values[0]
 
     places = [(c, i) for c in range(n_chains) for i in range(n_draws)]
-    in_threads(draw, places, worker_threads(kernel.order, cores))
+    in_threads(draw, places, worker_threads(kernel.order, options.cores))
     phi = x[..., :n_phi].reshape(n_chains * n_draws, n_phi)
     sds, correlations = covariance_parameters(density, phi, sigma.ravel())
 
@@ -281,5 +257,5 @@ def marginal_draws(
         effects=effects,
         stats={name: np.array([chain.stats[name] for chain in chains]) for name in chains[0].stats},
         method="nuts",
-        info={"kernel_failures": sum(chain.failures for chain in chains), "seed": seed},
+        info={"kernel_failures": sum(chain.failures for chain in chains), "seed": options.seed},
     )

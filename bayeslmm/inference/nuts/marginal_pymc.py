@@ -4,42 +4,25 @@ The same posterior as `bayeslmm.inference.nuts.marginal`, through the model that
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Literal, get_args
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from bayeslmm.design.design import Design
-from bayeslmm.errors import FittingError, OptionError
+from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.nuts.explicit import Run, Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
+from bayeslmm.inference.nuts.explicit import Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
 from bayeslmm.inference.nuts.marginal import Chain, marginal_draws
+from bayeslmm.inference.options import Options
 from bayeslmm.posterior.density import CovarianceDensity
 
 if TYPE_CHECKING:
     from bayeslmm.pymc_models.kernel_op import KernelLikelihood
 
-MarginalSampler = Literal["nutpie-pymc", "pymc"]
 
 COORDINATES = "coordinates"  # the name of (phi, log sigma) among the sampled variables
 
 
-def sample_marginal_pymc(
-    density: CovarianceDensity,
-    design: Design,
-    *,
-    sampler: MarginalSampler = "nutpie-pymc",
-    draws: int = 1000,
-    tune: int = 1000,
-    chains: int = 4,
-    cores: int = 1,
-    seed: int = 0,
-    target_accept: float = 0.8,
-    progressbar: bool = False,
-    dtype: type = np.float64,
-    keep: Sequence[bool] | None = None,
-) -> Draws:
+def sample_marginal_pymc(density: CovarianceDensity, design: Design, options: Options) -> Draws:
     """Sample the covariance parameters of the marginal PyMC model by NUTS and draw the coefficients.
 
     Parameters
@@ -48,22 +31,8 @@ def sample_marginal_pymc(
         Kernel, priors and the known sigma, if it is known.
     design
         Names, levels and units.
-    sampler
-        "nutpie-pymc" (compiled by numba, sampled by nutpie) or "pymc".
-    draws, tune, chains
-        Draws kept and iterations of warm-up per chain, and chains.
-    cores
-        Chains sampled at the same time; the draws do not depend on it.
-    seed
-        Makes the draws reproducible.
-    target_accept
-        Acceptance rate that step sizes are tuned to.
-    progressbar
-        Whether to show progress.
-    dtype
-        Precision in which random effects are kept.
-    keep
-        Per term, whether its random effects are kept; None for all. All other draws are the same.
+    options
+        Draws, chains, seed and which of PyMC's and nutpie's samplers: "pymc", or else nutpie on the compiled model.
 
     Returns
     -------
@@ -73,16 +42,11 @@ def sample_marginal_pymc(
 
     Raises
     ------
-    OptionError
-        When the sampler is unknown.
     FittingError
         When sampling cannot start.
     KeyboardInterrupt
         When sampling was interrupted.
     """
-    if sampler not in get_args(MarginalSampler):
-        valid = ", ".join(map(repr, get_args(MarginalSampler)))
-        raise OptionError(f"sampler={sampler!r} is unknown; it is one of {valid}")
     import pymc as pm
 
     from bayeslmm.pymc_models.marginal import build_marginal, kernel_operation, marginal_coordinates
@@ -92,21 +56,20 @@ def sample_marginal_pymc(
     with model:
         pm.Deterministic(COORDINATES, marginal_coordinates(model))
     operation = kernel_operation(model)
-    run = Run(draws, tune, chains, cores, seed, target_accept, progressbar)
     try:
-        if sampler == "pymc":
-            trace = sample_with_pymc(model, [COORDINATES], run)
+        if options.sampler == "pymc":
+            trace = sample_with_pymc(model, [COORDINATES], options)
         else:
-            trace = sample_with_nutpie(compile_for_nutpie(model, [COORDINATES]), [COORDINATES], run)
+            trace = sample_with_nutpie(compile_for_nutpie(model, [COORDINATES]), [COORDINATES], options)
     except FittingError as error:
         raise _with_cause(error, operation) from error
-    drawn = marginal_draws(density, chains_of(trace, operation.failures), seed=seed, dtype=dtype, keep=keep)
+    drawn = marginal_draws(density, chains_of(trace, operation.failures), options)
     info = {
-        "sampler": sampler,
+        "sampler": options.sampler,
         "parametrization": "marginal",
-        "seed": seed,
-        "tune": tune,
-        "target_accept": target_accept,
+        "seed": options.seed,
+        "tune": options.tune,
+        "target_accept": options.target_accept,
         "kernel_failures": operation.failures,
         "seconds": time.perf_counter() - started,
     }

@@ -1,0 +1,199 @@
+"""From a model to a fit, one function per method: check what the data identify, run the engine, wrap the result."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from bayeslmm.errors import FittingError, ModelError
+from bayeslmm.inference.options import Options
+from bayeslmm.results.fit import Fit
+from bayeslmm.results.point import PointFit
+from bayeslmm.types import Method
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from bayeslmm.design import Design, Finding
+    from bayeslmm.inference.draws import Draws
+    from bayeslmm.inference.optimum.maximum import Maximum
+    from bayeslmm.likelihood import Kernel
+    from bayeslmm.posterior.density import CovarianceDensity
+    from bayeslmm.priors.model_priors import ModelPriors
+    from bayeslmm.results.spec import ModelSpec
+
+
+class Fittable(Protocol):
+    """What a method needs of a model."""
+
+    @property
+    def design(self) -> "Design":
+        """The data as arrays."""
+        ...
+
+    @property
+    def spec(self) -> "ModelSpec":
+        """The arguments of the model."""
+        ...
+
+    @property
+    def kernel(self) -> "Kernel":
+        """The likelihood."""
+        ...
+
+    @property
+    def resolved_priors(self) -> "ModelPriors":
+        """The priors."""
+        ...
+
+    @property
+    def blocks(self) -> "pd.DataFrame":
+        """The blocks of the likelihood's factorisation."""
+        ...
+
+
+def _fit_likelihood(model: Fittable, method: str, options: Options) -> PointFit:
+    from bayeslmm.inference.optimum.maximum import maximise
+
+    _require_identified(findings_of(model), f'method="{method}"')
+    return point_fit(model, method, maximise(model.kernel, method, sigma=model.spec.sigma))
+
+
+def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
+    """Return the fit at an optimum: coefficients and random effects are conditional on it."""
+    if method != "map":
+        modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
+        return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
+    from bayeslmm.inference.optimum.mode import posterior_conditional
+
+    priors = model.resolved_priors
+    modes = posterior_conditional(_density(model, priors), optimum.theta, optimum.sigma)
+    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, priors)
+
+
+def _fit_nuts(model: Fittable, method: str, options: Options) -> Fit:
+    from bayeslmm.inference.nuts.sampling import sample_nuts
+
+    priors = _usable_priors(model)
+    with _extremes_explained():
+        draws = sample_nuts(model.design, priors, options, sigma=model.spec.sigma, kernel=model.kernel)
+    return _posterior_fit(model, priors, draws, options)
+
+
+def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
+    from bayeslmm.inference.importance.sampling import sample_importance
+
+    priors = _usable_priors(model)
+    with _extremes_explained():
+        draws = sample_importance(_density(model, priors), options)
+    return _posterior_fit(model, priors, draws, options)
+
+
+def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
+    from bayeslmm.inference.advi.sampling import sample_advi
+    from bayeslmm.inference.nuts.sampling import choose_parametrization
+
+    priors = _usable_priors(model)
+    chosen, messages = choose_parametrization(options.parametrization, priors)
+    draws = sample_advi(
+        model.design, priors, replace(options, parametrization=chosen), kernel=model.kernel, sigma=model.spec.sigma
+    )
+    draws = replace(draws, info={**draws.info, "messages": (*messages, *draws.info.get("messages", ()))})
+    return _posterior_fit(model, priors, draws, options)
+
+
+def _posterior_fit(model: Fittable, priors: "ModelPriors", draws: "Draws", options: Options) -> Fit:
+    """Wrap draws, writing down which terms were to be stored, so that a saved fit knows what it need not hold."""
+    from bayeslmm.results.posterior import PosteriorFit
+
+    if options.store is not None:
+        draws = replace(draws, info={**draws.info, "store": tuple(options.store)})
+    return PosteriorFit(model.design, model.spec, draws, priors, unidentified(model))
+
+
+@contextmanager
+def _extremes_explained() -> Iterator[None]:
+    """Turn what numbers beyond the reach of double precision raise into an error that says where to look.
+
+    Raises
+    ------
+    FittingError
+        In place of an arithmetic error.
+    """
+    try:
+        yield
+    except (np.linalg.LinAlgError, ArithmeticError) as error:
+        raise FittingError(
+            f"The posterior could not be evaluated ({error}). Most often a prior and the data differ by many orders of "
+            "magnitude. "
+            'Compare model.priors with the estimates of method="reml", and state priors on the scale of the data.'
+        ) from error
+
+
+def _fit_map(model: Fittable, method: str, options: Options) -> PointFit:
+    from bayeslmm.inference.optimum.mode import maximise_posterior
+
+    found = maximise_posterior(_density(model, _usable_priors(model)))
+    return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
+
+
+def _usable_priors(model: Fittable) -> "ModelPriors":
+    priors = model.resolved_priors
+    unguarded = [finding for finding in findings_of(model) if _is_flat(priors, finding)]
+    _require_identified(unguarded, "flat priors")
+    return priors
+
+
+def _density(model: Fittable, priors: "ModelPriors") -> "CovarianceDensity":
+    from bayeslmm.posterior.density import CovarianceDensity
+
+    return CovarianceDensity(model.kernel, priors, model.spec.sigma)
+
+
+RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
+    "nuts": _fit_nuts,
+    "importance": _fit_importance,
+    "advi": _fit_advi,
+    "map": _fit_map,
+    "reml": _fit_likelihood,
+    "ml": _fit_likelihood,
+}
+
+
+def run_method(model: Fittable, method: Method, options: Options) -> Fit:
+    """Fit a model by a method."""
+    return RUNNERS[method](model, method, options)
+
+
+def unidentified(model: Fittable) -> tuple[str, ...]:
+    """Return sentences about what the data of a model cannot identify."""
+    return tuple(_sentence(finding) for finding in findings_of(model))
+
+
+def findings_of(model: Fittable) -> "list[Finding]":
+    """Return what the data cannot identify; a known sigma separates variances from the residual's."""
+    from bayeslmm.design import identifiability
+
+    findings = identifiability(model.design)
+    if model.spec.sigma is None:
+        return findings
+    return [finding for finding in findings if finding.kind == "single level"]
+
+
+def _require_identified(findings: "Sequence[Finding]", under: str) -> None:
+    if findings:
+        sentences = " ".join(_sentence(finding) for finding in findings)
+        raise ModelError(f"With {under} this model has no estimate. {sentences}")
+
+
+def _is_flat(priors: "ModelPriors", finding: "Finding") -> bool:
+    """Whether no prior identifies what the data cannot: that of the term's sds, or of sigma, is flat."""
+    sds = next(term.sd for term in priors.terms if term.name == finding.term)
+    residual = finding.kind != "single level" and priors.sigma is not None and not priors.sigma.proper
+    return residual or not all(prior.proper for prior in sds)
+
+
+def _sentence(finding: "Finding") -> str:
+    return f"{finding.message[0].upper()}{finding.message[1:]}."

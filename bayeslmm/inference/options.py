@@ -1,0 +1,184 @@
+"""How to fit: the options of all methods as one object, checked once."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+
+from bayeslmm.errors import OptionError
+from bayeslmm.inference.draws import terms_to_keep
+from bayeslmm.types import Parametrization, Precision, Sampler
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """Checked options; every method reads some of these.
+
+    Attributes
+    ----------
+    draws, tune, chains
+        Draws kept and iterations of warm-up per chain, and number of chains.
+    cores
+        Chains run at once; None for all that are idle. The draws do not depend on it.
+    seed
+        What the draws are made from.
+    target_accept
+        Acceptance rate that step sizes are tuned to.
+    sampler
+        "nutpie": nutpie on the kernel's own density, nothing to compile (explicit models: on the compiled PyMC model);
+        "nutpie-pymc": nutpie on the compiled PyMC model; "pymc": PyMC's own sampler.
+    parametrization
+        "marginal": only covariance parameters are sampled, coefficients and random effects are drawn exactly
+        afterwards; "noncentered" or "centered": random effects as standard normals times their covariance factor, or
+        drawn from it directly. None means "marginal" where the priors of the coefficients allow it, else
+        "noncentered".
+    progressbar
+        Whether to show progress.
+    precision
+        Precision in which random effects are kept.
+    resume
+        A folder in which finished chains are kept; chains found there are not run again.
+    store
+        Names of the terms whose random effects are kept; None for all. All other draws are the same.
+    full_rank
+        Whether ADVI's approximation has correlations ("full-rank") or not ("mean-field").
+    iterations
+        ADVI's stochastic gradient steps.
+    """
+
+    draws: int = 1000
+    tune: int = 1000
+    chains: int = 4
+    cores: int | None = None
+    seed: int = 0
+    target_accept: float = 0.8
+    sampler: Sampler = "nutpie"
+    parametrization: Parametrization | None = None
+    progressbar: bool = False
+    precision: Precision = "float64"
+    resume: str | Path | None = None
+    store: Sequence[str] | None = None
+    full_rank: bool = False
+    iterations: int = 20_000
+
+    def __post_init__(self) -> None:
+        for name in ("draws", "tune", "chains", "iterations"):  # nutpie panics without any warm-up
+            check_count(name, getattr(self, name), 1)
+        if self.cores is not None:
+            check_count("cores", self.cores, 1)
+        check_count("seed", self.seed, 0)
+        _check_rate(self.target_accept)
+        check_choice("sampler", self.sampler, get_args(Sampler))
+        check_choice("precision", self.precision, get_args(Precision))
+        if self.parametrization is not None:
+            check_choice("parametrization", self.parametrization, get_args(Parametrization))
+
+    @property
+    def dtype(self) -> type:
+        """Number type in which random effects are kept."""
+        return np.float32 if self.precision == "float32" else np.float64
+
+    @property
+    def chains_at_once(self) -> int:
+        """Chains that run at the same time."""
+        return min(self.chains, available_cores() if self.cores is None else self.cores)
+
+    def keep(self, terms: Sequence[str]) -> tuple[bool, ...]:
+        """Return, per term, whether its random effects are kept.
+
+        Raises
+        ------
+        OptionError
+            If `store` names something else.
+        """
+        return terms_to_keep(terms, self.store)
+
+
+def make_options(**given: Any) -> Options:
+    """Return options for what a user gave, with a seed and a choice of display where there was None.
+
+    Parameters
+    ----------
+    **given
+        Fields of :class:`Options`. `seed` may be a Generator, or None for the seed of the run in `resume`, else a fresh
+        one; `progressbar` may be None for wherever there is a terminal or a notebook.
+
+    Raises
+    ------
+    OptionError
+        If an option is unknown or has an impossible value.
+    """
+    known = [field.name for field in fields(Options)]
+    for name in given:
+        if name not in known:
+            raise OptionError(f"There is no option {name!r}; the options are {', '.join(known)}.")
+    seed = given.get("seed")
+    if seed is None and given.get("resume") is not None:
+        from bayeslmm.inference.nuts.chain_store import read_facts
+
+        seed = (read_facts(given["resume"]) or {}).get("seed")
+    if given.get("progressbar") is None:
+        given["progressbar"] = shows_progress()
+    return Options(**{**given, "seed": resolve_seed(seed)})
+
+
+def resolve_seed(seed: int | np.random.Generator | None) -> int:
+    """Return a seed as a whole number below 2**63.
+
+    Raises
+    ------
+    OptionError
+        When it is negative or not a whole number.
+    """
+    if seed is None:
+        return int(np.random.default_rng().integers(2**63))
+    if isinstance(seed, np.random.Generator):
+        return int(seed.integers(2**63))
+    return check_count("seed", seed, 0)
+
+
+def available_cores() -> int:
+    """Return the number of cores this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def shows_progress() -> bool:
+    """Return whether there is someone to show progress to: a terminal or a notebook."""
+    # windowed programs and services have no standard streams
+    return (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
+
+
+def check_choice(name: str, value: Any, valid: Sequence[str]) -> None:
+    """Refuse a word that is not among the valid ones.
+
+    Raises
+    ------
+    OptionError
+        With the list of those.
+    """
+    if value not in valid:
+        raise OptionError(f"{name}={value!r} is unknown; it is one of {', '.join(map(repr, valid))}.")
+
+
+def check_count(name: str, value: Any, least: int) -> int:
+    """Return a whole number that is large enough.
+
+    Raises
+    ------
+    OptionError
+        When it is too small, or no whole number.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise OptionError(f"{name}={value!r} is not possible; it is a whole number of at least {least}.")
+    return int(value)
+
+
+def _check_rate(value: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not 0 < value < 1:
+        raise OptionError(f"target_accept={value!r} is not possible; it lies between 0 and 1.")
