@@ -424,23 +424,26 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
             raise OptionError("method='em' has no draws; use method='gibbs' or learner='bart'.")
         return fitted
 
-    def plot(self, kind: str = "predicted") -> "Figure":
+    def plot(self, kind: str = "predicted", *, group: str | None = None) -> "Figure":
         """Draw the fit.
 
         Parameters
         ----------
         kind
-            "convergence" (sweeps of "em", traces of sampled methods), "ranef" (b in order, with 95%
-            intervals) or "predicted" (observed against predicted, marginal and conditional).
+            "convergence" (sweeps of "em", traces of sampled methods), "ranef" (b in order, with two
+            conditional standard deviations on either side) or "predicted" (observed against predicted,
+            marginal and conditional).
+        group
+            The random term drawn by "ranef"; None for the first.
 
         Returns
         -------
         Figure
             A matplotlib figure that belongs to no window.
         """
-        from bayeslmm.forest.figures import draw
+        from bayeslmm.forest.pictures import draw
 
-        return draw(self._fit_result(), kind)
+        return draw(self._fit_result(), kind, group)
 
     # -- storage --------------------------------------------------------------------------------------------
 

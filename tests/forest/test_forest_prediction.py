@@ -159,6 +159,8 @@ def test_sweeps_are_whole_numbers_and_predictions_say_what_is_in_them(fitted, sa
 def test_unknown_picture(fitted):
     with pytest.raises(OptionError, match="'convergence', 'ranef', 'predicted'"):
         fitted.plot("pie")
+    with pytest.raises(OptionError, match="no random term 'h'; the terms are 'g'"):
+        fitted.plot("ranef", group="h")
 
 
 def test_crossed_factors_with_slopes():
