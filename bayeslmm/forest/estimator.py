@@ -12,14 +12,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from bayeslmm.errors import OptionError
 from bayeslmm.forest import reading
-from bayeslmm.forest.bart_chain import fit_bart
-from bayeslmm.forest.chain_options import Outer, SamplingOptions, check_seed
+from bayeslmm.forest.bart.fitting import fit_bart
+from bayeslmm.forest.data.group_information import explained_by_group_means, warn_constant_columns
+from bayeslmm.forest.data.inputs import Linear, read_training
+from bayeslmm.forest.em.fitting import EMOptions, fit_em
 from bayeslmm.forest.fitted import FittedForest
-from bayeslmm.forest.fitting import EMOptions, fit_em
-from bayeslmm.forest.group_information import explained_by_group_means, warn_constant_columns
-from bayeslmm.forest.inputs import Linear, read_training
+from bayeslmm.forest.gibbs.fitting import fit_gibbs
+from bayeslmm.forest.gibbs.options import Outer, SamplingOptions, check_seed
 from bayeslmm.forest.learners import Residuals, default_learner, seeded
-from bayeslmm.forest.plug_in import fit_gibbs
 from bayeslmm.forest.prediction import predict_rows
 from bayeslmm.results.diagnostics import diagnose
 
@@ -452,7 +452,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
 
         LightGBM, XGBoost and BART are written as text or JSON, other learners by skops, with a warning.
         """
-        from bayeslmm.forest.storage import write_forest
+        from bayeslmm.forest.store.folder import write_forest
 
         self._fit_result()
         return write_forest(self, Path(folder))

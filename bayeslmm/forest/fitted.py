@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.design import Design
-from bayeslmm.forest.em import Components, relative_factors
-from bayeslmm.forest.inputs import Roles
+from bayeslmm.forest.data.inputs import Roles
+from bayeslmm.forest.em.step import Components, relative_factors
 from bayeslmm.inference.draws import Draws
 from bayeslmm.types import Array
 

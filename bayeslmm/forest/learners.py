@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.errors import DataError, FittingError, OptionError
-from bayeslmm.forest.inputs import take_rows
+from bayeslmm.forest.data.inputs import take_rows
 from bayeslmm.types import Array
 
 Rows = NDArray[np.intp]

@@ -3,8 +3,8 @@
 from typing import Any
 
 from bayeslmm.errors import FormulaError, OptionError
+from bayeslmm.forest.data.inputs import as_table, random_text
 from bayeslmm.forest.estimator import MixedEffectsForest
-from bayeslmm.forest.inputs import as_table, random_text
 from bayeslmm.formula import Formula, check_expression, parse, split_terms
 
 

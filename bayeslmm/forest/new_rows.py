@@ -10,8 +10,8 @@ import pandas as pd
 from bayeslmm.covariance import theta_from_factors
 from bayeslmm.design import Design, build_design
 from bayeslmm.errors import DataError, OptionError
+from bayeslmm.forest.data.inputs import learner_table, read_rows, take_rows
 from bayeslmm.forest.fitted import FittedForest
-from bayeslmm.forest.inputs import learner_table, read_rows, take_rows
 from bayeslmm.likelihood import Kernel
 from bayeslmm.types import Array
 

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design import NewRows
+from bayeslmm.forest.data.inputs import read_new
 from bayeslmm.forest.fitted import FittedForest
-from bayeslmm.forest.inputs import read_new
 from bayeslmm.forest.learners import predict_mean
 from bayeslmm.results.prediction import (
     check_request,

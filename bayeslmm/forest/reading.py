@@ -8,13 +8,13 @@ import pandas as pd
 
 from bayeslmm.covariance import sds_and_correlations, theta_from_factors
 from bayeslmm.errors import DataError, OptionError
-from bayeslmm.forest.bart import TreeDraws
+from bayeslmm.forest.bart.sampler import TreeDraws
+from bayeslmm.forest.data.inputs import read_new
+from bayeslmm.forest.em.sweeps import root_mean_square
 from bayeslmm.forest.fitted import FittedForest
-from bayeslmm.forest.inputs import read_new
 from bayeslmm.forest.learners import non_numeric, predict_mean
 from bayeslmm.forest.prediction import predict_function
 from bayeslmm.forest.residual_kernel import random_part
-from bayeslmm.forest.sweeps import root_mean_square
 from bayeslmm.likelihood import Kernel
 from bayeslmm.results import effects
 from bayeslmm.types import Array

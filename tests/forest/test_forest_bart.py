@@ -10,10 +10,10 @@ from sklearn.linear_model import Ridge
 
 from bayeslmm import DataError, MixedEffectsForest, OptionError
 from bayeslmm.forest import prediction, reading
-from bayeslmm.forest.bart import FeatureCoding
-from bayeslmm.forest.bart_chain import BartSampler, join_chains, plan_bart
-from bayeslmm.forest.group_trees import intercept_given_rest
-from bayeslmm.forest.inputs import read_training
+from bayeslmm.forest.bart.fitting import BartSampler, join_chains, plan_bart
+from bayeslmm.forest.bart.group_trees import intercept_given_rest
+from bayeslmm.forest.bart.sampler import FeatureCoding
+from bayeslmm.forest.data.inputs import read_training
 from bayeslmm.results import prediction as results_prediction
 
 

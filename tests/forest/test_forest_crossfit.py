@@ -15,7 +15,7 @@ from sklearn.tree import DecisionTreeRegressor
 
 from bayeslmm import MixedEffectsForest, OptionError
 from bayeslmm.design import build_design
-from bayeslmm.forest.group_information import constant_within
+from bayeslmm.forest.data.group_information import constant_within
 from bayeslmm.forest.learners import Trainer, choose_fold_factor, group_folds
 from bayeslmm.formula import parse
 

@@ -10,7 +10,7 @@ from scipy.stats import multivariate_normal
 
 from bayeslmm.covariance import FULL
 from bayeslmm.design import build_design
-from bayeslmm.forest.em import (
+from bayeslmm.forest.em.step import (
     Components,
     em_step,
     generalised_log_likelihood,

@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslmm.forest.bart_chain import BartSampler, plan_bart
-from bayeslmm.forest.inputs import read_training
+from bayeslmm.forest.bart.fitting import BartSampler, plan_bart
+from bayeslmm.forest.data.inputs import read_training
 from bayeslmm.priors import LKJ, HalfNormal, Normal
 
 PRIORS = {

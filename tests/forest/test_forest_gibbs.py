@@ -7,7 +7,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.linear_model import LinearRegression
 
 from bayeslmm import MixedEffectsForest, Model, OptionError
-from bayeslmm.forest.covariance_steps import slice_step
+from bayeslmm.forest.gibbs.covariance_steps import slice_step
 from bayeslmm.results.diagnostics import diagnose
 
 ZERO = DummyRegressor(strategy="constant", constant=0.0)

@@ -10,7 +10,7 @@ from sklearn.linear_model import Ridge
 
 from bayeslmm import MissingDependencyError, StorageError, load, load_dataset, mixed_forest
 from bayeslmm.forest import load_forest
-from bayeslmm.forest.stored_learners import SkopsWarning
+from bayeslmm.forest.store.learners import SkopsWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayeslmm.forest.GroupConstantWarning")
 

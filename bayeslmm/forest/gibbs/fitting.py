@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from bayeslmm.design import Design
 from bayeslmm.errors import OptionError
-from bayeslmm.forest.chain_options import SamplingOptions, check_sampling, run_chains
-from bayeslmm.forest.chains import Chain, posterior_means, stack_chains
-from bayeslmm.forest.covariance_steps import Block, first_block, next_block, redraw_coefficients
+from bayeslmm.forest.data.inputs import Training
+from bayeslmm.forest.em.fitting import EMOptions, check_options, make_trainer, residual_kernel
 from bayeslmm.forest.fitted import FittedForest
-from bayeslmm.forest.fitting import EMOptions, check_options, make_trainer, residual_kernel
-from bayeslmm.forest.inputs import Training
+from bayeslmm.forest.gibbs.chains import Chain, posterior_means, stack_chains
+from bayeslmm.forest.gibbs.covariance_steps import Block, first_block, next_block, redraw_coefficients
+from bayeslmm.forest.gibbs.options import SamplingOptions, check_sampling, run_chains
+from bayeslmm.forest.gibbs.probes import linear_at_means, probe_points
 from bayeslmm.forest.learners import Fitted, Trainer, predict_mean
-from bayeslmm.forest.probes import linear_at_means, probe_points
 from bayeslmm.forest.residual_kernel import ResidualKernel
 from bayeslmm.priors import ModelPriors, resolve_priors
 from bayeslmm.types import Array

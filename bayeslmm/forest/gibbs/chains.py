@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from bayeslmm.design import RandomTerm
-from bayeslmm.forest.covariance_steps import Block
-from bayeslmm.forest.em import Components
+from bayeslmm.forest.em.step import Components
+from bayeslmm.forest.gibbs.covariance_steps import Block
 from bayeslmm.inference.draws import Draws
 from bayeslmm.types import Array
 

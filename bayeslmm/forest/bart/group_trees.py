@@ -20,9 +20,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design import RandomTerm
-from bayeslmm.forest.bart import FeatureCoding, TreePlan, TreeSampler
-from bayeslmm.forest.covariance_steps import Block
-from bayeslmm.forest.group_information import constant_within
+from bayeslmm.forest.bart.sampler import FeatureCoding, TreePlan, TreeSampler
+from bayeslmm.forest.data.group_information import constant_within
+from bayeslmm.forest.gibbs.covariance_steps import Block
 from bayeslmm.types import Array
 
 GROUP_TREES = 50  # fewer than f's own: they see as many rows as there are groups

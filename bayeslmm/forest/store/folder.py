@@ -13,14 +13,14 @@ from bayeslmm import __version__
 from bayeslmm.design import build_design
 from bayeslmm.errors import StorageError
 from bayeslmm.files import whole_folder
-from bayeslmm.forest.bart import TreeDraws
-from bayeslmm.forest.em import Components
+from bayeslmm.forest.bart.sampler import TreeDraws
+from bayeslmm.forest.data.inputs import Roles
+from bayeslmm.forest.em.fitting import design_rows
+from bayeslmm.forest.em.step import Components
 from bayeslmm.forest.estimator import MixedEffectsForest
 from bayeslmm.forest.fitted import FittedForest
-from bayeslmm.forest.fitting import design_rows
-from bayeslmm.forest.inputs import Roles
-from bayeslmm.forest.plug_in import LearnerVersions
-from bayeslmm.forest.stored_learners import read_learners, read_trees, write_learners, write_trees
+from bayeslmm.forest.gibbs.fitting import LearnerVersions
+from bayeslmm.forest.store.learners import read_learners, read_trees, write_learners, write_trees
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results.storage import FOREST

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bayeslmm.errors import MissingDependencyError, StorageError, warn_user
-from bayeslmm.forest.bart import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan
+from bayeslmm.forest.bart.sampler import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan
 from bayeslmm.types import Array
 
 

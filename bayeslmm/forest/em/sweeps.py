@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayeslmm.covariance import factors_from_theta, theta_from_factors
 from bayeslmm.design import NewRows, RandomTerm
-from bayeslmm.forest.em import (
+from bayeslmm.forest.em.step import (
     Components,
     em_step,
     generalised_log_likelihood,

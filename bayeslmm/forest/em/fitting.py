@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from bayeslmm.design import Design, NewRows, RandomTerm
 from bayeslmm.errors import OptionError
+from bayeslmm.forest.data.inputs import Training, take_rows
+from bayeslmm.forest.em.sweeps import HeldOut, Stopping, sweep
 from bayeslmm.forest.fitted import FittedForest
-from bayeslmm.forest.inputs import Training, take_rows
 from bayeslmm.forest.learners import Residuals, Trainer, choose_fold_factor, group_folds, prepare
 from bayeslmm.forest.residual_kernel import ResidualKernel
-from bayeslmm.forest.sweeps import HeldOut, Stopping, sweep
 
 Rows = NDArray[np.intp]
 

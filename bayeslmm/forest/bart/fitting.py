@@ -9,15 +9,15 @@ import numpy as np
 
 from bayeslmm.design import Design
 from bayeslmm.errors import OptionError
-from bayeslmm.forest.bart import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan, TreeSampler
-from bayeslmm.forest.chain_options import SamplingOptions, check_sampling, run_chains
-from bayeslmm.forest.chains import Chain, posterior_means, stack_chains
-from bayeslmm.forest.covariance_steps import Block, first_block, next_block
+from bayeslmm.forest.bart.group_trees import GroupPlan, GroupTrees, plan_group_trees
+from bayeslmm.forest.bart.sampler import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan, TreeSampler
+from bayeslmm.forest.data.inputs import Training
+from bayeslmm.forest.em.fitting import residual_kernel
 from bayeslmm.forest.fitted import FittedForest
-from bayeslmm.forest.fitting import residual_kernel
-from bayeslmm.forest.group_trees import GroupPlan, GroupTrees, plan_group_trees
-from bayeslmm.forest.inputs import Training
-from bayeslmm.forest.probes import linear_at_means, probe_points
+from bayeslmm.forest.gibbs.chains import Chain, posterior_means, stack_chains
+from bayeslmm.forest.gibbs.covariance_steps import Block, first_block, next_block
+from bayeslmm.forest.gibbs.options import SamplingOptions, check_sampling, run_chains
+from bayeslmm.forest.gibbs.probes import linear_at_means, probe_points
 from bayeslmm.forest.residual_kernel import ResidualKernel
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.priors import ModelPriors, resolve_priors

@@ -1,0 +1,1 @@
+"""learner="bart": draws of trees, variances and random effects together."""

@@ -1,0 +1,1 @@
+"""method="em": a learner alternates with EM steps of the variance components."""

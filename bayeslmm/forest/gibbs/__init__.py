@@ -1,0 +1,1 @@
+"""method="gibbs": draws of variances and random effects, given a plug-in f."""

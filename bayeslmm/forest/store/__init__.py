@@ -1,0 +1,1 @@
+"""A forest as a folder."""
