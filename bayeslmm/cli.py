@@ -193,7 +193,7 @@ def _write_report(folder: Path, fits: Mapping[str, Any], *, pictures: bool) -> N
 def _models(options: argparse.Namespace) -> int:
     """List the model files of a folder with their data, methods and formula."""
     if not options.folder.is_dir():
-        raise ModelFileError(f"there is no folder {options.folder}; give the folder that holds the model files.")
+        raise ModelFileError(f"There is no folder {options.folder}; give the folder that holds the model files.")
     paths = sorted(options.folder.glob("*.toml"))
     if not paths:
         raise ModelFileError(f"{options.folder} holds no model file (*.toml).")

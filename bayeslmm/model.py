@@ -98,7 +98,7 @@ class Model:
         parsed = parse(formula, tuple(functions or ()))
         if parsed.learner:
             raise ModelError(
-                f"bart({' + '.join(parsed.learner)}) is for the learner of a forest, which a linear model has not: use "
+                f"bart({' + '.join(parsed.learner)}) is for the learner of a forest; a linear model has none: use "
                 "mixed_forest, or write the columns without bart(...)."
             )
         with blas_threads(0):
@@ -295,7 +295,7 @@ class Model:
         OptionError
             If the method is unknown, or does not take an option given.
         ModelError
-            If the likelihood alone cannot tell the parameters ("ml", "reml", or flat priors).
+            If the likelihood alone does not identify the parameters ("ml", "reml", or flat priors).
         FittingError
             If the fit cannot be carried out, or is not trustworthy and ``strict`` is true.
         """

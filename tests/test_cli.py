@@ -232,7 +232,7 @@ def test_a_failed_fit_is_told_by_the_exit_code(work):
         (["fit", "nowhere.toml"], "there is no such model file"),
         (["fit", "m.toml", "--method", "reml", "--draws", "10"], "--draws is for nuts, importance"),
         (["fit", "m.toml", "--method", "importance", "--tune", "10"], "--tune is for nuts;"),
-        (["models"], "there is no folder models"),
+        (["models"], "There is no folder models"),
         (["compare", "nowhere"], "no saved fit"),
     ],
 )

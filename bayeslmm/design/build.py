@@ -113,9 +113,9 @@ def build_design(
     y = _response(parts.response, evaluator)
     X, names, dropped, fixed_recipe, kept = _fixed(parts.fixed, evaluator, w)
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
-        raise ModelError(f"the formula {formula.text!r} has nothing to estimate besides sigma: add a term")
+        raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
     if np.all(y == y[0]):
-        raise ModelError(f"the response {formula.response} is constant ({y[0]:g}), so there is nothing to model")
+        raise ModelError(f"The response {formula.response} is constant ({y[0]:g}), so there is nothing to model.")
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
     return Design(
         formula=formula,
@@ -143,9 +143,9 @@ def check_functions(functions: Mapping[str, Callable[..., Any]] | None) -> dict[
     """Check that the user's functions are functions with names of their own."""
     for name, function in (functions or {}).items():
         if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or not callable(function):
-            raise OptionError(f"functions={{{name!r}: ...}}: give a function under a plain name")
+            raise OptionError(f"functions={{{name!r}: ...}}: give a function under a plain name.")
         if name in OUTERMOST | CODINGS | {"I", "offset", "bart"}:
-            raise OptionError(f"functions={{{name!r}: ...}}: {name} has a meaning of its own in formulas: rename it")
+            raise OptionError(f"functions={{{name!r}: ...}}: {name} has a meaning of its own in formulas: rename it.")
     return dict(functions or {})
 
 
@@ -178,8 +178,8 @@ def _check_factors(formula: Formula) -> None:
     for bar in formula.bars:
         if bar.factor in RESERVED_FACTORS:
             raise DataError(
-                f"a grouping factor cannot be called {bar.factor!r}, which names a part of every posterior: "
-                "rename the column"
+                f"A grouping factor cannot be called {bar.factor!r}, which names a part of every posterior: "
+                "rename the column."
             )
 
 
@@ -190,7 +190,7 @@ def _frame(
     predictors = parts.predictor_columns(formula)
     frame = used_columns(data, unique_names([parts.response.columns, predictors, formula.learner, named]))
     if len(frame) == 0:
-        raise DataError("the data have no rows")
+        raise DataError("The data have no rows.")
     columns: dict[str, str | None] = {}
     for name, value in (("weights", weights), ("offset", offset)):
         columns[name] = value if isinstance(value, str) else None
@@ -213,7 +213,7 @@ def _select_rows(
         w = w[keep]
     if not keep.any():
         counts = ", ".join(f"{count} for {reason}" for reason, count in n_dropped.items())
-        raise DataError(f"no rows are left of {len(frame)}: dropped {counts}")
+        raise DataError(f"No rows are left of {len(frame)}: dropped {counts}.")
     return keep, w, {reason: count for reason, count in n_dropped.items() if count}
 
 
@@ -230,7 +230,7 @@ def _fixed(
     n, p = len(X), int(keep.sum())
     if n <= p:
         raise ModelError(
-            f"{n} rows cannot estimate {X.shape[1]} fixed columns and a residual: use more rows than columns"
+            f"{n} rows cannot estimate {X.shape[1]} fixed columns and a residual: use more rows than columns."
         )
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
@@ -246,7 +246,7 @@ def _fixed(
 def _check_unique(names: tuple[str, ...]) -> None:
     for name in names:
         if names.count(name) > 1:
-            raise DataError(f"two columns of the model are called {name!r}: rename a column or a level of the data")
+            raise DataError(f"Two columns of the model are called {name!r}: rename a column or a level of the data.")
 
 
 def _random(

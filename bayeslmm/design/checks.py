@@ -1,4 +1,4 @@
-"""What the data cannot tell about the random terms of a design."""
+"""What the data do not identify among the random terms of a design."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -18,7 +18,7 @@ class Finding:
         Name of the random term.
     kind
         ``"single level"``: the term's covariance is unknown. ``"one row per level"``, ``"too many effects"``:
-        its covariance cannot be told from the residual variance, unless ``sigma`` is known.
+        its covariance cannot be distinguished from the residual variance, unless ``sigma`` is known.
     message
         A sentence with the remedy.
     """
@@ -49,13 +49,13 @@ def _check_term(term: RandomTerm, n: int) -> Finding | None:
         return Finding(
             term.name, "one row per level",
             f"the grouping factor {term.factor!r} has {levels} levels in {n} rows, so its variance cannot "
-            "be told from the residual's: leave the term out, fix sigma=, or state informative priors",
+            "be distinguished from the residual's: leave the term out, fix sigma=, or state informative priors",
         )  # fmt: skip
     if effects > n:
         return Finding(
             term.name, "too many effects",
             f"the term {term.name!r} has {effects} random effects ({levels} levels, {term.n_columns} "
-            f"columns) for {n} rows, so their covariance cannot be told from the residual's: use fewer "
+            f"columns) for {n} rows, so their covariance cannot be distinguished from the residual's: use fewer "
             "columns, fix sigma=, or state informative priors",
         )  # fmt: skip
     return None

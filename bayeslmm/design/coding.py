@@ -63,7 +63,7 @@ def _values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator) -> 
     texts: dict[str, str] = {}
     for factor in (factor for term in terms for factor in term):
         if factor.label == "1" or texts.setdefault(factor.label, factor.text) != factor.text:
-            raise DataError(f"the column {factor.label!r} is named like an expression of the formula: rename it")
+            raise DataError(f"The column {factor.label!r} is named like an expression of the formula: rename it.")
         if factor.label not in values:
             values[factor.label] = evaluator.evaluate(factor)
     return values
@@ -84,8 +84,8 @@ def _check_size(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, 
     if columns * n > LARGEST_MATRIX:
         widest = max(widths, key=lambda label: widths[label])
         raise ModelError(
-            f"the formula asks for about {columns:,} columns in {n:,} rows; {widest!r} alone has "
-            f"{widths[widest]:,} levels. Make it a random term, (1 | {widest})"
+            f"The formula asks for about {columns:,} columns in {n:,} rows; {widest!r} alone has "
+            f"{widths[widest]:,} levels. Make it a random term, (1 | {widest})."
         )
 
 
@@ -123,6 +123,6 @@ def _encode(spec: Any, values: Mapping[str, Any], n: int) -> tuple[Array, Any]:
     try:
         encoded = materializer.get_model_matrix(spec, output="numpy", na_action="ignore")
     except (FormulaicError, ValueError, TypeError, IndexError) as error:
-        raise DataError(f"the columns of the formula cannot be coded: {error}") from error
+        raise DataError(f"The columns of the formula cannot be coded: {error}") from error
     matrix = np.ascontiguousarray(np.asarray(encoded.__wrapped__, dtype=np.float64))
     return matrix, encoded.model_spec

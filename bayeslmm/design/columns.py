@@ -39,8 +39,8 @@ def kind_of(column: pd.Series) -> Kind:
     if found in _NUMBERS:
         return "number"
     raise DataError(
-        f"column {column.name!r} holds {found} values ({dtype}); a formula needs numbers, true or false, or "
-        "labels. Convert it first: dates to a number such as days since the start, mixtures to text"
+        f"Column {column.name!r} holds {found} values ({dtype}); a formula needs numbers, true or false, or "
+        "labels. Convert it first: dates to a number such as days since the start, mixtures to text."
     )
 
 
@@ -68,7 +68,7 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
         codes, levels = pd.factorize(column, sort=True)
     except TypeError:
         raise DataError(
-            f"column {column.name!r} mixes labels that cannot be sorted: convert it with astype(str)"
+            f"Column {column.name!r} mixes labels that cannot be sorted: convert it with astype(str)."
         ) from None
     return codes.astype(np.int32), pd.Index(levels, name=None)
 

@@ -108,7 +108,7 @@ class Evaluator:
         """Return a numeric column by its name, shape (n,)."""
         column = self.frame[name]
         if kind_of(column) == "category":
-            raise DataError(f"column {name!r} is not numeric ({column.dtype})")
+            raise DataError(f"Column {name!r} is not numeric ({column.dtype}).")
         return as_numbers(column)
 
     def evaluate(self, expression: Expression) -> Any:
@@ -144,8 +144,8 @@ class Evaluator:
             more = ", ..." if len(levels) > _LEVELS_SHOWN else ""
             first = value.categories.tolist()[first_true(unknown)]
             raise DataError(
-                f"column {expression.text!r} has the value {first!r}, "
-                f"which was not in the data of the fit; the levels known are {shown}{more}"
+                f"Column {expression.text!r} has the value {first!r}, "
+                f"which was not in the data of the fit; the levels known are {shown}{more}."
             )
         return value.set_categories(levels, ordered=False)
 
@@ -166,13 +166,13 @@ class Evaluator:
         """Check length and finiteness of one or several columns."""
         n = len(self.frame)
         if part.ndim not in (1, 2) or len(part) != n:
-            raise DataError(f"{expression.text} has shape {part.shape}; it must give a value for each of {n} rows")
+            raise DataError(f"{expression.text} has shape {part.shape}; it must give a value for each of {n} rows.")
         bad = np.asarray(~np.isfinite(part).reshape(n, part.size // max(n, 1)).all(axis=1), dtype=bool)
         if bad.any():
             place = row_name(self.index, int(self.positions[first_true(bad)]))
             raise DataError(
                 f"{expression.text} is not finite in {int(bad.sum())} rows, first in {place}: "
-                "change the expression or leave these rows out"
+                "change the expression or leave these rows out."
             )
 
 
@@ -181,7 +181,7 @@ def check_magnitude(columns: Array, names: Sequence[str]) -> None:
     if not max(columns.max(initial=0.0), -columns.min(initial=0.0)) <= LARGEST_NUMBER:
         largest = np.abs(columns).max(axis=0)
         name = names[first_true(~(largest <= LARGEST_NUMBER))]
-        raise DataError(f"{name} holds numbers beyond {LARGEST_NUMBER:g}, whose squares overflow: change its unit")
+        raise DataError(f"{name} holds numbers beyond {LARGEST_NUMBER:g}, whose squares overflow: change its unit.")
 
 
 def _is_category(value: Any) -> bool:
@@ -214,7 +214,7 @@ class _Interpreter:
                 return [self.value(element) for element in elements]
             case ast.Call():
                 return self.call(node)
-        raise DataError(f"{self.expression.text} cannot be computed")  # the formula room let nothing else pass
+        raise DataError(f"{self.expression.text} cannot be computed.")  # the formula room let nothing else pass
 
     def column(self, node: ast.Name, outermost: bool) -> Any:
         """Return a column as numbers or as a category, the outermost as it was in the fit."""
@@ -233,7 +233,7 @@ class _Interpreter:
         if self.expression.text in self.rows.memory.levels:
             return "category"
         if kind == "category":
-            raise DataError(f"column {column.name!r} is a category here and was numeric in the data of the fit")
+            raise DataError(f"Column {column.name!r} is a category here and was numeric in the data of the fit.")
         return "number"
 
     def number(self, node: ast.expr) -> Any:
@@ -242,7 +242,7 @@ class _Interpreter:
         if isinstance(value, pd.Categorical):
             raise DataError(
                 f"{self.expression.text}: {ast.unparse(node)} is a category, not a number; "
-                "if its labels are numbers, convert the column with astype(float)"
+                "if its labels are numbers, convert the column with astype(float)."
             )
         # Whole numbers as floats: 10**10**10 overflows at once where an integer would grow without end.
         return np.asarray(value, dtype=np.float64) if isinstance(value, np.ndarray) else float(value)
@@ -299,12 +299,14 @@ class _Interpreter:
         """Return the value of ``C(...)``: a category, or formulaic's factor where a coding is given."""
         words = {str(word.arg): self.coding_or_value(word.value) for word in node.keywords}
         if len(node.args) != 1 + ("contrasts" not in words and len(node.args) == 2):
-            raise DataError(f"{self.expression.text}: C takes a column and a coding, as in C(x, Treatment('a'))")
+            raise DataError(f"{self.expression.text}: C takes a column and a coding, as in C(x, Treatment('a')).")
         if unknown := set(words) - {"contrasts", "levels"}:
-            raise DataError(f"{self.expression.text}: C has no argument {unknown.pop()!r}; use contrasts or levels")
+            raise DataError(f"{self.expression.text}: C has no argument {unknown.pop()!r}; use contrasts or levels.")
         contrasts = self.coding_or_value(node.args[1]) if len(node.args) == 2 else words.get("contrasts")
         if not (contrasts is None or hasattr(contrasts, "get_coding_column_names")):
-            raise DataError(f"{self.expression.text}: the second argument of C is a coding, as in C(x, Treatment('a'))")
+            raise DataError(
+                f"{self.expression.text}: the second argument of C is a coding, as in C(x, Treatment('a'))."
+            )
         value = self.category(node.args[0])
         if words.get("levels") is not None:
             value = self.named_levels(value, list(words["levels"]))

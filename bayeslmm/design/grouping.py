@@ -69,8 +69,8 @@ def _match_part(column: pd.Series, levels: pd.Index) -> tuple[Codes, pd.Index]:
     codes, found = as_codes(column)
     if len(found) and (found.inferred_type == "string") != (levels.inferred_type == "string"):
         raise DataError(
-            f"the labels of {column.name!r} are {found.dtype} here and were {levels.dtype} in the fit, so no "
-            "level would match: convert the column with astype"
+            f"The labels of {column.name!r} are {found.dtype} here and were {levels.dtype} in the fit, so no "
+            "level would match: convert the column with astype."
         )
     known = _lookup(levels, found)
     labels = found.take(codes)
@@ -86,7 +86,7 @@ def _lookup(levels: pd.Index, found: pd.Index) -> Codes:
 def _combine(codes: Sequence[Codes], parts: Sequence[pd.Index]) -> NDArray[np.int64]:
     size = float(np.prod([max(1, len(part)) for part in parts], dtype=float))
     if size > np.iinfo(np.int64).max:
-        raise DataError("the grouping factors combine to more levels than can be counted: make one column of them")
+        raise DataError("The grouping factors combine to more levels than can be counted: make one column of them.")
     combined = np.zeros(len(codes[0]), dtype=np.int64)
     for code, part in zip(codes, parts, strict=True):
         combined *= max(1, len(part))
@@ -111,5 +111,5 @@ def _interaction_labels(codes: list[NDArray[np.int64]], parts: Sequence[pd.Index
     levels = pd.Index(texts, name=name)
     if not levels.is_unique:
         twice = levels[levels.duplicated()][0]
-        raise DataError(f"two levels of {name} are both called {twice!r}, because labels contain colons: rename them")
+        raise DataError(f"Two levels of {name} are both called {twice!r}, because labels contain colons: rename them.")
     return levels

@@ -75,4 +75,4 @@ def new_rows(
 def _check_offset(data: Any, column: str | None) -> None:
     present = data if isinstance(data, Mapping) else getattr(data, "columns", ())
     if column == "(offset)" and column not in list(present):
-        raise DataError("the fit had an offset passed as an array: pass offset= with one value per new row")
+        raise DataError("The fit had an offset passed as an array: pass offset= with one value per new row.")

@@ -41,8 +41,8 @@ def complete_rows(frame: pd.DataFrame, missing: Missing) -> Mask:
             absent = column.isna().to_numpy(dtype=bool)
         if missing == "error" and absent.any():
             raise DataError(
-                f"column {name!r} has {int(absent.sum())} missing values, first in "
-                f"{row_name(frame.index, first_true(absent))}: fill them, or use missing='drop'"
+                f"Column {name!r} has {int(absent.sum())} missing values, first in "
+                f"{row_name(frame.index, first_true(absent))}: fill them, or use missing='drop'."
             )
         complete &= ~absent
     return complete
@@ -59,7 +59,7 @@ def check_weights(name: str, values: pd.Series) -> Array:
     try:
         weights = values.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
-        raise DataError(f"the weights {name!r} are not numeric ({values.dtype})") from None
+        raise DataError(f"The weights {name!r} are not numeric ({values.dtype}).") from None
     for bad, what in (
         (np.isnan(weights), "missing"),
         (np.isinf(weights), "infinite"),
@@ -67,8 +67,8 @@ def check_weights(name: str, values: pd.Series) -> Array:
     ):
         if bad.any():
             raise DataError(
-                f"the weights {name!r} are {what} in {int(bad.sum())} rows, first in "
-                f"{row_name(values.index, first_true(bad))}: weights are positive, or 0 to leave a row out"
+                f"The weights {name!r} are {what} in {int(bad.sum())} rows, first in "
+                f"{row_name(values.index, first_true(bad))}: weights are positive, or 0 to leave a row out."
             )
     return weights
 
@@ -82,10 +82,10 @@ def argument_column(name: str, values: Any, frame: pd.DataFrame) -> pd.Series:
         If it does not have one value per row, or is a Series with other row labels.
     """
     if isinstance(values, pd.Series) and not values.index.equals(frame.index):
-        raise DataError(f"the index of {name} differs from the data's: pass a column name, or {name}.to_numpy()")
+        raise DataError(f"The index of {name} differs from the data's: pass a column name, or {name}.to_numpy().")
     array = getattr(values, "array", None) if isinstance(values, pd.Series) else np.asarray(values)
     if array is None or array.ndim != 1 or len(array) != len(frame):
-        raise DataError(f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows")
+        raise DataError(f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows.")
     return pd.Series(array, index=frame.index, name=f"({name})")
 
 
@@ -102,6 +102,6 @@ def unique_names(groups: Sequence[Sequence[str]]) -> list[str]:
 def _check_finite(name: str, infinite: Mask, index: pd.Index) -> None:
     if infinite.any():
         raise DataError(
-            f"column {name!r} is infinite in {row_name(index, first_true(infinite))} "
-            f"({int(infinite.sum())} such rows): replace the values, or set them to missing"
+            f"Column {name!r} is infinite in {row_name(index, first_true(infinite))} "
+            f"({int(infinite.sum())} such rows): replace the values, or set them to missing."
         )

@@ -39,6 +39,7 @@ def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
     raise DataError(
         f"data is of type {type(data).__name__}: pass a pandas or polars DataFrame or a dictionary of columns"
         + (" (read a file with pandas.read_csv, a shipped data set with load_dataset)" if isinstance(data, str) else "")
+        + "."
     )
 
 
@@ -55,8 +56,8 @@ def _check_names(present: list[Any], names: Sequence[str]) -> None:
         count = sum(1 for other in present if isinstance(other, str) and other == name)
         if count > 1:
             raise DataError(
-                f"column {name!r} occurs {count} times in the data, so the formula is ambiguous: "
-                "rename or drop all but one"
+                f"Column {name!r} occurs {count} times in the data, so the formula is ambiguous: "
+                "rename or drop all but one."
             )
         if count == 0:
             raise DataError(_absent(present, name))
@@ -96,11 +97,11 @@ def _from_mapping(data: Mapping[str, Any], names: Sequence[str]) -> pd.DataFrame
     for name in names:
         values = data[name]
         if np.ndim(values) != 1:
-            raise DataError(f"column {name!r} has {np.ndim(values)} dimensions; a column has one")
+            raise DataError(f"Column {name!r} has {np.ndim(values)} dimensions; a column has one.")
         columns[name] = values if hasattr(values, "dtype") else pd.Series(list(values))
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
-        raise DataError(f"the columns differ in length: {lengths}")
+        raise DataError(f"The columns differ in length: {lengths}.")
     n = len(next(iter(columns.values() if columns else data.values()), ()))
     return pd.DataFrame(
         {name: pd.Series(getattr(values, "array", values)) for name, values in columns.items()},
@@ -111,7 +112,7 @@ def _from_mapping(data: Mapping[str, Any], names: Sequence[str]) -> pd.DataFrame
 
 def _from_polars(data: Any, names: Sequence[str]) -> pd.DataFrame:
     if not hasattr(data, "get_column"):
-        raise DataError(f"data is a polars {type(data).__name__}; pass a DataFrame, with .collect() if it is lazy")
+        raise DataError(f"data is a polars {type(data).__name__}; pass a DataFrame, with .collect() if it is lazy.")
     _check_names(list(data.columns), names)
     return pd.DataFrame(
         {name: _polars_column(data.get_column(name)) for name in names},

@@ -322,7 +322,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     def _fit_result(self) -> FittedForest:
         check_is_fitted(self, "learners_")
         if self.random is None:
-            raise OptionError("there are no random effects: this forest was fitted with random=None.")
+            raise OptionError("There are no random effects: this forest was fitted with random=None.")
         return self.fitted_
 
     def ranef(self) -> dict[str, pd.DataFrame]:

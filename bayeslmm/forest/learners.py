@@ -149,7 +149,7 @@ def out_of_bag(learner: Any) -> Array:
             f"{type(last).__name__} has none. Use residuals='crossfit'."
         )
     if not np.isfinite(found).all():
-        raise FittingError("some rows were in the bag of every tree: use more trees, or residuals='crossfit'.")
+        raise FittingError("Some rows were in the bag of every tree: use more trees, or residuals='crossfit'.")
     return np.asarray(found, dtype=float).reshape(-1)
 
 
@@ -190,7 +190,7 @@ def check_learner(learner: Any) -> None:
     for method in ("fit", "predict", "get_params"):
         if not callable(getattr(learner, method, None)):
             raise OptionError(
-                f"learner of type {type(learner).__name__} has no {method}(); pass a scikit-learn "
+                f"Learner of type {type(learner).__name__} has no {method}(); pass a scikit-learn "
                 "regressor, 'bart' or None."
             )
 

@@ -32,7 +32,7 @@ def mixed_forest(formula: str, data: Any, learner: Any = None, **options: Any) -
     if parsed.offsets:
         raise FormulaError("offset(...) has no place in a forest's formula: subtract it from the response.")
     if not parsed.bars:
-        raise FormulaError(f"the formula {formula!r} has no random term such as (1 | g); fit the learner by itself.")
+        raise FormulaError(f"The formula {formula!r} has no random term such as (1 | g); fit the learner by itself.")
     for name in ("random", "linear", "features"):
         if name in options:
             raise OptionError(f"{name}= is said by the formula; leave it out.")
@@ -67,16 +67,16 @@ def learner_columns(formula: Formula) -> tuple[str, ...]:
             )
         names.append(expression.columns[0])
     if not names:
-        raise FormulaError(f"the formula {formula.text!r} leaves no column for the learner.")
+        raise FormulaError(f"The formula {formula.text!r} leaves no column for the learner.")
     return tuple(dict.fromkeys(names))
 
 
 def _response_column(formula: Formula, table: Any) -> str:
     columns = check_expression(formula.response).columns
     if formula.response.strip("`") != (columns[0] if columns else None):
-        raise FormulaError(f"the response {formula.response!r} must be a plain column; transform it in the data.")
+        raise FormulaError(f"The response {formula.response!r} must be a plain column; transform it in the data.")
     if columns[0] not in table.columns:
         from bayeslmm.errors import DataError
 
-        raise DataError(f"the data have no column {columns[0]!r}, the response.")
+        raise DataError(f"The data have no column {columns[0]!r}, the response.")
     return str(columns[0])

@@ -38,7 +38,7 @@ def combine(
         a.effects != b.effects for a, b in zip(design.terms, old.terms, strict=True)
     ):
         raise DataError(
-            "a categorical column of the linear or random part has a value the fit has not seen; fit again."
+            "A categorical column of the linear or random part has a value that the fit did not see; fit again."
         )
     features = take_rows(learner_table(table, fitted.roles.features), design.rows[design.rows >= old.n] - old.n)
     predictions = np.concatenate([fitted.ensemble, predict(fitted.learners, features)])

@@ -159,7 +159,7 @@ def dependence(fitted: FittedForest, feature: str, grid: Sequence[Any] | None, n
     features = fitted.features
     if not isinstance(features, pd.DataFrame) or feature not in features.columns:
         seen = list(features.columns) if isinstance(features, pd.DataFrame) else "columns without names"
-        raise DataError(f"the learner does not see a column {feature!r}; it sees {seen}.")
+        raise DataError(f"The learner does not see a column {feature!r}; it sees {seen}.")
     values = dependence_grid(features, feature, n_points) if grid is None else list(grid)
     means = []
     for value in values:

@@ -77,7 +77,7 @@ def _assemble(text: str, response: str, predictors: Sum) -> Formula:
     seen: set[Bar] = set()
     for bar in predictors.bars:
         if bar in seen:
-            raise FormulaError(f"the random term ({bar.effects} | {bar.factor}) is written twice: leave one out")
+            raise FormulaError(f"The random term ({bar.effects} | {bar.factor}) is written twice: leave one out.")
         seen.add(bar)
     return Formula(
         text=text,

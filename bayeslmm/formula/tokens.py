@@ -79,9 +79,9 @@ def tokenize(text: str) -> list[Token]:
         that has no meaning in a formula.
     """
     if not isinstance(text, str):
-        raise FormulaError(f"a formula is text such as 'y ~ x + (1 | g)', not {type(text).__name__}")
+        raise FormulaError(f"A formula is text such as 'y ~ x + (1 | g)', not {type(text).__name__}.")
     if len(text) > MAX_LENGTH:
-        raise FormulaError(f"the formula has {len(text):,} characters; at most {MAX_LENGTH:,} are allowed")
+        raise FormulaError(f"The formula has {len(text):,} characters; at most {MAX_LENGTH:,} are allowed.")
     tokens: list[Token] = []
     place = 0
     while place < len(text):

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST = 24  # parameters drawn; a picture of more is not looked at
-POINTS = 500  # draws of a trace shown: more cannot be told apart at this width
+POINTS = 500  # draws of a trace shown: more cannot be distinguished at this width
 
 
 def trace_figure(draws: NDArray[np.floating], names: Sequence[str], diverging: NDArray[Any] | None = None) -> "Figure":

@@ -44,8 +44,8 @@ def response_moments(y: Array, weights: Array | None) -> ResponseMoments:
     mean, sd = mean_and_sd(y, weights)
     if not sd > 0:
         raise PriorError(
-            f"the response has standard deviation {sd:g} over {len(y)} row(s), so no prior can be scaled "
-            f"by it; state every prior yourself"
+            f"The response has standard deviation {sd:g} over {len(y)} row(s), so no prior can be scaled "
+            f"by it; state every prior yourself."
         )
     total = float(len(y)) if weights is None else float(weights.sum())
     return ResponseMoments(mean, sd, sd * np.sqrt(total / len(y)))
@@ -71,7 +71,7 @@ def column_sd(column: Array, weights: Array | None, name: str) -> float:
     """
     if np.ptp(column) == 0:
         raise PriorError(
-            f"the column {name!r} is constant ({column[0]:g} in every row), so sd(x) is 0 and no prior can "
-            f"be scaled by it; leave the column out or state its prior yourself"
+            f"The column {name!r} is constant ({column[0]:g} in every row), so sd(x) is 0 and no prior can "
+            f"be scaled by it; leave the column out or state its prior yourself."
         )
     return mean_and_sd(column, weights)[1]

@@ -51,7 +51,7 @@ def as_prior(value: Any, where: str) -> Distribution:
         raise PriorError(f"Prior of {where!r}: {error}") from error
     raise PriorError(
         f"Prior of {where!r}: got {value!r} of type {type(value).__name__}; "
-        f'give a prior object, text such as "Normal(0, 10)", or a bambi.Prior'
+        f'give a prior object, text such as "Normal(0, 10)", or a bambi.Prior.'
     )
 
 
@@ -66,15 +66,15 @@ def parse_prior(text: str) -> Distribution:
         When the text is anything else.
     """
     if len(text) > LONGEST_TEXT:
-        raise PriorError(f"the text of a prior has at most {LONGEST_TEXT} characters, this one has {len(text)}")
+        raise PriorError(f"The text of a prior has at most {LONGEST_TEXT} characters, this one has {len(text)}.")
     try:
         call = ast.parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise PriorError(f'{text!r} is not a prior; write it as "Normal(0, 10)"') from error
+        raise PriorError(f'{text!r} is not a prior; write it as "Normal(0, 10)".') from error
     if not isinstance(call, ast.Call) or not isinstance(call.func, ast.Name):
-        raise PriorError(f'{text!r} is not a prior; write it as "Normal(0, 10)"')
+        raise PriorError(f'{text!r} is not a prior; write it as "Normal(0, 10)".')
     if any(keyword.arg is None for keyword in call.keywords):
-        raise PriorError(f'{text!r} is not a prior; write it as "Normal(0, 10)"')
+        raise PriorError(f'{text!r} is not a prior; write it as "Normal(0, 10)".')
     names = [str(keyword.arg) for keyword in call.keywords]
     if repeated := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
         raise PriorError(f"{text!r} gives {', '.join(repeated)} more than once: state each parameter one time.")
@@ -93,13 +93,13 @@ def _number(node: ast.expr, text: str) -> float:
     try:
         return sign * float(node.value)  # type: ignore[arg-type]
     except OverflowError as error:
-        raise PriorError(f"{text!r}: a parameter is too large") from error
+        raise PriorError(f"{text!r}: a parameter is too large.") from error
 
 
 def _build(name: str, values: list[float], named: Mapping[str, Any]) -> Distribution:
     family = FAMILIES.get(name)
     if family is None:
-        raise PriorError(f"unknown prior {name!r}{_did_you_mean(name)}; known are {', '.join(FAMILIES)}")
+        raise PriorError(f"Unknown prior {name!r}{_did_you_mean(name)}; known are {', '.join(FAMILIES)}.")
     allowed = family.parameter_names()
     unknown = [key for key in named if key not in allowed]
     twice = [key for key in allowed[: len(values)] if key in named]
@@ -109,7 +109,7 @@ def _build(name: str, values: list[float], named: Mapping[str, Any]) -> Distribu
     try:
         return family(*values, **named)
     except TypeError as error:
-        raise PriorError(f"{name} needs its parameters ({', '.join(allowed)})") from error
+        raise PriorError(f"{name} needs its parameters ({', '.join(allowed)}).") from error
 
 
 def _did_you_mean(name: str) -> str:
@@ -123,7 +123,7 @@ def _from_attributes(name: str, args: Mapping[str, Any]) -> Distribution:
     if name == "Normal" and isinstance(getattr(inner, "name", None), str) and hasattr(inner, "args"):
         # bambi states the prior of an sd as the sigma of a Normal for the effects themselves
         if np.any(np.asarray(args.get("mu", 0.0), float) != 0):
-            raise PriorError("random effects have mean zero; leave mu of the outer Normal at 0")
+            raise PriorError("Random effects have mean zero; leave mu of the outer Normal at 0.")
         return _from_attributes(inner.name, inner.args)  # type: ignore[union-attr]
     if name == "HalfFlat":
         return Flat()
@@ -136,5 +136,5 @@ def _scalar(value: Any, what: str) -> float:
     except (TypeError, ValueError) as error:
         raise PriorError(f"{what} must be a number, got {value!r}") from error
     if array.size != 1:
-        raise PriorError(f"{what} must be one number, got {array.size}; name the effects one by one")
+        raise PriorError(f"{what} must be one number, got {array.size}; name the effects one by one.")
     return float(array.reshape(()))

@@ -46,7 +46,7 @@ def prior_predictive(
     """
     if priors.improper:
         raise PriorError(
-            f"cannot simulate from improper priors: {', '.join(priors.improper)} have Flat(); give them proper priors"
+            f"Cannot simulate from improper priors: {', '.join(priors.improper)} have Flat(); give them proper priors."
         )
     rng = np.random.default_rng(seed)
     centred = np.column_stack([np.empty((draws, 0)), *(prior.sample(rng, draws) for prior in priors.fixed)])
@@ -56,7 +56,7 @@ def prior_predictive(
     elif sigma is not None:
         sigmas = np.full(draws, float(sigma))
     else:
-        raise PriorError("sigma has no prior and no fixed value")
+        raise PriorError("sigma has no prior and no fixed value.")
     simulated = {"beta": beta, "sigma": sigmas}
     mean = beta @ design.X.T
     if design.offset is not None:

@@ -134,7 +134,7 @@ class BambiRule:
     def _sd_y(self) -> float:
         sd = float(np.std(self._design.y))
         if not sd > 0:
-            raise PriorError("the response is constant, so no prior can be scaled by it; state every prior yourself")
+            raise PriorError("The response is constant, so no prior can be scaled by it; state every prior yourself.")
         return sd
 
     @cached_property
@@ -192,6 +192,6 @@ def preset_rule(name: str, design: Design) -> Rule:
         When there is no such preset.
     """
     if name not in PRESETS:
-        raise PriorError(f"unknown preset of priors {name!r}; known are {', '.join(PRESETS)}")
+        raise PriorError(f"Unknown preset of priors {name!r}; known are {', '.join(PRESETS)}.")
     rule: Rule = PRESETS[name](design)
     return rule

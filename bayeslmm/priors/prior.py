@@ -61,7 +61,7 @@ def _finite(value: object, name: str, owner: str) -> float:
     except (TypeError, ValueError) as error:
         raise PriorError(f"{owner}: the parameter {name} must be a number, got {value!r}") from error
     if not math.isfinite(number):
-        raise PriorError(f"{owner}: the parameter {name} is {number}, not finite")
+        raise PriorError(f"{owner}: the parameter {name} is {number}, not finite.")
     return number
 
 

@@ -238,7 +238,7 @@ class Flat(Prior):
 
     def sample(self, rng: np.random.Generator, size: Size = None) -> Array:
         """Raise PriorError: a flat prior cannot be drawn from."""
-        raise PriorError("a Flat() prior is improper and cannot be drawn from; give the parameter a proper prior")
+        raise PriorError("A Flat() prior is improper and cannot be drawn from; give the parameter a proper prior.")
 
     def affine(self, shift: float, scale: float) -> "Flat":
         """Return the same prior."""

@@ -66,17 +66,17 @@ def _split(priors: str | Mapping[str, Any] | None) -> tuple[str, Mapping[str, An
         return "default", {}
     if isinstance(priors, str):
         if priors not in PRESETS:
-            raise PriorError(f"unknown preset of priors {priors!r}; known are {', '.join(PRESETS)}")
+            raise PriorError(f"Unknown preset of priors {priors!r}; known are {', '.join(PRESETS)}.")
         return priors, {}
     if not isinstance(priors, Mapping):
         raise PriorError(
-            f"priors must be the name of a preset ({', '.join(PRESETS)}) or a mapping from parameters to "
+            f"Priors must be the name of a preset ({', '.join(PRESETS)}) or a mapping from parameters to "
             f"priors, got {type(priors).__name__}"
         )
     if isinstance(priors.get("preset"), str) and priors["preset"] in PRESETS:
         return priors["preset"], {key: value for key, value in priors.items() if key != "preset"}
     if isinstance(priors.get("preset"), str) and "(" not in priors["preset"]:  # the name of a preset, not a prior
-        raise PriorError(f"unknown preset of priors {priors['preset']!r}; known are {', '.join(PRESETS)}")
+        raise PriorError(f"Unknown preset of priors {priors['preset']!r}; known are {', '.join(PRESETS)}.")
     return "default", priors
 
 
@@ -149,7 +149,7 @@ def _check_supports(design: Design, choices: Mapping[str, Choice]) -> None:
             raise PriorError(
                 f"Prior of {key!r}: a flat prior on a standard deviation needs at least "
                 f"{FEWEST_LEVELS_FOR_FLAT} levels, {scales[key].factor!r} has {scales[key].n_levels}; "
-                f"give {key} a proper prior"
+                f"give {key} a proper prior."
             )
 
 

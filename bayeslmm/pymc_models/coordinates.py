@@ -30,7 +30,7 @@ def term_coordinates(design: Design) -> dict[str, Sequence[Any]]:
         for name, values in labels.items():
             if name in coordinates or name in ("fixed", "chain", "draw"):
                 raise ModelError(
-                    f"the grouping factor {term.factor!r} gives a second dimension called {name!r}; rename the column"
+                    f"The grouping factor {term.factor!r} gives a second dimension called {name!r}; rename the column."
                 )
             coordinates[name] = values
     return coordinates

@@ -32,7 +32,7 @@ def pymc_family(prior: Prior, *, positive: bool) -> Any:
         return pm.HalfFlat if positive else pm.Flat
     family = getattr(pm, type(prior).__name__, None)
     if family is None:
-        raise PriorError(f"{prior} has no counterpart in PyMC")
+        raise PriorError(f"{prior} has no counterpart in PyMC.")
     return family
 
 

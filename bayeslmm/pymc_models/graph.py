@@ -21,5 +21,5 @@ def graph(model: pm.Model) -> Any:
             return pm.model_to_graphviz(model)
     except ImportError as error:
         raise MissingDependencyError(
-            "drawing a model needs graphviz: pip install graphviz, and the graphviz program to render it"
+            "Drawing a model needs graphviz: pip install graphviz, and the graphviz program to render it."
         ) from error

@@ -69,7 +69,7 @@ def build_hierarchical(
         When grouping factors would give two dimensions one name, or nothing is left to estimate.
     """
     if design.p == 0 and not design.terms and sigma is not None:
-        raise ModelError("the model has no coefficient, no random term and a fixed sigma: nothing to estimate")
+        raise ModelError("The model has no coefficient, no random term and a fixed sigma: nothing to estimate.")
     units = _units(design)
     with pm.Model(coords=term_coordinates(design)) as model:
         eta = _fixed_part(design, priors, units)
@@ -148,6 +148,6 @@ def _residual_sd(priors: ModelPriors, units: _Units, sigma: float | None) -> Any
     if sigma is not None:
         return pm.Data("sigma", float(sigma))
     if priors.sigma is None:
-        raise ModelError("sigma has neither a prior nor a fixed value")
+        raise ModelError("sigma has neither a prior nor a fixed value.")
     raw = random_vector("raw[sigma]", [priors.sigma.affine(0.0, 1 / units.residual)], positive=True)
     return pm.Deterministic("sigma", units.residual * raw[0])

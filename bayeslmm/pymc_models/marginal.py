@@ -64,7 +64,7 @@ def build_marginal(kernel: Kernel, priors: ModelPriors, design: Design, *, sigma
     """
     operation = KernelLikelihood(MarginalLikelihood(kernel, priors, sigma))
     if operation.likelihood.dimension == 0:
-        raise ModelError("the model has no random term and a fixed sigma: no covariance parameter is left to sample")
+        raise ModelError("The model has no random term and a fixed sigma: no covariance parameter is left to sample.")
     unit = mean_and_sd(net_response(design), design.weights)[1] or 1.0
     with pm.Model(coords=term_coordinates(design)) as model:
         residual = _residual_sd(priors, unit, design, sigma)
@@ -92,7 +92,7 @@ def _residual_sd(priors: ModelPriors, unit: float, design: Design, sigma: float 
     if sigma is not None:
         return pm.Data("sigma", float(sigma))
     if priors.sigma is None:
-        raise ModelError("sigma has neither a prior nor a fixed value")
+        raise ModelError("sigma has neither a prior nor a fixed value.")
     start = unit if design.weights is None else unit * float(np.sqrt(design.weights.mean()))
     return _positive("sigma", [priors.sigma], start)
 

@@ -106,7 +106,7 @@ class PointFit(Fit):
     @cached_property
     def _curvature(self) -> tuple[Array, float]:
         if self.method == "map":
-            raise OptionError("the Hessian is that of the likelihood: ask a fit by method='ml' or 'reml' for it")
+            raise OptionError("The Hessian is that of the likelihood: ask a fit by method='ml' or 'reml' for it.")
         kernel = build_kernel(self.design)
         found = hessian(kernel, self.optimum.theta, self.method, self.spec.sigma)
         return found, smallest_curvature(kernel, found)

@@ -59,7 +59,7 @@ class PosteriorFit(Fit):
     priors
         The priors the posterior is under.
     notes
-        Sentences about what the data cannot tell; they make the status doubtful.
+        Sentences about what the data do not identify; they make the status doubtful.
     """
 
     design: Design
@@ -274,7 +274,7 @@ class PosteriorFit(Fit):
 
     @cached_property
     def status(self) -> Status:  # type: ignore[override]
-        """Whether the draws can be trusted: divergences, R-hat, effective draws, what data cannot tell.
+        """Whether the draws can be trusted: divergences, R-hat, effective draws, what the data do not identify.
 
         Random effects are checked too where the sampler moved them; drawn exactly given the covariance
         parameters they need no check of their own.

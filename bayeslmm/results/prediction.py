@@ -80,8 +80,8 @@ def _refuse_new_levels(rows: NewRows) -> None:
             first = unknown[0]
             row, label = plain(rows.index[first]), plain(labels[first])
             raise DataError(
-                f"Row {row!r} has the level {label!r} of {term.factor!r}, which the "
-                f"fit has not seen ({unknown.size} such rows); "
+                f"Row {row!r} has the level {label!r} of {term.factor!r}, which is "
+                f"not in the data of the fit ({unknown.size} such rows); "
                 'use new_levels="population" or new_levels="sample".'
             )
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 Code = Literal["converged", "boundary", "failed", "ok", "doubtful"]
 
 RHAT_LIMIT = 1.01  # Vehtari et al. (2021)
-RHAT_FAILURE = 1.1  # chains that have not met: means and intervals say nothing
+RHAT_FAILURE = 1.1  # chains that have not mixed: means and intervals say nothing
 ESS_LIMIT = 400.0  # Vehtari et al. (2021): 100 per chain with four chains
 K_HAT_LIMIT = 0.7  # Vehtari et al. (2024), Pareto smoothed importance sampling
 TREE_DEPTH_SHARE = 0.05  # share of iterations at the largest tree depth that slows exploration noticeably
@@ -62,7 +62,7 @@ def posterior_status(
         Facts about the run; ``k_hat``, ``effective_size``, ``doubts``, ``failures``, ``kernel_failures``, ``messages``
         are read.
     notes
-        Further sentences that make a fit doubtful, such as what the data cannot tell.
+        Further sentences that make a fit doubtful, such as what the data do not identify.
     failures
         Further sentences that make it a failed one, such as which draws are not finite.
     """
@@ -95,7 +95,7 @@ def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str
         if value > RHAT_LIMIT:
             others = _others(table["rhat"] > RHAT_LIMIT)
             (failures if value > RHAT_FAILURE else doubts).append(
-                f"R-hat of {name} is {value:.3f}, above {RHAT_LIMIT}{others}: the chains have not met; "
+                f"R-hat of {name} is {value:.3f}, above {RHAT_LIMIT}{others}: the chains have not mixed; "
                 "sample longer (tune=, draws=) or simplify the model."
             )
     elif not table.empty:

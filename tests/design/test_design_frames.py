@@ -165,5 +165,5 @@ def test_columns_of_different_length():
     ids=["dates", "durations", "complex", "mixed"],
 )
 def test_columns_with_no_meaning_in_a_fixed_part(values):
-    with pytest.raises(DataError, match=r"column 'x' holds .* Convert it first"):
+    with pytest.raises(DataError, match=r"Column 'x' holds .* Convert it first"):
         build_design(parse("y ~ x"), table().assign(x=values))

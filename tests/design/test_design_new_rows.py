@@ -99,9 +99,9 @@ def test_text_labels_for_numbers_are_refused_rather_than_unknown():
 def test_unknown_categories_name_column_value_and_levels():
     data = table()
     design = build_design(parse("y ~ f + C(k) + flag"), data)
-    with pytest.raises(DataError, match=r"column 'f' has the value 'q', .* levels known are 'a', 'b', 'c'"):
+    with pytest.raises(DataError, match=r"Column 'f' has the value 'q', .* levels known are 'a', 'b', 'c'"):
         new_rows(design, data.head(3).assign(f=["a", "q", "q"]))
-    with pytest.raises(DataError, match=r"column 'C\(k\)' has the value 9, .* 0, 1, 2"):
+    with pytest.raises(DataError, match=r"Column 'C\(k\)' has the value 9, .* 0, 1, 2"):
         new_rows(design, data.head(3).assign(k=9))
 
 

@@ -37,7 +37,7 @@ def test_rows_with_missing_values_are_dropped_and_counted(column):
     assert design.rows.tolist() == [i for i in range(30) if i not in (3, 7)]
     assert design.index.tolist() == design.rows.tolist()
     assert len(design.data) == 30
-    with pytest.raises(DataError, match=f"column '{column}' has 2 missing values, first in row 3"):
+    with pytest.raises(DataError, match=f"Column '{column}' has 2 missing values, first in row 3"):
         build_design(FORMULA, data, missing="error")
 
 
@@ -73,9 +73,9 @@ def test_rows_lost_to_missing_values_do_not_leave_their_level():
 
 
 def test_no_rows():
-    with pytest.raises(DataError, match="the data have no rows"):
+    with pytest.raises(DataError, match="The data have no rows"):
         build_design(FORMULA, table().head(0))
-    with pytest.raises(DataError, match="no rows are left of 30: dropped 30 for missing"):
+    with pytest.raises(DataError, match="No rows are left of 30: dropped 30 for missing"):
         build_design(FORMULA, table().assign(x=np.nan))
     with pytest.raises(DataError, match="30 for zero weight"):
         build_design(FORMULA, table(), weights=np.zeros(30))

@@ -129,7 +129,7 @@ def test_absent_columns():
         fitted.predict(X[["x", "w"]])
     with pytest.raises(DataError, match="'nosuch'"):
         forest(features=["x", "nosuch"]).fit(X, y)
-    with pytest.raises(DataError, match="no column of X is left"):
+    with pytest.raises(DataError, match="No column of X is left"):
         forest().fit(X[["g"]], y)
     with pytest.raises(DataError, match="array without column names"):
         forest().fit(X[["x", "w"]].to_numpy(), y.to_numpy())

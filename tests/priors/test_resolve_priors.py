@@ -125,9 +125,9 @@ def test_fixed_sigma_has_no_prior(design):
 @pytest.mark.parametrize(
     ("stated", "message"),
     [
-        ("nonsense", "unknown preset.*default, flat, brms, rstanarm, bambi"),
+        ("nonsense", "Unknown preset.*default, flat, brms, rstanarm, bambi"),
         (3, "name of a preset"),
-        ({"preset": "stan", "Days": "Normal(0, 1)"}, "unknown preset of priors 'stan'; known are default, flat, brms"),
+        ({"preset": "stan", "Days": "Normal(0, 1)"}, "Unknown preset of priors 'stan'; known are default, flat, brms"),
         ({"Dais": "Normal(0, 1)"}, "no parameter 'Dais'.*did you mean 'Days'.*Intercept"),
         ({"sd_Subject[days]": "HalfNormal(1)"}, "did you mean 'sd_Subject"),
         ({4: "Normal(0, 1)"}, "no parameter 4"),

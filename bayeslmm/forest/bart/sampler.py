@@ -104,7 +104,7 @@ class FeatureCoding:
         bad = ~np.isfinite(values).all(axis=0)
         if bad.any():
             name = self.names[self.sources[int(np.argmax(bad))]]
-            raise DataError(f"column {name!r} has missing or infinite values, which BART does not take: impute them.")
+            raise DataError(f"Column {name!r} has missing or infinite values, which BART does not take: impute them.")
         return np.ascontiguousarray(values)
 
 

@@ -130,7 +130,7 @@ def assign_roles(
     taken = {name for bar in formula.bars for name in bar.factors} | linear_columns(formula)
     names = tuple(name for name in table.columns if name not in taken)
     if not names:
-        raise DataError("no column of X is left for the learner besides the grouping and linear columns.")
+        raise DataError("No column of X is left for the learner besides the grouping and linear columns.")
     return Roles(formula, names)
 
 

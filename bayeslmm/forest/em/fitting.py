@@ -88,7 +88,7 @@ def check_options(options: EMOptions) -> None:
         raise OptionError(f"patience={options.patience!r} must be a whole number of at least 1.")
     if options.early_stopping and options.residuals == "inbag" and options.validation_fraction is None:
         raise OptionError(
-            "early_stopping needs rows f has not seen: give validation_fraction=0.1, or use "
+            "early_stopping needs rows that f did not see: give validation_fraction=0.1, or use "
             "residuals='crossfit' or 'oob'."
         )
 
@@ -106,7 +106,7 @@ def split_rows(training: Training, options: EMOptions) -> tuple[Design, Any, Hel
     held = held_out_rows(design.terms, design.n, float(options.validation_fraction or 0), options.seed)
     kept, out = np.flatnonzero(~held), np.flatnonzero(held)
     if not len(out):
-        raise OptionError("no row can be held out without emptying a group; use validation_fraction=None.")
+        raise OptionError("No row can be held out without emptying a group; use validation_fraction=None.")
     rows = NewRows(
         X=design.X[out],
         terms=tuple(_term_rows(term, out) for term in design.terms),

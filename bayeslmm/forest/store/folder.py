@@ -138,7 +138,7 @@ def _options(forest: MixedEffectsForest) -> dict[str, Any]:
     try:
         return json.loads(json.dumps(options, default=_plain))
     except TypeError as error:
-        raise StorageError(f"an option of the forest cannot be written: {error}") from error
+        raise StorageError(f"An option of the forest cannot be written: {error}") from error
 
 
 def _plain(value: Any) -> Any:

@@ -155,7 +155,7 @@ def _skops() -> Any:
         return import_module("skops.io")
     except ImportError as error:
         raise MissingDependencyError(
-            "this learner has no text format of its own; saving it needs skops (pip install skops), the "
+            "This learner has no text format of its own; saving it needs skops (pip install skops), the "
             "format scikit-learn "
             "recommends in place of pickle. LightGBM, XGBoost and BART need nothing."
         ) from error

@@ -136,7 +136,7 @@ def _check(parametrization: str, kernel: "Kernel | None", iterations: int) -> No
             f"iterations={iterations!r} is too few; ADVI needs thousands, and at least {FEWEST_ITERATIONS}"
         )
     if parametrization == "marginal" and kernel is None:
-        raise OptionError("parametrization='marginal' needs the kernel of the design")
+        raise OptionError("parametrization='marginal' needs the kernel of the design.")
 
 
 def _build(

@@ -1,0 +1,56 @@
+"""Messages to users are sentences: they begin with a capital letter or a name, and end with a full stop."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import bayeslmm.errors
+
+PACKAGE = Path(bayeslmm.errors.__file__).parent
+ERRORS = {
+    name
+    for name, value in vars(bayeslmm.errors).items()
+    if isinstance(value, type) and issubclass(value, bayeslmm.errors.BayeslmmError)
+}
+CALLED = ERRORS | {"warn_user"}
+# How a translated sentence would put it, and how the field's English does.
+WORDINGS = ("a linear model has not", "fit has not seen", "cannot be told from", "cannot be told apart", "cannot tell")
+
+
+def messages():
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in CALLED and node.args:
+                yield f"{path.relative_to(PACKAGE)}:{node.lineno}", node.args[0]
+
+
+def ends(node):
+    """The literal text at each end of a message, empty where a value stands there."""
+    if isinstance(node, ast.Constant):
+        return str(node.value), str(node.value)
+    if isinstance(node, ast.JoinedStr):
+        first, last = node.values[0], node.values[-1]
+        return tuple(str(piece.value) if isinstance(piece, ast.Constant) else "" for piece in (first, last))
+    if isinstance(node, ast.BinOp):
+        return ends(node.left)[0], ends(node.right)[1]
+    if isinstance(node, ast.IfExp):
+        return ends(node.body)
+    return "", ""
+
+
+MESSAGES = list(messages())
+
+
+def test_there_are_messages():
+    assert len(MESSAGES) > 200
+
+
+def test_every_message_ends_with_a_full_stop():
+    assert [place for place, node in MESSAGES if (end := ends(node)[1]) and not end.endswith((".", "?"))] == []
+
+
+@pytest.mark.parametrize("wording", WORDINGS)
+def test_standard_wording(wording):
+    found = [place for place, node in MESSAGES if wording in ast.unparse(node)]
+    assert found == []
