@@ -1,13 +1,14 @@
 r"""One term without a trailing matrix, start to finish in compiled loops.
 
 With a single random-effects term every level is eliminated on its own and only X and y remain, so an evaluation is a
-few thousand operations and the calls between them would cost more than they do. The equations are those of `factor`,
-`selected_inverse` and `normal_prior`.
+few thousand operations and the calls between them would cost more than they do. Levels are eliminated by the loops of
+`elimination`; the other equations are those of `selected_inverse` and `normal_prior`.
 """
 
 import numba
 import numpy as np
 
+from bayeslmm.likelihood.elimination import eliminate_level, scale_rows
 from bayeslmm.types import Array
 
 
@@ -22,49 +23,24 @@ def reduce_single(z: Array, xy: Array, total: Array, factor: Array, low: Array, 
     factor
         lambda, lower triangular, shape (S, S).
     low, rows, schur
-        Filled with the Cholesky factors L (J, S, S), ``L^-1 lambda' xy`` (J, S, p + 1), and the lower Cholesky factor
-        of the rest (p + 1, p + 1).
+        Filled with the Cholesky factors L (J, S, S) in lower triangles, ``L^-1 lambda' xy`` (J, S, p + 1), and the
+        lower Cholesky factor of the rest (p + 1, p + 1).
 
     Returns
     -------
     log |Omega|; NaN if a pivot is not positive.
     """
-    n_levels, size = z.shape[0], z.shape[1]
     order = total.shape[0]
-    half = np.empty((size, size))
-    log_det = 0.0
+    scale_rows(z, xy, factor, factor, low, rows)
+    # no other term meets the levels: there are no entries
+    log_det = eliminate_level(low, rows, np.zeros(1, dtype=np.int64), np.zeros((1, 0)))
+    if not np.isfinite(log_det):
+        return np.nan
     for a in range(order):
         for b in range(a + 1):
             schur[a, b] = total[a, b]
-    for j in range(n_levels):
-        for s in range(size):
-            for t in range(size):
-                value = 0.0
-                for r in range(t, size):
-                    value += z[j, s, r] * factor[r, t]
-                half[s, t] = value
-        for s in range(size):
-            for t in range(s + 1):
-                value = 1.0 if s == t else 0.0
-                for r in range(s, size):
-                    value += factor[r, s] * half[r, t]
-                for r in range(t):
-                    value -= low[j, s, r] * low[j, t, r]
-                if s == t:
-                    if not value > 0.0:
-                        return np.nan
-                    low[j, s, s] = np.sqrt(value)
-                    log_det += np.log(value)
-                else:
-                    low[j, s, t] = value / low[j, t, t]
-        for s in range(size):
-            for a in range(order):
-                value = 0.0
-                for r in range(s, size):
-                    value += factor[r, s] * xy[j, r, a]
-                for r in range(s):
-                    value -= low[j, s, r] * rows[j, r, a]
-                rows[j, s, a] = value / low[j, s, s]
+    for j in range(rows.shape[0]):
+        for s in range(rows.shape[1]):
             for a in range(order):
                 value = rows[j, s, a]
                 for b in range(a + 1):
