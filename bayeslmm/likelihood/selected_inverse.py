@@ -47,7 +47,7 @@ def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
     products = factor.products
     layout = products.layout
     found: dict[int, Array] = {}
-    inverse = _trailing_inverse(factor, R_X)
+    inverse = trailing_inverse(factor, R_X)
     if layout.trailing:
         start = 0
         for k in layout.trailing:
@@ -56,12 +56,12 @@ def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
             start += shape.n_effects
         found[layout.nest[0]] = _lead_blocks(factor, inverse)
     elif layout.nest:
-        for k, blocks in zip(layout.nest, _nest_blocks(factor, inverse), strict=True):
+        for k, blocks in zip(layout.nest, nest_rows(factor, inverse)[0], strict=True):
             found[k] = blocks
     return InverseBlocks(tuple(found[k] for k in range(len(layout.shapes))))
 
 
-def _trailing_inverse(factor: Factor, R_X: Array | None) -> Array:
+def trailing_inverse(factor: Factor, R_X: Array | None) -> Array:
     """Return the inverse over trailing effects and, unless beta is known, X; its upper triangle in C order."""
     products = factor.products
     q = products.n_trailing
@@ -186,8 +186,22 @@ def _invert_lower(lower: Array, size: int, out: Array) -> None:
             out[s, t] = total / lower[s, s]
 
 
-def _nest_blocks(factor: Factor, inverse: Array) -> list[Array]:
-    """Walk the nest from its outermost term inwards, carrying each level's rows of the inverse."""
+def nest_rows(factor: Factor, inverse: Array, *, innermost: bool = False) -> tuple[list[Array], list[Array]]:
+    """Walk the nest from its outermost term inwards, carrying each level's rows of the inverse.
+
+    Parameters
+    ----------
+    factor
+        The factor of a model without trailing effects.
+    inverse
+        Upper triangle of the inverse at X, (p, p) or (0, 0).
+    innermost
+        Whether the rows of the innermost term are wanted too; no other term asks for them.
+
+    Returns
+    -------
+    Diagonal blocks (J, S, S) and rows at the level itself, its ancestors and X, (J, S, w), per term of the nest.
+    """
     layout = factor.products.layout
     n_fixed = len(inverse)
     full = inverse + np.triu(inverse, 1).T - np.tril(inverse, -1) if n_fixed else inverse
@@ -214,9 +228,9 @@ def _nest_blocks(factor: Factor, inverse: Array) -> list[Array]:
                 rest[:, :, outer:] += w[:, :, outer:] @ full
             inner = level_products(rest, w)
         blocks[place] = sandwich(z, inner)
-        if place:  # the levels inside this one will ask for them
+        if place or innermost:  # the levels inside this one will ask for them
             rows[place] = _level_rows(z, blocks[place], rest)
-    return blocks
+    return blocks, rows
 
 
 def _level_rows(z: Array, blocks: Array, rest: Array) -> Array:

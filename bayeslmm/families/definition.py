@@ -1,0 +1,243 @@
+r"""What a response distribution must supply.
+
+The rows of the response are independent given the linear predictor :math:`\eta`,
+
+.. math:: y_i \sim f(\cdot \mid \eta_i, \phi), \qquad
+          \ell_i = \log f(y_i \mid \eta_i, \phi), \quad
+          \ell_i^{(k)} = \partial^k \ell_i/\partial\eta_i^k,
+
+with dispersion parameters :math:`\phi` that have no bounds on the *working* scale (logarithms, logits). A family is one
+file with two compiled loops over the rows, one for :math:`\ell` and its three derivatives, one for the derivatives by
+:math:`\phi`; nothing else in the package asks which family a model has.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from bayeslmm.errors import OptionError
+from bayeslmm.families.links import LINKS, Link
+from bayeslmm.families.response import Request, Response
+from bayeslmm.types import Array
+
+Transform = Literal["log", "logit", "ordered"]
+Kernel = Callable[[Array, Array, Array, Array, Array], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A dispersion parameter.
+
+    Attributes
+    ----------
+    name
+        What it is called in tables and priors.
+    transform
+        Its working scale: "log" or "logit" of it, or, for thresholds in ascending order, the first and the logarithms
+        of the differences ("ordered").
+    prior
+        Default prior, as text.
+    reason
+        Where the prior comes from.
+    in_response_units
+        Whether the prior's scale is to be multiplied by the scale of the response.
+    size
+        Number of values.
+    """
+
+    name: str
+    transform: Transform
+    prior: str
+    reason: str
+    in_response_units: bool = False
+    size: int = 1
+
+
+class Family(ABC):
+    """A response distribution with one of its links.
+
+    Parameters
+    ----------
+    link
+        Name of the link; None for the family's first.
+
+    Attributes
+    ----------
+    name
+        What the family is called.
+    links
+        Names of its links, the default first.
+    log_concave
+        Whether the log density is concave in the linear predictor for every response.
+    """
+
+    name: ClassVar[str]
+    links: ClassVar[tuple[str, ...]]
+    log_concave: ClassVar[bool] = True
+
+    def __init__(self, link: str | None = None) -> None:
+        self._link = LINKS[check_link(type(self).name, type(self).links, link)]
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(link={self._link.name!r})"
+
+    @property
+    def link(self) -> Link:
+        """The link function."""
+        return self._link
+
+    @property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """The dispersion parameters."""
+        return ()
+
+    @property
+    def n_dispersion(self) -> int:
+        """Number of dispersion parameters m."""
+        return sum(parameter.size for parameter in self.parameters)
+
+    # -- the density ------------------------------------------------------------------------------------------
+
+    @property
+    @abstractmethod
+    def kernel(self) -> Kernel:
+        """Compiled loop ``(y, size, eta, phi, out)``; phi (m, n), out (4, n): log f less its base, three derivatives.
+
+        A linear predictor outside the family's domain gives -inf and finite derivatives.
+        """
+
+    @property
+    def dispersion_kernel(self) -> Kernel | None:
+        """Compiled loop ``(y, size, eta, phi, out)``; out (m, 3, n): by phi of log f and its first two derivatives."""
+        return None
+
+    @abstractmethod
+    def expected_weights(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return positive weights for Newton steps where the log density is not concave, (n,): Fisher's where known."""
+
+    def kernel_parameters(self, working: Array) -> Array:
+        """Return phi as the compiled loops take it for working values, both (m,) or (m, n)."""
+        return working
+
+    def kernel_jacobian(self, working: Array) -> Array | None:
+        """Return d phi/d working, (m, m), or None where phi is on the working scale."""
+        return None
+
+    # -- data -------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def read(self, values: Any, request: Request = Request()) -> Response:  # noqa: B008
+        """Return the response for the values of the formula's left side, (n,) or, for two columns, (n, 2).
+
+        Raises
+        ------
+        DataError
+            If a value lies outside the family's support.
+        """
+
+    @abstractmethod
+    def start(self, response: Response) -> Array:
+        """Return working values of the dispersion parameters to start from, (m,)."""
+
+    @abstractmethod
+    def start_predictor(self, response: Response) -> Array:
+        """Return a rough linear predictor for each row's response alone, (n,): the start of iterations."""
+
+    # -- means and draws --------------------------------------------------------------------------------------
+
+    def mean(self, eta: Array, working: Array) -> Array:
+        """Return the mean of a row (of a single trial) at linear predictors, (n,)."""
+        return self.link.mean(eta)
+
+    @abstractmethod
+    def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
+        """Draw a response for each row, (n,), in the form of `Response.y`."""
+
+    # -- derived ----------------------------------------------------------------------------------------------
+
+    def rows_of(self, working: Array, n: int) -> Array:
+        """Return phi for each row, (m, n), read-only; from values for all rows (m,) or for each (m, n)."""
+        phi = np.asarray(self.kernel_parameters(np.asarray(working, dtype=float)))
+        return np.broadcast_to(phi[:, None] if phi.ndim == 1 else phi, (len(phi), n))
+
+    def derivatives(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return log f less its base, and its three derivatives in the linear predictor, (4, n), times the weights."""
+        out = np.empty((4, len(eta)))
+        self.kernel(response.y, response.size, eta, self.rows_of(working, len(eta)), out)
+        if response.weights is not None:
+            out *= response.weights
+        return out
+
+    def by_dispersion(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return the derivatives by the working values of log f and its first two derivatives, (m, 3, n)."""
+        out = np.zeros((self.n_dispersion, 3, len(eta)))
+        if self.dispersion_kernel is None:
+            return out
+        self.dispersion_kernel(response.y, response.size, eta, self.rows_of(working, len(eta)), out)
+        jacobian = self.kernel_jacobian(working)
+        if jacobian is not None:
+            out = np.einsum("ab,acn->bcn", jacobian, out)
+        if response.weights is not None:
+            out *= response.weights
+        return out
+
+    def log_density(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return the log density of each row with all its constants, (n,), times the weights."""
+        base = response.base if response.weights is None else response.base * response.weights
+        return self.derivatives(response, eta, working)[0] + base
+
+    def natural(self, working: Array) -> dict[str, float | Array]:
+        """Return the dispersion parameters by name for working values (m,)."""
+        found: dict[str, float | Array] = {}
+        start = 0
+        for parameter in self.parameters:
+            values = np.asarray(working[start : start + parameter.size], dtype=float)
+            start += parameter.size
+            natural = to_natural(values, parameter.transform)
+            found[parameter.name] = natural if parameter.transform == "ordered" else float(natural[0])
+        return found
+
+    def working(self, values: Sequence[float] | Array) -> Array:
+        """Return working values for natural ones, both in the parameters' order, (m,)."""
+        natural = np.asarray(values, dtype=float)
+        pieces, start = [np.zeros(0)], 0
+        for parameter in self.parameters:
+            pieces.append(to_working(natural[start : start + parameter.size], parameter.transform))
+            start += parameter.size
+        return np.concatenate(pieces)
+
+
+def to_natural(working: Array, transform: Transform) -> Array:
+    """Return natural values of a parameter's working ones."""
+    if transform == "log":
+        return np.exp(working)
+    if transform == "logit":
+        return LINKS["logit"].mean(working)
+    return np.cumsum(np.concatenate([working[:1], np.exp(working[1:])]))
+
+
+def to_working(natural: Array, transform: Transform) -> Array:
+    """Return working values of a parameter's natural ones."""
+    if transform == "log":
+        return np.log(natural)
+    if transform == "logit":
+        return LINKS["logit"].predictor(natural)
+    return np.concatenate([natural[:1], np.log(np.diff(natural))])
+
+
+def check_link(name: str, links: Sequence[str], link: str | None) -> str:
+    """Return the link asked for, or the first where none is.
+
+    Raises
+    ------
+    OptionError
+        If the family does not have it.
+    """
+    if link is None:
+        return links[0]
+    if link not in links:
+        raise OptionError(f"The family {name!r} has no link {link!r}; its links are {', '.join(map(repr, links))}.")
+    return link

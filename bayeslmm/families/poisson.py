@@ -1,0 +1,71 @@
+r"""Counts: the Poisson distribution, :math:`\ell = y\eta - e^\eta - \log y!`."""
+
+import math
+from typing import Any, ClassVar
+
+import numba
+import numpy as np
+from scipy.special import gammaln
+
+from bayeslmm.families.definition import Family, Kernel
+from bayeslmm.families.response import Request, Response, counts, plain
+from bayeslmm.families.special import LARGEST
+from bayeslmm.types import Array
+
+REMEDY = "Counts are whole numbers from zero; for positive measurements use 'gamma' or 'lognormal'."
+
+
+@numba.njit(cache=True, nogil=True)
+def log_rows(y: Array, size: Array, eta: Array, phi: Array, out: Array) -> None:
+    """Fill out (4, n) for the log link."""
+    for i in range(len(y)):
+        mean = math.exp(min(eta[i], LARGEST))
+        out[0, i] = y[i] * eta[i] - mean
+        out[1, i] = y[i] - mean
+        out[2, i] = -mean
+        out[3, i] = -mean
+
+
+def count_base(y: Array) -> Array:
+    """Return -log y!, (n,)."""
+    return -gammaln(y + 1.0)
+
+
+class Poisson(Family):
+    """Counts with variance equal to the mean.
+
+    Parameters
+    ----------
+    link
+        "log".
+    """
+
+    name: ClassVar[str] = "poisson"
+    links: ClassVar[tuple[str, ...]] = ("log",)
+
+    @property
+    def kernel(self) -> Kernel:
+        """The loop of the log link."""
+        return log_rows
+
+    def expected_weights(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return the mean."""
+        mean = self.link.mean(eta)
+        return mean if response.weights is None else mean * response.weights
+
+    def read(self, values: Any, request: Request = Request()) -> Response:  # noqa: B008
+        """Read counts."""
+        y = counts(values, request, REMEDY)
+        return plain(y, count_base(y), request)
+
+    def start(self, response: Response) -> Array:
+        """Return nothing: there is no dispersion."""
+        return np.zeros(0)
+
+    def start_predictor(self, response: Response) -> Array:
+        """Return the logarithm of the count, moved off zero."""
+        return np.log(response.y + 0.5)
+
+    def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
+        """Draw counts."""
+        return rng.poisson(self.link.mean(eta)).astype(float)

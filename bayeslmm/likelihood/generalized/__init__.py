@@ -1,0 +1,1 @@
+"""The likelihood of generalized mixed models on plain arrays: mode, Laplace, quadrature."""
