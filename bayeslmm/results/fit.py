@@ -134,7 +134,7 @@ class Fit:
         StorageError
             If the folder exists, or something in the fit cannot be written.
         """
-        from bayeslmm.results.storage import write_fit
+        from bayeslmm.results.store.folder import write_fit
 
         return write_fit(self, Path(folder), overwrite=overwrite)
 

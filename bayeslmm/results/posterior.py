@@ -89,7 +89,7 @@ class PosteriorFit(Fit):
         """
         if "idata" not in self._store:
             from bayeslmm.results.arviz_bridge import inference_data
-            from bayeslmm.results.labelled import datasets
+            from bayeslmm.results.draws_dataset import datasets
 
             groups = datasets(self.design, self.draws)
             groups |= {name: self._store[name] for name in self.added}
@@ -118,7 +118,7 @@ class PosteriorFit(Fit):
             If a group is not one of these, or draws of random effects were not kept.
         """
         from bayeslmm.results.arviz_bridge import add_group
-        from bayeslmm.results.labelled import row_dataset
+        from bayeslmm.results.draws_dataset import row_dataset
 
         for group in groups:
             if group not in get_args(Group):
