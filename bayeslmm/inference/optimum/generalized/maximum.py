@@ -12,19 +12,21 @@ import numpy as np
 from scipy.linalg import block_diag, solve_triangular
 
 from bayeslmm.covariance import TermShape, theta_from_factors
-from bayeslmm.errors import ModelError
+from bayeslmm.errors import FittingError, ModelError
 from bayeslmm.families import Cumulative, Family, Response
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
 from bayeslmm.inference.optimum.generalized.search import Solution, dispersion_spread, em_steps, minimise
 from bayeslmm.inference.optimum.generalized.start import starting_parameters
 from bayeslmm.likelihood.columns import TermArrays, factor_to_user
 from bayeslmm.likelihood.generalized.laplace import random_factor
-from bayeslmm.likelihood.generalized.mode import Problem
+from bayeslmm.likelihood.generalized.mode import Problem, factor_at
 from bayeslmm.likelihood.generalized.predictor import Predictor, scale_effects
 from bayeslmm.likelihood.generalized.quadrature import check_quadrature
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.types import Array
+
+INFINITE = 1e3  # standard error, of a scaled column, of a coefficient that has no finite estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class GeneralizedMaximum:
         Linear predictor at the modes, (n,).
     status
         "converged", "boundary" (a covariance is singular) or "failed".
+    diverging
+        Fixed columns whose coefficients run to infinity, as under complete separation or for a response of one value:
+        their standard errors exceed `INFINITE` units of the link per root mean square of the column.
     gradient_norm
         In coordinates of about unit curvature.
     values
@@ -73,6 +78,7 @@ class GeneralizedMaximum:
     b_cov: tuple[Array, ...]
     eta: Array
     status: Literal["converged", "boundary", "failed"]
+    diverging: tuple[int, ...]
     gradient_norm: float
     values: tuple[float, ...]
     objective: Objective
@@ -181,11 +187,26 @@ def _result(objective: Objective, solution: Solution, n_quad: int, values: tuple
         b_cov=tuple(t @ c @ t.T for c, t in zip(variances, transforms, strict=True)),
         eta=mode.eta,
         status=status,
+        diverging=_diverging(objective.problem, solution),
         gradient_norm=solution.gradient_norm,
         values=values,
         objective=objective,
         solution=solution,
     )
+
+
+def _diverging(problem: Problem, solution: Solution) -> tuple[int, ...]:
+    """Return the user's columns whose coefficients have no finite estimate, by their information at the end."""
+    predictor, mode = problem.predictor, solution.evaluation.mode
+    if not predictor.p or problem.family.link.name == "identity":
+        return ()
+    try:
+        root = factor_at(replace(problem, inner=True), solution.parameters.lambdas, -mode.rows[2]).R_X
+    except FittingError:  # a density that is not log-concave; or no information at all
+        return tuple(range(predictor.p)) if problem.family.log_concave else ()
+    spread = predictor.fixed.matrix @ solve_triangular(root, np.eye(predictor.p), lower=True, trans=1)
+    errors = np.sqrt(np.sum(spread**2, axis=1)) * predictor.fixed.scale
+    return tuple(int(j) for j in np.flatnonzero(errors > INFINITE))
 
 
 def user_theta(predictor: Predictor, parameters: Parameters) -> Array:
