@@ -163,7 +163,7 @@ def test_ordinal():
 
 @pytest.mark.parametrize("link", ["probit", "cloglog"])
 def test_other_links_differ_from_lme4_by_the_weights_alone(link):
-    """glmer's determinant has Fisher's weights, Laplace's approximation the observed ones: with those its value is ours.
+    """glmer's determinant has Fisher's weights, Laplace's approximation observed ones: with Fisher's we get its value.
 
     The integral itself, by 25 nodes, is nearer to ours.
     """
