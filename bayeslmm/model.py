@@ -458,7 +458,9 @@ def _rebuild(model: Model, stored: "StoredFit") -> Fit:
     draws, added = read_posterior(stored, model.design)
     from bayeslmm.results.posterior import PosteriorFit
 
-    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, unidentified(model)).with_groups(added)
+    notes = unidentified(model)
+    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, notes, model_kernel=model.kernel)
+    fit = fit.with_groups(added)
     found, kept = fit.fingerprint(), stored.check
     if not np.allclose(found["theta"], np.asarray(kept.get("theta"), dtype=float), rtol=LOAD_TOLERANCE):
         raise StorageError("posterior.nc does not hold the draws fit.json was written for; fit the model again.")

@@ -25,6 +25,9 @@ SUM_RTOL = 1e-12
         ("sleepstudy", (180, 3), "Reaction", 53_731.4205),
         ("ratpup", (322, 6), "weight", 1_958.07),
         ("insteval", (73_421, 7), "y", 235_369),
+        ("cbpp", (56, 4), "incidence", 99),
+        ("grouseticks", (403, 7), "TICKS", 2_567),
+        ("verbagg", (7_584, 9), "Anger", 151_704),
     ],
 )
 def test_size_and_sum(name, shape, response, total):

@@ -1,0 +1,1 @@
+"""Maximum likelihood for generalized mixed models."""

@@ -1,0 +1,217 @@
+r"""Maximum likelihood for a generalized mixed model, on plain arrays.
+
+First with the coefficients in the inner loop (few parameters, glmer's ``nAGQ = 0``), then, unless that is what was
+asked for, from there with the coefficients as parameters.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from scipy.linalg import block_diag, solve_triangular
+
+from bayeslmm.covariance import TermShape, theta_from_factors
+from bayeslmm.errors import FittingError, ModelError
+from bayeslmm.families import Cumulative, Family, Response
+from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
+from bayeslmm.inference.optimum.generalized.search import Solution, dispersion_spread, em_steps, minimise
+from bayeslmm.inference.optimum.generalized.start import starting_parameters
+from bayeslmm.likelihood.columns import TermArrays, factor_to_user
+from bayeslmm.likelihood.generalized.laplace import random_factor
+from bayeslmm.likelihood.generalized.mode import Problem, factor_at
+from bayeslmm.likelihood.generalized.predictor import Predictor, scale_effects
+from bayeslmm.likelihood.generalized.quadrature import check_quadrature
+from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.types import Array
+
+INFINITE = 1e3  # standard error, of a scaled column, of a coefficient that has no finite estimate
+
+
+@dataclass(frozen=True, slots=True)
+class GeneralizedMaximum:
+    """The maximum of the likelihood of a generalized mixed model, in the user's columns.
+
+    Attributes
+    ----------
+    family
+        The response distribution.
+    n_quad
+        Quadrature points; 1 for Laplace's approximation, 0 with the coefficients in the inner loop.
+    theta
+        Free entries of the factors of the random effects' covariances.
+    beta
+        Coefficients, (p,).
+    dispersion
+        Free values of the dispersion parameters on their working scale; with columns for the last one, its coefficients
+        come last.
+    loglik
+        The log-likelihood, all constants of the densities included.
+    u, b
+        Modes of the spherical and of the random effects, (J, S) per term; u belongs to the kernel's factors.
+    b_cov
+        Conditional covariances of b given the parameters, (J, S, S) per term.
+    eta
+        Linear predictor at the modes, (n,).
+    status
+        "converged", "boundary" (a covariance is singular) or "failed".
+    diverging
+        Fixed columns whose coefficients run to infinity, as under complete separation or for a response of one value:
+        their standard errors exceed `INFINITE` units of the link per root mean square of the column.
+    gradient_norm
+        In coordinates of about unit curvature.
+    values
+        Minus twice the log-likelihood at every evaluation, the coefficients inner ones in the first part.
+    objective, solution
+        What was minimised and where that ended, in the kernel's columns.
+    """
+
+    family: Family
+    n_quad: int
+    theta: Array
+    beta: Array
+    dispersion: Array
+    loglik: float
+    u: tuple[Array, ...]
+    b: tuple[Array, ...]
+    b_cov: tuple[Array, ...]
+    eta: Array
+    status: Literal["converged", "boundary", "failed"]
+    diverging: tuple[int, ...]
+    gradient_norm: float
+    values: tuple[float, ...]
+    objective: Objective
+    solution: Solution
+
+    @property
+    def shapes(self) -> tuple[TermShape, ...]:
+        """Shapes of the terms."""
+        return self.objective.problem.predictor.shapes
+
+    @property
+    def dof(self) -> int:
+        """Number of parameters."""
+        return len(self.theta) + len(self.beta) + len(self.dispersion)
+
+
+def maximise_generalized(
+    family: Family,
+    response: Response,
+    X: Array,
+    terms: Sequence[TermArrays],
+    *,
+    offset: Array | None = None,
+    n_quad: int = 1,
+    zero_columns: Array | None = None,
+    names: Sequence[str] | None = None,
+) -> GeneralizedMaximum:
+    """Fit by maximum likelihood.
+
+    Parameters
+    ----------
+    family, response
+        The distribution and what it read.
+    X
+        Fixed columns of full rank, shape (n, p); for `Cumulative` they must not span a constant.
+    terms
+        Random terms: codes (n,), columns (n, S), n_levels, covariance, centring.
+    offset
+        Shape (n,).
+    n_quad
+        1 for Laplace's approximation, more for adaptive Gauss-Hermite quadrature with that many points in each
+        dimension, 0 for Laplace's approximation with coefficients that maximise the penalised likelihood.
+    zero_columns
+        Columns of the share of extra zeros on its logit scale, (n, r), for families that have one.
+    names
+        Names of the terms for messages.
+
+    Raises
+    ------
+    OptionError
+        If quadrature does not apply to the model.
+    ModelError
+        If the model does not fit the family or the memory.
+    FittingError
+        If there is no mode at the start.
+    """
+    if isinstance(family, Cumulative):
+        family = family.for_response(response)
+    predictor = Predictor.build(X, terms, offset, names)
+    _check(family, predictor, zero_columns)
+    check_quadrature(predictor, n_quad)
+    dispersion = Dispersion(family.n_dispersion, zero_columns)
+    inner = Objective(Problem(family, response, predictor, inner=True), dispersion)
+    start = em_steps(inner, starting_parameters(inner.problem, dispersion))
+    scales = dispersion_spread(inner, start) if dispersion.n_free else np.zeros(0)
+    first = minimise(inner, start, np.diag(scales))
+    if n_quad == 0:
+        return _result(inner, first, n_quad, tuple(inner.values))
+    mode = first.evaluation.mode
+    outer = Objective(
+        Problem(family, response, predictor), dispersion, n_quad, start=mode.u if first.parameters.lambdas else None
+    )
+    root = solve_triangular(mode.factor.R_X, np.eye(predictor.p), lower=True, trans=1) / np.sqrt(2.0)
+    second = minimise(outer, replace(first.parameters, beta=mode.beta), block_diag(root, np.diag(scales)))
+    return _result(outer, second, n_quad, (*inner.values, *outer.values))
+
+
+def _check(family: Family, predictor: Predictor, zero_columns: Array | None) -> None:
+    if isinstance(family, Cumulative) and predictor.fixed.centring.spans_constant:
+        raise ModelError(
+            "The fixed columns of an ordinal model span a constant, whose place the thresholds take. Remove the "
+            "intercept: `0 + ...`, with treatment coding of factors."
+        )
+    if zero_columns is not None and (not family.parameters or family.parameters[-1].name != "zero"):
+        raise ModelError(f"The family {family.name!r} has no share of extra zeros that a formula could describe.")
+
+
+def _result(objective: Objective, solution: Solution, n_quad: int, values: tuple[float, ...]) -> GeneralizedMaximum:
+    predictor = objective.problem.predictor
+    parameters, mode = solution.parameters, solution.evaluation.mode
+    transforms = [m.matrix @ f for m, f in zip(predictor.maps, parameters.lambdas, strict=True)]
+    with blas_threads(mode.factor.order):
+        variances = inverse_blocks(random_factor(mode)).blocks
+    status: Literal["converged", "boundary", "failed"] = "failed"
+    if solution.converged:
+        status = "boundary" if solution.singular else "converged"
+    return GeneralizedMaximum(
+        family=objective.problem.family,
+        n_quad=n_quad,
+        theta=user_theta(predictor, parameters),
+        beta=predictor.fixed.matrix @ (mode.beta if objective.problem.inner else parameters.beta),
+        dispersion=parameters.free,
+        loglik=-0.5 * solution.evaluation.value,
+        u=tuple(mode.u),
+        b=tuple(scale_effects(mode.u, transforms)),
+        b_cov=tuple(t @ c @ t.T for c, t in zip(variances, transforms, strict=True)),
+        eta=mode.eta,
+        status=status,
+        diverging=_diverging(objective.problem, solution),
+        gradient_norm=solution.gradient_norm,
+        values=values,
+        objective=objective,
+        solution=solution,
+    )
+
+
+def _diverging(problem: Problem, solution: Solution) -> tuple[int, ...]:
+    """Return the user's columns whose coefficients have no finite estimate, by their information at the end."""
+    predictor, mode = problem.predictor, solution.evaluation.mode
+    if not predictor.p or problem.family.link.name == "identity":
+        return ()
+    try:
+        root = factor_at(replace(problem, inner=True), solution.parameters.lambdas, -mode.rows[2]).R_X
+    except FittingError:  # a density that is not log-concave; or no information at all
+        return tuple(range(predictor.p)) if problem.family.log_concave else ()
+    spread = predictor.fixed.matrix @ solve_triangular(root, np.eye(predictor.p), lower=True, trans=1)
+    errors = np.sqrt(np.sum(spread**2, axis=1)) * predictor.fixed.scale
+    return tuple(int(j) for j in np.flatnonzero(errors > INFINITE))
+
+
+def user_theta(predictor: Predictor, parameters: Parameters) -> Array:
+    """Return theta in the user's columns for the kernel's factors."""
+    factors = [
+        factor_to_user(f, m, s) for f, m, s in zip(parameters.lambdas, predictor.maps, predictor.shapes, strict=True)
+    ]
+    return theta_from_factors(factors, predictor.shapes)
