@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayeslmm.design import build_design
+from bayeslmm.design import build_design, dotted_names
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
 from bayeslmm.fitting import point_fit, run_method, unidentified
 from bayeslmm.formula import parse
@@ -95,7 +95,7 @@ class Model:
         from bayeslmm.likelihood.threads import blas_threads
 
         _check_sigma(sigma)
-        parsed = parse(formula, tuple(functions or ()))
+        parsed = parse(formula, tuple(functions or ()), dotted_names(data))
         if parsed.learner:
             raise ModelError(
                 f"bart({' + '.join(parsed.learner)}) is for the learner of a forest; a linear model has none: use "

@@ -116,11 +116,11 @@ def build_design(
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
     if np.all(y == y[0]):
-        raise ModelError(f"The response {formula.response} is constant ({y[0]:g}), so there is nothing to model.")
+        raise ModelError(f"The response {parts.response.label} is constant ({y[0]:g}), so there is nothing to model.")
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
     return Design(
         formula=formula,
-        response=formula.response,
+        response=parts.response.label,
         y=y,
         X=X,
         fixed_names=names,
