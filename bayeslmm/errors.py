@@ -5,7 +5,10 @@ A message says what was found, where (column, term, first row) and what to do ab
 
 import functools
 import sys
+import unicodedata
 import warnings
+from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 PACKAGE = str(Path(__file__).parent)
@@ -50,6 +53,22 @@ class ModelFileError(BayeslmmError, ValueError):
 
 class MissingDependencyError(BayeslmmError, ImportError):
     """An optional package is needed and not installed."""
+
+
+def suggest(name: object, known: Iterable[str], most: int = 1) -> list[str]:
+    """Return the known names that an unknown one was most likely meant as, nearest first; empty if none is near.
+
+    Capitals, underscores, and the two ways Unicode spells an accented letter make no difference.
+    """
+    alike: dict[str, list[str]] = {}
+    for other in known:
+        alike.setdefault(_folded(other), []).append(other)
+    near = get_close_matches(_folded(str(name)), alike, n=most)
+    return [other for folded in near for other in alike[folded]][:most]
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold().replace("_", "")
 
 
 def warn_user(message: str, category: type[Warning] = UserWarning) -> None:

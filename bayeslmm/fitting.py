@@ -65,12 +65,12 @@ def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     """Return the fit at an optimum: coefficients and random effects are conditional on it."""
     if method != "map":
         modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
-        return PointFit(model.design, model.spec, method, optimum, modes, model.blocks)
+        return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, model_kernel=model.kernel)
     from bayeslmm.inference.optimum.mode import posterior_conditional
 
     priors = model.resolved_priors
     modes = posterior_conditional(_density(model, priors), optimum.theta, optimum.sigma)
-    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, priors)
+    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, priors, model_kernel=model.kernel)
 
 
 def _fit_nuts(model: Fittable, method: str, options: Options) -> Fit:
@@ -110,7 +110,7 @@ def _posterior_fit(model: Fittable, priors: "ModelPriors", draws: "Draws", optio
 
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": tuple(options.store)})
-    return PosteriorFit(model.design, model.spec, draws, priors, unidentified(model))
+    return PosteriorFit(model.design, model.spec, draws, priors, unidentified(model), model_kernel=model.kernel)
 
 
 @contextmanager

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, suggest
 
 DRAW_OPTIONS = ("draws", "chains", "seed", "progressbar", "precision", "store")
 
@@ -60,7 +60,8 @@ def find_method(method: str) -> MethodEntry:
     for name, entry in METHODS.items():
         if name == method:
             return entry
-    hint = f" Did you mean {method.lower()!r}?" if isinstance(method, str) and method.lower() in METHODS else ""
+    near = suggest(method, METHODS)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
     raise OptionError(f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}.{hint}")
 
 

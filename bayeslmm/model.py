@@ -18,8 +18,8 @@ from bayeslmm.fitting import point_fit, run_method, unidentified
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
+from bayeslmm.results.draws_dataset import check_names
 from bayeslmm.results.fit import Fit
-from bayeslmm.results.labelled import check_names
 from bayeslmm.results.point import block_table
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.summary import WholeFrame
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from bayeslmm.design.design import Design
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
-    from bayeslmm.results.storage import StoredFit
+    from bayeslmm.results.store.folder import StoredFit
 
 
 LOAD_TOLERANCE = 1e-7  # relative: the objective on another machine's BLAS differs in the last digits only
@@ -346,7 +346,7 @@ class Model:
         from bayeslmm.inference.options import check_count
         from bayeslmm.priors.predictive import prior_predictive
         from bayeslmm.results.arviz_bridge import inference_data
-        from bayeslmm.results.labelled import prior_datasets
+        from bayeslmm.results.draws_dataset import prior_datasets
 
         count = check_count("draws", draws, 1)
         simulated = prior_predictive(self._design, self.resolved_priors, draws=count, seed=seed, sigma=self._spec.sigma)
@@ -422,7 +422,7 @@ def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | No
     StorageError
         If the folder is no saved fit, is incomplete, has changed, or does not give the same objective.
     """
-    from bayeslmm.results.storage import FOREST, read_fit
+    from bayeslmm.results.store.folder import FOREST, read_fit
 
     if (Path(folder) / FOREST).is_file():
         from bayeslmm.forest import load_forest
@@ -446,7 +446,7 @@ def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | No
 
 
 def _rebuild(model: Model, stored: "StoredFit") -> Fit:
-    from bayeslmm.results.storage import read_optimum, read_posterior
+    from bayeslmm.results.store.folder import read_optimum, read_posterior
 
     if stored.kind == "point":
         method, optimum = read_optimum(stored)
@@ -458,7 +458,9 @@ def _rebuild(model: Model, stored: "StoredFit") -> Fit:
     draws, added = read_posterior(stored, model.design)
     from bayeslmm.results.posterior import PosteriorFit
 
-    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, unidentified(model)).with_groups(added)
+    notes = unidentified(model)
+    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, notes, model_kernel=model.kernel)
+    fit = fit.with_groups(added)
     found, kept = fit.fingerprint(), stored.check
     if not np.allclose(found["theta"], np.asarray(kept.get("theta"), dtype=float), rtol=LOAD_TOLERANCE):
         raise StorageError("posterior.nc does not hold the draws fit.json was written for; fit the model again.")

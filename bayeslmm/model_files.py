@@ -24,14 +24,13 @@
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any, get_args
 
 import pandas as pd
 
 from bayeslmm.datasets import DATASET_NAMES, is_table, load_dataset, read_table
-from bayeslmm.errors import ModelFileError
+from bayeslmm.errors import ModelFileError, suggest
 from bayeslmm.methods import METHODS
 from bayeslmm.types import Missing
 
@@ -166,7 +165,7 @@ def check_methods(methods: object, where: str) -> tuple[str, ...]:
 
 def unknown_name(kind: str, name: str, known: Sequence[str]) -> str:
     """Say that a name is unknown, with the nearest known one and the whole list."""
-    near = get_close_matches(name, known, n=1)
+    near = suggest(name, known)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     return f"there is no {kind} '{name}'.{hint} Known: {', '.join(known)}."
 

@@ -165,7 +165,7 @@ def sample_sleepstudy(method: str, **options: Any) -> dict[str, Any]:
     import bayeslmm.inference.importance.sampling
     import bayeslmm.inference.nuts.sampling
     import bayeslmm.results.arviz_bridge
-    import bayeslmm.results.labelled  # noqa: F401
+    import bayeslmm.results.draws_dataset  # noqa: F401
     from bayeslmm import Model, load_dataset
 
     data = load_dataset("sleepstudy")

@@ -46,3 +46,12 @@ def test_the_table_of_priors_is_what_is_printed():
 def test_no_marks_of_the_making_are_left():
     for page in PAGES:
         assert "<!--" not in page.read_text(), page
+
+
+def test_every_room_is_on_the_map():
+    import tomllib
+
+    contract = tomllib.loads((DOCS.parent / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+    rooms = [room.strip().removeprefix("bayeslmm.") for layer in contract["layers"] for room in layer.split("|")]
+    text = (DOCS / "design.md").read_text()
+    assert [room for room in rooms if f"`{room}/`" not in text and f"`{room}.py`" not in text] == ["__main__"]

@@ -1,13 +1,12 @@
 """Frames of any make as one pandas frame of the columns a formula uses."""
 
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bayeslmm.errors import DataError
+from bayeslmm.errors import DataError, suggest
 
 _NAMES_SHOWN = 12
 
@@ -70,11 +69,7 @@ def _absent(present: list[Any], name: str) -> str:
             "rename it with data.columns = data.columns.map(str)"
         )
     texts = [other for other in present if isinstance(other, str)]
-    lower = {text.lower(): text for text in texts}
-    close = get_close_matches(name, texts, n=3) or [
-        lower[match] for match in get_close_matches(name.lower(), lower, n=3)
-    ]
-    if close:
+    if close := suggest(name, texts, most=3):
         return f"the data have no column {name!r}: did you mean {' or '.join(map(repr, close))}?"
     shown = ", ".join(map(repr, texts[:_NAMES_SHOWN])) + (", ..." if len(texts) > _NAMES_SHOWN else "")
     said = f"the data have no column {name!r}; their columns are {shown or '(none)'}"

@@ -403,7 +403,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     def idata(self) -> "InferenceData":
         """The draws of a sampled method as arviz InferenceData, named as those of a PosteriorFit."""
         from bayeslmm.results.arviz_bridge import inference_data
-        from bayeslmm.results.labelled import datasets
+        from bayeslmm.results.draws_dataset import datasets
 
         fitted = self._sampled()
         assert fitted.draws is not None

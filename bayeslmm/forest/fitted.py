@@ -12,6 +12,7 @@ from bayeslmm.design import Design
 from bayeslmm.forest.data.inputs import Roles
 from bayeslmm.forest.em.step import Components, relative_factors
 from bayeslmm.inference.draws import Draws
+from bayeslmm.likelihood import Kernel
 from bayeslmm.types import Array
 
 
@@ -70,6 +71,11 @@ class FittedForest:
     def shapes(self) -> list[TermShape]:
         """(J, S, covariance structure) of each term."""
         return [term.shape for term in self.design.terms]
+
+    @property
+    def kernel(self) -> Kernel:
+        """The likelihood of the groups and the linear part; its response is that of the data."""
+        return Kernel.build(self.design.y, self.design.X, self.design.terms, self.design.weights)
 
     @property
     def factors(self) -> list[Array]:

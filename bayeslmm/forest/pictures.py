@@ -7,7 +7,7 @@ import pandas as pd
 from bayeslmm.errors import OptionError
 from bayeslmm.forest import reading
 from bayeslmm.forest.fitted import FittedForest
-from bayeslmm.forest.residual_kernel import random_part
+from bayeslmm.likelihood.new_response import random_part
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

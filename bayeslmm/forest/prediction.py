@@ -10,12 +10,8 @@ from bayeslmm.design import NewRows
 from bayeslmm.forest.data.inputs import read_new
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.learners import predict_mean
-from bayeslmm.results.prediction import (
-    check_request,
-    linear_predictor,
-    point_interval,
-    posterior_interval,
-)
+from bayeslmm.results.posterior_prediction import posterior_interval
+from bayeslmm.results.prediction import check_request, linear_predictor, point_interval
 from bayeslmm.types import Array
 
 BLOCK = 20_000_000  # values of all versions of f held at once
@@ -105,7 +101,7 @@ def predict_rows(
         return mean + predict_function(fitted, features)
     if fitted.draws is None:
         mean = mean + predict_function(fitted, features)
-        lower, upper = point_interval(request, fitted.design, fitted.factors, components.sigma, mean)
+        lower, upper = point_interval(request, fitted.kernel, fitted.factors, components.sigma, mean)
     else:  # limits and mean from one pass over the versions of f
         drawn = DrawnFunction(fitted, features)
         lower, upper = posterior_interval(request, fitted.draws, np.random.default_rng(seed), drawn.at)

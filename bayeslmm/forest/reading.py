@@ -14,8 +14,8 @@ from bayeslmm.forest.em.sweeps import root_mean_square
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.learners import non_numeric, predict_mean
 from bayeslmm.forest.prediction import predict_function
-from bayeslmm.forest.residual_kernel import random_part
 from bayeslmm.likelihood import Kernel
+from bayeslmm.likelihood.new_response import random_part
 from bayeslmm.results import effects
 from bayeslmm.types import Array
 

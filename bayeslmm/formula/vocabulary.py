@@ -1,6 +1,6 @@
 """The functions a formula may call, by name; their meaning is the design room's business."""
 
-from difflib import get_close_matches
+from bayeslmm.errors import suggest
 
 ELEMENTWISE = frozenset(
     {"log", "log10", "log2", "log1p", "exp", "expm1", "sqrt", "abs", "sin", "cos", "tan", "floor", "ceil"}
@@ -31,7 +31,7 @@ def unknown_function(name: str, extra: frozenset[str]) -> str:
     known = FUNCTIONS | extra
     if name in _REMEDIES:
         remedy = _REMEDIES[name]
-    elif close := get_close_matches(name, known, n=1, cutoff=0.75):
+    elif close := suggest(name, known):
         remedy = f"did you mean {close[0]}?"
     else:
         remedy = "pass your own with functions={...}"

@@ -2,12 +2,11 @@
 
 import ast
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
 
-from bayeslmm.errors import PriorError
+from bayeslmm.errors import PriorError, suggest
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.positive import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma
 from bayeslmm.priors.prior import Distribution
@@ -113,9 +112,8 @@ def _build(name: str, values: list[float], named: Mapping[str, Any]) -> Distribu
 
 
 def _did_you_mean(name: str) -> str:
-    folded = {known.lower(): known for known in FAMILIES}
-    close = get_close_matches(name.lower().replace("_", ""), folded, n=1)
-    return f" (did you mean {folded[close[0]]}?)" if close else ""
+    close = suggest(name, FAMILIES)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _from_attributes(name: str, args: Mapping[str, Any]) -> Distribution:

@@ -1,12 +1,11 @@
 """From what the user says about priors to a prior for every parameter."""
 
 from collections.abc import Mapping
-from difflib import get_close_matches
 from typing import Any, cast
 
 from bayeslmm.design.centring import Centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.errors import PriorError
+from bayeslmm.errors import PriorError, suggest
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors, coefficient_key, sd_name
 from bayeslmm.priors.offcentre import far_from_zero_warnings
@@ -117,7 +116,7 @@ def _overrides(design: Design, stated: Mapping[str, Any], *, sigma_is_fixed: boo
 def _unknown_name(name: object, targets: Mapping[str, Any], sigma_is_fixed: bool) -> str:
     if name == "sigma" and sigma_is_fixed:
         return "Prior of 'sigma': sigma is fixed in this model, so it has no prior"
-    close = get_close_matches(str(name), targets, n=1)
+    close = suggest(name, targets)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
     shown = [target for target in targets if not target.startswith("beta[")]
     return f"the model has no parameter {name!r}{hint}; priors can be given for {', '.join(shown)}"

@@ -1,12 +1,15 @@
 """What every fit can say about its model and data, however it was made."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pandas as pd
 
 from bayeslmm.design.design import Design
+from bayeslmm.likelihood import Kernel
+from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
 from bayeslmm.results.prediction import Kind, NewLevels, Request, check_request, training_rows
 from bayeslmm.results.spec import ModelSpec
@@ -48,6 +51,12 @@ class Fit:
     design: Design
     spec: ModelSpec
     method: str
+    model_kernel: Kernel | None = None
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The likelihood: that of the model the fit was made from, else built again from the design."""
+        return build_kernel(self.design) if self.model_kernel is None else self.model_kernel
 
     @property
     def formula(self) -> str:
@@ -134,7 +143,7 @@ class Fit:
         StorageError
             If the folder exists, or something in the fit cannot be written.
         """
-        from bayeslmm.results.storage import write_fit
+        from bayeslmm.results.store.folder import write_fit
 
         return write_fit(self, Path(folder), overwrite=overwrite)
 

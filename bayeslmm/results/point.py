@@ -1,9 +1,9 @@
 """Fits that end in one value of every parameter: maximum likelihood, REML and the posterior mode."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -14,9 +14,11 @@ from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
-from bayeslmm.likelihood import Conditional
-from bayeslmm.likelihood.kernel import build_kernel
+from bayeslmm.likelihood import Conditional, Kernel
+from bayeslmm.likelihood.factor import factorise
+from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.methods import find_method
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predictor, point_interval
@@ -24,6 +26,9 @@ from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary, aligned, p_value, random_table
 from bayeslmm.types import Array
+
+if TYPE_CHECKING:
+    from bayeslmm.priors.model_priors import ModelPriors
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,6 +51,8 @@ class PointFit(Fit):
         The block structure of the factorisation, one row per block.
     priors
         The priors of a posterior mode; None otherwise.
+    model_kernel
+        The likelihood of the model, if it is at hand; see `kernel`.
     """
 
     design: Design
@@ -55,6 +62,7 @@ class PointFit(Fit):
     modes: Conditional
     blocks: pd.DataFrame
     priors: PriorTable | None = None
+    model_kernel: Kernel | None = field(default=None, kw_only=True)
 
     # -- the objective --------------------------------------------------------------------------------------
 
@@ -107,9 +115,8 @@ class PointFit(Fit):
     def _curvature(self) -> tuple[Array, float]:
         if self.method == "map":
             raise OptionError("The Hessian is that of the likelihood: ask a fit by method='ml' or 'reml' for it.")
-        kernel = build_kernel(self.design)
-        found = hessian(kernel, self.optimum.theta, self.method, self.spec.sigma)
-        return found, smallest_curvature(kernel, found)
+        found = hessian(self.kernel, self.optimum.theta, self.method, self.spec.sigma)
+        return found, smallest_curvature(self.kernel, found)
 
     @property
     def hessian(self) -> Array:
@@ -269,8 +276,43 @@ class PointFit(Fit):
         mean = linear_predictor(request, self.modes.beta, self.modes.b)
         limits = None
         if interval is not None:
-            limits = point_interval(request, self.design, self._factors, self.sigma, mean)
+            limits = point_interval(request, self.kernel, self._factors, self.sigma, mean, self._fixed_precision())
         return labelled(request, self.design.response, mean, limits)
+
+    def _fixed_precision(self) -> Array | None:
+        """Return the Cholesky factor of the coefficients' precision times sigma² where they have priors."""
+        if self.method != "map":
+            return None
+        density = CovarianceDensity(self.kernel, cast("ModelPriors", self.priors), self.spec.sigma)
+        factor = factorise(self.kernel.products, self.kernel.lambdas(self.theta))
+        return fixed_posterior(factor, density.fixed_prior).precision_factor(self.sigma, density.fixed_prior)
+
+    def refit(self, y: Any) -> "PointFit":
+        """Fit the same model to another response.
+
+        The design, the pattern of its cross-products and those of X and Z are used again; only those with y are new.
+
+        Parameters
+        ----------
+        y
+            The response of the rows used, shape (n,), on the scale of the formula's left side; a Series is matched to
+            the rows by its labels.
+
+        Returns
+        -------
+        PointFit
+            A fit by the same method.
+
+        Raises
+        ------
+        OptionError
+            For the posterior mode, whose priors follow the scale of the response: fit a new model.
+        DataError
+            If `y` has another length, other labels, or values that are not finite.
+        """
+        from bayeslmm.results.refitting import refit
+
+        return refit(self, y)
 
     # -- printing -------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from bayeslmm.covariance import theta_from_factors
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
+from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import find_method
 from bayeslmm.results import effects
@@ -20,18 +21,9 @@ from bayeslmm.results.diagnostics import Diagnostics, diagnose
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.kept_effects import kept_frames, require_effects
 from bayeslmm.results.point import term_shapes
+from bayeslmm.results.posterior_prediction import cholesky, flatten, posterior_interval, simulate_rows
 from bayeslmm.results.posterior_tables import describe, printed, within
-from bayeslmm.results.prediction import (
-    Kind,
-    NewLevels,
-    cholesky,
-    flatten,
-    labelled,
-    linear_predictor,
-    posterior_interval,
-    simulate_rows,
-    training_rows,
-)
+from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predictor, training_rows
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary
@@ -60,6 +52,8 @@ class PosteriorFit(Fit):
         The priors the posterior is under.
     notes
         Sentences about what the data do not identify; they make the status doubtful.
+    model_kernel
+        The likelihood of the model, if it is at hand; see `kernel`.
     """
 
     design: Design
@@ -67,6 +61,7 @@ class PosteriorFit(Fit):
     draws: Draws
     priors: PriorTable | None = None
     notes: tuple[str, ...] = ()
+    model_kernel: Kernel | None = field(default=None, kw_only=True)
     _store: dict[str, Any] = field(default_factory=dict, init=False)
 
     @property
@@ -89,7 +84,7 @@ class PosteriorFit(Fit):
         """
         if "idata" not in self._store:
             from bayeslmm.results.arviz_bridge import inference_data
-            from bayeslmm.results.labelled import datasets
+            from bayeslmm.results.draws_dataset import datasets
 
             groups = datasets(self.design, self.draws)
             groups |= {name: self._store[name] for name in self.added}
@@ -118,7 +113,7 @@ class PosteriorFit(Fit):
             If a group is not one of these, or draws of random effects were not kept.
         """
         from bayeslmm.results.arviz_bridge import add_group
-        from bayeslmm.results.labelled import row_dataset
+        from bayeslmm.results.draws_dataset import row_dataset
 
         for group in groups:
             if group not in get_args(Group):

@@ -14,8 +14,8 @@ from bayeslmm import __version__
 from bayeslmm.design.design import RandomTerm
 from bayeslmm.errors import OptionError
 from bayeslmm.report import Fold, Page, Picture, Section, Table, Verdict, page_html, write_page
+from bayeslmm.report.file import check_place
 from bayeslmm.report.page import Part, Tone
-from bayeslmm.report.place import check_place
 from bayeslmm.results.comparison import cells, compare, fit_labels
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.pictures import available, draw

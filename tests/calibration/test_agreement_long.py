@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bayeslmm.validation.agreement import LIMIT
-from bayeslmm.validation.four_methods import DATA_SETS, compare_four
-from bayeslmm.validation.plan import SEED_OF_AGREEMENT
+from benchmarks.calibration.four_methods import DATA_SETS, compare_four
+from benchmarks.calibration.plan import SEED_OF_AGREEMENT
 
 pytestmark = pytest.mark.calibration
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from bayeslmm.validation.coverage import under_coverage
-from bayeslmm.validation.plan import calibration_cells, coverage_cells, twenty_table
+from benchmarks.calibration.plan import calibration_cells, coverage_cells, twenty_table
 
 pytestmark = pytest.mark.calibration
 

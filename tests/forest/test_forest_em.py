@@ -17,9 +17,9 @@ from bayeslmm.forest.em.step import (
     marginal_log_likelihood,
     start,
 )
-from bayeslmm.forest.residual_kernel import ResidualKernel, random_part
 from bayeslmm.formula import parse
 from bayeslmm.likelihood import Kernel
+from bayeslmm.likelihood.new_response import KernelStructure, random_part
 
 CLOSE = 1e-9  # two routes through well-conditioned matrices of order 60
 
@@ -83,7 +83,7 @@ def dense_step(design, residual, old, weights):
 def test_steps_against_dense_matrices(name, weighted):
     data, weights = make_data()
     design = build_design(parse(FORMULAS[name]), data, weights=weights if weighted else None)
-    rows = ResidualKernel.build(design.X, design.terms, design.weights)
+    rows = KernelStructure.build(design.X, design.terms, design.weights)
     w = weights if weighted else np.ones(design.n)
     ours = start(rows.kernel.shapes, design.p)
     rng = np.random.default_rng(1)
@@ -103,7 +103,7 @@ def test_steps_against_dense_matrices(name, weighted):
 def test_generalised_log_likelihood_from_its_definition():
     data, weights = make_data()
     design = build_design(parse(FORMULAS["crossed"]), data, weights=weights)
-    rows = ResidualKernel.build(design.X, design.terms, design.weights)
+    rows = KernelStructure.build(design.X, design.terms, design.weights)
     found = em_step(rows, design.y, start(rows.kernel.shapes, 0))
     e = design.y - sum(Z @ b.ravel() for Z, b in zip(dense_parts(design), found.effects, strict=True))
     total = np.sum(weights * e**2 / found.sigma2 + np.log(found.sigma2 / weights))
@@ -115,7 +115,7 @@ def test_generalised_log_likelihood_from_its_definition():
 def test_generalised_log_likelihood_at_a_singular_covariance_is_minus_infinity():
     data, _ = make_data()
     design = build_design(parse("y ~ 0 + (1 | g)"), data)
-    rows = ResidualKernel.build(design.X, design.terms)
+    rows = KernelStructure.build(design.X, design.terms)
     flat = Components(1.0, (np.zeros((1, 1)),), np.zeros(0), (np.zeros((7, 1)),))
     assert generalised_log_likelihood(rows, design.y, flat) == -np.inf
 
@@ -125,7 +125,7 @@ def test_moving_the_response_equals_building_the_kernel_anew(name):
     data, weights = make_data()
     design = build_design(parse(FORMULAS[name]), data, weights=weights)
     residual = design.y**2
-    moved = ResidualKernel.build(design.X, design.terms, weights).at(residual)
+    moved = KernelStructure.build(design.X, design.terms, weights).at(residual)
     fresh = Kernel.build(residual, design.X, design.terms, weights)
     theta = np.linspace(0.4, 0.9, fresh.n_theta)
     for method in ("ml", "reml"):

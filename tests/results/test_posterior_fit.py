@@ -12,7 +12,7 @@ import bayeslmm as blm
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results import PosteriorFit
 from bayeslmm.results.diagnostics import diagnose
-from bayeslmm.results.labelled import check_names
+from bayeslmm.results.draws_dataset import check_names
 
 COLUMNS = ["mean", "sd", "lower", "upper", "ess_bulk", "ess_tail", "rhat"]
 

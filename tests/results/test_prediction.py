@@ -6,7 +6,7 @@ from simulated_draws import draws_around
 import bayeslmm as blm
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results import PosteriorFit
-from bayeslmm.results.prediction import cholesky, flatten
+from bayeslmm.results.posterior_prediction import cholesky, flatten
 
 NORMAL_90 = 1.6448536269514722  # the 95% quantile of the standard normal
 EXACT = 1e-8  # two ways of solving the same equations

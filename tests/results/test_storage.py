@@ -8,8 +8,8 @@ from simulated_draws import draws_around
 
 import bayeslmm as blm
 from bayeslmm.results import PosteriorFit
-from bayeslmm.results.storage import DATA, FIT, POSTERIOR
-from bayeslmm.results.stored_frame import read_frame, write_frame
+from bayeslmm.results.store.folder import DATA, FIT, POSTERIOR
+from bayeslmm.results.store.frame import read_frame, write_frame
 
 
 @pytest.fixture
@@ -221,14 +221,14 @@ def test_nothing_is_left_when_writing_fails(bayes, tmp_path, monkeypatch):
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr("bayeslmm.results.storage.write_draws", fail)
+    monkeypatch.setattr("bayeslmm.results.store.folder.write_draws", fail)
     with pytest.raises(blm.StorageError, match="disk full"):
         bayes.save(tmp_path / "fit")
     assert list(tmp_path.iterdir()) == []
 
 
 def test_overwriting_keeps_the_old_fit_when_writing_fails(reml, saved, monkeypatch):
-    monkeypatch.setattr("bayeslmm.results.storage.write_frame", lambda *_: 1 / 0)
+    monkeypatch.setattr("bayeslmm.results.store.folder.write_frame", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         reml.save(saved, overwrite=True)
     monkeypatch.undo()

@@ -6,7 +6,7 @@ import pytest
 import bayeslmm as blm
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import terms_to_keep
-from bayeslmm.results.storage import FIT
+from bayeslmm.results.store.folder import FIT
 
 OPTIONS = {
     "nuts": {"draws": 30, "tune": 60, "chains": 2, "seed": 3, "progressbar": False},

@@ -10,9 +10,9 @@ from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
-from bayeslmm.validation import four_methods
 from bayeslmm.validation.agreement import LIMIT, compare_draws, draws_moments
-from bayeslmm.validation.four_methods import CROSSED, DATA_SETS, Effort, compare_four, known_problem
+from benchmarks.calibration import four_methods
+from benchmarks.calibration.four_methods import CROSSED, DATA_SETS, Effort, compare_four, known_problem
 
 DRAWS = 2000
 

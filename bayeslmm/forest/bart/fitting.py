@@ -12,13 +12,13 @@ from bayeslmm.errors import OptionError
 from bayeslmm.forest.bart.group_trees import GroupPlan, GroupTrees, plan_group_trees
 from bayeslmm.forest.bart.sampler import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan, TreeSampler
 from bayeslmm.forest.data.inputs import Training
-from bayeslmm.forest.em.fitting import residual_kernel
+from bayeslmm.forest.em.fitting import kernel_structure
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.gibbs.chains import Chain, posterior_means, stack_chains
 from bayeslmm.forest.gibbs.covariance_steps import Block, first_block, next_block
 from bayeslmm.forest.gibbs.options import SamplingOptions, check_sampling, run_chains
 from bayeslmm.forest.gibbs.probes import linear_at_means, probe_points
-from bayeslmm.forest.residual_kernel import ResidualKernel
+from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.priors import ModelPriors, resolve_priors
 from bayeslmm.types import Array
@@ -43,7 +43,7 @@ class BartPlan:
     """
 
     design: Design
-    rows: ResidualKernel
+    rows: KernelStructure
     priors: ModelPriors
     trees: TreePlan
     values: Array
@@ -66,7 +66,7 @@ def plan_bart(training: Training, priors: Any, n_trees: int, scale: float | None
     rare = tuple(name for group in groups for name in group.trees.coding.names)
     return BartPlan(
         design=design,
-        rows=residual_kernel(design),
+        rows=kernel_structure(design),
         priors=resolve_priors(design, priors),
         trees=TreePlan(coding, own, n_trees, SMALLEST_LEAF, rare),
         values=coding.encode(training.features),

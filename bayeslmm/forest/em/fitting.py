@@ -12,7 +12,7 @@ from bayeslmm.forest.data.inputs import Training, take_rows
 from bayeslmm.forest.em.sweeps import HeldOut, Stopping, sweep
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.learners import Residuals, Trainer, choose_fold_factor, group_folds, prepare
-from bayeslmm.forest.residual_kernel import ResidualKernel
+from bayeslmm.likelihood.new_response import KernelStructure
 
 Rows = NDArray[np.intp]
 
@@ -40,7 +40,7 @@ def fit_em(training: Training, options: EMOptions) -> tuple[FittedForest, int]:
     held_out = None
     if options.validation_fraction is not None:
         design, features, held_out = split_rows(training, options)
-    rows = residual_kernel(design)
+    rows = kernel_structure(design)
     swept = sweep(design.y, rows, design.terms, make_trainer(design, features, options), _stopping(options), held_out)
     fitted = FittedForest(
         roles=training.roles,
@@ -55,9 +55,9 @@ def fit_em(training: Training, options: EMOptions) -> tuple[FittedForest, int]:
     return fitted, swept.chosen
 
 
-def residual_kernel(design: Design) -> ResidualKernel:
+def kernel_structure(design: Design) -> KernelStructure:
     """Return the groups, linear columns and weights of a design."""
-    return ResidualKernel.build(design.X, design.terms, design.weights, [term.name for term in design.terms])
+    return KernelStructure.build(design.X, design.terms, design.weights, [term.name for term in design.terms])
 
 
 def make_trainer(design: Design, features: Any, options: EMOptions) -> Trainer:

@@ -18,11 +18,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayeslmm.forest.residual_kernel import ResidualKernel
 from bayeslmm.likelihood import Kernel, TermShape
 from bayeslmm.likelihood.conditional import effect_modes, fixed_modes
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.marginal import evaluate
+from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.types import Array
 
@@ -74,7 +74,7 @@ def relative_factors(components: Components, shapes: Sequence[TermShape]) -> lis
     return factors
 
 
-def em_step(rows: ResidualKernel, residual: Array, old: Components) -> Components:
+def em_step(rows: KernelStructure, residual: Array, old: Components) -> Components:
     """Take one EM step.
 
     Parameters
@@ -117,7 +117,7 @@ def weighted_square(error: Array, weights: Array | None) -> float:
     return float(error @ error if weights is None else (weights * error) @ error)
 
 
-def generalised_log_likelihood(rows: ResidualKernel, residual: Array, components: Components) -> float:
+def generalised_log_likelihood(rows: KernelStructure, residual: Array, components: Components) -> float:
     r"""Return MERF's "GLL".
 
     .. math:: \sum e^\top W e/\sigma^2 + n\log\sigma^2 - \sum\log w

@@ -18,8 +18,8 @@ from bayeslmm.forest.em.step import (
     start,
 )
 from bayeslmm.forest.learners import Fitted, Trainer, predict_mean
-from bayeslmm.forest.residual_kernel import ResidualKernel, random_part
 from bayeslmm.inference.optimum.maximum import maximise
+from bayeslmm.likelihood.new_response import KernelStructure, random_part
 from bayeslmm.types import Array
 
 FEWEST_SWEEPS = 3  # before the parameters are asked whether they have settled
@@ -99,7 +99,7 @@ class Swept:
 
 def sweep(
     y: Array,
-    rows: ResidualKernel,
+    rows: KernelStructure,
     terms: Sequence[RandomTerm],
     trainer: Trainer,
     stopping: Stopping,
@@ -164,7 +164,7 @@ class _Iterate:
     fitted: Fitted
 
 
-def _step(trainer: Trainer, rows: ResidualKernel, y: Array, fitted: Fitted, old: Components) -> Components:
+def _step(trainer: Trainer, rows: KernelStructure, y: Array, fitted: Fitted, old: Components) -> Components:
     residual = y - fitted.predictions
     if trainer.residuals == "inbag":
         return em_step(rows, residual, old)
@@ -172,7 +172,7 @@ def _step(trainer: Trainer, rows: ResidualKernel, y: Array, fitted: Fitted, old:
     return new if trainer.residuals == "oob" else effects_at(rows, y - fitted.ensemble, new)
 
 
-def likeliest(rows: ResidualKernel, residual: Array) -> Components:
+def likeliest(rows: KernelStructure, residual: Array) -> Components:
     """Return the REML estimates given f, and b and beta at them; without linear columns REML is ML."""
     kernel = rows.at(residual)
     found = maximise(kernel, "reml")
@@ -182,7 +182,7 @@ def likeliest(rows: ResidualKernel, residual: Array) -> Components:
     return Components(found.sigma**2, covariances, conditional.beta, conditional.b)
 
 
-def effects_at(rows: ResidualKernel, residual: Array, components: Components) -> Components:
+def effects_at(rows: KernelStructure, residual: Array, components: Components) -> Components:
     """Return beta and b given other residuals, at the same variances."""
     kernel = rows.at(residual)
     theta = theta_from_factors(relative_factors(components, kernel.shapes), kernel.shapes)
@@ -201,7 +201,7 @@ def change(old: Components, new: Components) -> float:
 
 def _score(
     trainer: Trainer,
-    rows: ResidualKernel,
+    rows: KernelStructure,
     residual: Array,
     components: Components,
     fitted: Fitted,
@@ -223,7 +223,7 @@ def root_mean_square(error: Array, weights: Array | None) -> float:
 
 
 def _record(
-    rows: ResidualKernel,
+    rows: KernelStructure,
     y: Array,
     fitted: Fitted,
     components: Components,

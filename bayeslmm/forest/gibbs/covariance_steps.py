@@ -19,8 +19,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayeslmm.errors import FittingError
-from bayeslmm.forest.residual_kernel import ResidualKernel
 from bayeslmm.inference.optimum.maximum import maximise
+from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors import ModelPriors
@@ -58,7 +58,7 @@ class Block:
     correlations: tuple[Array, ...]
 
 
-def first_block(rows: ResidualKernel, priors: ModelPriors, residual: Array, rng: np.random.Generator) -> Block:
+def first_block(rows: KernelStructure, priors: ModelPriors, residual: Array, rng: np.random.Generator) -> Block:
     """Return a point around the likeliest covariance parameters, with coefficients drawn at it."""
     kernel = rows.at(residual)
     density = CovarianceDensity(kernel, priors)
@@ -68,7 +68,7 @@ def first_block(rows: ResidualKernel, priors: ModelPriors, residual: Array, rng:
 
 
 def next_block(
-    rows: ResidualKernel, priors: ModelPriors, residual: Array, block: Block, rng: np.random.Generator
+    rows: KernelStructure, priors: ModelPriors, residual: Array, block: Block, rng: np.random.Generator
 ) -> Block:
     """Take one Gibbs step given the residuals y - f(X), shape (n,)."""
     density = CovarianceDensity(rows.at(residual), priors)
@@ -106,7 +106,7 @@ def draw_block(density: CovarianceDensity, phi: Array, rng: np.random.Generator)
 
 
 def redraw_coefficients(
-    rows: ResidualKernel, priors: ModelPriors, residual: Array, block: Block, rng: np.random.Generator
+    rows: KernelStructure, priors: ModelPriors, residual: Array, block: Block, rng: np.random.Generator
 ) -> Block:
     """Draw beta and b given other residuals, at the block's variances."""
     density = CovarianceDensity(rows.at(residual), priors)

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from bayeslmm.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.forest.data.inputs import Training
-from bayeslmm.forest.em.fitting import EMOptions, check_options, make_trainer, residual_kernel
+from bayeslmm.forest.em.fitting import EMOptions, check_options, kernel_structure, make_trainer
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.gibbs.chains import Chain, posterior_means, stack_chains
 from bayeslmm.forest.gibbs.covariance_steps import Block, first_block, next_block, redraw_coefficients
 from bayeslmm.forest.gibbs.options import SamplingOptions, check_sampling, run_chains
 from bayeslmm.forest.gibbs.probes import linear_at_means, probe_points
 from bayeslmm.forest.learners import Fitted, Trainer, predict_mean
-from bayeslmm.forest.residual_kernel import ResidualKernel
+from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.priors import ModelPriors, resolve_priors
 from bayeslmm.types import Array
 
@@ -62,7 +62,7 @@ def fit_gibbs(training: Training, options: SamplingOptions, em: EMOptions) -> Fi
             "outer='bootstrap' needs residuals='crossfit', so that a group left out or repeated is judged by others."
         )
     design = training.design
-    rows, priors = residual_kernel(design), resolve_priors(design, options.priors)
+    rows, priors = kernel_structure(design), resolve_priors(design, options.priors)
     trainer = make_trainer(design, training.features, em)
     probes = probe_points(training.features, options.seed)
     chains: list[Chain] = []
@@ -92,7 +92,7 @@ def fit_gibbs(training: Training, options: SamplingOptions, em: EMOptions) -> Fi
 
 def _run_chain(
     design: Design,
-    rows: ResidualKernel,
+    rows: KernelStructure,
     priors: ModelPriors,
     trainer: Trainer,
     probes: Any,
@@ -110,7 +110,7 @@ class _GibbsChain:
     def __init__(
         self,
         design: Design,
-        rows: ResidualKernel,
+        rows: KernelStructure,
         priors: ModelPriors,
         trainer: Trainer,
         probes: Any,

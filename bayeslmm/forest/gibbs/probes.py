@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design import Design
-from bayeslmm.forest.residual_kernel import Array
+from bayeslmm.likelihood.new_response import Array
 
 N_PROBES = 20
 

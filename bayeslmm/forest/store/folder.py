@@ -23,8 +23,8 @@ from bayeslmm.forest.gibbs.fitting import LearnerVersions
 from bayeslmm.forest.store.learners import read_learners, read_trees, write_learners, write_trees
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
-from bayeslmm.results.storage import FOREST
-from bayeslmm.results.stored_frame import read_frame, write_frame
+from bayeslmm.results.store.folder import FOREST
+from bayeslmm.results.store.frame import read_frame, write_frame
 
 Array = NDArray[Any]
 

@@ -19,7 +19,8 @@ from bayeslmm.inference.advi.variational import (
 )
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
-from bayeslmm.inference.nuts.marginal import Chain, marginal_draws
+from bayeslmm.inference.nuts.chain import Chain
+from bayeslmm.inference.nuts.marginal import marginal_draws
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.model_priors import sd_name

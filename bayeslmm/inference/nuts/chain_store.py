@@ -15,7 +15,7 @@ import numpy as np
 
 from bayeslmm.errors import StorageError
 from bayeslmm.files import whole_file
-from bayeslmm.inference.nuts.marginal import Chain
+from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.types import Array
 
 

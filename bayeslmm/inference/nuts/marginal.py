@@ -16,6 +16,7 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.proposals import cholesky_factor
 from bayeslmm.inference.laplace import Laplace, find_laplace
+from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.inference.nuts.sampler_statistics import read_statistics
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.normal_prior import fixed_posterior
@@ -81,25 +82,6 @@ class WhitenedDensity:
         self.failures += 1
         if self.first_error is None:
             self.first_error, self.failed_at = error, x
-
-
-@dataclass(frozen=True, slots=True)
-class Chain:
-    """One chain's retained draws.
-
-    Attributes
-    ----------
-    x
-        (phi, log sigma), shape (draws, d).
-    stats
-        Per-draw statistics, arviz's names, each (draws,).
-    failures
-        Evaluations at which the kernel failed.
-    """
-
-    x: Array
-    stats: dict[str, Array]
-    failures: int
 
 
 class Store(Protocol):

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from bayeslmm.design.design import Design
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.inference.nuts.explicit import Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
-from bayeslmm.inference.nuts.marginal import Chain, marginal_draws
+from bayeslmm.inference.nuts.marginal import marginal_draws
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.density import CovarianceDensity
 

@@ -1,6 +1,6 @@
-r"""A kernel whose groups, linear columns and weights stay while its response moves.
+r"""A kernel whose groups, fixed columns and weights stay while its response moves.
 
-Every sweep of a mixed-effects forest hands the kernel another response, :math:`r = y - f(X)`. Of the
+Refits, bootstraps and every sweep of a mixed-effects forest hand the kernel another response r. Of the
 cross-products :math:`[Z\;X\;r]^\top W [Z\;X\;r]` only :math:`Z^\top W r`, :math:`X^\top W r` and
 :math:`r^\top W r` change: one pass over the rows, whatever the number of groups.
 """
@@ -10,14 +10,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.accumulate import add_by_level, add_effects
 from bayeslmm.likelihood.columns import TermArrays
+from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)
-class ResidualKernel:
+class KernelStructure:
     """The part of the kernel that does not depend on the response.
 
     Attributes
@@ -25,11 +25,11 @@ class ResidualKernel:
     terms
         The random terms: codes (n,), columns (n, S).
     X
-        Linear columns, shape (n, p); p may be zero.
+        Fixed columns, shape (n, p); p may be zero.
     weights
         Positive row weights, shape (n,), or None.
     kernel
-        The kernel of a response of zeros.
+        The kernel of any response.
     columns
         Each term's columns as the kernel sees them, times the weights, shape (n, S).
     fixed_columns
@@ -50,7 +50,7 @@ class ResidualKernel:
         terms: Sequence[TermArrays],
         weights: Array | None = None,
         names: Sequence[str] | None = None,
-    ) -> "ResidualKernel":
+    ) -> "KernelStructure":
         """Sum the cross-products of Z and X once.
 
         Parameters
@@ -64,8 +64,14 @@ class ResidualKernel:
         names
             Names of the terms for messages.
         """
+        return cls.of(Kernel.build(np.zeros(len(X)), X, terms, weights, names=names), X, terms, weights)
+
+    @classmethod
+    def of(
+        cls, kernel: Kernel, X: Array, terms: Sequence[TermArrays], weights: Array | None = None
+    ) -> "KernelStructure":
+        """Take what does not depend on the response from a kernel of the same columns, terms and weights."""
         terms = tuple(terms)
-        kernel = Kernel.build(np.zeros(len(X)), X, terms, weights, names=names)
         columns = tuple(_weighted(m.apply(t.columns), weights) for m, t in zip(kernel.maps, terms, strict=True))
         fixed = _weighted(kernel.fixed.apply(X) if X.shape[1] else X, weights)
         return cls(terms, X, weights, kernel, columns, fixed)

@@ -9,12 +9,12 @@ import pandas as pd
 
 from bayeslmm.validation.calibration import Calibration, calibrate, merge
 from bayeslmm.validation.coverage import measure_coverage
-from bayeslmm.validation.four_methods import DATA_SETS, compare_four
 from bayeslmm.validation.intervals import MakeIntervals, advi_intervals, default_methods
 from bayeslmm.validation.methods import HierarchicalNuts, Sample, importance, marginal_nuts
 from bayeslmm.validation.simulate import STUDIES
-from bayeslmm.validation.stored import file_stem, read_calibration, stored_calibration, stored_table
-from bayeslmm.validation.twenty import importance_against_nuts
+from benchmarks.calibration.four_methods import DATA_SETS, compare_four
+from benchmarks.calibration.stored import file_stem, read_calibration, stored_calibration, stored_table
+from benchmarks.calibration.twenty import importance_against_nuts
 
 SEED = 20_000
 BLOCK = 50  # simulations between which a run can be interrupted

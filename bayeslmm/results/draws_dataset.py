@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from bayeslmm.design.design import Design
 from bayeslmm.errors import ModelError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.results.prediction import predictor_draws, training_rows
+from bayeslmm.results.posterior_prediction import predictor_draws
+from bayeslmm.results.prediction import training_rows
 
 if TYPE_CHECKING:
     import xarray

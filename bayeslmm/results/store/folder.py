@@ -27,8 +27,8 @@ from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.spec import ModelSpec
-from bayeslmm.results.stored_draws import describe_run, read_draws, write_draws
-from bayeslmm.results.stored_frame import read_frame, write_frame
+from bayeslmm.results.store.draws import describe_run, read_draws, write_draws
+from bayeslmm.results.store.frame import read_frame, write_frame
 
 FORMAT = "bayeslmm fit"
 VERSION = 1

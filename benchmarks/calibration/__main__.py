@@ -1,17 +1,17 @@
-"""``python -m bayeslmm.validation [folder] [--only-report]``: the long runs and their report."""
+"""``python -m benchmarks.calibration [folder] [--only-report]``: the long runs and their report."""
 
 import argparse
 import sys
 import time
 
-from bayeslmm.validation.report import write_report
+from benchmarks.calibration.report import write_report
 
 INTERVAL = 30.0  # seconds between lines of progress
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Write the report."""
-    parser = argparse.ArgumentParser(prog="python -m bayeslmm.validation", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.calibration", description=__doc__)
     parser.add_argument("folder", nargs="?", default="docs/calibration", help="where the report goes")
     parser.add_argument(
         "--only-report", action="store_true", help="run nothing: write about the results that are there"

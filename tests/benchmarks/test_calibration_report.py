@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslmm.validation import plan
-from bayeslmm.validation.__main__ import main
 from bayeslmm.validation.calibration import Calibration
 from bayeslmm.validation.methods import importance
-from bayeslmm.validation.report import markdown_table
-from bayeslmm.validation.stored import file_stem, stored_calibration, stored_table
+from benchmarks.calibration import plan
+from benchmarks.calibration.__main__ import main
+from benchmarks.calibration.report import markdown_table
+from benchmarks.calibration.stored import file_stem, stored_calibration, stored_table
 
 
 def calibration(seed=0):

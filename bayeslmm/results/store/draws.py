@@ -9,7 +9,7 @@ import numpy as np
 from bayeslmm.design.design import Design
 from bayeslmm.errors import StorageError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.results.labelled import ROWS, datasets, row_labels
+from bayeslmm.results.draws_dataset import ROWS, datasets, row_labels
 
 if TYPE_CHECKING:
     import xarray

@@ -12,7 +12,7 @@ import pandas as pd
 
 from bayeslmm.validation.calibration import Calibration
 from bayeslmm.validation.coverage import LEVELS, under_coverage
-from bayeslmm.validation.plan import (
+from benchmarks.calibration.plan import (
     COVERAGE_SIMULATIONS,
     Report,
     agreement_table,
@@ -22,7 +22,7 @@ from bayeslmm.validation.plan import (
     missing_twenty,
     twenty_table,
 )
-from bayeslmm.validation.stored import file_stem
+from benchmarks.calibration.stored import file_stem
 
 PACKAGES = ("bayeslmm", "numpy", "scipy", "numba", "nutpie", "pymc")
 COLUMNS_OF_PANELS = 4
@@ -31,7 +31,7 @@ RESULTS = "results"
 
 INTRODUCTION = """# Calibration report
 
-Made by `python -m bayeslmm.validation`, {date}. {versions}.
+Made by `python -m benchmarks.calibration`, {date}. {versions}.
 
 Parameters are drawn from explicit priors, data from the parameters, and each method is asked for the posterior
 of the data under the same priors. Then the truth's rank among the draws is uniform for every parameter, and
@@ -103,7 +103,7 @@ Importance sampling had to leave {troubled} of {count} to NUTS.
 MISSING = """
 ## Not run yet
 
-`python -m bayeslmm.validation` runs what is missing, goes on where an interrupted run stopped, and writes this
+`python -m benchmarks.calibration` runs what is missing, goes on where an interrupted run stopped, and writes this
 page again.
 
 {missing}

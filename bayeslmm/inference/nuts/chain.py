@@ -1,0 +1,24 @@
+"""One chain of the covariance parameters."""
+
+from dataclasses import dataclass
+
+from bayeslmm.types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """One chain's retained draws.
+
+    Attributes
+    ----------
+    x
+        (phi, log sigma), shape (draws, d).
+    stats
+        Per-draw statistics, arviz's names, each (draws,).
+    failures
+        Evaluations at which the kernel failed.
+    """
+
+    x: Array
+    stats: dict[str, Array]
+    failures: int

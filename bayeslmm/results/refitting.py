@@ -1,0 +1,78 @@
+"""Another response on the structure of a fit."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bayeslmm.design.design import Design
+from bayeslmm.errors import DataError, OptionError
+from bayeslmm.formula import parse
+from bayeslmm.inference.optimum.maximum import maximise
+from bayeslmm.likelihood.new_response import KernelStructure
+from bayeslmm.results.point import PointFit
+from bayeslmm.types import Array
+
+NEW_RESPONSE = "new response"  # the column of a response whose formula has an expression on the left
+
+
+def refit(fit: PointFit, y: Any) -> PointFit:
+    """Fit the model of a fit to another response; see :meth:`PointFit.refit`."""
+    if fit.method == "map":
+        raise OptionError(
+            "The priors of a posterior mode follow the scale of the response: fit a new Model, or refit "
+            "method='ml' or 'reml'."
+        )
+    design = fit.design
+    response = read_response(y, design)
+    structure = KernelStructure.of(fit.kernel, design.X, design.terms, design.weights)
+    kernel = structure.at(response if design.offset is None else response - design.offset)
+    optimum = maximise(kernel, fit.method, sigma=fit.spec.sigma)
+    modes = kernel.conditional(optimum.theta, fit.method, fit.spec.sigma)
+    design = with_response(design, response)
+    spec = replace(fit.spec, formula=design.formula.text)
+    return PointFit(design, spec, fit.method, optimum, modes, fit.blocks, model_kernel=kernel)
+
+
+def read_response(y: Any, design: Design) -> Array:
+    """Return a response of the rows used, shape (n,).
+
+    Raises
+    ------
+    DataError
+        If it has another length, other labels, or values that are not finite.
+    """
+    if isinstance(y, pd.Series) and not y.index.equals(design.index):
+        absent = design.index.difference(y.index)
+        if len(absent) or not y.index.is_unique or not design.index.is_unique:
+            raise DataError(
+                "The labels of the new response are not those of the rows used: pass a Series with fit.design.index "
+                "as its index, or an array in the order of those rows."
+            )
+        y = y.loc[design.index]
+    try:
+        values = np.asarray(y, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"The new response must hold numbers: {error}") from error
+    if values.shape != (design.n,):
+        raise DataError(
+            f"The new response has shape {values.shape}; it needs one value for each of {design.n} rows used."
+        )
+    if not np.isfinite(values).all():
+        first = design.index[int(np.argmin(np.isfinite(values)))]
+        raise DataError(f"The new response is missing or infinite in row {first!r}; replace such values.")
+    if np.all(values == values[0]):
+        raise DataError(f"The new response is constant ({values[0]:g}), so there is nothing to model.")
+    return values
+
+
+def with_response(design: Design, y: Array) -> Design:
+    """Return a design with another response, which its data and formula hold, too, so that it can be built again."""
+    name, formula = design.response, design.formula
+    if name not in design.data.columns:
+        name = NEW_RESPONSE
+        formula = parse(f"`{name}` ~ {formula.text.split('~', 1)[1]}", tuple(design.functions))
+    column = np.full(len(design.data), np.nan)
+    column[design.rows] = y
+    return replace(design, y=y, data=design.data.assign(**{name: column}), formula=formula, response=name)

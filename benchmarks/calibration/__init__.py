@@ -1,0 +1,1 @@
+"""The long studies: simulation-based calibration, coverage, agreement of methods, and their report."""
