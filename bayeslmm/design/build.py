@@ -14,7 +14,7 @@ from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import Evaluator, Memory
 from bayeslmm.design.grouping import Grouping, group_rows
 from bayeslmm.design.names import check_factor, check_response, check_terms
-from bayeslmm.design.rank import independent_columns
+from bayeslmm.design.rank import dependence_on, independent_columns
 from bayeslmm.design.rows import (
     Missing,
     argument_column,
@@ -41,11 +41,11 @@ class Parts:
     effects: tuple[Terms, ...]
     offsets: tuple[Expression, ...]
 
-    def predictor_columns(self, formula: Formula, random: bool = True) -> list[str]:
-        """Return the columns that prediction needs."""
+    def predictor_columns(self, formula: Formula, random: bool = True, groups: bool = True) -> list[str]:
+        """Return the columns that prediction needs, those of the random terms and of their groups if wanted."""
         terms = [self.fixed, *(self.effects if random else ())]
         expressions = [factor for group in terms for term in group for factor in term] + list(self.offsets)
-        factors = [bar.factors for bar in formula.bars] if random else []
+        factors = [bar.factors for bar in formula.bars] if random and groups else []
         return unique_names([*(expression.columns for expression in expressions), *factors])
 
 
@@ -57,6 +57,7 @@ class Recipe:
     memory: Memory
     fixed: ColumnRecipe
     kept: np.ndarray
+    dependence: Array  # of the columns left out on those kept, shape (p, left out)
     effects: tuple[ColumnRecipe, ...]
     groupings: tuple[Grouping, ...]
 
@@ -106,7 +107,7 @@ def build_design(
     rows = np.flatnonzero(keep)
     evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, rows)
     y = _response(parts.response, evaluator)
-    X, names, dropped, fixed_recipe, kept = _fixed(parts.fixed, evaluator, w)
+    X, names, dropped, fixed_recipe, kept, dependence = _fixed(parts.fixed, evaluator, w)
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
     if np.all(y == y[0]):
@@ -131,7 +132,7 @@ def build_design(
         weights_column=weights_column,
         offset_column=offset_column,
         functions=functions,
-        recipe=Recipe(parts, evaluator.memory, fixed_recipe, kept, effect_recipes, groupings),
+        recipe=Recipe(parts, evaluator.memory, fixed_recipe, kept, dependence, effect_recipes, groupings),
     )
 
 
@@ -210,7 +211,7 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
 
 def _fixed(
     terms: Terms, evaluator: Evaluator, w: Array | None
-) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray]:
+) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array]:
     X, recipe = build_columns(terms, evaluator)
     _check_unique(recipe.names)
     keep = independent_columns(X, find_centring(X, w))
@@ -221,13 +222,10 @@ def _fixed(
         )
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
-    return (
-        (X if keep.all() else np.ascontiguousarray(X[:, keep])),
-        names,
-        dropped,
-        recipe,
-        np.flatnonzero(keep),
-    )
+    if keep.all():
+        return X, names, dropped, recipe, np.flatnonzero(keep), np.zeros((p, 0))
+    kept = np.ascontiguousarray(X[:, keep])
+    return kept, names, dropped, recipe, np.flatnonzero(keep), dependence_on(kept, X[:, ~keep])
 
 
 def _check_unique(names: tuple[str, ...]) -> None:

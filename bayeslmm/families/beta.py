@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numba
 import numpy as np
-from scipy.special import expit, logit, polygamma
+from scipy.special import betainc, expit, logit, polygamma
 
 from bayeslmm.families.definition import Family, Kernel, Parameter
 from bayeslmm.families.response import Request, Response, plain, refuse, single_column
@@ -114,6 +114,16 @@ class Beta(Family):
     def start_predictor(self, response: Response) -> Array:
         """Return the logit of the response drawn towards its mean."""
         return logit(0.5 * (response.y + np.mean(response.y)))
+
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return ``mu (1 - mu)/(1 + c)``."""
+        mean = self.link.mean(eta)
+        return mean * (1.0 - mean) / (1.0 + np.exp(self.rows_of(working, len(eta))[0]))
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y <= y), twice."""
+        c = np.exp(self.rows_of(working, len(eta))[0])
+        return np.tile(betainc(c * expit(eta), c * expit(-eta), response.y), (2, 1))
 
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw beta variables, kept off zero and one."""

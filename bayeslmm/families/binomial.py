@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import numba
 import numpy as np
+from scipy.special import betaincc
 
 from bayeslmm.families.definition import Family, Kernel
 from bayeslmm.families.response import Request, Response
@@ -132,6 +133,24 @@ class Binomial(Family):
     def start_predictor(self, response: Response) -> Array:
         """Return the link of the proportion, moved off zero and one."""
         return self.link.predictor((response.y + 0.5) / (response.size + 1.0))
+
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return ``m p (1 - p)``."""
+        p = self.link.mean(eta)
+        return response.size * p * (1.0 - p)
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y < k) and P(Y <= k)."""
+        p = self.link.mean(eta)
+        k, rest = response.y, response.size - response.y
+        below = np.where(k > 0, betaincc(np.maximum(k, 1.0), rest + 1.0, p), 0.0)
+        return np.array([below, np.where(rest > 0, betaincc(k + 1.0, np.maximum(rest, 1.0), p), 1.0)])
+
+    def predictor_location(self, response: Response) -> float:
+        """Return the link of the share of successes, moved off zero and one."""
+        weights = 1.0 if response.weights is None else response.weights
+        share = (np.sum(weights * response.y) + 0.5) / (np.sum(weights * response.size) + 1.0)
+        return float(self.link.predictor(np.array(share)))
 
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw successes."""

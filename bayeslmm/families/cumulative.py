@@ -248,6 +248,22 @@ class Cumulative(Family):
         """Return the mean place of the category, counted from zero."""
         return self.probabilities(eta, working) @ np.arange(self.n_categories)
 
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return the variance of the place of the category."""
+        probabilities, places = self.probabilities(eta, working), np.arange(self.n_categories)
+        return probabilities @ places**2 - (probabilities @ places) ** 2
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y < y) and P(Y <= y)."""
+        cumulated = np.cumsum(np.column_stack([np.zeros(len(eta)), self.probabilities(eta, working)]), axis=1)
+        place = response.y.astype(np.int64)
+        rows = np.arange(len(eta))
+        return np.minimum(np.array([cumulated[rows, place], cumulated[rows, place + 1]]), 1.0)
+
+    def predictor_location(self, response: Response) -> float:
+        """Return zero: the thresholds hold the level."""
+        return 0.0
+
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw places of categories."""
         cumulated = np.cumsum(self.probabilities(eta, working)[:, :-1], axis=1)

@@ -19,7 +19,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from bayeslmm.errors import OptionError
-from bayeslmm.families.links import LINKS, Link
+from bayeslmm.families.links import LINK_SCALES, LINKS, Link
 from bayeslmm.families.response import Request, Response
 from bayeslmm.types import Array
 
@@ -153,8 +153,35 @@ class Family(ABC):
         return self.link.mean(eta)
 
     @abstractmethod
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return the variance of each row's response, (n,); of the count where there are trials."""
+
+    @abstractmethod
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y < y) and P(Y <= y) of each row, (2, n): equal where the response is continuous."""
+
+    @abstractmethod
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw a response for each row, (n,), in the form of `Response.y`."""
+
+    # -- scales for priors ------------------------------------------------------------------------------------
+
+    def predictor_location(self, response: Response) -> float:
+        """Return the link of the mean of the response: where a default prior of the intercept lies."""
+        mean = float(np.average(response.y, weights=response.weights))
+        if self.link.name == "log":
+            mean = max(mean, 0.5 / len(response.y))
+        return float(self.link.predictor(np.array(mean)))
+
+    def predictor_scale(self, response: Response) -> float:
+        """Return the scale of the linear predictor that default priors are in units of.
+
+        A constant of the link, or, where the response has units of its own, its standard deviation on the link's scale.
+        """
+        if self.link.name in LINK_SCALES:
+            return LINK_SCALES[self.link.name]
+        sd = float(np.std(response.y)) or 1.0
+        return sd if self.link.name == "identity" else sd / float(np.mean(response.y)) ** 2
 
     # -- derived ----------------------------------------------------------------------------------------------
 

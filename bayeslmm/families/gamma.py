@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import numba
 import numpy as np
+from scipy.special import gammainc
 
 from bayeslmm.families.definition import Family, Kernel, Parameter
 from bayeslmm.families.response import Request, Response, plain, positive
@@ -115,6 +116,15 @@ class Gamma(Family):
     def start_predictor(self, response: Response) -> Array:
         """Return the link of the response drawn towards its mean."""
         return self.link.predictor(0.5 * (response.y + np.mean(response.y)))
+
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return ``mu^2/a``."""
+        return self.link.mean(eta) ** 2 * np.exp(-self.rows_of(working, len(eta))[0])
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y <= y), twice."""
+        shape = np.exp(self.rows_of(working, len(eta))[0])
+        return np.tile(gammainc(shape, shape * response.y / self.link.mean(eta)), (2, 1))
 
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw gamma variables."""

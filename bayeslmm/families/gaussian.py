@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 
 import numba
 import numpy as np
+from scipy.special import ndtr
 
 from bayeslmm.families.definition import Family, Kernel, Parameter
 from bayeslmm.families.response import Request, Response, multiplicities, single_column
@@ -86,6 +87,15 @@ class Gaussian(Family):
     def start_predictor(self, response: Response) -> Array:
         """Return the response."""
         return response.y.copy()
+
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return ``sigma^2/w``."""
+        return np.exp(2.0 * self.rows_of(working, len(eta))[0]) / response.size
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y <= y), twice."""
+        unit = np.exp(-self.rows_of(working, len(eta))[0]) * np.sqrt(response.size)
+        return np.tile(ndtr((response.y - eta) * unit), (2, 1))
 
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw normal variables."""

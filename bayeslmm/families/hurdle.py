@@ -14,13 +14,11 @@ from typing import ClassVar
 
 import numba
 import numpy as np
-from scipy.stats import nbinom
-from scipy.stats import poisson as poisson_law
 
 from bayeslmm.families import negative_binomial, poisson
 from bayeslmm.families.binomial import log_cloglog
 from bayeslmm.families.definition import Family, Kernel
-from bayeslmm.families.response import Response
+from bayeslmm.families.response import Response, below_zero
 from bayeslmm.families.special import logistic, softplus
 from bayeslmm.families.zero_inflated import _WithZeros
 from bayeslmm.types import Array
@@ -138,6 +136,23 @@ class _Hurdle(_WithZeros):
         zeta = self.rows_of(working, len(eta))[-1]
         return self.link.mean(eta) / -np.expm1(self._log_zero(eta, working)) / (1.0 + np.exp(zeta))
 
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return that of the mixture of zero and counts without zeros."""
+        share = -np.expm1(self._log_zero(eta, working))
+        rest = 1.0 / (1.0 + np.exp(self.rows_of(working, len(eta))[-1]))
+        mean = self.link.mean(eta)
+        square = (self._counts.variance(response, eta, np.asarray(working)[:-1]) + mean**2) / share
+        return rest * square - (rest * mean / share) ** 2
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y < y) and P(Y <= y)."""
+        zero = np.exp(self._log_zero(eta, working))
+        rest = 1.0 / (1.0 + np.exp(self.rows_of(working, len(eta))[-1]))
+        inner = (self._counts.cdf(response, eta, np.asarray(working)[:-1]) - zero) / (1.0 - zero)
+        found = 1.0 - rest + rest * np.maximum(inner, 0.0)
+        found[0] = below_zero(response.y, found[0])
+        return found
+
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw zeros, and counts without zeros."""
         y = positive_draws(self._law(eta, working), rng.random(len(eta)), np.exp(self._log_zero(eta, working)))
@@ -169,7 +184,9 @@ class HurdlePoisson(_Hurdle):
         return poisson_rows_by_zero
 
     def _law(self, eta: Array, working: Array) -> object:
-        return poisson_law(self.link.mean(eta))
+        from scipy.stats import poisson as law
+
+        return law(self.link.mean(eta))
 
     def _log_zero(self, eta: Array, working: Array) -> Array:
         return -self.link.mean(eta)
@@ -198,6 +215,8 @@ class HurdleNegativeBinomial(_Hurdle):
         return negative_binomial_rows_by_dispersion
 
     def _law(self, eta: Array, working: Array) -> object:
+        from scipy.stats import nbinom
+
         shape = np.exp(self.rows_of(working, len(eta))[0])
         return nbinom(shape, shape / (shape + self.link.mean(eta)))
 

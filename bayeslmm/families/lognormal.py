@@ -35,3 +35,8 @@ class LogNormal(Gaussian):
     def mean(self, eta: Array, working: Array) -> Array:
         """Return ``exp(eta + sigma^2/2)``."""
         return np.exp(eta + 0.5 * np.exp(2.0 * self.rows_of(working, len(eta))[0]))
+
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return ``exp(2 eta + s^2) (exp(s^2) - 1)``, s^2 the variance of the logarithm."""
+        spread = super().variance(response, eta, working)
+        return np.exp(2.0 * eta + spread) * np.expm1(spread)

@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 import numba
 import numpy as np
+from scipy.special import betainc, expit
 
 from bayeslmm.families.definition import Family, Kernel, Parameter
 from bayeslmm.families.poisson import REMEDY, count_base
-from bayeslmm.families.response import Request, Response, counts, plain
+from bayeslmm.families.response import Request, Response, below_zero, counts, plain
 from bayeslmm.families.special import bounded_exp, logistic, rising, softplus
 from bayeslmm.types import Array
 
@@ -122,6 +123,18 @@ class NegativeBinomial(Family):
     def start_predictor(self, response: Response) -> Array:
         """Return the logarithm of the count, moved off zero."""
         return np.log(response.y + 0.5)
+
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return ``mu + mu^2/k``."""
+        mean = self.link.mean(eta)
+        return mean + mean**2 * np.exp(-self.rows_of(working, len(eta))[0])
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y < y) and P(Y <= y)."""
+        log_shape = self.rows_of(working, len(eta))[0]
+        shape, share = np.exp(log_shape), expit(log_shape - eta)
+        below = betainc(shape, np.maximum(response.y, 1.0), share)
+        return np.array([below_zero(response.y, below), betainc(shape, response.y + 1.0, share)])
 
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw counts: Poisson's with a gamma mean."""

@@ -5,10 +5,10 @@ from typing import Any, ClassVar
 
 import numba
 import numpy as np
-from scipy.special import gammaln
+from scipy.special import gammaln, pdtr
 
 from bayeslmm.families.definition import Family, Kernel
-from bayeslmm.families.response import Request, Response, counts, plain
+from bayeslmm.families.response import Request, Response, below_zero, counts, plain
 from bayeslmm.families.special import LARGEST
 from bayeslmm.types import Array
 
@@ -65,6 +65,15 @@ class Poisson(Family):
     def start_predictor(self, response: Response) -> Array:
         """Return the logarithm of the count, moved off zero."""
         return np.log(response.y + 0.5)
+
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return the mean."""
+        return self.link.mean(eta)
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y < y) and P(Y <= y)."""
+        mean = self.link.mean(eta)
+        return np.array([below_zero(response.y, pdtr(np.maximum(response.y - 1.0, 0.0), mean)), pdtr(response.y, mean)])
 
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw counts."""

@@ -194,3 +194,8 @@ def ordered_codes(values: Any, request: Request) -> tuple[Array, tuple[Any, ...]
     listed = ", ".join(map(repr, known))
     refuse(strange, found, request, "none of the categories", f"The categories are {listed}.")
     return np.array([place[value] for value in found], dtype=float), tuple(known)
+
+
+def below_zero(y: Array, probabilities: Array) -> Array:
+    """Return P(Y < y) of counts from values of P(Y <= y - 1), which do not exist at y = 0."""
+    return np.where(y > 0, probabilities, 0.0)

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 import numba
 import numpy as np
+from scipy.special import stdtr
 
 from bayeslmm.families.definition import Family, Kernel, Parameter
 from bayeslmm.families.response import Request, Response, plain, single_column
@@ -120,6 +121,17 @@ class Student(Family):
     def start_predictor(self, response: Response) -> Array:
         """Return the response."""
         return response.y.copy()
+
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return ``sigma^2 nu/(nu - 2)``, infinite up to two degrees of freedom."""
+        phi = self.rows_of(working, len(eta))
+        nu = np.exp(phi[1])
+        return np.where(nu > 2, np.exp(2.0 * phi[0]) * nu / np.where(nu > 2, nu - 2.0, 1.0), np.inf)
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y <= y), twice."""
+        phi = self.rows_of(working, len(eta))
+        return np.tile(stdtr(np.exp(phi[1]), (response.y - eta) * np.exp(-phi[0])), (2, 1))
 
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw t variables."""

@@ -20,7 +20,7 @@ import numpy as np
 from bayeslmm.families import negative_binomial, poisson
 from bayeslmm.families.definition import Family, Kernel, Parameter
 from bayeslmm.families.negative_binomial import log_row, log_row_by_shape
-from bayeslmm.families.response import Request, Response
+from bayeslmm.families.response import Request, Response, below_zero
 from bayeslmm.families.special import LARGEST, logistic, softplus
 from bayeslmm.types import Array
 
@@ -146,6 +146,20 @@ class _WithZeros(Family):
         """Return ``(1 - pi) exp(eta)``."""
         zeta = self.rows_of(working, len(eta))[-1]
         return self.link.mean(eta) / (1.0 + np.exp(zeta))
+
+    def variance(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return that of the mixture with zero."""
+        inner = np.asarray(working)[:-1]
+        rest = 1.0 / (1.0 + np.exp(self.rows_of(working, len(eta))[-1]))
+        mean = self.link.mean(eta)
+        return rest * (self._counts.variance(response, eta, inner) + mean**2) - (rest * mean) ** 2
+
+    def cdf(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return P(Y < y) and P(Y <= y)."""
+        rest = 1.0 / (1.0 + np.exp(self.rows_of(working, len(eta))[-1]))
+        found = 1.0 - rest + rest * self._counts.cdf(response, eta, np.asarray(working)[:-1])
+        found[0] = below_zero(response.y, found[0])
+        return found
 
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw counts and set a share of them to zero."""

@@ -178,3 +178,64 @@ def test_expected_weights_are_the_mean_of_the_observed_ones(name):
     step = 1.0 if name not in ("gamma", "student") else ys[1] - ys[0]
     expected = np.sum(density * observed) * step
     assert chosen.expected_weights(response, etas, working)[0] == pytest.approx(expected, rel=2e-4)
+
+
+@pytest.mark.parametrize(("name", "link", "values"), CASES)
+def test_distribution_function_belongs_to_the_density(name, link, values):
+    """Its jump is the density of a discrete response, its slope that of a continuous one."""
+    response, eta = rows(name, link)
+    chosen = make(name, link)
+    working = chosen.working(values)
+    below, upto = chosen.cdf(response, eta, working)
+    density = np.exp(chosen.log_density(response, eta, working))
+    if name not in ("gaussian", "lognormal", "gamma", "beta", "student"):
+        close(upto - below, density, 1e-9)
+        return
+    assert (below == upto).all()
+    unit = (
+        1e-3
+        if name in ("gaussian", "lognormal", "student")
+        else 1e-3 * np.minimum(response.y, 1 - response.y if name == "beta" else 1)
+    )
+
+    def moved(h):
+        return chosen.cdf(response.with_y(response.y + h / STEP * unit, response.base), eta, working)[1]
+
+    # the density of exp(y) is that of y less the Jacobian, which is in the base
+    found = slope(moved, 0.0) * STEP / unit * (np.exp(response.base) if name == "lognormal" else 1)
+    close(found, density, 1e-6)
+
+
+@pytest.mark.parametrize(("name", "link", "values"), [case for case in CASES if case[:2] != ("student", "identity")])
+def test_variance_is_that_of_draws(name, link, values):
+    response, _ = rows(name, link)
+    chosen, many = make(name, link), 60_000
+    working = chosen.working(values)
+    one = type(response)(np.zeros(many), np.full(many, response.size[0]), np.zeros(many))
+    eta = np.full(many, 0.4)
+    y = chosen.simulate(one, eta, working, np.random.default_rng(2))
+    y = np.exp(y) if name == "lognormal" else y
+    error = np.std((y - y.mean()) ** 2) / np.sqrt(many)
+    assert abs(y.var() - chosen.variance(one, eta, working)[0]) < 5 * error
+
+
+def test_student_variance():
+    chosen = family("student")
+    response = chosen.read([0.0])
+    assert chosen.variance(response, np.zeros(1), chosen.working([2.0, 6.0]))[0] == pytest.approx(6.0)
+    assert chosen.variance(response, np.zeros(1), chosen.working([2.0, 1.5]))[0] == np.inf
+
+
+def test_scales_for_priors():
+    assert family("bernoulli").predictor_scale(family("bernoulli").read([0, 1])) == 2.5
+    assert family("bernoulli", "probit").predictor_scale(family("bernoulli").read([0, 1])) == 1.5
+    assert family("poisson").predictor_scale(family("poisson").read([0, 1])) == 1.0
+    y = np.array([1.0, 2.0, 6.0])
+    assert family("gaussian").predictor_scale(family("gaussian").read(y)) == pytest.approx(np.std(y))
+    assert family("gamma", "inverse").predictor_scale(family("gamma").read(y)) == pytest.approx(np.std(y) / 9)
+    assert family("gamma", "inverse").predictor_location(family("gamma").read(y)) == pytest.approx(1 / 3)
+    assert family("poisson").predictor_location(family("poisson").read(y)) == pytest.approx(np.log(3))
+    assert family("poisson").predictor_location(family("poisson").read([0, 0])) == pytest.approx(np.log(0.25))
+    assert family("lognormal").predictor_location(family("lognormal").read(y)) == pytest.approx(np.log(12) / 3)
+    assert family("bernoulli").predictor_location(family("bernoulli").read([1, 1, 1])) == pytest.approx(np.log(7))
+    assert family("cumulative").predictor_location(family("cumulative").read([1, 2, 3])) == 0

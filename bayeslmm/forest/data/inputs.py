@@ -15,7 +15,7 @@ from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
 from bayeslmm.formula import Formula, check_expression, parse, quoted
 from bayeslmm.formula.formula import COVARIANCE_BARS
 from bayeslmm.results.prediction import plain
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Missing
 
 Linear = str | Sequence[str]
 
@@ -98,8 +98,10 @@ def read_rows(roles: Roles, X: Any, y: Any, groups: Any, weights: Any) -> tuple[
     return table, frame.assign(**{response: _response(y, table)}), _weights(weights, frame)
 
 
-def read_new(roles: Roles, design: Design, X: Any, groups: Any, *, random: bool = True) -> tuple[NewRows, Any]:
-    """Return the design's columns and the learner's table at new rows.
+def read_new(
+    roles: Roles, design: Design, X: Any, groups: Any, *, random: bool = True, missing: Missing = "error"
+) -> tuple[NewRows, Any]:
+    """Return the design's columns and the learner's table at new rows, those with missing values left out or refused.
 
     Raises
     ------
@@ -109,10 +111,11 @@ def read_new(roles: Roles, design: Design, X: Any, groups: Any, *, random: bool 
     table = as_table(X)
     frame = grouping_frame(table, groups, random_text(roles.formula)) if random else _frame_of(table)
     try:
-        rows = new_rows(design, frame, missing="error", random=random)
+        rows = new_rows(design, frame, missing=missing, random=random)
     except DataError as error:
         raise DataError(_explain(error, groups, frame)) from error
-    return rows, learner_table(table, roles.features)
+    features = learner_table(table, roles.features)
+    return rows, features if len(rows.places) == len(rows.labels) else take_rows(features, rows.places)
 
 
 def assign_roles(
