@@ -18,7 +18,6 @@ from bayeslmm.fitting import point_fit, run_method, unidentified
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
-from bayeslmm.results.draws_dataset import check_names
 from bayeslmm.results.point import block_table
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.summary import WholeFrame
@@ -123,7 +122,6 @@ class Model:
                 functions=functions,
                 missing=missing,
             )
-        check_names(self._design)
         self._spec = ModelSpec(
             formula=formula,
             family=family,

@@ -13,6 +13,7 @@ from bayeslmm.design.coding import ColumnRecipe, build_columns
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import Evaluator, Memory
 from bayeslmm.design.grouping import Grouping, group_rows
+from bayeslmm.design.names import check_factor, check_response, check_terms
 from bayeslmm.design.rank import dependence_on, independent_columns
 from bayeslmm.design.rows import (
     Missing,
@@ -27,14 +28,6 @@ from bayeslmm.design.table import used_columns
 from bayeslmm.errors import DataError, ModelError, OptionError
 from bayeslmm.formula import Expression, Formula, check_expression, split_terms
 from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST
-
-RESERVED_FACTORS = (
-    "chain",
-    "draw",
-    "fixed",
-    "beta",
-    "sigma",
-)  # names of dimensions and parameters of a posterior
 
 Terms = tuple[tuple[Expression, ...], ...]
 
@@ -106,7 +99,9 @@ def build_design(
     check_missing_option(missing)
     functions = check_functions(functions)
     parts = check_parts(formula, functions)
-    _check_factors(formula)
+    check_response(parts.response.label)
+    for bar in formula.bars:
+        check_factor(bar.factor)
     frame, weights_column, offset_column = _frame(formula, parts, data, weights, offset)
     keep, w, n_dropped = _select_rows(frame, weights_column, missing)
     rows = np.flatnonzero(keep)
@@ -118,6 +113,7 @@ def build_design(
     if np.all(y == y[0]):
         raise ModelError(f"The response {parts.response.label} is constant ({y[0]:g}), so there is nothing to model.")
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
+    check_terms(terms)
     return Design(
         formula=formula,
         response=parts.response.label,
@@ -173,15 +169,6 @@ def total_offset(offsets: tuple[Expression, ...], column: str | None, evaluator:
     if column is not None:
         parts.append(evaluator.column_numbers(column))
     return np.sum(parts, axis=0) if parts else None
-
-
-def _check_factors(formula: Formula) -> None:
-    for bar in formula.bars:
-        if bar.factor in RESERVED_FACTORS:
-            raise DataError(
-                f"A grouping factor cannot be called {bar.factor!r}, which names a part of every posterior: "
-                "rename the column."
-            )
 
 
 def _frame(

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design import Design, NewRows, build_design, dotted_names, new_rows
+from bayeslmm.design.names import RESERVED_RESPONSES
 from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
 from bayeslmm.formula import Formula, check_expression, parse, quoted
 from bayeslmm.formula.formula import COVARIANCE_BARS
@@ -344,7 +345,7 @@ def random_text(formula: Formula) -> str:
 
 def _free_name(name: Any, frame: pd.DataFrame) -> str:
     name = name if isinstance(name, str) and name else "y"
-    while name in frame.columns:
+    while name in frame.columns or name in RESERVED_RESPONSES:
         name += "_"
     return name
 
