@@ -33,7 +33,7 @@ class Comparison(pd.DataFrame):
         return comparison_text(self)
 
     def _repr_html_(self) -> str:
-        return pd.DataFrame(cells(self)).to_html()
+        return pd.DataFrame(cells(self)).to_html() + "".join(f"<p>{line}</p>" for line in _footnote(self))
 
 
 def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95) -> Comparison:
@@ -71,7 +71,9 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
     rows = _merged_rows([table.index for table in tables.values()])
     joined = pd.concat({label: table.reindex(rows) for label, table in tables.items()}, axis=1, names=["fit", ""])
     joined.index.name = "parameter"
-    return Comparison(joined)
+    table = Comparison(joined)
+    table.attrs["level"] = level
+    return table
 
 
 def estimates(fit: Fit, level: float = 0.95) -> pd.DataFrame:
@@ -120,7 +122,15 @@ def comparison_text(table: pd.DataFrame) -> str:
         names.append("  ".join(f"{name:>{w}}" for name, w in zip(block.columns, widths, strict=True)))
         for i, row in enumerate(block.itertuples(index=False)):
             body[i] += "   " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True))
-    return "\n".join(line.rstrip() for line in ["   ".join(header), "   ".join(names), *body])
+    return "\n".join(line.rstrip() for line in ["   ".join(header), "   ".join(names), *body, *_footnote(table)])
+
+
+def _footnote(table: pd.DataFrame) -> list[str]:
+    """Say what lower and upper are."""
+    level = table.attrs.get("level")
+    if level is None or not any(statistic == "lower" for _, statistic in table.columns):
+        return []
+    return [f"lower, upper: equal-tailed {100 * level:g}% intervals of the posterior."]
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:
