@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.design.alignment import index_difference
 from bayeslmm.design.columns import Kind, as_category, as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
 from bayeslmm.design.functions import ELEMENTWISE, check_size, coding, join_columns, remembered, split_columns
@@ -305,9 +306,21 @@ class _Interpreter:
         if getattr(function, "__is_stateful_transform__", False):
             words["_state"] = self.state(node)
         result = function(*arguments, **words)
+        if isinstance(result, pd.Series | pd.DataFrame):
+            self.check_order(name, result.index)
         if isinstance(result, pd.Series) and not hasattr(result, "__formulaic_metadata__"):
             return as_category(result) if kind_of(result) == "category" else as_numbers(result)
         return result
+
+    def check_order(self, name: str, index: pd.Index) -> None:
+        """Refuse labels of a user function's result that are neither positions nor those of the rows, in order."""
+        positions = pd.RangeIndex(len(self.rows.frame))
+        differences = [index_difference(index, expected) for expected in (self.rows.frame.index, positions)]
+        if len(index) == len(positions) and None not in differences:
+            raise DataError(
+                f"{self.expression.text}: the index of what {name} returns differs from the rows' {differences[1]}, so "
+                "rows would be matched wrongly: return an array in the order of the arguments."
+            )
 
     def categorical(self, node: ast.Call) -> Any:
         """Return the value of ``C(...)``: a category, or formulaic's factor where a coding is given."""

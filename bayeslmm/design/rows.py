@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.design.alignment import index_difference
 from bayeslmm.design.columns import first_true
 from bayeslmm.design.design import Array
 from bayeslmm.design.table import row_name
@@ -81,8 +82,10 @@ def argument_column(name: str, values: Any, frame: pd.DataFrame) -> pd.Series:
     DataError
         If it does not have one value per row, or is a Series with other row labels.
     """
-    if isinstance(values, pd.Series) and not values.index.equals(frame.index):
-        raise DataError(f"The index of {name} differs from the data's: pass a column name, or {name}.to_numpy().")
+    if isinstance(values, pd.Series) and (difference := index_difference(values.index, frame.index)) is not None:
+        raise DataError(
+            f"The index of {name} differs from the data's {difference}: pass a column name, or {name}.to_numpy()."
+        )
     array = getattr(values, "array", None) if isinstance(values, pd.Series) else np.asarray(values)
     if array is None or array.ndim != 1 or len(array) != len(frame):
         raise DataError(f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows.")
