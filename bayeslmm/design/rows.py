@@ -14,6 +14,7 @@ from bayeslmm.design.table import row_name
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.types import Missing
 
+LARGEST_WEIGHT, SMALLEST_WEIGHT = 1e100, 1e-100  # their products with squares of columns are checked apart
 Mask = NDArray[np.bool_]
 
 
@@ -65,11 +66,13 @@ def check_weights(name: str, values: pd.Series) -> Array:
         (np.isnan(weights), "missing"),
         (np.isinf(weights), "infinite"),
         (weights < 0, "negative"),
+        ((weights > 0) & ~((weights >= SMALLEST_WEIGHT) & (weights <= LARGEST_WEIGHT)), "out of proportion"),
     ):
         if bad.any():
             raise DataError(
                 f"The weights {name!r} are {what} in {int(bad.sum())} rows, first in "
-                f"{row_name(values.index, first_true(bad))}: weights are positive, or 0 to leave a row out."
+                f"{row_name(values.index, first_true(bad))}: weights are between {SMALLEST_WEIGHT:g} and "
+                f"{LARGEST_WEIGHT:g}, or 0 to leave a row out."
             )
     return weights
 
