@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
 import pandas as pd
@@ -19,18 +19,31 @@ from bayeslmm.fitting import point_fit, run_method, unidentified
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
-from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import block_table
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.summary import WholeFrame
-from bayeslmm.types import Array, Method, Missing, Parametrization, Precision, Sampler
+from bayeslmm.types import (
+    Array,
+    DrawOptions,
+    EstimateOptions,
+    EstimatingMethod,
+    Method,
+    Missing,
+    Parametrization,
+    Precision,
+    Sampler,
+    SamplingMethod,
+)
 
 if TYPE_CHECKING:
     from arviz import InferenceData
 
     from bayeslmm.design.design import Design
+    from bayeslmm.forest import MixedEffectsForest
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
+    from bayeslmm.results.point import PointFit
+    from bayeslmm.results.posterior import PosteriorFit
     from bayeslmm.results.store.folder import StoredFit
 
 
@@ -225,6 +238,12 @@ class Model:
 
     # -- fitting --------------------------------------------------------------------------------------------
 
+    @overload
+    def fit(self, method: SamplingMethod = "nuts", **options: Unpack[DrawOptions]) -> "PosteriorFit": ...
+
+    @overload
+    def fit(self, method: EstimatingMethod, **options: Unpack[EstimateOptions]) -> "PointFit": ...
+
     def fit(
         self,
         method: Method = "nuts",
@@ -244,7 +263,7 @@ class Model:
         full_rank: bool = False,
         iterations: int = 20_000,
         strict: bool = False,
-    ) -> Any:
+    ) -> "PointFit | PosteriorFit":
         """Fit the model.
 
         Parameters
@@ -315,7 +334,7 @@ class Model:
             "iterations": iterations,
         }
         check_options(method, given, _fit_defaults())
-        fit = run_method(self, method, make_options(**given))
+        fit = cast("PointFit | PosteriorFit", run_method(self, method, make_options(**given)))
         if strict and not fit.status.ok:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
         return fit
@@ -370,7 +389,15 @@ def _check_sigma(sigma: Any) -> None:
         )
 
 
-def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any:
+@overload
+def lmm(formula: str, data: Any, method: EstimatingMethod = "reml", **options: Any) -> "PointFit": ...
+
+
+@overload
+def lmm(formula: str, data: Any, method: SamplingMethod, **options: Any) -> "PosteriorFit": ...
+
+
+def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> "PointFit | PosteriorFit":
     """Build a model and fit it in one call.
 
     Parameters
@@ -403,7 +430,9 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any
     return model.fit(method, **{name: options[name] for name in for_fit if name in options})
 
 
-def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+def load(
+    folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None
+) -> "PointFit | PosteriorFit | MixedEffectsForest":
     """Read a saved fit, or a saved forest.
 
     The model is built again from the stored data by the code that built it first, and its objective is
@@ -449,7 +478,7 @@ def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | No
         raise StorageError(f"The model of {folder} cannot be built again: {error}") from error
 
 
-def _rebuild(model: Model, stored: "StoredFit") -> Fit:
+def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     from bayeslmm.results.store.folder import read_optimum, read_posterior
 
     if stored.kind == "point":
