@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from bayeslmm.design import build_design, dotted_names
+from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
 from bayeslmm.fitting import point_fit, run_method, unidentified
 from bayeslmm.formula import parse
@@ -387,6 +388,11 @@ def _check_sigma(sigma: Any) -> None:
         return
     if isinstance(sigma, bool) or not isinstance(sigma, int | float | np.number) or not 0 < sigma < math.inf:
         raise OptionError(f"sigma={sigma!r} is not a positive number; leave it out to estimate it.")
+    if not SMALLEST_NUMBER <= sigma <= LARGEST_NUMBER:
+        raise OptionError(
+            f"sigma={sigma!r} is not between {SMALLEST_NUMBER:g} and {LARGEST_NUMBER:g}, where its square is a number: "
+            "change the unit of the response."
+        )
 
 
 @overload

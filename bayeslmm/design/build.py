@@ -1,6 +1,6 @@
 """From a formula and a data frame to a :class:`Design`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from bayeslmm.covariance import find_structure
 from bayeslmm.design.centring import find_centring, no_centring
 from bayeslmm.design.coding import ColumnRecipe, build_columns
 from bayeslmm.design.design import Array, Design, RandomTerm
-from bayeslmm.design.evaluate import Evaluator, Memory
+from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
 from bayeslmm.design.grouping import Grouping, group_rows
 from bayeslmm.design.names import check_factor, check_response, check_terms
 from bayeslmm.design.rank import dependence_on, independent_columns
@@ -114,6 +114,10 @@ def build_design(
         raise ModelError(f"The response {parts.response.label} is constant ({y[0]:g}), so there is nothing to model.")
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
     check_terms(terms)
+    if w is not None:
+        _check_weighted(w, [(X, names), (y[:, None], [parts.response.label])], terms)
+    total = total_offset(parts.offsets, offset_column, evaluator)
+    _check_net_response(y, total, parts.response.label)
     return Design(
         formula=formula,
         response=parts.response.label,
@@ -122,7 +126,7 @@ def build_design(
         fixed_names=names,
         terms=terms,
         weights=w,
-        offset=total_offset(parts.offsets, offset_column, evaluator),
+        offset=total,
         index=evaluator.frame.index,
         n_dropped=n_dropped,
         dropped_columns=dropped,
@@ -171,6 +175,22 @@ def total_offset(offsets: tuple[Expression, ...], column: str | None, evaluator:
     return np.sum(parts, axis=0) if parts else None
 
 
+def _check_weighted(w: Array, parts: Sequence[tuple[Array, Sequence[str]]], terms: Sequence[RandomTerm]) -> None:
+    largest = float(np.sqrt(w.max()))
+    for columns, names in [*parts, *((term.columns, term.effects) for term in terms)]:
+        check_magnitude(columns, names, factor=largest)
+
+
+def _check_net_response(y: Array, offset: Array | None, name: str) -> None:
+    if offset is None or not np.all(y - offset == y[0] - offset[0]):
+        return
+    if np.abs(offset).max() * np.finfo(float).eps > np.abs(y).max():
+        reason = f"the offset reaches {np.abs(offset).max():g}, beside which {name} has no digits left: check its unit"
+    else:
+        reason = "there is nothing to model"
+    raise ModelError(f"The response {name} minus the offset is constant: {reason}.")
+
+
 def _frame(
     formula: Formula, parts: Parts, data: Any, weights: Any, offset: Any
 ) -> tuple[pd.DataFrame, str | None, str | None]:
@@ -206,7 +226,9 @@ def _select_rows(
 
 
 def _response(expression: Expression, evaluator: Evaluator) -> Array:
-    return np.array(evaluator.numbers(expression), dtype=np.float64)
+    y = np.array(evaluator.numbers(expression), dtype=np.float64)
+    check_magnitude(y[:, None], (expression.label,), smallest=SMALLEST_NUMBER)
+    return y
 
 
 def _fixed(

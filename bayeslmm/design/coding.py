@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design.design import Array
-from bayeslmm.design.evaluate import Evaluator, check_magnitude
+from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, check_magnitude
 from bayeslmm.errors import DataError, ModelError
 from bayeslmm.formula import Expression
 
@@ -46,7 +46,7 @@ def build_columns(terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator)
         _check_size(terms, values, len(evaluator.frame))
         matrix, spec = _encode(_formulaic_terms(terms), values, len(evaluator.frame))
         names = tuple(map(str, spec.column_names))
-    check_magnitude(matrix, names)
+    check_magnitude(matrix, names, smallest=SMALLEST_NUMBER)
     return matrix, ColumnRecipe(terms, spec, names)
 
 

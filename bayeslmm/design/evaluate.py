@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.design.alignment import index_difference
 from bayeslmm.design.columns import Kind, as_category, as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
 from bayeslmm.design.functions import ELEMENTWISE, check_size, coding, join_columns, remembered, split_columns
@@ -39,6 +40,7 @@ _COMPARISON: Mapping[type, Callable[[Any, Any], Any]] = {
 }
 _LEVELS_SHOWN = 10
 LARGEST_NUMBER = 1e140  # cross-products of 1e28 rows of these still fit into a double
+SMALLEST_NUMBER = 1e-140  # squares of these are normal numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,9 @@ class Evaluator:
         column = self.frame[name]
         if kind_of(column) == "category":
             raise DataError(f"Column {name!r} is not numeric ({column.dtype}).")
-        return as_numbers(column)
+        numbers = as_numbers(column)
+        check_magnitude(numbers[:, None], (name,))
+        return numbers
 
     def evaluate(self, expression: Expression) -> Any:
         """Return a float array, a ``Categorical``, or formulaic's factor values with several columns.
@@ -178,12 +182,32 @@ class Evaluator:
             )
 
 
-def check_magnitude(columns: Array, names: Sequence[str]) -> None:
-    """Refuse numbers whose squares overflow, shape (n, p)."""
-    if not max(columns.max(initial=0.0), -columns.min(initial=0.0)) <= LARGEST_NUMBER:
-        largest = np.abs(columns).max(axis=0)
-        name = names[first_true(~(largest <= LARGEST_NUMBER))]
-        raise DataError(f"{name} holds numbers beyond {LARGEST_NUMBER:g}, whose squares overflow: change its unit.")
+def check_magnitude(columns: Array, names: Sequence[str], factor: float = 1.0, smallest: float = 0.0) -> None:
+    """Refuse numbers whose squares overflow, or columns of nothing but numbers whose squares vanish.
+
+    Parameters
+    ----------
+    columns
+        Shape (n, p).
+    names
+        Names of the p columns.
+    factor
+        What they are multiplied by, the root of the largest weight.
+    smallest
+        The largest number of a column, if not zero, must not be below this.
+    """
+    largest = factor * np.maximum(columns.max(axis=0, initial=0.0), -columns.min(axis=0, initial=0.0))
+    if (beyond := ~(largest <= LARGEST_NUMBER)).any():
+        weighted = " times the root of their weights" if factor != 1.0 else ""
+        raise DataError(
+            f"{names[first_true(beyond)]} holds numbers beyond {LARGEST_NUMBER:g}{weighted}, whose squares overflow: "
+            "change its unit."
+        )
+    if (below := (largest > 0) & (largest < smallest)).any():
+        raise DataError(
+            f"{names[first_true(below)]} holds no number beyond {smallest:g}, and the squares of smaller ones vanish: "
+            "change its unit."
+        )
 
 
 def _is_category(value: Any) -> bool:
@@ -305,9 +329,21 @@ class _Interpreter:
         if getattr(function, "__is_stateful_transform__", False):
             words["_state"] = self.state(node)
         result = function(*arguments, **words)
+        if isinstance(result, pd.Series | pd.DataFrame):
+            self.check_order(name, result.index)
         if isinstance(result, pd.Series) and not hasattr(result, "__formulaic_metadata__"):
             return as_category(result) if kind_of(result) == "category" else as_numbers(result)
         return result
+
+    def check_order(self, name: str, index: pd.Index) -> None:
+        """Refuse labels of a user function's result that are neither positions nor those of the rows, in order."""
+        positions = pd.RangeIndex(len(self.rows.frame))
+        differences = [index_difference(index, expected) for expected in (self.rows.frame.index, positions)]
+        if len(index) == len(positions) and None not in differences:
+            raise DataError(
+                f"{self.expression.text}: the index of what {name} returns differs from the rows' {differences[1]}, so "
+                "rows would be matched wrongly: return an array in the order of the arguments."
+            )
 
     def categorical(self, node: ast.Call) -> Any:
         """Return the value of ``C(...)``: a category, or formulaic's factor where a coding is given."""

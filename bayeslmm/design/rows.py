@@ -7,12 +7,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.design.alignment import index_difference
 from bayeslmm.design.columns import first_true
 from bayeslmm.design.design import Array
 from bayeslmm.design.table import row_name
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.types import Missing
 
+LARGEST_WEIGHT, SMALLEST_WEIGHT = 1e100, 1e-100  # their products with squares of columns are checked apart
 Mask = NDArray[np.bool_]
 
 
@@ -64,11 +66,13 @@ def check_weights(name: str, values: pd.Series) -> Array:
         (np.isnan(weights), "missing"),
         (np.isinf(weights), "infinite"),
         (weights < 0, "negative"),
+        ((weights > 0) & ~((weights >= SMALLEST_WEIGHT) & (weights <= LARGEST_WEIGHT)), "out of proportion"),
     ):
         if bad.any():
             raise DataError(
                 f"The weights {name!r} are {what} in {int(bad.sum())} rows, first in "
-                f"{row_name(values.index, first_true(bad))}: weights are positive, or 0 to leave a row out."
+                f"{row_name(values.index, first_true(bad))}: weights are between {SMALLEST_WEIGHT:g} and "
+                f"{LARGEST_WEIGHT:g}, or 0 to leave a row out."
             )
     return weights
 
@@ -81,8 +85,10 @@ def argument_column(name: str, values: Any, frame: pd.DataFrame) -> pd.Series:
     DataError
         If it does not have one value per row, or is a Series with other row labels.
     """
-    if isinstance(values, pd.Series) and not values.index.equals(frame.index):
-        raise DataError(f"The index of {name} differs from the data's: pass a column name, or {name}.to_numpy().")
+    if isinstance(values, pd.Series) and (difference := index_difference(values.index, frame.index)) is not None:
+        raise DataError(
+            f"The index of {name} differs from the data's {difference}: pass a column name, or {name}.to_numpy()."
+        )
     array = getattr(values, "array", None) if isinstance(values, pd.Series) else np.asarray(values)
     if array is None or array.ndim != 1 or len(array) != len(frame):
         raise DataError(f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows.")

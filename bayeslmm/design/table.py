@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayeslmm.design.alignment import common_index
 from bayeslmm.errors import DataError, suggest
 
 _NAMES_SHOWN = 12
@@ -103,7 +104,7 @@ def _from_mapping(data: Mapping[str, Any], names: Sequence[str]) -> pd.DataFrame
         values = data[name]
         if np.ndim(values) != 1:
             raise DataError(f"Column {name!r} has {np.ndim(values)} dimensions; a column has one.")
-        columns[name] = values if hasattr(values, "dtype") else pd.Series(list(values))
+        columns[name] = values if hasattr(values, "dtype") else pd.Series(list(values)).array
     lengths = {name: len(values) for name, values in columns.items()}
     if len(set(lengths.values())) > 1:
         raise DataError(f"The columns differ in length: {lengths}.")
@@ -112,7 +113,7 @@ def _from_mapping(data: Mapping[str, Any], names: Sequence[str]) -> pd.DataFrame
         {name: pd.Series(getattr(values, "array", values)) for name, values in columns.items()},
         columns=list(names),
         index=pd.RangeIndex(n),
-    )
+    ).set_axis(common_index(columns, n))
 
 
 def _from_polars(data: Any, names: Sequence[str]) -> pd.DataFrame:

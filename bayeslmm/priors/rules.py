@@ -5,10 +5,11 @@ from functools import cached_property
 from typing import Protocol
 
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.errors import PriorError
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.moments import ResponseMoments, column_sd, response_moments
 from bayeslmm.priors.positive import HalfStudentT
-from bayeslmm.priors.prior import Distribution
+from bayeslmm.priors.prior import LARGEST, SMALLEST, Distribution
 from bayeslmm.priors.real_line import Normal
 from bayeslmm.types import Array
 
@@ -74,7 +75,7 @@ class DefaultRule:
         constant = design.centring.constant[j]
         name = design.fixed_names[j]
         size = _column_scale(design.X, j, design.weights, name)
-        scale = COEFFICIENT_SCALE * y.sd / size
+        scale = _in_range(COEFFICIENT_SCALE * y.sd / size, name)
         if constant == 0:
             return Choice(Normal(0.0, scale), "default: 2.5 sd(y)/sd(x)")
         if name == "Intercept":
@@ -86,7 +87,7 @@ class DefaultRule:
         name = f"{term.effects[s]} of {term.name}"
         size = _column_scale(term.columns, s, self._design.weights, name)
         source = "default: sd(y)" if term.effects[s] == "Intercept" else "default: sd(y)/sd(x)"
-        return Choice(HalfStudentT(3.0, self._response.sd / size), source)
+        return Choice(HalfStudentT(3.0, _in_range(self._response.sd / size, name)), source)
 
     def correlation(self, term: RandomTerm) -> Choice:
         """Return the prior of a term's correlation matrix."""
@@ -94,7 +95,17 @@ class DefaultRule:
 
     def residual(self) -> Choice:
         """Return the prior of sigma."""
-        return Choice(HalfStudentT(3.0, self._response.residual_sd), "default: sd(y)")
+        return Choice(HalfStudentT(3.0, _in_range(self._response.residual_sd, "sigma")), "default: sd(y)")
+
+
+def _in_range(scale: float, name: str) -> float:
+    """Return the scale of a default prior, if a prior can have it."""
+    if not SMALLEST <= scale <= LARGEST:
+        raise PriorError(
+            f"The default prior of {name} would have the scale {scale:g}, which is not between {SMALLEST:g} and "
+            f"{LARGEST:g}: change the unit of the response or of the column, or state this prior yourself."
+        )
+    return scale
 
 
 def _column_scale(columns: Array, j: int, weights: Array | None, name: str) -> float:

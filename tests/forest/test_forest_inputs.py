@@ -262,3 +262,20 @@ def test_columns_reach_the_learner_in_the_order_of_x():
     fitted = forest().fit(X[["w", "g", "x"]], y)
     assert fitted.learners_[0].feature_names_in_.tolist() == ["w", "x"]
     assert fitted.predict(X[["g", "x", "w"]]).tolist() == fitted.predict(X[["w", "g", "x"]]).tolist()
+
+
+def test_groups_as_a_dictionary():
+    X, y = make()
+    features = X[["x", "w"]].set_axis([f"r{k}" for k in range(N)])
+    y = y.set_axis(features.index)
+    together = forest().fit(X, y.to_numpy())
+    labelled = X["g"].set_axis(features.index)
+    for groups in ({"g": X["g"].to_numpy()}, {"g": list(X["g"])}, {"g": labelled}):
+        assert forest().fit(features, y, groups=groups).sigma_ == pytest.approx(together.sigma_)
+        assert forest().fit(features.to_numpy(), y, groups=groups).sigma_ == pytest.approx(together.sigma_)
+    with pytest.raises(DataError, match="groups has another index than X"):
+        forest().fit(features, y, groups={"g": labelled[::-1]})
+    with pytest.raises(DataError, match="y and groups have different indices"):
+        forest().fit(features.to_numpy(), y, groups={"g": labelled[::-1]})
+    with pytest.raises(DataError, match="'b' differs from that of 'g'"):
+        forest().fit(features, y, groups={"g": labelled, "b": labelled[::-1]})

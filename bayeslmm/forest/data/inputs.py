@@ -10,11 +10,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design import Design, NewRows, build_design, dotted_names, new_rows
+from bayeslmm.design.alignment import index_difference
 from bayeslmm.design.names import RESERVED_RESPONSES
 from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
 from bayeslmm.formula import Formula, check_expression, parse, quoted
 from bayeslmm.formula.formula import COVARIANCE_BARS
-from bayeslmm.results.prediction import plain
 from bayeslmm.types import Array, Missing
 
 Linear = str | Sequence[str]
@@ -250,7 +250,8 @@ def _groups_frame(groups: Any, frame: pd.DataFrame, labelled: bool, random: str)
     if isinstance(groups, pd.Series):
         groups = groups.to_frame(groups.name if groups.name is not None else _only_factor(random))
     if isinstance(groups, dict):
-        groups = pd.DataFrame(groups, index=frame.index)
+        labelled = labelled and _holds_series(groups)
+        groups = as_table(groups)
     if not isinstance(groups, pd.DataFrame):
         values = np.asarray(groups)
         if values.ndim != 1:
@@ -262,6 +263,10 @@ def _groups_frame(groups: Any, frame: pd.DataFrame, labelled: bool, random: str)
         return groups.set_axis(frame.index)
     _check_index("groups", groups.index, frame.index)
     return groups
+
+
+def _holds_series(groups: Any) -> bool:
+    return isinstance(groups, dict) and any(isinstance(values, pd.Series) for values in groups.values())
 
 
 def _only_factor(random: str) -> str:
@@ -277,12 +282,10 @@ def _check_length(name: str, found: int, expected: int) -> None:
 
 
 def _check_index(name: str, index: pd.Index, expected: pd.Index) -> None:
-    if index.equals(expected):
+    if (difference := index_difference(index, expected)) is None:
         return
-    place = int(np.argmax(np.asarray(index != expected)))
-    found, wanted = plain(index[place]), plain(expected[place])
     raise DataError(
-        f"{name} has another index than X (first difference in row {place}: {found!r} against {wanted!r}), so "
+        f"{name} has another index than X {difference}, so "
         f"rows would be matched wrongly; use {name}.loc[X.index], or {name}.set_axis(X.index) if the rows "
         "are in order."
     )
@@ -290,6 +293,7 @@ def _check_index(name: str, index: pd.Index, expected: pd.Index) -> None:
 
 def _check_labels_of_both(y: Any, groups: Any) -> None:
     """Refuse y and groups of different index beside an X that has none."""
+    groups = as_table(groups) if _holds_series(groups) else groups
     labelled = isinstance(y, pd.Series | pd.DataFrame) and isinstance(groups, pd.Series | pd.DataFrame)
     if labelled and len(y) == len(groups) and not y.index.equals(groups.index):
         raise DataError(
