@@ -144,25 +144,28 @@ class GeneralizedDensity:
         FittingError
             Where there is no mode.
         """
-        points = self.term_points(x)
-        working = x[self.n_phi :]
-        beta = np.zeros(self.problem.predictor.p) if anchor is None else anchor.mode.beta
-        where = Point(tuple(self._kernel_factors(points)), working, beta)
+        where = self.place(x)
         effects: Sequence[Array]
         if anchor is None:
             effects = self.problem.predictor.zeros()
         else:
             effects, beta = predict_mode(self.problem, anchor, where)
-            where = Point(where.lambdas, working, beta)
+            where = Point(where.lambdas, where.working, beta)
         found = evaluate(self.problem, where, effects, integrated=True, gradient=gradient)
-        log_prior, by_x = self._log_prior(points, working)
+        log_prior, by_x = self.log_prior(x)
         value = log_prior - 0.5 * found.value
         if not np.isfinite(value):
             raise FittingError("The log posterior is not finite here.")
         if found.gradient is None:
             return DensityPoint(value, log_prior, found, None)
-        by_x -= 0.5 * np.concatenate([self._pull_back(points, found), found.gradient.working.sum(axis=1)])
+        by_working = found.gradient.working.sum(axis=1)
+        by_x -= 0.5 * np.concatenate([self.pull_back(x, found.gradient.lambdas), by_working])
         return DensityPoint(value, log_prior, found, by_x)
+
+    def place(self, x: Array) -> Point:
+        """Return the kernel's factors and the working dispersion values at x, coefficients zero."""
+        factors = tuple(self._kernel_factors(self.term_points(x)))
+        return Point(factors, x[self.n_phi :], np.zeros(self.problem.predictor.p))
 
     def _kernel_factors(self, points: Sequence[TermPoint]) -> list[Array]:
         return [
@@ -178,10 +181,10 @@ class GeneralizedDensity:
         """Whether the kernel's columns of a term are those its priors speak of, but for their scale."""
         return term.centred or term.correlation is None or not np.any(means)
 
-    def _pull_back(self, points: Sequence[TermPoint], found: Evaluation) -> Array:
-        """Turn the gradient by the kernel's factors into that by the coordinates."""
+    def pull_back(self, x: Array, slopes: Sequence[Array]) -> Array:
+        """Turn derivatives by the kernel's factors, (S, S) per term, into those by the covariances' coordinates."""
         pieces = [np.zeros(0)]
-        slopes = found.gradient.lambdas if found.gradient is not None else ()
+        points = self.term_points(x)
         for point, slope, term, columns, shape in zip(
             points, slopes, self.terms, self.problem.predictor.maps, self.shapes, strict=True
         ):
@@ -192,8 +195,9 @@ class GeneralizedDensity:
             pieces.append(shape.structure.pull_back(by_factor, point))
         return np.concatenate(pieces)
 
-    def _log_prior(self, points: Sequence[TermPoint], working: Array) -> tuple[float, Array]:
-        """Return the log prior with its Jacobian, and its derivatives by x."""
+    def log_prior(self, x: Array) -> tuple[float, Array]:
+        """Return the log prior of x with its Jacobian, and its derivatives."""
+        points, working = self.term_points(x), x[self.n_phi :]
         value = -self.log_normaliser
         pieces = [np.zeros(0)]
         for point, term in zip(points, self.terms, strict=True):

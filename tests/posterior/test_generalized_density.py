@@ -18,6 +18,7 @@ from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
 from bayeslmm.posterior.generalized import GeneralizedDensity, log_dispersion_prior
+from bayeslmm.posterior.generalized_explicit import ExplicitDensity, pack_zero, user_effects
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.parse import parse_prior
@@ -175,3 +176,66 @@ def test_flat_coefficients():
     assert one.value == pytest.approx(two.value, abs=1e-10)
     draws = draw_blocks(flat, one, 4000, 8, np.random.default_rng(1)).log_weights
     assert np.logaddexp.reduce(draws) - np.log(4000) == pytest.approx(-0.5 * one.value, abs=0.15)
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"),
+    [
+        ("poisson", "vector"), ("negative_binomial", "crossed vector"), ("student", "nested vector"),
+        ("zero_inflated_poisson", "crossed sparse"),
+    ],
+)  # fmt: skip
+def test_explicit_density(name, layout):
+    """Its gradient along random directions; at its centre it is Laplace's integrand; v is about standard normal."""
+    density = make(name, layout)
+    laplace, anchor = find_generalized_laplace(density)
+    explicit = ExplicitDensity(density, laplace.mode, anchor)
+    centre = pack_zero(explicit)
+    rng = np.random.default_rng(2)
+    base = density.problem.response.base.sum()
+    log_prior = density.log_prior(laplace.mode)[0]
+    assert explicit.value_and_gradient(centre)[0] == pytest.approx(anchor.mode.value + log_prior, abs=1e-8)
+    q = centre + 0.3 * rng.normal(size=explicit.dimension) * np.minimum(1, np.arange(explicit.dimension) + 0.1)
+    value, gradient = explicit.value_and_gradient(q)
+    point = explicit.unpack(q)
+    place = explicit.place(point.x)
+    eta = density.problem.predictor.eta(point.beta, point.u, place.lambdas)
+    dense_value = density.problem.family.log_density(density.problem.response, eta, place.working).sum() - base
+    dense_value -= 0.5 * sum(np.sum(u**2) for u in point.u)
+    dense_value -= 0.5 * point.beta @ density.problem.prior.precision @ point.beta
+    assert value == pytest.approx(dense_value + density.log_prior(point.x)[0], rel=1e-10)
+    for axis in rng.normal(size=(3, explicit.dimension)):
+        wide, narrow = (
+            (explicit.value_and_gradient(q + s * axis)[0] - explicit.value_and_gradient(q - s * axis)[0]) / (2 * s)
+            for s in (STEP, STEP / 2)
+        )
+        assert gradient @ axis == pytest.approx((4 * narrow - wide) / 3, abs=GRADIENT * 120)
+    step = np.zeros(explicit.dimension)
+    step[-1] = 0.01
+    slopes = [explicit.value_and_gradient(centre + s * step)[1][-1] for s in (1, -1)]
+    assert (slopes[0] - slopes[1]) / 0.02 == pytest.approx(-1.0, abs=1e-3)
+    b = user_effects(explicit, point)
+    Z = [np.einsum("ns,ns->n", z @ np.linalg.inv(m.matrix), values[codes]) for z, m, values, codes in zip(
+        density.problem.predictor.z, density.problem.predictor.maps, b, density.problem.predictor.pattern.codes,
+        strict=True,
+    )]  # fmt: skip
+    np.testing.assert_allclose(sum(Z) + density.problem.predictor.X @ point.beta, eta, atol=1e-9)
+
+
+def test_explicit_mode_follows_the_covariance():
+    """Along x the coefficients keep to their mode, to first order: what is missed is quadratic."""
+    density = make("poisson", "crossed vector")
+    laplace, anchor = find_generalized_laplace(density)
+    explicit = ExplicitDensity(density, laplace.mode, anchor)
+
+    def missed(size):
+        q = pack_zero(explicit)
+        q[0] += size
+        exact, point = density.point(q[: density.dimension], anchor).evaluation, explicit.unpack(q)
+        pairs = zip(
+            exact.mode.u, exact.point.lambdas, point.u, explicit.place(point.x).lambdas, strict=True
+        )  # fmt: skip
+        return max(np.abs(u @ f.T - v @ g.T).max() for u, f, v, g in pairs)
+
+    assert missed(0.02) < 0.3 * missed(0.04)
+    assert missed(0.02) < 1e-3
