@@ -67,11 +67,11 @@ def test_the_centre_has_no_averaged_score(name, layout):
 
 
 def test_averaged_slopes_are_averages():
-    """Of a Poisson mean under a normal linear predictor: exp(eta + h/2)."""
+    """Of a Poisson mean under a normal linear predictor, exp(eta + h/2): three nodes give three digits at sd 0.7."""
     problem, _, _, _ = model("poisson", "scalar")
     eta, spread = np.linspace(-1, 1, N), np.full(N, 0.7)
     found = averaged_slopes(problem, eta, spread, np.zeros(0))
-    np.testing.assert_allclose(found, problem.response.y - np.exp(eta + 0.245), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(found, problem.response.y - np.exp(eta + 0.245), rtol=0, atol=1e-3 * np.exp(1.245))
 
 
 def test_heavy_tailed_quantiles():

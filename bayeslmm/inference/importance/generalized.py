@@ -57,7 +57,9 @@ class GeneralizedDraws:
     b
         Random effects, (N, J, S) per term.
     smoothed
-        The weights of all draws before resampling, with k-hat and effective size.
+        The weights of all draws before resampling, with k-hat and effective size: that of the coefficients.
+    effective_points
+        Effective size of the points, each one's draws taken together: that of standard deviations and dispersions.
     log_evidence
         log p(y), up to the constants of improper priors.
     laplace
@@ -72,6 +74,7 @@ class GeneralizedDraws:
     beta: Array
     b: tuple[Array, ...]
     smoothed: SmoothedWeights
+    effective_points: float
     log_evidence: float
     laplace: Laplace
     n_points: int
@@ -84,8 +87,8 @@ def sample_generalized(
     *,
     n_draws: int,
     seed: int,
-    n_points: int = 512,
-    per_point: int = 4,
+    n_points: int = 1024,
+    per_point: int = 2,
     n_candidates: int = 16,
     report: Callable[[int], None] | None = None,
 ) -> GeneralizedDraws:
@@ -293,6 +296,7 @@ class _Sampler:
             beta=np.array([found.beta[j] for found, j in kept]),
             b=tuple(np.array([found.b[k][j] for found, j in kept]) for k in range(len(density.shapes))),
             smoothed=smoothed,
+            effective_points=float(1.0 / np.sum(smoothed.weights.reshape(-1, self.per_point).sum(axis=1) ** 2)),
             log_evidence=float(np.logaddexp.reduce(logs.ravel()) - np.log(logs.size)),
             laplace=laplace,
             n_points=len(self.x),
