@@ -1,7 +1,41 @@
 """Bayesian linear mixed models: one formula, the posterior and its REML twin."""
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against the table below
+    from bayeslmm.datasets import load_dataset as load_dataset
+    from bayeslmm.errors import BayeslmmError as BayeslmmError
+    from bayeslmm.errors import DataError as DataError
+    from bayeslmm.errors import FittingError as FittingError
+    from bayeslmm.errors import FormulaError as FormulaError
+    from bayeslmm.errors import MissingDependencyError as MissingDependencyError
+    from bayeslmm.errors import ModelError as ModelError
+    from bayeslmm.errors import ModelFileError as ModelFileError
+    from bayeslmm.errors import OptionError as OptionError
+    from bayeslmm.errors import PriorError as PriorError
+    from bayeslmm.errors import StorageError as StorageError
+    from bayeslmm.forest import MixedEffectsForest as MixedEffectsForest
+    from bayeslmm.forest import mixed_forest as mixed_forest
+    from bayeslmm.model import Model as Model
+    from bayeslmm.model import lmm as lmm
+    from bayeslmm.model import load as load
+    from bayeslmm.priors import LKJ as LKJ
+    from bayeslmm.priors import Cauchy as Cauchy
+    from bayeslmm.priors import Exponential as Exponential
+    from bayeslmm.priors import Flat as Flat
+    from bayeslmm.priors import Gamma as Gamma
+    from bayeslmm.priors import HalfCauchy as HalfCauchy
+    from bayeslmm.priors import HalfNormal as HalfNormal
+    from bayeslmm.priors import HalfStudentT as HalfStudentT
+    from bayeslmm.priors import InverseGamma as InverseGamma
+    from bayeslmm.priors import Laplace as Laplace
+    from bayeslmm.priors import Normal as Normal
+    from bayeslmm.priors import StudentT as StudentT
+    from bayeslmm.priors import Uniform as Uniform
+    from bayeslmm.results import PointFit as PointFit
+    from bayeslmm.results import PosteriorFit as PosteriorFit
+    from bayeslmm.results import compare as compare
 
 __version__ = "0.1.0"
 
@@ -34,13 +68,15 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that ``import bayeslmm`` stays light."""
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'bayeslmm' has no attribute {name!r}")
-    value = getattr(import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+if not TYPE_CHECKING:  # a checker that saw it would take any name for a public one
+
+    def __getattr__(name: str) -> Any:
+        """Import a public name on first use, so that ``import bayeslmm`` stays light."""
+        if name not in _PUBLIC:
+            raise AttributeError(f"module 'bayeslmm' has no attribute {name!r}")
+        value = getattr(import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
 
 
 def __dir__() -> list[str]:

@@ -6,31 +6,43 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast, overload
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayeslmm.design import build_design
+from bayeslmm.design import build_design, dotted_names
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
 from bayeslmm.fitting import point_fit, run_method, unidentified
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
-from bayeslmm.results.draws_dataset import check_names
-from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import block_table
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.summary import WholeFrame
-from bayeslmm.types import Array, Method, Missing, Parametrization, Precision, Sampler
+from bayeslmm.types import (
+    Array,
+    DrawOptions,
+    EstimateOptions,
+    EstimatingMethod,
+    Method,
+    Missing,
+    Parametrization,
+    Precision,
+    Sampler,
+    SamplingMethod,
+)
 
 if TYPE_CHECKING:
     from arviz import InferenceData
 
     from bayeslmm.design.design import Design
+    from bayeslmm.forest import MixedEffectsForest
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
+    from bayeslmm.results.point import PointFit
+    from bayeslmm.results.posterior import PosteriorFit
     from bayeslmm.results.store.folder import StoredFit
 
 
@@ -95,7 +107,7 @@ class Model:
         from bayeslmm.likelihood.threads import blas_threads
 
         _check_sigma(sigma)
-        parsed = parse(formula, tuple(functions or ()))
+        parsed = parse(formula, tuple(functions or ()), dotted_names(data))
         if parsed.learner:
             raise ModelError(
                 f"bart({' + '.join(parsed.learner)}) is for the learner of a forest; a linear model has none: use "
@@ -110,7 +122,6 @@ class Model:
                 functions=functions,
                 missing=missing,
             )
-        check_names(self._design)
         self._spec = ModelSpec(
             formula=formula,
             family=family,
@@ -226,6 +237,12 @@ class Model:
 
     # -- fitting --------------------------------------------------------------------------------------------
 
+    @overload
+    def fit(self, method: SamplingMethod = "nuts", **options: Unpack[DrawOptions]) -> "PosteriorFit": ...
+
+    @overload
+    def fit(self, method: EstimatingMethod, **options: Unpack[EstimateOptions]) -> "PointFit": ...
+
     def fit(
         self,
         method: Method = "nuts",
@@ -245,7 +262,7 @@ class Model:
         full_rank: bool = False,
         iterations: int = 20_000,
         strict: bool = False,
-    ) -> Any:
+    ) -> "PointFit | PosteriorFit":
         """Fit the model.
 
         Parameters
@@ -316,7 +333,7 @@ class Model:
             "iterations": iterations,
         }
         check_options(method, given, _fit_defaults())
-        fit = run_method(self, method, make_options(**given))
+        fit = cast("PointFit | PosteriorFit", run_method(self, method, make_options(**given)))
         if strict and not fit.status.ok:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
         return fit
@@ -366,7 +383,15 @@ def _check_sigma(sigma: Any) -> None:
         raise OptionError(f"sigma={sigma!r} is not a positive number; leave it out to estimate it.")
 
 
-def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any:
+@overload
+def lmm(formula: str, data: Any, method: EstimatingMethod = "reml", **options: Any) -> "PointFit": ...
+
+
+@overload
+def lmm(formula: str, data: Any, method: SamplingMethod, **options: Any) -> "PosteriorFit": ...
+
+
+def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> "PointFit | PosteriorFit":
     """Build a model and fit it in one call.
 
     Parameters
@@ -399,7 +424,9 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> Any
     return model.fit(method, **{name: options[name] for name in for_fit if name in options})
 
 
-def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None) -> Any:
+def load(
+    folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None
+) -> "PointFit | PosteriorFit | MixedEffectsForest":
     """Read a saved fit, or a saved forest.
 
     The model is built again from the stored data by the code that built it first, and its objective is
@@ -445,7 +472,7 @@ def load(folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | No
         raise StorageError(f"The model of {folder} cannot be built again: {error}") from error
 
 
-def _rebuild(model: Model, stored: "StoredFit") -> Fit:
+def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     from bayeslmm.results.store.folder import read_optimum, read_posterior
 
     if stored.kind == "point":

@@ -1,6 +1,8 @@
 """The types that every room writes in its annotations: arrays, and words that options take."""
 
-from typing import Literal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,8 +11,35 @@ Array = NDArray[np.float64]  # numbers
 Codes = NDArray[np.int32]  # the level of each row, counted from zero
 
 Missing = Literal["drop", "error"]  # what happens to rows with missing values
+SamplingMethod = Literal["nuts", "importance", "advi"]
+EstimatingMethod = Literal["map", "reml", "ml"]
 Method = Literal["nuts", "importance", "advi", "map", "reml", "ml"]
 Criterion = Literal["ml", "reml"]
 Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
 Parametrization = Literal["marginal", "noncentered", "centered"]
 Precision = Literal["float64", "float32"]
+
+
+class EstimateOptions(TypedDict, total=False):
+    """Options of `Model.fit` where it returns an estimate."""
+
+    progressbar: bool | None
+    strict: bool
+
+
+class DrawOptions(EstimateOptions, total=False):
+    """Options of `Model.fit` where it returns draws."""
+
+    draws: int
+    tune: int
+    chains: int
+    cores: int | None
+    seed: int | None
+    target_accept: float
+    sampler: Sampler
+    parametrization: Parametrization | None
+    precision: Precision
+    resume: str | Path | None
+    store: Sequence[str] | None
+    full_rank: bool
+    iterations: int

@@ -280,3 +280,20 @@ def test_proper_priors_fit_and_say_so(one_per_level, instant_nuts):
 def test_a_learner_has_no_place_in_a_linear_model(data):
     with pytest.raises(ModelError, match=r"bart\(Days\).*mixed_forest"):
         blm.Model("Reaction ~ bart(Days) + (1 | Subject)", data)
+
+
+def test_names_as_data_frames_of_other_languages_have_them():
+    """The fit of the same numbers under plain names."""
+    data = blm.load_dataset("sleepstudy")
+    plain = blm.lmm("Reaction ~ Days + (1 | Subject)", data)
+    named = {"Reaction": "yield", "Days": "dose.mg", "Subject": "class"}
+    renamed = data.rename(columns=named)
+    fit = blm.lmm("yield ~ dose.mg + (1 | factor(class))", renamed)
+    assert list(fit.fixef().index) == ["Intercept", "dose.mg"]
+    assert list(fit.ranef()) == ["class"]
+    assert fit.design.response == "yield"
+    np.testing.assert_array_equal(fit.fixef().to_numpy(), plain.fixef().to_numpy())
+    new = pd.DataFrame({"dose.mg": [3.0], "class": renamed["class"].iloc[:1].to_numpy()})
+    np.testing.assert_array_equal(
+        fit.predict(new), plain.predict(new.rename(columns={old: new for new, old in named.items()}))
+    )

@@ -5,6 +5,7 @@ from bayeslmm.design.centring import Centring
 from bayeslmm.design.checks import Finding, identifiability
 from bayeslmm.design.design import Design, NewRows, RandomTerm
 from bayeslmm.design.new_data import new_rows
+from bayeslmm.design.table import dotted_names
 
 __all__ = [
     "Centring",
@@ -13,6 +14,7 @@ __all__ = [
     "NewRows",
     "RandomTerm",
     "build_design",
+    "dotted_names",
     "identifiability",
     "new_rows",
 ]

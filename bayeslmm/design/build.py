@@ -13,7 +13,8 @@ from bayeslmm.design.coding import ColumnRecipe, build_columns
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import Evaluator, Memory
 from bayeslmm.design.grouping import Grouping, group_rows
-from bayeslmm.design.rank import independent_columns
+from bayeslmm.design.names import check_factor, check_response, check_terms
+from bayeslmm.design.rank import dependence_on, independent_columns
 from bayeslmm.design.rows import (
     Missing,
     argument_column,
@@ -28,14 +29,6 @@ from bayeslmm.errors import DataError, ModelError, OptionError
 from bayeslmm.formula import Expression, Formula, check_expression, split_terms
 from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST
 
-RESERVED_FACTORS = (
-    "chain",
-    "draw",
-    "fixed",
-    "beta",
-    "sigma",
-)  # names of dimensions and parameters of a posterior
-
 Terms = tuple[tuple[Expression, ...], ...]
 
 
@@ -48,11 +41,11 @@ class Parts:
     effects: tuple[Terms, ...]
     offsets: tuple[Expression, ...]
 
-    def predictor_columns(self, formula: Formula, random: bool = True) -> list[str]:
-        """Return the columns that prediction needs."""
+    def predictor_columns(self, formula: Formula, random: bool = True, groups: bool = True) -> list[str]:
+        """Return the columns that prediction needs, those of the random terms and of their groups if wanted."""
         terms = [self.fixed, *(self.effects if random else ())]
         expressions = [factor for group in terms for term in group for factor in term] + list(self.offsets)
-        factors = [bar.factors for bar in formula.bars] if random else []
+        factors = [bar.factors for bar in formula.bars] if random and groups else []
         return unique_names([*(expression.columns for expression in expressions), *factors])
 
 
@@ -64,6 +57,7 @@ class Recipe:
     memory: Memory
     fixed: ColumnRecipe
     kept: np.ndarray
+    dependence: Array  # of the columns left out on those kept, shape (p, left out)
     effects: tuple[ColumnRecipe, ...]
     groupings: tuple[Grouping, ...]
 
@@ -105,21 +99,24 @@ def build_design(
     check_missing_option(missing)
     functions = check_functions(functions)
     parts = check_parts(formula, functions)
-    _check_factors(formula)
+    check_response(parts.response.label)
+    for bar in formula.bars:
+        check_factor(bar.factor)
     frame, weights_column, offset_column = _frame(formula, parts, data, weights, offset)
     keep, w, n_dropped = _select_rows(frame, weights_column, missing)
     rows = np.flatnonzero(keep)
     evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, rows)
     y = _response(parts.response, evaluator)
-    X, names, dropped, fixed_recipe, kept = _fixed(parts.fixed, evaluator, w)
+    X, names, dropped, fixed_recipe, kept, dependence = _fixed(parts.fixed, evaluator, w)
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
     if np.all(y == y[0]):
-        raise ModelError(f"The response {formula.response} is constant ({y[0]:g}), so there is nothing to model.")
+        raise ModelError(f"The response {parts.response.label} is constant ({y[0]:g}), so there is nothing to model.")
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
+    check_terms(terms)
     return Design(
         formula=formula,
-        response=formula.response,
+        response=parts.response.label,
         y=y,
         X=X,
         fixed_names=names,
@@ -135,7 +132,7 @@ def build_design(
         weights_column=weights_column,
         offset_column=offset_column,
         functions=functions,
-        recipe=Recipe(parts, evaluator.memory, fixed_recipe, kept, effect_recipes, groupings),
+        recipe=Recipe(parts, evaluator.memory, fixed_recipe, kept, dependence, effect_recipes, groupings),
     )
 
 
@@ -172,15 +169,6 @@ def total_offset(offsets: tuple[Expression, ...], column: str | None, evaluator:
     if column is not None:
         parts.append(evaluator.column_numbers(column))
     return np.sum(parts, axis=0) if parts else None
-
-
-def _check_factors(formula: Formula) -> None:
-    for bar in formula.bars:
-        if bar.factor in RESERVED_FACTORS:
-            raise DataError(
-                f"A grouping factor cannot be called {bar.factor!r}, which names a part of every posterior: "
-                "rename the column."
-            )
 
 
 def _frame(
@@ -223,7 +211,7 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
 
 def _fixed(
     terms: Terms, evaluator: Evaluator, w: Array | None
-) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray]:
+) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array]:
     X, recipe = build_columns(terms, evaluator)
     _check_unique(recipe.names)
     keep = independent_columns(X, find_centring(X, w))
@@ -234,13 +222,10 @@ def _fixed(
         )
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
-    return (
-        (X if keep.all() else np.ascontiguousarray(X[:, keep])),
-        names,
-        dropped,
-        recipe,
-        np.flatnonzero(keep),
-    )
+    if keep.all():
+        return X, names, dropped, recipe, np.flatnonzero(keep), np.zeros((p, 0))
+    kept = np.ascontiguousarray(X[:, keep])
+    return kept, names, dropped, recipe, np.flatnonzero(keep), dependence_on(kept, X[:, ~keep])
 
 
 def _check_unique(names: tuple[str, ...]) -> None:

@@ -70,7 +70,7 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
         raise DataError(
             f"Column {column.name!r} mixes labels that cannot be sorted: convert it with astype(str)."
         ) from None
-    return codes.astype(np.int32), pd.Index(levels, name=None)
+    return codes.astype(np.int32), pd.Index(levels, name=None, tupleize_cols=False)
 
 
 def as_category(column: pd.Series) -> pd.Categorical:

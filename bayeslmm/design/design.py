@@ -156,6 +156,13 @@ class NewRows:
         Shape (m,), zeros without one.
     index
         Index labels of the rows, shape (m,).
+    places
+        Positions of the rows in the new data, shape (m,); rows with missing values may be left out.
+    labels
+        Index labels of all rows of the new data.
+    estimable
+        Whether the fixed part of each row is a combination of rows of the fit, shape (m,): where columns were left out
+        as collinear, a row that breaks the collinearity has a mean that the data do not identify.
     """
 
     X: Array
@@ -163,3 +170,6 @@ class NewRows:
     new_labels: tuple[pd.Index, ...]
     offset: Array
     index: pd.Index
+    places: NDArray[np.intp]
+    labels: pd.Index
+    estimable: NDArray[np.bool_]

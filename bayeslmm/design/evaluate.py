@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.columns import Kind, as_category, as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
-from bayeslmm.design.functions import ELEMENTWISE, check_size, coding, remembered
+from bayeslmm.design.functions import ELEMENTWISE, check_size, coding, join_columns, remembered, split_columns
 from bayeslmm.design.table import row_name
 from bayeslmm.errors import BayeslmmError, DataError
 from bayeslmm.formula import Expression
 from bayeslmm.formula.expression import names_coding
-from bayeslmm.formula.vocabulary import REMEMBERED
+from bayeslmm.formula.vocabulary import REMEMBERED, SEVERAL
 
 _BINARY: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Add: operator.add,
@@ -124,6 +124,8 @@ class Evaluator:
         try:
             with np.errstate(all="ignore"):
                 value = interpreter.value(expression.tree, outermost=True)
+            if type(value) is np.ndarray and value.ndim == 2 and interpreter.names:
+                value = join_columns(value, tuple(interpreter.names))
         except BayeslmmError:
             raise
         except Exception as error:
@@ -189,12 +191,17 @@ def _is_category(value: Any) -> bool:
     return metadata is not None and metadata.kind.value == "categorical"
 
 
+def _calls(node: ast.expr) -> str | None:
+    return node.func.id if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) else None
+
+
 @dataclass(frozen=True, slots=True)
 class _Interpreter:
     """Computes one expression; every kind of node was allowed by the formula room."""
 
     rows: Evaluator
     expression: Expression
+    names: list[str] = field(default_factory=list)  # of several columns inside a larger expression
 
     def value(self, node: ast.expr, outermost: bool = False) -> Any:
         """Return the value of a node: numbers, a category, or what a call returns."""
@@ -239,6 +246,8 @@ class _Interpreter:
     def number(self, node: ast.expr) -> Any:
         """Return the value of a node that must be a number."""
         value = self.value(node)
+        if _calls(node) in SEVERAL - set(self.rows.functions):
+            value, self.names[:] = split_columns(value)
         if isinstance(value, pd.Categorical):
             raise DataError(
                 f"{self.expression.text}: {ast.unparse(node)} is a category, not a number; "
@@ -248,8 +257,13 @@ class _Interpreter:
         return np.asarray(value, dtype=np.float64) if isinstance(value, np.ndarray) else float(value)
 
     def arithmetic(self, symbol: ast.operator, left: Any, right: Any) -> Any:
-        """Apply an arithmetic operator elementwise."""
-        return _BINARY[type(symbol)](np.asarray(left), np.asarray(right))[()]
+        """Apply an arithmetic operator elementwise, to each of several columns."""
+        left, right = np.asarray(left), np.asarray(right)
+        if left.ndim == 1 and right.ndim == 2:
+            left = left[:, None]
+        if left.ndim == 2 and right.ndim == 1:
+            right = right[:, None]
+        return _BINARY[type(symbol)](left, right)[()]
 
     def compare(self, symbol: ast.cmpop, left: Any, right: Any) -> Any:
         """Apply a comparison elementwise; categories are compared by their labels."""
@@ -269,7 +283,7 @@ class _Interpreter:
         if name == "I":
             return self.value(node.args[0])
         if name in ELEMENTWISE:
-            return ELEMENTWISE[name](*(self.number(argument) for argument in node.args))
+            return ELEMENTWISE[name](*(self.number(argument) for argument in node.args), **words)
         first, *others = [self.number(node.args[0]), *(self.value(argument) for argument in node.args[1:])]
         if name not in REMEMBERED:
             raise DataError(f"{name} has no meaning in {self.expression.text}")

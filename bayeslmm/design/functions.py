@@ -6,9 +6,19 @@ from typing import Any
 import numpy as np
 
 from bayeslmm.errors import DataError
+from bayeslmm.types import Array
+
+
+def log(x: Array, base: float | None = None) -> Array:
+    """Return the logarithm to a base; the natural one without."""
+    if base is None:
+        return np.log(x)
+    exact = {2.0: np.log2, 10.0: np.log10}.get(base)
+    return np.log(x) / np.log(base) if exact is None else exact(x)
+
 
 ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
-    "log": np.log,
+    "log": log,
     "log10": np.log10,
     "log2": np.log2,
     "log1p": np.log1p,
@@ -31,6 +41,23 @@ def remembered(name: str) -> Callable[..., Any]:
     from formulaic.transforms import TRANSFORMS
 
     return TRANSFORMS[name]
+
+
+def split_columns(values: Any) -> tuple[Array, tuple[str, ...]]:
+    """Return what a function of several columns gives as one array, shape (n, k), and the k names in brackets."""
+    names = getattr(getattr(values, "__formulaic_metadata__", None), "column_names", None)
+    wrapped = getattr(values, "__wrapped__", values)
+    if isinstance(wrapped, dict):
+        return np.column_stack(list(wrapped.values())).astype(np.float64), tuple(map(str, wrapped))
+    array = np.asarray(wrapped, dtype=np.float64)
+    return array, tuple(map(str, names or range(array.shape[1])))
+
+
+def join_columns(array: Array, names: tuple[str, ...]) -> Any:
+    """Return several columns, shape (n, k), as formulaic takes them, so that their names are ``expression[name]``."""
+    from formulaic.materializers.types import FactorValues
+
+    return FactorValues(array, kind="numerical", column_names=names, format="{name}[{field}]", encoded=False)
 
 
 def coding(name: str) -> Any:

@@ -5,20 +5,28 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bayeslmm.design.build import Recipe, total_offset
 from bayeslmm.design.coding import rebuild_columns
 from bayeslmm.design.design import Design, NewRows
 from bayeslmm.design.evaluate import Evaluator
 from bayeslmm.design.grouping import match_rows
+from bayeslmm.design.rank import estimable_rows
 from bayeslmm.design.rows import argument_column, check_missing_option, complete_rows, keep_rows
 from bayeslmm.design.table import used_columns
 from bayeslmm.errors import DataError
-from bayeslmm.types import Missing
+from bayeslmm.types import Codes, Missing
 
 
 def new_rows(
-    design: Design, data: Any, *, missing: Missing = "error", random: bool = True, offset: Any = None
+    design: Design,
+    data: Any,
+    *,
+    missing: Missing = "error",
+    random: bool = True,
+    groups: bool = True,
+    offset: Any = None,
 ) -> NewRows:
     """Evaluate the columns of a design at new data, with what transforms and codings learned from the fit.
 
@@ -31,7 +39,9 @@ def new_rows(
     missing
         ``"error"`` raises at a missing value; ``"drop"`` leaves such rows out.
     random
-        False leaves the random terms out; then the grouping columns are not needed.
+        False leaves the random terms out; then their columns are not needed.
+    groups
+        False takes every row's groups as unknown; then the grouping columns are not needed.
     offset
         m values for the offset argument, where the fit had it as an array.
 
@@ -43,7 +53,7 @@ def new_rows(
     """
     check_missing_option(missing)
     recipe: Recipe = design.recipe
-    names = recipe.parts.predictor_columns(design.formula, random)
+    names = recipe.parts.predictor_columns(design.formula, random, groups)
     offset_column = design.offset_column
     from_data = offset_column is not None and offset is None
     if from_data and offset_column not in names:
@@ -59,17 +69,26 @@ def new_rows(
     for term, effects, grouping in zip(design.terms, recipe.effects, recipe.groupings, strict=True):
         if not random:
             break
-        codes, rows = match_rows(frame, grouping)
+        codes, rows = match_rows(frame, grouping) if groups else _unknown_groups(len(frame))
         terms.append(replace(term, codes=codes, columns=rebuild_columns(effects, evaluator)))
         labels.append(rows)
+    columns = rebuild_columns(recipe.fixed, evaluator)
+    X = np.ascontiguousarray(columns[:, recipe.kept])
     total = total_offset(recipe.parts.offsets, offset_column, evaluator)
     return NewRows(
-        X=np.ascontiguousarray(rebuild_columns(recipe.fixed, evaluator)[:, recipe.kept]),
+        X=X,
         terms=tuple(terms),
         new_labels=tuple(labels),
         offset=np.zeros(len(frame)) if total is None else total,
         index=frame.index,
+        places=np.flatnonzero(keep),
+        labels=index,
+        estimable=estimable_rows(X, np.delete(columns, recipe.kept, axis=1), recipe.dependence),
     )
+
+
+def _unknown_groups(m: int) -> tuple[Codes, pd.Index]:
+    return np.full(m, -1, dtype=np.int32), pd.RangeIndex(m)
 
 
 def _check_offset(data: Any, column: str | None) -> None:

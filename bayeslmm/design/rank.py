@@ -13,6 +13,7 @@ from bayeslmm.design.centring import Centring, find_centring
 from bayeslmm.design.design import Array
 
 TOLERANCE = 1e-7  # residual norm relative to the column's, as in lme4
+ESTIMABLE = 1e-6  # how far a new row may be from the collinearity of the fit, relative to its entries
 _CLEAR = 1e-4  # squared relative residual above which cross-products are precise enough to decide
 _CONSTANT = 16 * np.finfo(float).eps  # spread relative to the mean below which a column is constant
 _PASSES = 3  # projections on the rows; each gains the digits the cross-products have
@@ -38,6 +39,18 @@ def independent_columns(X: Array, centring: Centring, tolerance: float = TOLERAN
     if not keep.all():
         _restore_constant(X, keep)
     return keep
+
+
+def dependence_on(kept: Array, others: Array) -> Array:
+    """Return A with ``others = kept @ A``, shape (p, q), for columns that are combinations of those kept."""
+    return np.asarray(np.linalg.lstsq(kept, others, rcond=None)[0])
+
+
+def estimable_rows(kept: Array, others: Array, dependence: Array) -> NDArray[np.bool_]:
+    """Return whether new rows keep to the collinearity of the fit, ``others = kept @ dependence``, shape (m,)."""
+    expected = kept @ dependence
+    size = np.abs(others) + np.abs(kept) @ np.abs(dependence)
+    return np.asarray((np.abs(others - expected) <= ESTIMABLE * size).all(axis=1))
 
 
 def _scaled(X: Array) -> Array:

@@ -42,6 +42,16 @@ def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
     )
 
 
+def dotted_names(data: Any) -> tuple[str, ...]:
+    """Return the columns whose names hold dots, which a formula may write without backquotes; () if `data` is no table.
+
+    See :func:`bayeslmm.formula.parse`.
+    """
+    framed = isinstance(data, pd.DataFrame) or hasattr(data, "get_column")  # the latter of polars
+    names = data if isinstance(data, Mapping) else data.columns if framed else ()
+    return tuple(name for name in names if isinstance(name, str) and "." in name)
+
+
 def row_name(index: pd.Index, position: int) -> str:
     """Return how messages call a row: its position from 0, and its label where that is something else."""
     label = index[position]

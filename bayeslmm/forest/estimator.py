@@ -301,8 +301,8 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
             Probability, such as 0.9: return a frame with prediction, lower and upper limits of a new
             observation.
         new_levels
-            What a group the fit has not seen gets: "population", no effect; "sample", an effect drawn from
-            its distribution, which widens the interval; "error".
+            What a group that is not in the fit gets: "population", no effect in the prediction; "sample", an effect
+            drawn from its distribution; "error", an error. An interval carries the variance between groups with both.
         seed
             Seed of sampled limits.
 

@@ -1,5 +1,6 @@
 """Learners for f(X): cloned, fitted and asked for the predictions that residuals are made from."""
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -16,6 +17,8 @@ Rows = NDArray[np.intp]
 Residuals = Literal["crossfit", "oob", "inbag"]
 
 DEFAULT_TREES = 300
+STRICT_PACKAGES = ("lightgbm", "xgboost")
+STRICT_SIGNS = re.compile(r"[\s\[\]{}<>,:\"]")  # of JSON, and of conditions on columns; not in their names of columns
 DEFAULT_LEAF = 5  # rows per leaf: single rows would carry the noise into f
 
 
@@ -120,7 +123,7 @@ class Trainer:
 def predict(learner: Any, features: Any) -> Array:
     """Return a learner's predictions as a vector."""
     try:
-        return np.asarray(learner.predict(features), dtype=float).reshape(-1)
+        return np.asarray(learner.predict(_named_for(learner, features)), dtype=float).reshape(-1)
     except (TypeError, ValueError) as error:
         raise DataError(_explain(error, features, learner)) from error
 
@@ -229,11 +232,27 @@ def seeded(learner: Any, seed: int | None) -> Any:
 
 
 def _fit(learner: Any, features: Any, target: Array, weights: Array | None) -> Any:
+    features = _named_for(learner, features)
     if weights is None:
         return learner.fit(features, target)
     if hasattr(learner, "steps"):
         return learner.fit(features, target, **{f"{learner.steps[-1][0]}__sample_weight": weights})
     return learner.fit(features, target, sample_weight=weights)
+
+
+def _named_for(learner: Any, features: Any) -> Any:
+    """Return a frame, its names without the signs that LightGBM and XGBoost refuse; for other learners as it is."""
+    if not isinstance(features, pd.DataFrame) or type(learner).__module__.split(".")[0] not in STRICT_PACKAGES:
+        return features
+    if not any(STRICT_SIGNS.search(str(name)) for name in features.columns):
+        return features
+    safe: list[str] = []
+    for name in features.columns:
+        plain = STRICT_SIGNS.sub("_", str(name))
+        while plain in safe:
+            plain += "_"
+        safe.append(plain)
+    return features.set_axis(safe, axis=1)
 
 
 def _explain(error: Exception, features: Any, learner: Any) -> str:

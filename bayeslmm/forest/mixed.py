@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from bayeslmm.design import dotted_names
 from bayeslmm.errors import FormulaError, OptionError
 from bayeslmm.forest.data.inputs import as_table, random_text
 from bayeslmm.forest.estimator import MixedEffectsForest
@@ -28,7 +29,7 @@ def mixed_forest(formula: str, data: Any, learner: Any = None, **options: Any) -
     FormulaError
         If the formula has no random term, an offset, or hands the learner anything but columns.
     """
-    parsed = parse(formula)
+    parsed = parse(formula, columns=dotted_names(data))
     if parsed.offsets:
         raise FormulaError("offset(...) has no place in a forest's formula: subtract it from the response.")
     if not parsed.bars:

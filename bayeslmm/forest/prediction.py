@@ -11,7 +11,7 @@ from bayeslmm.forest.data.inputs import read_new
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.learners import predict_mean
 from bayeslmm.results.posterior_prediction import posterior_interval
-from bayeslmm.results.prediction import check_request, linear_predictor, point_interval
+from bayeslmm.results.prediction import check_options, labelled, linear_predictor, make_request, point_interval
 from bayeslmm.types import Array
 
 BLOCK = 20_000_000  # values of all versions of f held at once
@@ -91,14 +91,18 @@ def predict_rows(
     seed: Any,
 ) -> Array | pd.DataFrame:
     """Predict rows; with an interval a frame with the columns prediction, lower and upper."""
-    rows, features = read_new(fitted.roles, fitted.design, X, groups, random=kind != "marginal" or interval is not None)
+    checked, levels = check_options(kind, new_levels, interval)
+    random = checked != "marginal" or interval is not None
+    rows, features = read_new(fitted.roles, fitted.design, X, groups, random=random, missing="drop")
     if not rows.terms:
         rows = replace(rows, terms=unknown_terms(fitted, rows))
-    request = check_request(rows, None, kind, new_levels, interval)
+    request = make_request(rows, None, checked, levels, interval)
     components = fitted.components
     mean = linear_predictor(request, components.beta, components.effects)
     if interval is None:
-        return mean + predict_function(fitted, features)
+        return labelled(rows, fitted.design.response, mean + predict_function(fitted, features), None).to_numpy()
+    if levels == "population":  # the mean of the population, but an observation of a group with effects of its own
+        request = replace(request, new_levels="sample")
     if fitted.draws is None:
         mean = mean + predict_function(fitted, features)
         lower, upper = point_interval(request, fitted.kernel, fitted.factors, components.sigma, mean)
@@ -106,7 +110,7 @@ def predict_rows(
         drawn = DrawnFunction(fitted, features)
         lower, upper = posterior_interval(request, fitted.draws, np.random.default_rng(seed), drawn.at)
         mean = mean + drawn.mean
-    return pd.DataFrame({"prediction": mean, "lower": lower, "upper": upper}, index=rows.index)
+    return labelled(rows, fitted.design.response, mean, (lower, upper))
 
 
 def unknown_terms(fitted: FittedForest, rows: NewRows) -> tuple[Any, ...]:

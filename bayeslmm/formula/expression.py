@@ -1,6 +1,7 @@
 """One expression of a formula, such as ``log(x)`` or ``C(sex, Treatment('Male'))``: checked, never run."""
 
 import ast
+import keyword
 import re
 import warnings
 from collections.abc import Collection, Sequence
@@ -8,14 +9,18 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 from bayeslmm.errors import FormulaError
-from bayeslmm.formula.tokens import Token, mark, quoted, tokenize
+from bayeslmm.formula.spellings import read_tokens
+from bayeslmm.formula.tokens import CONSTANTS, Token, mark, quoted
 from bayeslmm.formula.vocabulary import (
     CODINGS,
     CONTRASTS,
     FUNCTIONS,
     OUTERMOST,
+    RESCALING,
+    SEVERAL,
     attribute_remedy,
     unknown_function,
+    wrong_arguments,
 )
 
 MAX_TOKENS = 300  # of one expression; bounds the depth of its syntax tree
@@ -82,7 +87,7 @@ def check_expression(text: str, functions: Collection[str] = ()) -> Expression:
     FormulaError
         If it holds anything else; the message marks the place.
     """
-    return read_expression(text, tokenize(text)[:-1], functions)
+    return read_expression(text, read_tokens(text, functions)[:-1], functions)
 
 
 def read_expression(formula: str, tokens: Sequence[Token], functions: Collection[str] = ()) -> Expression:
@@ -95,15 +100,13 @@ def read_expression(formula: str, tokens: Sequence[Token], functions: Collection
             f"this expression has {len(tokens)} parts, more than {MAX_TOKENS}. "
             "Compute the column in the data first",
         )  # fmt: skip
-    for token in tokens:
-        if token.text == "^":
-            raise mark(formula, token.start, token.stop, "^ is not a power here: write x**2")
     source, aliases, begins, ends = _python_source(formula, tokens)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Python's remarks on escapes in strings
             tree = ast.parse(source, mode="eval").body
         checker = _Checker(formula, tokens, begins, ends, frozenset(functions), aliases, tree)
+        checker.allow_several(tree)
         checker.check(tree)
         text = ast.unparse(tree).replace("\n", " ")
     except FormulaError:
@@ -118,7 +121,8 @@ def read_expression(formula: str, tokens: Sequence[Token], functions: Collection
 def _python_source(
     formula: str, tokens: Sequence[Token]
 ) -> tuple[str, dict[str, str], dict[int, Token], dict[int, Token]]:
-    # Quoted names are not Python, and Python would normalise names outside ASCII: both get an alias.
+    # Quoted names are not Python, its keywords are no names to it, and it would normalise names outside ASCII: all
+    # of them get an alias. R's ^ is a power.
     stem = "column_"
     while stem in formula:
         stem += "_"
@@ -129,8 +133,8 @@ def _python_source(
     pieces: list[str] = []
     place = 0
     for token in tokens:
-        piece = token.text
-        if token.kind == "quoted" or (token.kind == "name" and not token.text.isascii()):
+        piece = "**" if token.kind == "operator" and token.text == "^" else token.text
+        if token.kind == "quoted" or (token.kind == "name" and not _is_python_name(token.text)):
             piece = of_name.setdefault(token.name, f"{stem}{len(of_name)}")
             aliases[piece] = token.name
         size = len(piece.encode())
@@ -138,6 +142,10 @@ def _python_source(
         pieces.append(piece)
         place += size + 1
     return " ".join(pieces), aliases, begins, ends
+
+
+def _is_python_name(name: str) -> bool:
+    return name.isascii() and (name in CONSTANTS or not keyword.iskeyword(name))
 
 
 def _syntax_error(formula: str, tokens: Sequence[Token], begins: dict[int, Token], error: Exception) -> FormulaError:
@@ -164,6 +172,7 @@ class _Checker:
     aliases: dict[str, str]
     root: ast.AST
     columns: dict[str, None] = field(default_factory=dict)
+    of_several: set[int] = field(default_factory=set)
 
     def refuse(self, node: ast.AST, message: str) -> FormulaError:
         """Return an error that marks a node in the formula."""
@@ -224,29 +233,65 @@ class _Checker:
         name = self.aliases.get(node.func.id, node.func.id)
         if node.func.id in self.aliases or (name not in FUNCTIONS and name not in self.functions):
             raise self.refuse(node.func, unknown_function(name, self.functions))
+        self.check_words(node)
         if name not in self.functions:
             self.check_position(node, name)
-        for word in node.keywords:
-            if word.arg is None:
-                raise self.refuse(node, "unpacking with ** is not allowed in a formula")
-            if word.arg.startswith("_"):
-                raise self.refuse(node, f"the argument {word.arg!r} is not allowed in a formula")
+            self.check_signature(node, name)
         for place, argument in enumerate([*node.args, *(word.value for word in node.keywords)]):
             if name == "C" and place > 0 and names_coding(argument):
                 self.check_coding(argument)
             else:
                 self.check_argument(argument)
 
+    def check_words(self, node: ast.Call) -> None:
+        """Refuse names of arguments that are repeated or not plain."""
+        for word in node.keywords:
+            if word.arg is None:
+                raise self.refuse(node, "unpacking with ** is not allowed in a formula")
+            if word.arg in self.aliases or word.arg.startswith("_"):
+                name = self.aliases.get(word.arg, word.arg)
+                raise self.refuse(node, f"the argument {name!r} is not allowed in a formula")
+            if sum(other.arg == word.arg for other in node.keywords) > 1:
+                raise self.refuse(node, f"the argument {word.arg!r} is given twice: state it once")
+
+    def check_signature(self, node: ast.Call, name: str, column: bool = True) -> None:
+        """Refuse arguments that a function of the table or a coding does not take."""
+        words = [str(word.arg) for word in node.keywords]
+        if wrong := wrong_arguments(name, len(node.args), words, column):
+            raise self.refuse(node, wrong)
+
     def check_position(self, node: ast.Call, name: str) -> None:
-        """Refuse functions of several columns inside other expressions, and codings outside ``C(...)``."""
-        if name in OUTERMOST and node is not self.root:
-            raise self.refuse(node, f"{name}(...) gives several columns, which other expressions cannot use")
+        """Refuse functions of several columns where these have no meaning, and codings outside ``C(...)``."""
+        if name in OUTERMOST and node is not self.root and id(node) not in self.of_several:
+            raise self.refuse(
+                node,
+                f"{name}(...) gives several columns, which only arithmetic, I, center, scale and standardize can use",
+            )
         if name in CODINGS:
             raise self.refuse(node, f"{name} is a coding, which stands inside C(...), as in C(x, {name})")
 
+    def allow_several(self, node: ast.expr) -> bool:
+        """Note the call below a node that may give several columns; return whether there is one."""
+        match node:
+            case ast.Call(ast.Name(name), [first, *_]) if name not in self.functions:
+                if name in SEVERAL:
+                    self.of_several.add(id(node))
+                    return True
+                return name in RESCALING and self.allow_several(first)
+            case ast.UnaryOp(_, operand):
+                return self.allow_several(operand)
+            case ast.BinOp(left, _, right):
+                sides = [self.allow_several(left), self.allow_several(right)]
+                if all(sides):
+                    raise self.refuse(node, "both sides of this have several columns: write an interaction, a:b")
+                return any(sides)
+        return False
+
     def check_coding(self, node: ast.expr) -> None:
-        """Refuse arguments of a coding that are no constants."""
+        """Refuse arguments of a coding that are no constants, and those it does not take."""
         if isinstance(node, ast.Call):
+            self.check_words(node)
+            self.check_signature(node, ast.unparse(node.func), column=False)
             for argument in [*node.args, *(word.value for word in node.keywords)]:
                 if any(isinstance(part, (ast.Name, ast.Call)) for part in ast.walk(argument)):
                     raise self.refuse(argument, "a coding takes constants, as in Treatment('a')")

@@ -12,7 +12,8 @@ from bayeslmm.formula import algebra
 from bayeslmm.formula.algebra import INTERCEPT, Sum, Term
 from bayeslmm.formula.expression import read_expression
 from bayeslmm.formula.formula import BAR_COVARIANCES, Bar, Formula
-from bayeslmm.formula.tokens import Token, mark, quoted, tokenize
+from bayeslmm.formula.spellings import read_tokens
+from bayeslmm.formula.tokens import CONSTANTS, Token, mark, quoted
 from bayeslmm.formula.vocabulary import FUNCTIONS, attribute_remedy, unknown_function
 
 _T = TypeVar("_T")
@@ -20,7 +21,7 @@ _T = TypeVar("_T")
 _EXAMPLE = "for example 'y ~ x + (1 | g)'"
 
 
-def parse(text: str, functions: Collection[str] = ()) -> Formula:
+def parse(text: str, functions: Collection[str] = (), columns: Collection[str] = ()) -> Formula:
     """Read a mixed-model formula in lme4's grammar.
 
     Nothing is evaluated and no data are needed. Every expression is checked: only column names, constants,
@@ -32,6 +33,8 @@ def parse(text: str, functions: Collection[str] = ()) -> Formula:
         Such as ``"Reaction ~ 1 + Days + (1 + Days | Subject)"``.
     functions
         Names of further functions the user supplies.
+    columns
+        Columns of the data with dots in their names, which may stand without backquotes, as in R.
 
     Raises
     ------
@@ -42,7 +45,7 @@ def parse(text: str, functions: Collection[str] = ()) -> Formula:
     ----------
     Bates, Mächler, Bolker and Walker (2015), Fitting linear mixed-effects models using lme4, table 2.
     """
-    tokens = tokenize(text)
+    tokens = read_tokens(text, functions, columns)
     tildes = [token for token in tokens if token.text == "~" and token.kind == "operator"]
     if not tildes:
         raise mark(text, 0, len(text), f"a formula needs a ~ between response and predictors, {_EXAMPLE}")
@@ -60,7 +63,7 @@ def parse(text: str, functions: Collection[str] = ()) -> Formula:
 
 def split_terms(effects: str, functions: Collection[str] = ()) -> list[tuple[str, ...]]:
     """Return the terms of a sum such as ``Formula.fixed`` as tuples of factors; ``()`` is the intercept."""
-    return _with_intercept(_Reader(effects, tokenize(effects), functions).read_predictors())
+    return _with_intercept(_Reader(effects, read_tokens(effects, functions), functions).read_predictors())
 
 
 def _read_response(text: str, tokens: list[Token], functions: Collection[str]) -> str:
@@ -299,7 +302,7 @@ class _Reader:
         """Read a column, or a call with its arguments."""
         start = self.place
         token = self.take()
-        if token.text in {"True", "False", "None"}:
+        if token.text in CONSTANTS:
             raise self.refuse(token, f"{token.text} is no column")
         if not self.at("("):
             return Sum([(quoted(token.text),)])
@@ -383,14 +386,16 @@ class _Reader:
     def read_grouping_column(self) -> str:
         """Read the name of one grouping column."""
         token = self.next
-        if token.kind not in {"name", "quoted"} or token.text in {"True", "False", "None"}:
+        if token.kind not in {"name", "quoted"} or token.text in CONSTANTS:
             if token.kind == "end" or self.at(")"):
                 raise self.refuse(token, "the grouping factor is missing after the bar, as in (1 | g)")
             raise self.refuse(token, "right of the bar stand column names joined with : or /, as in (1 | a/b)")
         self.take()
-        if self.at("("):
-            raise self.refuse(
-                token,
-                "right of the bar stand column names, no functions: compute the column in the data first",
-            )
-        return token.name
+        if not self.at("("):
+            return token.name
+        if token.text == "C" and len(inside := self.read_arguments()) == 1 and inside[0].kind in {"name", "quoted"}:
+            return inside[0].name  # a grouping column is a category anyway
+        raise self.refuse(
+            token,
+            "right of the bar stand column names, no functions: compute the column in the data first",
+        )

@@ -2,7 +2,7 @@
 
 import keyword
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,8 +23,9 @@ _PATTERN = re.compile(
     |(?P<operator>\*\*|\|\||//|<=|>=|==|!=|[~|+\-*/:^(),=<>\[\]%.])""",
     re.VERBOSE,
 )
+_DOTTED = re.compile(r"(?:[^\W\d]|\.(?!\d))[\w.]*")  # a name as R writes it
 _OPENING, _CLOSING = {"(": ")", "[": "]"}, {")": "(", "]": "["}
-_CONSTANTS = {"True", "False", "None"}
+CONSTANTS = {"True", "False", "None"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +70,16 @@ def mark(text: str, start: int, stop: int, message: str) -> FormulaError:
     return FormulaError(f"{message}\n  {before}{shown}{after}\n  {carets}")
 
 
-def tokenize(text: str) -> list[Token]:
+def tokenize(text: str, columns: Collection[str] = ()) -> list[Token]:
     """Split formula text into tokens, the last of kind ``"end"``.
+
+    Parameters
+    ----------
+    text
+        A formula or an expression.
+    columns
+        Columns of the data with dots in their names: ``Sepal.Length`` is a name where the data have it, as in R;
+        anywhere else a dot stays an operator, which has no meaning.
 
     Raises
     ------
@@ -85,6 +94,10 @@ def tokenize(text: str) -> list[Token]:
     tokens: list[Token] = []
     place = 0
     while place < len(text):
+        if (token := _dotted_name(text, place, columns)) is not None:
+            tokens.append(token)
+            place = token.stop
+            continue
         match = _PATTERN.match(text, place)
         if match is None:
             raise _unreadable(text, place)
@@ -97,6 +110,13 @@ def tokenize(text: str) -> list[Token]:
     _check_brackets(text, tokens)
     tokens.append(Token("end", "", len(text), len(text)))
     return tokens
+
+
+def _dotted_name(text: str, place: int, columns: Collection[str]) -> Token | None:
+    match = _DOTTED.match(text, place) if columns else None
+    if match is None or match.group() not in columns:
+        return None
+    return Token("quoted", f"`{match.group()}`", place, match.end())
 
 
 def _unreadable(text: str, place: int) -> FormulaError:
@@ -124,14 +144,13 @@ def _check_token(text: str, token: Token, previous: Token | None) -> None:
         raise mark(text, previous.start, token.stop, "strings with a prefix are not allowed in a formula")
     if token.kind == "name" and token.text.startswith("__"):
         raise mark(text, token.start, token.stop, "names with two leading underscores are not allowed in a formula")
-    if token.text == "in" and previous is not None and previous.text == "%":
+    if (
+        token.text == "in"
+        and previous is not None
+        and previous.text == "%"
+        and text[token.stop : token.stop + 1] == "%"
+    ):
         raise mark(text, previous.start, token.stop + 1, "%in% has no meaning here: write a:b")
-    if token.kind == "name" and keyword.iskeyword(token.text) and token.text not in _CONSTANTS:
-        raise mark(
-            text, token.start, token.stop,
-            f"{token.text!r} is a Python keyword, and a formula runs no Python. "
-            f"If it is a column, put it in backquotes: `{token.text}`",
-        )  # fmt: skip
 
 
 def _check_brackets(text: str, tokens: Sequence[Token]) -> None:

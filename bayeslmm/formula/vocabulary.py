@@ -1,5 +1,7 @@
 """The functions a formula may call, by name; their meaning is the design room's business."""
 
+from collections.abc import Mapping, Sequence
+
 from bayeslmm.errors import suggest
 
 ELEMENTWISE = frozenset(
@@ -8,8 +10,29 @@ ELEMENTWISE = frozenset(
 REMEMBERED = frozenset({"poly", "bs", "cr", "cs", "cc", "center", "scale", "standardize"})
 CODINGS = frozenset({"Treatment", "Sum", "Poly", "Helmert", "Diff", "SAS"})
 CONTRASTS = frozenset({"treatment", "sum", "poly", "helmert", "diff", "SAS"})
-OUTERMOST = frozenset({"C", "poly", "bs", "cr", "cs", "cc"})  # they give several columns
+SEVERAL = frozenset({"poly", "bs", "cr", "cs", "cc"})  # they give several columns
+OUTERMOST = SEVERAL | {"C"}  # their values are no single column of numbers
+RESCALING = frozenset({"center", "scale", "standardize", "I"})  # they work on each of several columns
 FUNCTIONS = ELEMENTWISE | REMEMBERED | CODINGS | {"C", "I"}
+
+_CUBIC = ("df", "knots", "lower_bound", "upper_bound", "constraints", "cyclic", "extrapolation")
+# What a function takes after its column, and what a coding takes, in order.
+PARAMETERS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys((*ELEMENTWISE, "I", "center"), ()),
+    "log": ("base",),
+    "scale": ("center", "scale", "ddof"),
+    "standardize": ("center", "rescale", "ddof"),
+    "poly": ("degree", "raw"),
+    "bs": ("df", "knots", "degree", "include_intercept", "lower_bound", "upper_bound", "extrapolation"),
+    **dict.fromkeys(("cr", "cs", "cc"), _CUBIC),
+    "C": ("contrasts", "levels"),
+    "Treatment": ("reference",),
+    **dict.fromkeys(("contr.treatment", "SAS", "contr.SAS"), ("base",)),
+    **dict.fromkeys(("Sum", "contr.sum"), ()),
+    **dict.fromkeys(("Poly", "contr.poly"), ("scores",)),
+    **dict.fromkeys(("Helmert", "contr.helmert"), ("reverse", "scale")),
+    **dict.fromkeys(("Diff", "contr.diff"), ("backward",)),
+}
 
 _REMEDIES = {
     "factor": "write C(x) to treat a column as categorical",
@@ -37,6 +60,37 @@ def unknown_function(name: str, extra: frozenset[str]) -> str:
         remedy = "pass your own with functions={...}"
     names = ", ".join(sorted(known - CODINGS, key=str.lower))
     return f"unknown function {name!r}: {remedy}. Functions known here: {names}"
+
+
+def wrong_arguments(name: str, positional: int, keywords: Sequence[str], column: bool = True) -> str | None:
+    """Return the sentence that says which arguments a function or a coding does not take, or None.
+
+    Parameters
+    ----------
+    name
+        A key of :data:`PARAMETERS`.
+    positional
+        Number of arguments given by position.
+    keywords
+        Arguments given by name, repetitions included.
+    column
+        Whether the first argument is a column; that of a coding is none.
+    """
+    parameters = PARAMETERS[name]
+    takes = [*(["the column"] if column else []), *parameters]
+    known = f"{name} takes {', '.join(takes) or 'no arguments'}"
+    given = [*parameters[: max(positional - column, 0)], *keywords]
+    for word in keywords:
+        if word not in parameters:
+            near = suggest(word, parameters)
+            return f"{name} has no argument {word!r}{f': did you mean {near[0]}?' if near else ''}. {known}"
+        if given.count(word) > 1:
+            return f"{name} is given its argument {word!r} twice: state it once"
+    if column and positional == 0:
+        return f"{name}() uses no column here: it comes first, without a name in front. {known}"
+    if positional > len(takes):
+        return f"{name} is given {positional} arguments. {known}"
+    return None
 
 
 def attribute_remedy(owner: str, name: str) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from bayeslmm.design.design import Design
+from bayeslmm.design.names import DIMENSIONS, safe_labels, safe_name
 from bayeslmm.errors import ModelError
 
 
@@ -24,11 +25,12 @@ def term_coordinates(design: Design) -> dict[str, Sequence[Any]]:
     coordinates: dict[str, Sequence[Any]] = {"fixed": list(design.fixed_names)} if design.p else {}
     for term in design.terms:
         effects = list(term.effects)
-        labels = {f"{term.name}_effect": effects, f"{term.name}_effect_other": effects}
+        label = safe_name(term.name)
+        labels = {f"{label}_effect": effects, f"{label}_effect_other": effects}
         if term.name == term.factor:  # further terms on one factor share its levels
-            labels[term.factor] = list(term.levels)
+            labels[label] = list(safe_labels(term.levels))
         for name, values in labels.items():
-            if name in coordinates or name in ("fixed", "chain", "draw"):
+            if name in coordinates or name in DIMENSIONS:
                 raise ModelError(
                     f"The grouping factor {term.factor!r} gives a second dimension called {name!r}; rename the column."
                 )

@@ -15,6 +15,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.design.names import safe_name
 from bayeslmm.errors import ModelError
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.moments import mean_and_sd
@@ -108,8 +109,8 @@ def _fixed_part(design: Design, priors: ModelPriors, units: _Units) -> Any:
 
 def _random_part(term: RandomTerm, priors: TermPriors, units: _Units, *, centered: bool) -> Any:
     """Add one term's covariance and effects; return its part of the mean, shape (n,)."""
-    name = term.name
-    level, effect, other = term.factor, f"{name}_effect", f"{name}_effect_other"
+    name = safe_name(term.name)
+    level, effect, other = safe_name(term.factor), f"{name}_effect", f"{name}_effect_other"
     columns = term.centring.apply(term.columns) if priors.centred else term.columns
     unit = units.of_columns(columns)
     to_user = term.centring.matrix if priors.centred else np.eye(term.n_columns)

@@ -16,6 +16,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.design.names import safe_name
 from bayeslmm.errors import ModelError
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.posterior.marginal_likelihood import MarginalLikelihood
@@ -99,7 +100,7 @@ def _residual_sd(priors: ModelPriors, unit: float, design: Design, sigma: float 
 
 def _term_coordinates(term: RandomTerm, priors: TermPriors, unit: float, residual: Any) -> list[Any]:
     """Add one term's variables; return its coordinates, log sd/sigma and atanh of the partial correlations."""
-    name, size = term.name, term.n_columns
+    name, size = safe_name(term.name), term.n_columns
     effect, other = f"{name}_effect", f"{name}_effect_other"
     columns = term.centring.apply(term.columns) if priors.centred else term.columns
     spread = np.sqrt(np.mean(columns**2, axis=0))
@@ -128,7 +129,7 @@ def _standard_deviations(label: str, priors: TermPriors, start: Array, dims: str
     if len({type(prior) for prior in priors.sd}) == 1:
         return _positive(label, priors.sd, start, dims=dims)
     each = [
-        _positive(f"{label}[{effect}]", [prior], value)
+        _positive(f"{label}[{safe_name(effect)}]", [prior], value)
         for effect, prior, value in zip(priors.effects, priors.sd, start, strict=True)
     ]
     return pm.Deterministic(label, pt.stack(each), dims=dims)

@@ -3,21 +3,23 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bayeslmm.results.comparison import compare
-    from bayeslmm.results.point import PointFit
-    from bayeslmm.results.posterior import PosteriorFit
+    from bayeslmm.results.comparison import compare as compare
+    from bayeslmm.results.point import PointFit as PointFit
+    from bayeslmm.results.posterior import PosteriorFit as PosteriorFit
 
 _HOMES = {"PointFit": "point", "PosteriorFit": "posterior", "compare": "comparison"}
 
 __all__ = ["PointFit", "PosteriorFit", "compare"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a result class on first use: a REML fit needs nothing of posterior diagnostics."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+if not TYPE_CHECKING:
 
-    value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    def __getattr__(name: str) -> Any:
+        """Import a result class on first use: a REML fit needs nothing of posterior diagnostics."""
+        if name not in _HOMES:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        from importlib import import_module
+
+        value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value

@@ -7,39 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
-from bayeslmm.errors import ModelError
+from bayeslmm.design.names import ROWS, safe_labels
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results.posterior_prediction import predictor_draws
 from bayeslmm.results.prediction import training_rows
+from bayeslmm.results.storable import storable
 
 if TYPE_CHECKING:
     import xarray
 
-ROWS = "__obs__"  # the rows of the data, named as bambi names them
-RESERVED = ("chain", "draw", "fixed", "beta", "sigma", ROWS)
-
-
-def check_names(design: Design) -> None:
-    """Refuse grouping factors whose names would hide other parts of the posterior.
-
-    Raises
-    ------
-    ModelError
-        If a factor is called like a dimension or variable of the posterior.
-    """
-    taken = set(RESERVED)
-    for term in design.terms:
-        taken |= {f"{prefix}_{term.name}" for prefix in ("sd", "cor", "r")}
-        taken |= {f"{term.name}_effect", f"{term.name}_effect_other"}
-    for term in design.terms:
-        if term.factor in taken:
-            raise ModelError(
-                f"The grouping factor {term.factor!r} has the name of another part of the posterior; rename the column."
-            )
-
 
 def datasets(design: Design, draws: Draws) -> dict[str, "xarray.Dataset"]:
-    """Return the groups posterior, sample_stats, observed_data and constant_data.
+    """Return the groups posterior, sample_stats, observed_data and constant_data, ready to be written.
 
     In the posterior: ``beta`` (dim "fixed"), ``sigma``, and per term g ``sd_g`` (g_effect), ``cor_g``
     (g_effect, g_effect_other; only where there are correlations) and ``r_g`` (g, g_effect; only where the draws
@@ -53,12 +32,12 @@ def datasets(design: Design, draws: Draws) -> dict[str, "xarray.Dataset"]:
     if draws.stats:
         stats = {name: (sampled, np.asarray(values)) for name, values in draws.stats.items()}
         groups["sample_stats"] = xarray.Dataset(stats, coords=chains)
-    rows = {ROWS: np.asarray(row_labels(design))}
+    rows = {ROWS: safe_labels(row_labels(design))}
     groups["observed_data"] = xarray.Dataset({design.response: ((ROWS,), design.y)}, coords=rows)
     groups["constant_data"] = _constants(design, rows)
     for group in groups.values():
         group.attrs.update(_attributes(design, draws))
-    return groups
+    return {name: storable(group) for name, group in groups.items()}
 
 
 def _posterior(design: Design, draws: Draws, chains: Mapping[str, Any]) -> "xarray.Dataset":
@@ -78,7 +57,7 @@ def _posterior(design: Design, draws: Draws, chains: Mapping[str, Any]) -> "xarr
             coords[other] = coords[effect]
             variables[f"cor_{term.name}"] = ((*sampled, effect, other), cor)
         if kept:
-            coords[term.factor] = np.asarray(term.levels)
+            coords[term.factor] = safe_labels(term.levels)
             variables[f"r_{term.name}"] = ((*sampled, term.factor, effect), b)
     return xarray.Dataset(variables, coords=coords)
 
@@ -126,9 +105,9 @@ def row_dataset(design: Design, draws: Draws, group: str, rng: np.random.Generat
     coords = {
         "chain": np.arange(draws.n_chains),
         "draw": np.arange(draws.n_draws),
-        ROWS: np.asarray(row_labels(design)),
+        ROWS: safe_labels(row_labels(design)),
     }
-    return xarray.Dataset({design.response: (("chain", "draw", ROWS), shaped)}, coords=coords)
+    return storable(xarray.Dataset({design.response: (("chain", "draw", ROWS), shaped)}, coords=coords))
 
 
 def prior_datasets(design: Design, simulated: Mapping[str, NDArray[np.float64]]) -> dict[str, "xarray.Dataset"]:
@@ -155,11 +134,11 @@ def prior_datasets(design: Design, simulated: Mapping[str, NDArray[np.float64]])
         method="prior",
     )
     sampled = {"chain": np.arange(1), "draw": np.arange(draws.n_draws)}
-    rows = {**sampled, ROWS: np.asarray(row_labels(design))}
+    rows = {**sampled, ROWS: safe_labels(row_labels(design))}
     responses = {design.response: (("chain", "draw", ROWS), simulated["y"][None])}
     return {
-        "prior": _posterior(design, draws, sampled),
-        "prior_predictive": xarray.Dataset(responses, coords=rows),
+        "prior": storable(_posterior(design, draws, sampled)),
+        "prior_predictive": storable(xarray.Dataset(responses, coords=rows)),
     }
 
 

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.design.names import RESIDUAL
 from bayeslmm.types import Array
 
 VARCORR_COLUMNS = ("group", "effect", "other_effect", "variance", "sd", "correlation")
-RESIDUAL = "Residual"
 
 
 def level_counts(design: Design) -> dict[str, int]:

@@ -11,10 +11,21 @@ from bayeslmm.design.design import Design
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
-from bayeslmm.results.prediction import Kind, NewLevels, Request, check_request, training_rows
+from bayeslmm.results.prediction import (
+    Estimable,
+    Kind,
+    NewLevels,
+    Request,
+    check_options,
+    inestimable,
+    labelled,
+    make_request,
+    training_rows,
+)
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
+from bayeslmm.types import Array
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -113,8 +124,9 @@ class Fit:
         data: Any = None,
         *,
         kind: Kind = "conditional",
-        new_levels: NewLevels = "population",
+        new_levels: NewLevels = "error",
         interval: float | None = None,
+        estimable: Estimable | None = None,
         seed: Any = None,
     ) -> pd.Series | pd.DataFrame:
         """Predict rows of the data, or new ones."""
@@ -225,12 +237,23 @@ class Fit:
     def _repr_html_(self) -> str:
         return self.summary()._repr_html_()
 
-    def _request(self, data: Any, kind: str, new_levels: str, interval: float | None) -> Request:
+    def _request(self, data: Any, kind: str, new_levels: str, interval: float | None, estimable: str | None) -> Request:
+        checked, levels = check_options(kind, new_levels, interval, estimable)
         if data is None:
-            return check_request(training_rows(self.design), self.design.weights, kind, new_levels, interval)
+            return make_request(training_rows(self.design), self.design.weights, checked, levels, interval)
         from bayeslmm.design import new_rows
 
-        return check_request(new_rows(self.design, data), None, kind, new_levels, interval)
+        conditional = checked == "conditional"
+        rows = new_rows(
+            self.design, data, missing="drop", random=conditional or interval is not None, groups=conditional
+        )
+        return make_request(rows, None, checked, levels, interval)
+
+    def _labelled(
+        self, request: Request, mean: Array, limits: tuple[Array, Array] | None, estimable: Estimable | None
+    ) -> pd.Series | pd.DataFrame:
+        unknown = inestimable(request.rows, self.dropped_columns, estimable, limits is not None)
+        return labelled(request.rows, self.design.response, mean, limits, unknown)
 
     def _facts(self) -> list[tuple[str, str]]:
         from bayeslmm.results.summary import describe_counts

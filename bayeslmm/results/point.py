@@ -21,7 +21,7 @@ from bayeslmm.methods import find_method
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
-from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predictor, point_interval
+from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, point_interval
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary, aligned, p_value, random_table
@@ -237,8 +237,9 @@ class PointFit(Fit):
         data: Any = None,
         *,
         kind: Kind = "conditional",
-        new_levels: NewLevels = "population",
+        new_levels: NewLevels = "error",
         interval: float | None = None,
+        estimable: Estimable | None = None,
         seed: Any = None,
     ) -> pd.Series | pd.DataFrame:
         """Predict the response.
@@ -246,7 +247,8 @@ class PointFit(Fit):
         Parameters
         ----------
         data
-            New rows with the columns of the formula; None means the rows of the fit.
+            New rows with the columns of the formula; None means the rows of the fit. A row with a missing value is
+            predicted as NaN.
         kind
             "conditional" adds the estimated effects of each row's groups; "marginal" is the mean over the
             population of groups.
@@ -257,6 +259,10 @@ class PointFit(Fit):
             Probability, such as 0.9: also return the limits for a new observation of each row. They carry the
             error of the coefficients and random effects and the residual (of weight one in new rows); the
             marginal kind adds the variance between groups. θ and σ are taken as known.
+        estimable
+            What happens to rows whose mean the data do not identify because the fit left out collinear columns, such
+            as a cell of an interaction without data: "error", "nan", or "ignore" for a prediction that depends on
+            which column was left out. None warns, and gives NaN with an interval.
         seed
             Accepted for symmetry with posterior fits; nothing is drawn here.
 
@@ -270,14 +276,15 @@ class PointFit(Fit):
         OptionError
             If an option is not among the valid ones.
         DataError
-            If the data lack a column, hold a missing value, or a level is unknown and ``new_levels="error"``.
+            If the data lack a column, a level is unknown and ``new_levels="error"``, or a mean is not estimable and
+            ``estimable="error"``.
         """
-        request = self._request(data, kind, new_levels, interval)
+        request = self._request(data, kind, new_levels, interval, estimable)
         mean = linear_predictor(request, self.modes.beta, self.modes.b)
         limits = None
         if interval is not None:
             limits = point_interval(request, self.kernel, self._factors, self.sigma, mean, self._fixed_precision())
-        return labelled(request, self.design.response, mean, limits)
+        return self._labelled(request, mean, limits, estimable)
 
     def _fixed_precision(self) -> Array | None:
         """Return the Cholesky factor of the coefficients' precision times sigma² where they have priors."""

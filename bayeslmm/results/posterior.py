@@ -23,7 +23,7 @@ from bayeslmm.results.kept_effects import kept_frames, require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior_prediction import cholesky, flatten, posterior_interval, simulate_rows
 from bayeslmm.results.posterior_tables import describe, printed, within
-from bayeslmm.results.prediction import Kind, NewLevels, labelled, linear_predictor, training_rows
+from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, training_rows
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary
@@ -312,8 +312,9 @@ class PosteriorFit(Fit):
         data: Any = None,
         *,
         kind: Kind = "conditional",
-        new_levels: NewLevels = "population",
+        new_levels: NewLevels = "error",
         interval: float | None = None,
+        estimable: Estimable | None = None,
         seed: Any = None,
     ) -> pd.Series | pd.DataFrame:
         """Predict the response by its posterior mean.
@@ -321,7 +322,8 @@ class PosteriorFit(Fit):
         Parameters
         ----------
         data
-            New rows with the columns of the formula; None means the rows of the fit.
+            New rows with the columns of the formula; None means the rows of the fit. A row with a missing value is
+            predicted as NaN.
         kind
             "conditional" adds the effects of each row's groups; "marginal" is over the population of groups.
         new_levels
@@ -332,6 +334,10 @@ class PosteriorFit(Fit):
             Probability, such as 0.9: also return equal-tailed limits of the posterior predictive
             distribution of a new observation of each row (of weight one in new rows); the marginal kind
             draws new groups.
+        estimable
+            What happens to rows whose mean the data do not identify because the fit left out collinear columns, such
+            as a cell of an interaction without data: "error", "nan", or "ignore" for a prediction that depends on
+            which column was left out. None warns, and gives NaN with an interval.
         seed
             Seed or Generator of what the interval draws.
 
@@ -346,16 +352,17 @@ class PosteriorFit(Fit):
             If an option is not among the valid ones, or a conditional prediction needs random effects whose
             draws were not kept.
         DataError
-            If the data lack a column, hold a missing value, or a level is unknown and ``new_levels="error"``.
+            If the data lack a column, a level is unknown and ``new_levels="error"``, or a mean is not estimable and
+            ``estimable="error"``.
         """
-        request = self._request(data, kind, new_levels, interval)
+        request = self._request(data, kind, new_levels, interval, estimable)
         if request.kind == "conditional":
             require_effects(self.design, self.draws)
         mean = linear_predictor(request, _mean(self.draws.beta), [_mean(b) for b in self.draws.effects])
         limits = None
         if interval is not None:
             limits = posterior_interval(request, self.draws, np.random.default_rng(seed))
-        return labelled(request, self.design.response, mean, limits)
+        return self._labelled(request, mean, limits, estimable)
 
     def simulate(self, n_draws: int = 50, seed: Any = None) -> Array:
         """Return new responses of the rows used, at draws picked at random, shape (n_draws, n)."""

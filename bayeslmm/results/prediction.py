@@ -9,10 +9,11 @@ from typing import Literal, get_args
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bayeslmm.design.design import Design, NewRows
-from bayeslmm.errors import DataError, OptionError
+from bayeslmm.errors import DataError, OptionError, warn_user
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.prediction_error import error_variance, predictor_rows
@@ -20,6 +21,8 @@ from bayeslmm.types import Array
 
 Kind = Literal["conditional", "marginal"]
 NewLevels = Literal["population", "sample", "error"]
+Estimable = Literal["error", "nan", "ignore"]
+ALIASES = {"population": "marginal"}  # other words for a kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,28 +50,81 @@ class Request:
     interval: float | None
 
 
-def check_request(rows: NewRows, weights: Array | None, kind: str, new_levels: str, interval: float | None) -> Request:
-    """Check the options of a prediction.
+def check_options(
+    kind: str, new_levels: str, interval: float | None, estimable: str | None = None
+) -> tuple[Kind, NewLevels]:
+    """Check the options of a prediction; return the kind and what new levels get.
 
     Raises
     ------
     OptionError
         If an option is not among the valid ones.
-    DataError
-        If a level is unknown to the fit and ``new_levels="error"``.
     """
-    if kind not in get_args(Kind):
-        raise OptionError(f"kind={kind!r} is unknown; use one of {', '.join(map(repr, get_args(Kind)))}.")
-    if new_levels not in get_args(NewLevels):
+    kind = ALIASES.get(kind, kind)
+    for name, value, valid in (("kind", kind, Kind), ("new_levels", new_levels, NewLevels)):
+        if value not in get_args(valid):
+            raise OptionError(f"{name}={value!r} is unknown; use one of {', '.join(map(repr, get_args(valid)))}.")
+    if estimable is not None and estimable not in get_args(Estimable):
         raise OptionError(
-            f"new_levels={new_levels!r} is unknown; use one of {', '.join(map(repr, get_args(NewLevels)))}."
+            f"estimable={estimable!r} is unknown; use one of {', '.join(map(repr, get_args(Estimable)))}."
         )
     if interval is not None and not 0 < interval < 1:
         raise OptionError(f"interval={interval!r} is not a probability between 0 and 1, such as 0.9.")
+    return kind, new_levels  # type: ignore[return-value]
+
+
+def make_request(
+    rows: NewRows, weights: Array | None, kind: Kind, new_levels: NewLevels, interval: float | None
+) -> Request:
+    """Return what to predict.
+
+    Raises
+    ------
+    DataError
+        If a level is unknown to the fit and ``new_levels="error"``.
+    """
     if kind == "conditional" and new_levels == "error":
         _refuse_new_levels(rows)
     ones = np.ones(len(rows.index)) if weights is None else weights
-    return Request(rows, ones, kind, new_levels, interval)  # type: ignore[arg-type]
+    return Request(rows, ones, kind, new_levels, interval)
+
+
+def inestimable(
+    rows: NewRows, dropped: Sequence[str], estimable: Estimable | None, interval: bool
+) -> NDArray[np.bool_]:
+    """Return which rows are predicted as NaN because the data of the fit do not identify their mean.
+
+    Parameters
+    ----------
+    rows
+        The rows.
+    dropped
+        Columns the fit left out as collinear.
+    estimable
+        What happens to such rows: "error", "nan", "ignore", or None to warn.
+    interval
+        Whether limits are asked for, which such rows never have.
+
+    Raises
+    ------
+    DataError
+        If there are such rows and ``estimable="error"``.
+    """
+    bad = ~rows.estimable
+    if not bad.any() or estimable == "ignore":
+        return np.zeros(len(bad), dtype=bool)
+    row = plain(rows.index[int(np.argmax(bad))])
+    what = (
+        f"The mean of {int(bad.sum())} rows, first of row {row!r}, is not estimable: the fit left out "
+        f"{', '.join(map(repr, dropped))} as collinear, and these rows are not collinear in the same way (such as a "
+        "cell without data)."
+    )
+    if estimable == "error":
+        raise DataError(f"{what} Leave these rows out, simplify the fixed part, or use estimable='nan'.")
+    if estimable is None:
+        said = "They are predicted as NaN." if interval else "Their predictions depend on which column was left out."
+        warn_user(f"{what} {said} Say estimable='nan', 'error' or 'ignore' to choose.")
+    return bad if estimable == "nan" or interval else np.zeros(len(bad), dtype=bool)
 
 
 def _refuse_new_levels(rows: NewRows) -> None:
@@ -80,7 +136,7 @@ def _refuse_new_levels(rows: NewRows) -> None:
             raise DataError(
                 f"Row {row!r} has the level {label!r} of {term.factor!r}, which is "
                 f"not in the data of the fit ({unknown.size} such rows); "
-                'use new_levels="population" or new_levels="sample".'
+                'use new_levels="sample" (a new group, with its own variance) or "population" (the population mean).'
             )
 
 
@@ -93,7 +149,9 @@ def training_rows(design: Design) -> NewRows:
     """Return the rows a design was built from as rows to predict."""
     offset = np.zeros(design.n) if design.offset is None else design.offset
     labels = tuple(term.levels[term.codes] for term in design.terms)
-    return NewRows(design.X, design.terms, labels, offset, design.index)
+    places = np.arange(design.n)
+    estimable = np.ones(design.n, dtype=bool)
+    return NewRows(design.X, design.terms, labels, offset, design.index, places, design.index, estimable)
 
 
 def linear_predictor(request: Request, beta: Array, effects: Sequence[Array]) -> Array:
@@ -175,9 +233,32 @@ def _estimation_variance(request: Request, kernel: Kernel, factors: Sequence[Arr
     return error_variance(factor, wanted, R_X)
 
 
-def labelled(request: Request, name: str, mean: Array, limits: tuple[Array, Array] | None) -> pd.Series | pd.DataFrame:
-    """Return predictions by row label: a Series, or a frame with prediction, lower and upper."""
+def labelled(
+    rows: NewRows, name: str, mean: Array, limits: tuple[Array, Array] | None, unknown: NDArray[np.bool_] | None = None
+) -> pd.Series | pd.DataFrame:
+    """Return predictions by row label: a Series, or a frame with prediction, lower and upper.
+
+    Parameters
+    ----------
+    rows
+        The rows predicted; rows of the data that are none of them, for missing values, are NaN.
+    name
+        Name of the response.
+    mean, limits
+        Predictions, shape (m,), and their limits.
+    unknown
+        Rows to be NaN all the same, shape (m,).
+    """
+
+    def spread(values: Array) -> Array:
+        known = values if unknown is None else np.where(unknown, np.nan, values)
+        if len(rows.labels) == len(known):
+            return known
+        out = np.full(len(rows.labels), np.nan)
+        out[rows.places] = known
+        return out
+
     if limits is None:
-        return pd.Series(mean, index=request.rows.index, name=name)
-    columns = {"prediction": mean, "lower": limits[0], "upper": limits[1]}
-    return pd.DataFrame(columns, index=request.rows.index)
+        return pd.Series(spread(mean), index=rows.labels, name=name)
+    columns = {"prediction": spread(mean), "lower": spread(limits[0]), "upper": spread(limits[1])}
+    return pd.DataFrame(columns, index=rows.labels)

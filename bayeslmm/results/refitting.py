@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design.design import Design
+from bayeslmm.design.table import dotted_names
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.formula import parse
 from bayeslmm.inference.optimum.maximum import maximise
@@ -72,7 +73,9 @@ def with_response(design: Design, y: Array) -> Design:
     name, formula = design.response, design.formula
     if name not in design.data.columns:
         name = NEW_RESPONSE
-        formula = parse(f"`{name}` ~ {formula.text.split('~', 1)[1]}", tuple(design.functions))
+        formula = parse(
+            f"`{name}` ~ {formula.text.split('~', 1)[1]}", tuple(design.functions), dotted_names(design.data)
+        )
     column = np.full(len(design.data), np.nan)
     column[design.rows] = y
     return replace(design, y=y, data=design.data.assign(**{name: column}), formula=formula, response=name)

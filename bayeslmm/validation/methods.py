@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
+from bayeslmm.design.names import safe_name
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
@@ -106,9 +107,9 @@ def variable_names(design: Design) -> tuple[str, ...]:
     """Return the names of the explicit model's variables that become draws."""
     names = ["beta", "sigma"]
     for term in design.terms:
-        names += [f"sd_{term.name}", f"r_{term.name}"]
+        names += [f"sd_{safe_name(term.name)}", f"r_{safe_name(term.name)}"]
         if term.has_correlations:
-            names.append(f"cor_{term.name}")
+            names.append(f"cor_{safe_name(term.name)}")
     return tuple(names)
 
 
@@ -118,9 +119,9 @@ def explicit_draws(trace: Any, design: Design) -> Draws:
     return Draws(
         beta=values["beta"],
         sigma=values["sigma"],
-        sd=tuple(values[f"sd_{term.name}"] for term in design.terms),
-        cor=tuple(values.get(f"cor_{term.name}") for term in design.terms),
-        effects=tuple(values[f"r_{term.name}"] for term in design.terms),
+        sd=tuple(values[f"sd_{safe_name(term.name)}"] for term in design.terms),
+        cor=tuple(values.get(f"cor_{safe_name(term.name)}") for term in design.terms),
+        effects=tuple(values[f"r_{safe_name(term.name)}"] for term in design.terms),
         stats=trace.stats,
         method="nuts",
     )

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayeslmm.design import build_design
+from bayeslmm.design import build_design, dotted_names
 from bayeslmm.design.design import Design
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
@@ -124,7 +124,7 @@ def _study(
     n = len(next(iter(codes.values())))
     # x is far from centred, so that a prior on the wrong columns shows
     data = pd.DataFrame({"y": rng.normal(size=n), "x": 2.0 + rng.normal(size=n), **codes})
-    design = build_design(parse(formula), data)
+    design = build_design(parse(formula, columns=dotted_names(data)), data)
     resolved = resolve_priors(design, {"Intercept": "Normal(1, 2)", "x": "Normal(-0.5, 1)", **priors})
     return Study(name, design, resolved)
 

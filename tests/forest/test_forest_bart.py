@@ -14,7 +14,7 @@ from bayeslmm.forest.bart.fitting import BartSampler, join_chains, plan_bart
 from bayeslmm.forest.bart.group_trees import intercept_given_rest
 from bayeslmm.forest.bart.sampler import FeatureCoding
 from bayeslmm.forest.data.inputs import read_training
-from bayeslmm.results import prediction as results_prediction
+from bayeslmm.results import posterior_prediction as results_prediction
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ import pytest
 from lightgbm import LGBMRegressor
 from sklearn.linear_model import LinearRegression
 
-from bayeslmm import DataError, FormulaError, MixedEffectsForest, OptionError, load_dataset, mixed_forest
+from bayeslmm import DataError, FormulaError, MixedEffectsForest, OptionError, load, load_dataset, mixed_forest
 from bayeslmm.forest import GroupConstantWarning
 
 pytestmark = pytest.mark.filterwarnings("ignore::bayeslmm.forest.GroupConstantWarning")
@@ -89,3 +89,34 @@ def test_odd_column_names():
     forest = mixed_forest("`my y` ~ `my x` + y + (1 | `a group`)", frame, learner=LinearRegression(), max_iterations=1)
     assert forest.predict(frame).shape == (40,)
     assert list(forest.ranef()) == ["a group"]
+
+
+def test_names_with_dots_and_words_of_python(data, tmp_path):
+    names = {"weight": "yield", "litsize": "lit.size", "litter": "g.1"}
+    learner = LGBMRegressor(verbose=-1, n_jobs=1, n_estimators=10)
+    plain = mixed_forest("weight ~ litsize + sex + (1 | litter)", data, learner=learner, max_iterations=2)
+    renamed = data.rename(columns=names)
+    forest = mixed_forest("yield ~ lit.size + sex + (1 | g.1)", renamed, learner=learner, max_iterations=2)
+    np.testing.assert_array_equal(forest.predict(renamed), plain.predict(data))
+    by_hand = MixedEffectsForest("(1 | g.1)", learner, max_iterations=2)
+    by_hand.fit(renamed[["lit.size", "sex", "g.1"]], renamed["yield"])
+    by_hand.save(tmp_path / "forest")
+    np.testing.assert_array_equal(load(tmp_path / "forest").predict(renamed), plain.predict(data))
+
+
+def test_names_that_lightgbm_refuses(data, tmp_path):
+    """Refused are the signs of JSON; the learner sees other names, told apart by position."""
+    names = {"litsize": "x[1]", "sex": "x:1:"}
+    learner = LGBMRegressor(verbose=-1, n_jobs=1, n_estimators=10)
+    plain = mixed_forest("weight ~ litsize + sex + (1 | litter)", data, learner=learner, max_iterations=2)
+    renamed = data.rename(columns=names)
+    forest = mixed_forest("weight ~ `x[1]` + `x:1:` + (1 | litter)", renamed, learner=learner, max_iterations=2)
+    np.testing.assert_array_equal(forest.predict(renamed), plain.predict(data))
+    forest.save(tmp_path / "forest")
+    np.testing.assert_array_equal(load(tmp_path / "forest").predict(renamed), plain.predict(data))
+
+
+def test_a_response_called_like_a_dimension_of_a_posterior(data):
+    forest = MixedEffectsForest("(1 | litter)", LinearRegression(), max_iterations=1)
+    forest.fit(data[["litsize", "litter"]], data["weight"].rename("draw"))
+    assert np.isfinite(forest.predict(data)).all()

@@ -96,8 +96,13 @@ def test_crossed_terms_and_predictions_from_draws():
     rows = forest.predict(X, interval=0.9, seed=0)
     assert 0.8 < np.mean((y >= rows["lower"]) & (y <= rows["upper"])) < 1.0
     new = X.assign(g=100)
-    wide, narrow = (forest.predict(new, interval=0.9, new_levels=k, seed=0) for k in ("sample", "population"))
+    wide, narrow = (
+        forest.predict(new, interval=0.9, seed=0),
+        rows,
+    )  # of groups that are not in the fit, and of those that are
     assert np.mean(wide["upper"] - wide["lower"]) > 1.3 * np.mean(narrow["upper"] - narrow["lower"])
+    sampled = forest.predict(new, interval=0.9, new_levels="sample", seed=0)
+    pd.testing.assert_frame_equal(wide, sampled)
 
 
 def test_bootstrap_of_groups_adds_uncertainty_of_f():

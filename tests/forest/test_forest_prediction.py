@@ -44,12 +44,13 @@ def test_interval_of_a_seen_group_is_its_conditional_variance(fitted, sample):
     np.testing.assert_allclose(found["prediction"], fitted.predict(test))
 
 
-def test_interval_of_a_new_group_is_wider_with_sampled_effects(fitted, sample):
+def test_interval_of_a_new_group_has_its_variance(fitted, sample):
     _, test = sample
     new = test.head(5).assign(g=1000)
     D, s2 = fitted.fitted_.components.covariances[0], fitted.sigma_**2
     z = np.column_stack([np.ones(5), new["z"]])
-    for option, variance in (("population", s2), ("sample", s2 + np.einsum("ns,st,nt->n", z, D, z))):
+    variance = s2 + np.einsum("ns,st,nt->n", z, D, z)
+    for option in ("population", "sample"):
         rows = fitted.predict(new, interval=0.9, new_levels=option)
         np.testing.assert_allclose(rows["upper"] - rows["prediction"], norm.ppf(0.95) * np.sqrt(variance) * np.ones(5))
 

@@ -9,10 +9,10 @@ from scipy.stats import norm
 from simulated_draws import draws_around
 
 import bayeslmm as blm
+from bayeslmm.design.names import check_terms
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results import PosteriorFit
 from bayeslmm.results.diagnostics import diagnose
-from bayeslmm.results.draws_dataset import check_names
 
 COLUMNS = ["mean", "sd", "lower", "upper", "ess_bulk", "ess_tail", "rhat"]
 
@@ -271,7 +271,7 @@ def test_factors_named_like_parts_of_the_posterior(name):
 
 
 def test_names_that_only_look_alike_are_fine(bayes):
-    check_names(bayes.design)
+    check_terms(bayes.design.terms)
 
 
 def test_float32_draws_are_enough(bayes):

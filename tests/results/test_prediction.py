@@ -65,7 +65,7 @@ def test_marginal_and_new_groups_of_a_point_fit(reml, sleepstudy):
         np.testing.assert_allclose(reml.predict(new, **options), expected)
     marginal = half_widths(reml.predict(new, kind="marginal", interval=0.9))
     sample = half_widths(reml.predict(new, new_levels="sample", interval=0.9))
-    population = half_widths(reml.predict(new, interval=0.9))
+    population = half_widths(reml.predict(new, interval=0.9, new_levels="population"))
     np.testing.assert_allclose(marginal, sample, rtol=EXACT)
     days = new["Days"].to_numpy()
     x = np.column_stack([np.ones(3), days])
@@ -99,8 +99,8 @@ def test_crossed_design_interval_matches_dense_equations(crossed):
 def test_unknown_levels_can_be_refused(reml, bayes, sleepstudy):
     new = sleepstudy.head(2).assign(Subject=[308, 999])
     for fit in (reml, bayes):
-        with pytest.raises(blm.DataError, match=r"Row 1 has the level 999 of 'Subject'"):
-            fit.predict(new, new_levels="error")
+        with pytest.raises(blm.DataError, match=r"Row 1 has the level 999 of 'Subject'.*new_levels=\"sample\""):
+            fit.predict(new)
         assert np.isfinite(fit.predict(new, kind="marginal", new_levels="error")).all()
 
 
@@ -160,7 +160,7 @@ def test_posterior_interval_covers_simulated_observations(many):
 
 def test_posterior_prediction_of_new_groups(many, sleepstudy):
     new = sleepstudy.head(4).assign(Subject=[999, 999, 308, 1000])
-    mean = many.predict(new)
+    mean = many.predict(new, new_levels="population")
     fixed = many.fixef()
     assert mean.iloc[0] == pytest.approx(fixed["Intercept"] + fixed["Days"] * new["Days"].iloc[0])
     widths = {
@@ -199,3 +199,78 @@ def test_cholesky_of_singular_correlations():
     matrices = np.array([[[1, 1], [1, 1]], [[1, -0.5], [-0.5, 1]]], dtype=float)
     factors = cholesky(matrices)
     np.testing.assert_allclose(factors @ np.swapaxes(factors, 1, 2), matrices, atol=1e-12)
+
+
+# -- rows that cannot be predicted as they are --------------------------------------------------------------
+
+
+def test_a_new_subject_at_day_zero(sleepstudy):
+    """Variances between subjects, of the residual and of the intercept's estimate add up, by hand."""
+    fit = blm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy)
+    new = pd.DataFrame({"Days": [0.0], "Subject": [1]})
+    found = fit.predict(new, new_levels="sample", interval=0.95)
+    varcorr = fit.varcorr()["variance"].dropna()
+    variance = varcorr.iloc[0] + varcorr.iloc[-1] + fit.vcov().iloc[0, 0]
+    assert half_widths(found)[0] == pytest.approx(1.959964 * np.sqrt(variance), rel=1e-6)
+    assert found.round(0).iloc[0].tolist() == [251, 180, 322]  # sqrt(24.74² + 25.59² + 6.82²) * 1.96 = 71
+
+
+@pytest.mark.parametrize("kind", ["marginal", "population"])
+def test_the_population_needs_no_groups(reml, bayes, sleepstudy, kind):
+    new = sleepstudy[["Days"]].head(3)
+    with_groups = sleepstudy.head(3)
+    for fit in (reml, bayes):
+        for options in ({}, {"interval": 0.9, "seed": 1}):
+            expected = fit.predict(with_groups, kind="marginal", **options)
+            np.testing.assert_allclose(fit.predict(new, kind=kind, **options), expected)
+
+
+def test_rows_with_missing_values_are_nan(reml, bayes, sleepstudy):
+    new = sleepstudy.head(3).assign(Days=[0.0, np.nan, 2.0]).set_axis(["a", "a", "b"])
+    for fit in (reml, bayes):
+        found = fit.predict(new)
+        assert (
+            list(found.index) == ["a", "a", "b"] and np.isnan(found.iloc[1]) and np.isfinite(found.iloc[[0, 2]]).all()
+        )
+        assert found.iloc[2] == pytest.approx(fit.predict(sleepstudy.iloc[[2]]).iloc[0])
+        assert fit.predict(new, interval=0.9, seed=1).iloc[1].isna().all()
+    assert reml.predict(new.assign(Days=np.nan)).isna().all()
+
+
+@pytest.fixture(scope="module")
+def missing_cell():
+    """Two crossed categories, one combination without data."""
+    rng = np.random.default_rng(8)
+    data = pd.DataFrame({"a": rng.choice(list("pq"), 80), "b": rng.choice(list("uvw"), 80), "g": np.arange(80) % 8})
+    data["y"] = rng.normal(size=80)
+    seen = data[~((data["a"] == "q") & (data["b"] == "w"))]
+    return blm.Model("y ~ a * b + (1 | g)", seen), pd.DataFrame(
+        {"a": ["p", "q", "q"], "b": ["w", "w", "v"], "g": [1, 1, 2]}
+    )
+
+
+def test_a_cell_without_data_is_not_estimable(missing_cell):
+    model, new = missing_cell
+    fit = model.fit("reml")
+    assert fit.dropped_columns == ("a[T.q]:b[T.w]",)
+    with pytest.warns(UserWarning, match=r"1 rows, first of row 1, is not estimable.*'a\[T.q\]:b\[T.w\]'"):
+        plain = fit.predict(new)
+    assert np.isfinite(plain).all()
+    with pytest.warns(UserWarning, match="predicted as NaN"):
+        limits = fit.predict(new, interval=0.9)
+    assert limits.isna().all(axis=1).tolist() == [False, True, False]
+    assert fit.predict(new, estimable="nan").isna().tolist() == [False, True, False]
+    np.testing.assert_array_equal(fit.predict(new, estimable="ignore"), plain)
+    with pytest.raises(blm.DataError, match="row 1, is not estimable"):
+        fit.predict(new, estimable="error")
+    with pytest.raises(blm.OptionError, match="'error', 'nan', 'ignore'"):
+        fit.predict(new, estimable="no")
+    assert np.isfinite(fit.predict(new.iloc[[0, 2]], estimable="error")).all()
+
+
+def test_collinear_columns_that_stay_collinear_are_estimable(sleepstudy):
+    data = sleepstudy.assign(hours=sleepstudy["Days"] * 24.0 + 5)
+    fit = blm.lmm("Reaction ~ Days + hours + (1 | Subject)", data)
+    assert np.isfinite(fit.predict(data.head(4), estimable="error")).all()
+    with pytest.raises(blm.DataError, match="not estimable"):
+        fit.predict(data.head(4).assign(hours=0.0), estimable="error")

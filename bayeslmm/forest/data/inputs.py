@@ -1,7 +1,7 @@
 """What the user hands to a forest, turned into a design of the groups and a table for the learner."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayeslmm.design import Design, NewRows, build_design, new_rows
+from bayeslmm.design import Design, NewRows, build_design, dotted_names, new_rows
+from bayeslmm.design.names import RESERVED_RESPONSES
 from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
 from bayeslmm.formula import Formula, check_expression, parse, quoted
 from bayeslmm.formula.formula import COVARIANCE_BARS
 from bayeslmm.results.prediction import plain
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Missing
 
 Linear = str | Sequence[str]
 
@@ -80,7 +81,7 @@ def read_training(
         _check_labels_of_both(y, groups)
     frame = grouping_frame(table, groups, random)
     name = _free_name(getattr(y, "name", None), frame)
-    roles = assign_roles(table, random, linear, features, name)
+    roles = assign_roles(table, random, linear, features, name, dotted_names(frame))
     data = frame.assign(**{name: response})
     try:
         design = build_design(roles.formula, data, weights=_weights(weights, frame), missing="error")
@@ -97,8 +98,10 @@ def read_rows(roles: Roles, X: Any, y: Any, groups: Any, weights: Any) -> tuple[
     return table, frame.assign(**{response: _response(y, table)}), _weights(weights, frame)
 
 
-def read_new(roles: Roles, design: Design, X: Any, groups: Any, *, random: bool = True) -> tuple[NewRows, Any]:
-    """Return the design's columns and the learner's table at new rows.
+def read_new(
+    roles: Roles, design: Design, X: Any, groups: Any, *, random: bool = True, missing: Missing = "error"
+) -> tuple[NewRows, Any]:
+    """Return the design's columns and the learner's table at new rows, those with missing values left out or refused.
 
     Raises
     ------
@@ -108,18 +111,27 @@ def read_new(roles: Roles, design: Design, X: Any, groups: Any, *, random: bool 
     table = as_table(X)
     frame = grouping_frame(table, groups, random_text(roles.formula)) if random else _frame_of(table)
     try:
-        rows = new_rows(design, frame, missing="error", random=random)
+        rows = new_rows(design, frame, missing=missing, random=random)
     except DataError as error:
         raise DataError(_explain(error, groups, frame)) from error
-    return rows, learner_table(table, roles.features)
+    features = learner_table(table, roles.features)
+    return rows, features if len(rows.places) == len(rows.labels) else take_rows(features, rows.places)
 
 
 def assign_roles(
-    table: Any, random: str, linear: Linear | None, features: Sequence[str] | None, response: str
+    table: Any,
+    random: str,
+    linear: Linear | None,
+    features: Sequence[str] | None,
+    response: str,
+    dotted: tuple[str, ...] = (),
 ) -> Roles:
-    """Return the formula behind `random` and `linear`, and the columns left for the learner."""
+    """Return the formula behind `random` and `linear`, and the columns left for the learner.
+
+    `dotted` are the columns with dots in their names; see :func:`bayeslmm.formula.parse`.
+    """
     fixed = _linear_text(linear)
-    formula = parse_parts(f"{quoted(response)} ~ {fixed} + {random}", random)
+    formula = parse_parts(f"{quoted(response)} ~ {fixed} + {random}", random, dotted)
     if features is not None:
         names = tuple(features)
         _check_features(table, names)
@@ -153,22 +165,25 @@ def _check_apart(formula: Formula, features: Sequence[str]) -> None:
         )
 
 
-def parse_parts(text: str, random: str) -> Formula:
+def parse_parts(text: str, random: str, dotted: tuple[str, ...] = ()) -> Formula:
     """Parse the formula of a forest, which needs a random term."""
     if not isinstance(random, str):
         raise OptionError(f"random must be text such as '(1 | litter)' or None, not {type(random).__name__}.")
-    return _parse_parts(text, random)
+    return _parse_parts(text, random, dotted)
 
 
 @lru_cache(maxsize=FORMULAS_KEPT)
-def _parse_parts(text: str, random: str) -> Formula:
-    formula, alone = parse(text), parse(f"y ~ 0 + {random}")
+def _parse_parts(text: str, random: str, dotted: tuple[str, ...]) -> Formula:
+    formula, alone = parse(text, columns=dotted), parse(f"y ~ 0 + {random}", columns=dotted)
     if not formula.bars or alone.fixed != "0" or formula.learner or formula.offsets:
         raise FormulaError(
             f"random={random!r} must hold random terms only, such as '(1 + x | g) + (1 | h)'; other columns "
             "of X go to the learner, or to linear=."
         )
-    return formula
+    if not dotted:
+        return formula
+    # Stored as text, the formula is read again without the data's columns: names with dots need their backquotes.
+    return replace(formula, text=f"{formula.response} ~ {formula.fixed} + {random_text(formula)}")
 
 
 def as_table(X: Any) -> Any:
@@ -330,7 +345,7 @@ def random_text(formula: Formula) -> str:
 
 def _free_name(name: Any, frame: pd.DataFrame) -> str:
     name = name if isinstance(name, str) and name else "y"
-    while name in frame.columns:
+    while name in frame.columns or name in RESERVED_RESPONSES:
         name += "_"
     return name
 

@@ -113,6 +113,9 @@ def split_rows(training: Training, options: EMOptions) -> tuple[Design, Any, Hel
         new_labels=tuple(term.levels[term.codes[out]] for term in design.terms),
         offset=np.zeros(len(out)),
         index=design.index[out],
+        places=out,
+        labels=design.index[out],
+        estimable=np.ones(len(out), dtype=bool),
     )
     weights = None if design.weights is None else design.weights[out]
     held_out = HeldOut(take_rows(training.features, out), rows, design.y[out], weights)

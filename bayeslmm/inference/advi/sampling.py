@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
+from bayeslmm.design.names import safe_name
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.advi.variational import (
     NormalApproximation,
@@ -158,8 +159,8 @@ def _build(
     model = build_hierarchical(design, priors, sigma=sigma, centered=parametrization == "centered")
     names = (["beta"] if design.p else []) + (["sigma"] if sigma is None else [])
     for term in design.terms:
-        names += [f"sd_{term.name}", f"r_{term.name}"]
-        names += [f"cor_{term.name}"] if term.has_correlations else []
+        names += [f"sd_{safe_name(term.name)}", f"r_{safe_name(term.name)}"]
+        names += [f"cor_{safe_name(term.name)}"] if term.has_correlations else []
     return model, {name: model[name] for name in names}
 
 
@@ -189,7 +190,7 @@ def _explicit(
     shape = stats["lp"].shape
     correlations = []
     for term in design.terms:
-        matrix = values.get(f"cor_{term.name}")
+        matrix = values.get(f"cor_{safe_name(term.name)}")
         if matrix is not None:
             diagonal = np.arange(term.n_columns)
             matrix[..., diagonal, diagonal] = 1.0  # exactly, for all rounding
@@ -197,10 +198,10 @@ def _explicit(
     return Draws(
         beta=values["beta"] if design.p else np.empty((*shape, 0)),
         sigma=values["sigma"] if sigma is None else np.full(shape, float(sigma)),
-        sd=tuple(values[f"sd_{term.name}"] for term in design.terms),
+        sd=tuple(values[f"sd_{safe_name(term.name)}"] for term in design.terms),
         cor=tuple(correlations),
         effects=tuple(
-            values[f"r_{term.name}"][:, :, : None if kept else 0].astype(options.dtype, copy=False)
+            values[f"r_{safe_name(term.name)}"][:, :, : None if kept else 0].astype(options.dtype, copy=False)
             for term, kept in zip(design.terms, keep, strict=True)
         ),
         stats=stats,

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
+from bayeslmm.design.names import safe_name
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.nuts.chain_store import ChainStore, digest
@@ -154,21 +155,23 @@ def _names(design: Design, sigma: float | None, keep: Sequence[bool]) -> list[st
     """Return the names of the variables of the explicit model that become draws."""
     names = (["beta"] if design.p else []) + (["sigma"] if sigma is None else [])
     for term, kept in zip(design.terms, keep, strict=True):
-        names += [f"sd_{term.name}", f"r_{term.name}"] if kept else [f"sd_{term.name}"]
+        names += [f"sd_{safe_name(term.name)}", f"r_{safe_name(term.name)}"] if kept else [f"sd_{safe_name(term.name)}"]
         if term.has_correlations:
-            names.append(f"cor_{term.name}")
+            names.append(f"cor_{safe_name(term.name)}")
     return names
 
 
 def _draws(trace: Trace, design: Design, sigma: float | None, shape: tuple[int, int]) -> Draws:
     values = trace.values
-    correlations = [values.get(f"cor_{term.name}") for term in design.terms]
+    correlations = [values.get(f"cor_{safe_name(term.name)}") for term in design.terms]
     return Draws(
         beta=values["beta"] if design.p else np.empty((*shape, 0)),
         sigma=values["sigma"] if sigma is None else np.full(shape, float(sigma)),
-        sd=tuple(values[f"sd_{term.name}"] for term in design.terms),
+        sd=tuple(values[f"sd_{safe_name(term.name)}"] for term in design.terms),
         cor=tuple(None if matrix is None else unit_diagonal(matrix) for matrix in correlations),
-        effects=tuple(values.get(f"r_{term.name}", np.empty((*shape, 0, term.n_columns))) for term in design.terms),
+        effects=tuple(
+            values.get(f"r_{safe_name(term.name)}", np.empty((*shape, 0, term.n_columns))) for term in design.terms
+        ),
         stats=trace.stats,
         method="nuts",
     )

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslmm.design.design import Design
+from bayeslmm.design.names import ROWS, safe_labels, safe_name
 from bayeslmm.errors import StorageError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.results.draws_dataset import ROWS, datasets, row_labels
+from bayeslmm.results.draws_dataset import datasets, row_labels
 
 if TYPE_CHECKING:
     import xarray
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from bayeslmm.results.posterior import PosteriorFit
 
 GROUPS = ("log_likelihood", "posterior_predictive")  # kept if they were added
-SLASH = "\N{DIVISION SLASH}"  # NetCDF names cannot hold the ordinary one
 
 
 def describe_run(draws: Draws) -> dict[str, Any]:
@@ -50,28 +50,10 @@ def write_draws(fit: "PosteriorFit", path: Path) -> None:
     mode = "w"
     for name, dataset in groups.items():
         try:
-            _storable(dataset).to_netcdf(path, mode=mode, group=name, engine="h5netcdf")
+            dataset.to_netcdf(path, mode=mode, group=name, engine="h5netcdf")
         except (TypeError, ValueError) as error:
             raise StorageError(f"The group {name!r} cannot be written to {path.name}: {error}") from error
         mode = "a"
-
-
-def _storable(dataset: "xarray.Dataset") -> "xarray.Dataset":
-    """Return a dataset with labels NetCDF holds: numbers, times, and texts for everything else."""
-    dataset = dataset.assign_coords(
-        {name: (coord.dims, _labels(coord.to_numpy())) for name, coord in dataset.coords.items()}
-    )
-    names = {str(name): str(name).replace("/", SLASH) for name in [*dataset.variables, *dataset.dims]}
-    return dataset.rename({old: new for old, new in names.items() if old != new})
-
-
-def _labels(values: np.ndarray) -> np.ndarray:
-    if values.dtype.kind in "biufM" and values.dtype != np.float16:
-        return values
-    texts = [str(value) for value in values]
-    if len(set(texts)) < len(set(map(repr, values))):
-        texts = [repr(value) for value in values]
-    return np.array(texts, dtype=object)
 
 
 def read_draws(path: Path, design: Design, method: str, info: Mapping[str, Any]) -> tuple[Draws, dict[str, Any]]:
@@ -129,7 +111,7 @@ def _open(path: Path, group: str) -> "xarray.Dataset":
 
 
 def _variable(dataset: "xarray.Dataset", name: str, shape: tuple[int, ...]) -> np.ndarray:
-    stored = name.replace("/", SLASH)
+    stored = safe_name(name)
     if stored not in dataset.data_vars:
         raise StorageError(f"posterior.nc: the variable {name!r} is missing.")
     values = dataset[stored].to_numpy()
@@ -142,9 +124,8 @@ def _variable(dataset: "xarray.Dataset", name: str, shape: tuple[int, ...]) -> n
 
 
 def _relabelled(dataset: "xarray.Dataset", design: Design) -> "xarray.Dataset":
-    """Give a group of one variable over the rows the names and row labels of the rebuilt design."""
-    stored = design.response.replace("/", SLASH)
+    """Give a group of one variable over the rows the row labels of the rebuilt design."""
+    stored = safe_name(design.response)
     if stored not in dataset.data_vars or dataset.sizes.get(ROWS) != design.n:
         raise StorageError(f"posterior.nc: an added group does not hold {design.response!r} for {design.n} rows.")
-    renamed = dataset if stored == design.response else dataset.rename({stored: design.response})
-    return renamed.assign_coords({ROWS: np.asarray(row_labels(design))})
+    return dataset.assign_coords({ROWS: safe_labels(row_labels(design))})
