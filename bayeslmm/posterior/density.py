@@ -126,7 +126,7 @@ class CovarianceDensity:
     def straight(self) -> tuple[bool, ...]:
         """Whether the kernel's columns of a term are those its priors speak of, but for their scale."""
         return tuple(
-            term.centred or term.correlation is None or not np.any(columns.centring.means)
+            np.array_equal(term.centring.means, columns.centring.means)
             for term, columns in zip(self.priors.terms, self.kernel.maps, strict=True)
         )
 
@@ -164,28 +164,26 @@ class CovarianceDensity:
 
     def user_factors(self, points: Sequence[TermPoint]) -> list[Array]:
         """Return each term's factor on the user's columns, any square root of the relative covariance."""
-        return [
-            columns.centring.matrix @ point.factor if term.centred else point.factor
-            for point, term, columns in zip(points, self.priors.terms, self.kernel.maps, strict=True)
-        ]
+        return [term.centring.matrix @ point.factor for point, term in zip(points, self.priors.terms, strict=True)]
 
     def lambdas(self, points: Sequence[TermPoint]) -> list[Array]:
         """Return the kernel's factors."""
         return [
-            columns.scale[:, None] * point.factor if straight else factor_to_kernel(point.factor, columns, shape)
-            for point, straight, columns, shape in zip(
-                points, self.straight, self.kernel.maps, self.kernel.shapes, strict=True
+            columns.scale[:, None] * point.factor
+            if straight
+            else factor_to_kernel(term.centring.matrix @ point.factor, columns, shape)
+            for point, term, straight, columns, shape in zip(
+                points, self.priors.terms, self.straight, self.kernel.maps, self.kernel.shapes, strict=True
             )
         ]
 
     def phi(self, lambdas: Sequence[Array]) -> Array:
         """Return phi for the kernel's factors, kept off the boundary."""
         pieces = []
-        for factor, term, columns, user, shape in zip(
-            lambdas, self.priors.terms, self.kernel.maps, self.kernel.user_factors(lambdas), self.kernel.shapes,
-            strict=True,
-        ):  # fmt: skip
-            prior_factor = factor / columns.scale[:, None] if term.centred else user
+        for term, columns, user, shape in zip(
+            self.priors.terms, self.kernel.maps, self.kernel.user_factors(lambdas), self.kernel.shapes, strict=True
+        ):
+            prior_factor = shape.structure.factor_of_root(term.centring.inverse @ user)
             smallest = SMALLEST_START / float(np.mean(columns.scale))
             pieces.append(shape.structure.coordinates(prior_factor, min(smallest, 0.1)))
         return np.concatenate(pieces) if pieces else np.zeros(0)
@@ -347,14 +345,15 @@ class CovarianceDensity:
         blocks = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, self.fixed_prior))
         excess = excess_sums(posterior.factor, posterior.mean(sigma), blocks.sums(), sigma)
         pieces = []
-        for point, factor, inner, straight, columns, shape in zip(
-            points, lambdas, excess, self.straight, self.kernel.maps, self.kernel.shapes, strict=True
+        for point, factor, inner, term, straight, columns, shape in zip(
+            points, lambdas, excess, self.priors.terms, self.straight, self.kernel.maps, self.kernel.shapes, strict=True
         ):
             slope = -np.linalg.solve(factor.T, inner)
             if straight:
                 by_factor = columns.scale[:, None] * slope
             else:
-                by_factor = columns.inverse.T @ slope @ shape.structure.rotation(columns.inverse @ point.factor).T
+                turn = columns.inverse @ term.centring.matrix
+                by_factor = turn.T @ slope @ shape.structure.rotation(turn @ point.factor).T
             pieces.append(shape.structure.pull_back(by_factor, point))
         return np.concatenate(pieces)
 
@@ -365,15 +364,19 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
     if len(priors.terms) != 1 or products.n_fixed > LARGEST_COMPILED_FIXED:
         return None
     term, columns = priors.terms[0], density.kernel.maps[0]
-    if density.codes is None or not density.straight[0]:
+    if density.codes is None:
         return None
     prior = density.fixed_prior
+    # from the kernel's columns to those that the priors speak of, with the kernel's scale
+    move = columns.inverse @ term.centring.matrix / columns.scale
+    moved = not np.array_equal(term.centring.means, columns.centring.means)
+    z, xy = products.nest_z[0], products.nest_xy[0]
     return SingleTerm(
-        z=products.nest_z[0],
-        xy=products.nest_xy[0],
+        z=np.ascontiguousarray(move.T @ z @ move) if moved else z,
+        xy=np.ascontiguousarray(move.T @ xy) if moved else xy,
         total=products.xy,
         scale=columns.scale,
-        turn=np.ascontiguousarray(columns.centring.matrix if term.centred else np.eye(len(term.sd)), dtype=float),
+        turn=np.ascontiguousarray(term.centring.matrix, dtype=float),
         codes=density.codes,
         exponents=correlation_exponents(term) if term.correlation is not None else np.zeros(0),
         precision=np.ascontiguousarray(prior.precision),

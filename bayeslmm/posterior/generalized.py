@@ -20,7 +20,7 @@ from bayeslmm.covariance.coordinates import TermPoint
 from bayeslmm.errors import FittingError
 from bayeslmm.families import Family, Response
 from bayeslmm.families.definition import Transform, to_natural
-from bayeslmm.likelihood.columns import factor_to_kernel, factor_to_user
+from bayeslmm.likelihood.columns import factor_to_kernel
 from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, evaluate, predict_mode
 from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
@@ -111,10 +111,7 @@ class GeneralizedDensity:
 
     def user_factors(self, points: Sequence[TermPoint]) -> list[Array]:
         """Return each term's factor on the user's columns, any square root of the covariance, (..., S, S)."""
-        return [
-            columns.centring.matrix @ point.factor if term.centred else point.factor
-            for point, term, columns in zip(points, self.terms, self.problem.predictor.maps, strict=True)
-        ]
+        return [term.centring.matrix @ point.factor for point, term in zip(points, self.terms, strict=True)]
 
     def start(self, lambdas: Sequence[Array], working: Array) -> Array:
         """Return x for the kernel's factors and working dispersion values, kept off the boundary."""
@@ -122,7 +119,7 @@ class GeneralizedDensity:
         for factor, term, columns, shape in zip(
             lambdas, self.terms, self.problem.predictor.maps, self.shapes, strict=True
         ):
-            of_prior = factor / columns.scale[:, None] if term.centred else factor_to_user(factor, columns, shape)
+            of_prior = shape.structure.factor_of_root(term.centring.inverse @ columns.matrix @ factor)
             smallest = min(SMALLEST_START / float(np.mean(columns.scale)), 0.1)
             pieces.append(shape.structure.coordinates(of_prior, smallest))
         return np.concatenate([np.zeros(0), *pieces, working])
@@ -171,7 +168,7 @@ class GeneralizedDensity:
         return [
             columns.scale[:, None] * point.factor
             if self._is_straight(term, columns.centring.means)
-            else factor_to_kernel(point.factor, columns, shape)
+            else factor_to_kernel(term.centring.matrix @ point.factor, columns, shape)
             for point, term, columns, shape in zip(
                 points, self.terms, self.problem.predictor.maps, self.shapes, strict=True
             )
@@ -179,7 +176,7 @@ class GeneralizedDensity:
 
     def _is_straight(self, term: TermPriors, means: Array) -> bool:
         """Whether the kernel's columns of a term are those its priors speak of, but for their scale."""
-        return term.centred or term.correlation is None or not np.any(means)
+        return np.array_equal(term.centring.means, means)
 
     def pull_back(self, x: Array, slopes: Sequence[Array]) -> Array:
         """Turn derivatives by the kernel's factors, (S, S) per term, into those by the covariances' coordinates."""
@@ -191,7 +188,8 @@ class GeneralizedDensity:
             if self._is_straight(term, columns.centring.means):
                 by_factor = columns.scale[:, None] * slope
             else:
-                by_factor = columns.inverse.T @ slope @ shape.structure.rotation(columns.inverse @ point.factor).T
+                turn = columns.inverse @ term.centring.matrix
+                by_factor = turn.T @ slope @ shape.structure.rotation(turn @ point.factor).T
             pieces.append(shape.structure.pull_back(by_factor, point))
         return np.concatenate(pieces)
 

@@ -66,7 +66,7 @@ class ExplicitDensity:
     def _roots(self, x: Array) -> list[Array]:
         points, maps = self.density.term_points(x), self.density.problem.predictor.maps
         return [
-            m.inverse @ (m.centring.matrix @ point.factor if term.centred else point.factor)
+            m.inverse @ term.centring.matrix @ point.factor
             for point, term, m in zip(points, self.density.terms, maps, strict=True)
         ]
 
@@ -82,9 +82,7 @@ class ExplicitDensity:
             self.density.term_points(x), slopes, self.rotations, self.density.terms,
             self.density.problem.predictor.maps, self.density.shapes, strict=True,
         ):  # fmt: skip
-            by_factor = m.inverse.T @ slope @ turn.T
-            if term.centred:
-                by_factor = m.centring.matrix.T @ by_factor
+            by_factor = term.centring.matrix.T @ m.inverse.T @ slope @ turn.T
             pieces.append(shape.structure.pull_back(by_factor, point))
         return np.concatenate(pieces)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from bayeslmm.design.centring import Centring
@@ -24,16 +25,29 @@ class TermPriors:
         One prior per standard deviation.
     correlation
         The LKJ prior of the correlations, None where there are none (``||``, or a single effect).
-    centred
-        Whether `sd` and `correlation` speak of the centred columns: then
-        :math:`\Sigma = T \tilde\Sigma T^\top` is the covariance on the user's columns.
+    centring
+        Where `sd` and `correlation` hold: they speak of the columns ``centring.apply(Z)``, and
+        :math:`\Sigma = T \tilde\Sigma T^\top`, T = ``centring.matrix``, is the covariance on the user's columns.
     """
 
     name: str
     effects: tuple[str, ...]
     sd: tuple[Prior, ...]
     correlation: LKJ | None
-    centred: bool
+    centring: Centring
+
+    @property
+    def moved(self) -> bool:
+        """Whether the priors hold elsewhere than at zero of every column."""
+        return bool(np.any(self.centring.means))
+
+    @property
+    def place(self) -> str:
+        """Where the priors of correlated effects hold, ``Days = 0``; empty for a term without correlations."""
+        if self.correlation is None:
+            return ""
+        pairs = zip(self.effects, self.centring.constant, self.centring.means, strict=True)
+        return ", ".join(f"{effect} = {mean:g}" for effect, constant, mean in pairs if not constant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +102,11 @@ class ModelPriors:
 
     def table(self) -> pd.DataFrame:
         """Return the priors as text: columns parameter, prior, source."""
-        rows = [(name, str(prior), source) for (name, prior), source in zip(self.items(), self._sources(), strict=True)]
+        places = {f"cor_{term.name}": term.place for term in self.terms if term.place}
+        rows = [
+            (name, f"{prior} at {places[name]}" if name in places else str(prior), source)
+            for (name, prior), source in zip(self.items(), self._sources(), strict=True)
+        ]
         return pd.DataFrame(rows, columns=["parameter", "prior", "source"])
 
     def _sources(self) -> list[str]:

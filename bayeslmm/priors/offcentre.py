@@ -18,9 +18,9 @@ def far_from_zero_warnings(design: Design, centring: Centring, terms: Sequence[T
     """Return a sentence for every column whose prior holds at an x = 0 far from the data.
 
     A slope's column whose mean is more than 3 sd(x) from zero makes the other effects of its term (or of the
-    fixed part) those of a point far outside the data, where priors scaled by the data do not hold. Terms and
-    fixed parts whose priors are stated on centred columns are safe; those of ``||``, of ``(0 + x | g)``, of
-    presets and of the user are not.
+    fixed part) those of a point far outside the data, where priors scaled by the data do not hold. Fixed parts whose
+    priors are stated on centred columns are safe, and terms whose priors hold at an end of x's range; those of
+    ``||``, of ``(0 + x | g)``, of presets and of the user are not.
     """
     sentences = []
     if np.any(design.centring.constant) and not np.any(centring.constant):
@@ -28,10 +28,8 @@ def far_from_zero_warnings(design: Design, centring: Centring, terms: Sequence[T
             if far:
                 sentences.append(_fixed_sentence(design.fixed_names[j], far))
     for term, priors in zip(design.terms, terms, strict=True):
-        if priors.centred:
-            continue
         for s, far in enumerate(_far_columns(term.columns, term.centring.constant, design.weights)):
-            if far:
+            if far and not priors.centring.means[s]:
                 sentences.append(_term_sentence(term, s, far))
     return tuple(sentences)
 

@@ -80,8 +80,8 @@ def _simulate_term(
     else:
         correlation = priors.correlation.sample(rng, term.n_columns, draws)
     factor = sd[:, :, None] * np.linalg.cholesky(correlation)
-    if priors.centred:
-        factor = term.centring.matrix @ factor
+    if priors.moved:
+        factor = priors.centring.matrix @ factor
         sd = np.sqrt(np.square(factor).sum(axis=-1))
         correlation = factor @ factor.swapaxes(-1, -2) / (sd[:, :, None] * sd[:, None, :])
     spherical = rng.standard_normal((draws, term.n_levels, term.n_columns))

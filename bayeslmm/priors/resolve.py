@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, cast
 
+import numpy as np
+
 from bayeslmm.design.centring import Centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError, suggest
@@ -46,7 +48,7 @@ def resolve_priors(
     user = _overrides(design, stated, sigma_is_fixed=sigma is not None)
     choices = _choices(design, preset_rule(preset, design), user, sigma_is_fixed=sigma is not None)
     _check_supports(design, choices)
-    terms = tuple(_term_priors(term, choices, _is_centred(term, preset, user)) for term in design.terms)
+    terms = tuple(_term_priors(term, choices, _term_centring(term, preset, user)) for term in design.terms)
     centring = _fixed_centring(design, preset, user)
     return ModelPriors(
         preset=preset,
@@ -160,16 +162,25 @@ def _check_positive(key: str, prior: Distribution) -> None:
     raise PriorError(f"Prior of {key!r}: {prior} allows negative values, which a standard deviation has not{instead}")
 
 
-def _term_priors(term: RandomTerm, choices: Mapping[str, Choice], centred: bool) -> TermPriors:
+def _term_priors(term: RandomTerm, choices: Mapping[str, Choice], centring: Centring) -> TermPriors:
     sd = tuple(cast(Prior, choices[sd_name(term.name, effect)].prior) for effect in term.effects)
     correlation = cast(LKJ, choices[f"cor_{term.name}"].prior) if term.has_correlations else None
-    return TermPriors(term.name, term.effects, sd, correlation, centred)
+    return TermPriors(term.name, term.effects, sd, correlation, centring)
 
 
-def _is_centred(term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> bool:
-    """Return whether a term's priors are stated on centred columns: by the default rule alone."""
+def _term_centring(term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> Centring:
+    """Return where the priors of a term's covariance hold.
+
+    On the user's columns, but for the default rule where zero lies outside a column's range: there at the end of the
+    range nearest to zero (years 2010 to 2019: at 2010), if the structure of the covariance allows to move there.
+    """
     stated = {f"cor_{term.name}", *(sd_name(term.name, effect) for effect in term.effects)} & set(user)
-    return preset == "default" and not stated and term.has_correlations and bool(term.centring.means.any())
+    constant = term.centring.constant
+    if preset != "default" or stated or not term.has_correlations:
+        return Centring(constant, np.zeros(term.n_columns))
+    low, high = term.columns.min(axis=0), term.columns.max(axis=0)
+    nearest = np.where(low > 0, low, np.where(high < 0, high, 0.0))
+    return Centring(constant, np.where(constant != 0, 0.0, nearest if np.any(constant) else 0.0))
 
 
 def _fixed_centring(design: Design, preset: str, user: Mapping[str, Choice]) -> Centring:

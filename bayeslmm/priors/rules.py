@@ -91,7 +91,7 @@ class DefaultRule:
 
     def correlation(self, term: RandomTerm) -> Choice:
         """Return the prior of a term's correlation matrix."""
-        return Choice(LKJ(2.0), "default")
+        return Choice(LKJ(1.0), "default")
 
     def residual(self) -> Choice:
         """Return the prior of sigma."""

@@ -111,9 +111,9 @@ def _random_part(term: RandomTerm, priors: TermPriors, units: _Units, *, centere
     """Add one term's covariance and effects; return its part of the mean, shape (n,)."""
     name = safe_name(term.name)
     level, effect, other = safe_name(term.factor), f"{name}_effect", f"{name}_effect_other"
-    columns = term.centring.apply(term.columns) if priors.centred else term.columns
+    columns = priors.centring.apply(term.columns)
     unit = units.of_columns(columns)
-    to_user = term.centring.matrix if priors.centred else np.eye(term.n_columns)
+    to_user = priors.centring.matrix
     scaled = [prior.affine(0.0, 1 / size) for prior, size in zip(priors.sd, unit, strict=True)]
     shape = (term.n_levels, term.n_columns)
     if priors.correlation is None:

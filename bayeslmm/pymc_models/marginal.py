@@ -102,10 +102,10 @@ def _term_coordinates(term: RandomTerm, priors: TermPriors, unit: float, residua
     """Add one term's variables; return its coordinates, log sd/sigma and atanh of the partial correlations."""
     name, size = safe_name(term.name), term.n_columns
     effect, other = f"{name}_effect", f"{name}_effect_other"
-    columns = term.centring.apply(term.columns) if priors.centred else term.columns
+    columns = priors.centring.apply(term.columns)
     spread = np.sqrt(np.mean(columns**2, axis=0))
     start = unit / np.where(spread > 0, spread, 1.0)
-    wrapped = "centred[{}]" if priors.centred else "{}"  # only correlated terms are ever centred
+    wrapped = "moved[{}]" if priors.moved else "{}"  # only correlated terms ever are
     label = wrapped.format(f"sd_{name}")
     sd = _standard_deviations(label, priors, start, effect)
     ratios = pt.log(sd) - pt.log(residual)
@@ -113,8 +113,8 @@ def _term_coordinates(term: RandomTerm, priors: TermPriors, unit: float, residua
         return [ratios]
     lower = lower_correlations(wrapped.format(f"lower[cor_{name}]"), size, priors.correlation)
     correlation = full_matrix(lower, size)
-    if priors.centred:
-        turn = term.centring.matrix
+    if priors.moved:
+        turn = priors.centring.matrix
         covariance = pt.dot(pt.dot(turn, sd[:, None] * correlation * sd), turn.T)
         user_sd = pt.sqrt(pt.diagonal(covariance))
         pm.Deterministic(f"sd_{name}", user_sd, dims=effect)

@@ -166,9 +166,10 @@ def correlated_slope() -> Study:
 
 
 def centred_slope() -> Study:
-    """Return the correlated slope with its covariance prior on centred columns, as the default rule has it."""
+    """Return the correlated slope with its covariance prior on centred columns."""
     study = correlated_slope()
-    priors = replace(study.priors, terms=tuple(replace(term, centred=True) for term in study.priors.terms))
+    pairs = zip(study.design.terms, study.priors.terms, strict=True)
+    priors = replace(study.priors, terms=tuple(replace(own, centring=term.centring) for term, own in pairs))
     return Study("correlated slope, centred", study.design, priors)
 
 

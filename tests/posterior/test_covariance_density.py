@@ -111,9 +111,8 @@ def dense_log_posterior(design, priors, density, x):
         sds = sigma * t
         logs += sum(float(p.logpdf(s)) + np.log(s) for p, s in zip(prior.sd, sds, strict=True))
         covariance = sds[:, None] * correlation * sds
-        if prior.centred:
-            move = term.centring.matrix
-            covariance = move @ covariance @ move.T
+        move = prior.centring.matrix
+        covariance = move @ covariance @ move.T
         rows = term.columns @ covariance @ term.columns.T
         v += np.where(term.codes[:, None] == term.codes[None, :], rows, 0.0)
     if density.sigma is None:

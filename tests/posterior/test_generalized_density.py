@@ -10,6 +10,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "likelihood"))
 import dense
 import small_generalized as small
 
+from bayeslmm.design.centring import no_centring
 from bayeslmm.families import Cumulative, family
 from bayeslmm.inference.importance.generalized import find_generalized_laplace, sample_generalized
 from bayeslmm.likelihood.generalized.block_draws import draw_blocks
@@ -29,13 +30,13 @@ GRADIENT = 2e-6  # of Richardson's differences, a row
 STEP = 1e-4
 
 
-def term_priors(shapes, centred=False):
+def term_priors(shapes, terms, centred=False):
     return [
         TermPriors(
             f"t{k}", tuple(map(str, range(s.n_columns))), (HalfStudentT(3, 1.5),) * s.n_columns,
-            LKJ(2) if s.has_correlations else None, centred,
+            LKJ(2) if s.has_correlations else None, term.centring if centred and s.has_correlations else no_centring(s.n_columns),
         )
-        for k, s in enumerate(shapes)
+        for k, (s, term) in enumerate(zip(shapes, terms, strict=True))
     ]  # fmt: skip
 
 
@@ -60,7 +61,9 @@ def make(name, layout, centred=False, n=120):
     precision = 0.2 * T.T @ T
     prior = NormalPrior(precision, np.zeros(len(T)), np.linalg.slogdet(precision)[1], len(T))
     dispersion = [parse_prior(p.prior) for p in chosen.parameters for _ in range(p.size)]
-    return GeneralizedDensity(chosen, response, predictor, term_priors(predictor.shapes, centred), dispersion, prior)
+    return GeneralizedDensity(
+        chosen, response, predictor, term_priors(predictor.shapes, terms, centred), dispersion, prior
+    )
 
 
 @pytest.mark.parametrize("centred", [False, True])
@@ -126,7 +129,7 @@ def test_importance_sampling_is_the_posterior(name):
     prior = HalfNormal(1.0)
     density = GeneralizedDensity(
         problem.family, problem.response, problem.predictor,
-        [TermPriors("g", ("Intercept",), (prior,), None, False)], [], problem.prior,
+        [TermPriors("g", ("Intercept",), (prior,), None, no_centring(1))], [], problem.prior,
     )  # fmt: skip
     logs, means, grid = [], [], np.linspace(-3.5, 1.5, 41)
     for log_sd in grid:

@@ -196,6 +196,6 @@ def test_coefficients_of_one_term(frame, formula, priors):
     covariance = 0.81 * np.linalg.inv(R @ R.T + 0.81 * density.fixed_prior.precision)
     np.testing.assert_allclose(spread @ spread.T, covariance, rtol=1e-8, atol=1e-10)
     spherical = solve_effects(posterior.factor, beta[0].T)[0]
-    user = density.user_factors(density.points(phi))[0]
+    user = kernel.maps[0].matrix @ posterior.factor.lambdas[0]
     np.testing.assert_allclose(effects[0], np.einsum("st,jtm->mjs", user, spherical), rtol=1e-8, atol=1e-10)
     assert kernel.p == 2

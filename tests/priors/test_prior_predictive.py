@@ -38,22 +38,22 @@ def test_intercept_is_at_the_column_means():
     assert stats.kstest(at_means, stats.norm(priors.fixed[0].mu, priors.fixed[0].sigma).cdf).pvalue > KS_LEVEL
 
 
-def test_covariance_prior_is_on_centred_columns():
-    """The effect at the mean of Days has the first sd's prior; the one at day zero has not."""
-    design = sleepstudy_design()
+def test_covariance_prior_is_at_the_end_of_the_range_nearest_to_zero():
+    """Days run from 10 to 19: the effect at day 10 has the first sd's prior; the one at day zero has not."""
+    design = sleepstudy_design(shift=10.0)
     priors = resolve_priors(design)
     drawn = prior_predictive(design, priors, draws=DRAWS, seed=4)
     sd, correlation = drawn["sd_Subject"], drawn["cor_Subject"][:, 0, 1]
-    at_mean = np.sqrt(sd[:, 0] ** 2 + (4.5 * sd[:, 1]) ** 2 + 9 * correlation * sd[:, 0] * sd[:, 1])
+    at_first = np.sqrt(sd[:, 0] ** 2 + (10 * sd[:, 1]) ** 2 + 20 * correlation * sd[:, 0] * sd[:, 1])
     half_t = priors.terms[0].sd[0]
 
     def cdf(x):
         return 2 * stats.t(3).cdf(x / half_t.sigma) - 1
 
-    assert stats.kstest(at_mean, cdf).pvalue > KS_LEVEL
+    assert stats.kstest(at_first, cdf).pvalue > KS_LEVEL
     assert stats.kstest(sd[:, 0], cdf).pvalue < 1e-6
-    at_mean_effects = drawn["r_Subject"] @ [1, 4.5]
-    scaled = at_mean_effects / at_mean[:, None]
+    effects = drawn["r_Subject"] @ [1, 10]
+    scaled = effects / at_first[:, None]
     assert stats.kstest(scaled[:, 0], "norm").pvalue > KS_LEVEL
 
 

@@ -28,7 +28,7 @@ def test_default_rule(design):
     assert term.sd[0].sigma == pytest.approx(sd, rel=ROUNDING)
     assert term.sd[1].sigma == pytest.approx(sd / days.std(ddof=1), rel=ROUNDING)
     assert all(isinstance(prior, HalfStudentT) and prior.nu == 3 for prior in term.sd)
-    assert term.correlation == LKJ(2) and term.centred
+    assert term.correlation == LKJ(1) and not term.moved and term.place == "Days = 0"
     assert priors.sigma.sigma == pytest.approx(sd, rel=ROUNDING)
     assert priors.warnings == () and priors.improper == ()
 
@@ -99,7 +99,7 @@ def test_overrides(design):
     assert priors.terms[0].sd == (HalfNormal(50), HalfNormal(3))
     assert priors.terms[0].correlation == LKJ(4)
     assert priors.fixed[0] == StudentT(3, 300, 50) and priors.fixed_centring.means[1] == 4.5
-    assert not priors.terms[0].centred, "a prior the user states holds on the user's columns"
+    assert not priors.terms[0].moved, "a prior the user states holds on the user's columns"
 
 
 def test_preset_as_a_key(design):
@@ -194,7 +194,18 @@ def test_default_priors_move_with_the_units(design):
 def test_shift_of_x_changes_nothing_by_default():
     near, far = resolve_priors(sleepstudy_design()), resolve_priors(sleepstudy_design(shift=2000.0))
     assert [str(p) for _, p in near.items()] == [str(p) for _, p in far.items()]
-    assert far.terms[0].centred and far.warnings == ()
+    assert far.terms[0].place == "Days = 2000" and far.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("shift", "place"), [(0.0, 0.0), (-4.0, 0.0), (-9.0, 0.0), (2000.0, 2000.0), (-2009.0, -2000.0)]
+)
+def test_the_covariance_prior_holds_at_zero_or_at_the_end_nearest_to_it(shift, place):
+    """Days run from 0 to 9: zero where it lies within their range, else the end of the range nearest to it."""
+    priors = resolve_priors(sleepstudy_design(shift=shift))
+    np.testing.assert_array_equal(priors.terms[0].centring.means, [0.0, place])
+    table = priors.table().set_index("parameter")
+    assert table.loc["cor_Subject", "prior"] == f"LKJ(1) at Days = {place:g}"
 
 
 @pytest.mark.parametrize(
@@ -222,7 +233,7 @@ def test_slope_without_intercept_is_warned_about():
 def test_flat(design):
     priors = resolve_priors(design, "flat")
     assert {str(p) for name, p in priors.items() if name != "cor_Subject"} == {"Flat()"}
-    assert priors.terms[0].correlation == LKJ(1) and not priors.terms[0].centred
+    assert priors.terms[0].correlation == LKJ(1) and not priors.terms[0].moved
     assert set(priors.improper) == {name for name, _ in priors.items()} - {"cor_Subject"}
 
 

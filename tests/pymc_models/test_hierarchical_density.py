@@ -69,8 +69,8 @@ def parameters_from(model, design, priors):
         for term, own in zip(design.terms, priors.terms, strict=True):
             sd, b = value[f"sd_{term.name}"], value[f"r_{term.name}"]
             correlation = value.get(f"cor_{term.name}", np.eye(len(sd)))
-            if own.centred:
-                back = term.centring.inverse
+            if own.moved:
+                back = own.centring.inverse
                 covariance = back @ (sd[:, None] * correlation * sd) @ back.T
                 sd = np.sqrt(np.diag(covariance))
                 correlation, b = covariance / np.outer(sd, sd), b @ back.T
@@ -102,7 +102,7 @@ def joint_density(parameters, design, priors, fixed_sigma):
         if own.correlation is not None:
             total += float(own.correlation.logpdf(correlation))
         total += multivariate_normal(np.zeros(len(sd)), sd[:, None] * correlation * sd).logpdf(b).sum()
-        user = b @ term.centring.matrix.T if own.centred else b
+        user = b @ own.centring.matrix.T
         mean += (term.columns * user[term.codes]).sum(axis=1)
     spread = sigma if design.weights is None else sigma / np.sqrt(design.weights)
     z = (design.y - mean) / spread

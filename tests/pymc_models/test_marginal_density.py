@@ -98,7 +98,7 @@ def natural(values, priors, sigma):
     log_sigma = np.log(sigma) if sigma is not None else float(values["sigma_log__"])
     pieces = []
     for own in priors.terms:
-        wrapped = "centred[{}]" if own.centred else "{}"
+        wrapped = "moved[{}]" if own.moved else "{}"
         label = wrapped.format(f"sd_{own.name}")
         if f"{label}_log__" in values:
             log_sd = values[f"{label}_log__"]

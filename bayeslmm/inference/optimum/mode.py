@@ -42,7 +42,7 @@ class _PosteriorMode:
         self.kernel = density.kernel
         self.shapes: Sequence[TermShape] = density.kernel.shapes
         self.maps: list[Array] = [
-            np.diag(1.0 / columns.scale) if term.centred or term.correlation is None else columns.matrix
+            term.centring.inverse @ columns.matrix
             for term, columns in zip(density.priors.terms, density.kernel.maps, strict=True)
         ]
 
