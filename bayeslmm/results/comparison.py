@@ -33,7 +33,7 @@ class Comparison(pd.DataFrame):
         return comparison_text(self)
 
     def _repr_html_(self) -> str:
-        return pd.DataFrame(cells(self)).to_html() + "".join(f"<p>{line}</p>" for line in _footnote(self))
+        return pd.DataFrame(cells(self)).rename(columns=lambda fit: _heading(self, fit), level=0).to_html()
 
 
 def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95) -> Comparison:
@@ -118,19 +118,17 @@ def comparison_text(table: pd.DataFrame) -> str:
         block = texts[fit]
         widths = [max(len(str(name)), *(len(cell) for cell in block[name])) for name in block.columns]
         total = sum(widths) + 2 * (len(widths) - 1)
-        header.append(f"{fit:^{total}}")
+        header.append(f"{_heading(table, fit):^{total}}")
         names.append("  ".join(f"{name:>{w}}" for name, w in zip(block.columns, widths, strict=True)))
         for i, row in enumerate(block.itertuples(index=False)):
             body[i] += "   " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True))
-    return "\n".join(line.rstrip() for line in ["   ".join(header), "   ".join(names), *body, *_footnote(table)])
+    return "\n".join(line.rstrip() for line in ["   ".join(header), "   ".join(names), *body])
 
 
-def _footnote(table: pd.DataFrame) -> list[str]:
-    """Say what lower and upper are."""
+def _heading(table: pd.DataFrame, fit: str) -> str:
+    """Return a fit's name, with the level of its limits where it has some."""
     level = table.attrs.get("level")
-    if level is None or not any(statistic == "lower" for _, statistic in table.columns):
-        return []
-    return [f"lower, upper: equal-tailed {100 * level:g}% intervals of the posterior."]
+    return f"{fit} ({100 * level:g}% limits)" if level is not None and (fit, "lower") in table.columns else fit
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -70,7 +70,7 @@ def test_not_a_fit(reml, bayes):
 
 
 def test_the_level_of_the_limits_is_said(reml, bayes):
-    text = str(compare(reml, bayes, level=0.9))
-    assert text.endswith("lower, upper: equal-tailed 90% intervals of the posterior.")
-    assert "equal-tailed 90%" in compare(reml, bayes, level=0.9)._repr_html_()
-    assert "intervals" not in str(compare(reml, reml))
+    text = str(blm.compare(reml, bayes, level=0.9))
+    assert "nuts (90% limits)" in text.splitlines()[0]
+    assert "nuts (90% limits)" in blm.compare(reml, bayes, level=0.9)._repr_html_()
+    assert "limits" not in str(blm.compare(reml, reml))
