@@ -185,12 +185,17 @@ class Family(ABC):
             mean = max(mean, 0.5 / len(response.y))
         return float(self.link.predictor(np.array(mean)))
 
+    @property
+    def link_has_scale(self) -> bool:
+        """Whether the linear predictor has a scale of its own, and not one of the response's units."""
+        return self.link.name in LINK_SCALES
+
     def predictor_scale(self, response: Response) -> float:
         """Return the scale of the linear predictor that default priors are in units of.
 
         A constant of the link, or, where the response has units of its own, its standard deviation on the link's scale.
         """
-        if self.link.name in LINK_SCALES:
+        if self.link_has_scale:
             return LINK_SCALES[self.link.name]
         sd = float(np.std(response.y)) or 1.0
         return sd if self.link.name == "identity" else sd / float(np.mean(response.y)) ** 2

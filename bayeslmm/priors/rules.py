@@ -74,7 +74,7 @@ class DefaultRule:
         design, y = self._design, self._response
         constant = design.centring.constant[j]
         name = design.fixed_names[j]
-        size = _column_scale(design.X, j, design.weights, name)
+        size = column_scale(design.X, j, design.weights, name)
         scale = _in_range(COEFFICIENT_SCALE * y.sd / size, name)
         if constant == 0:
             return Choice(Normal(0.0, scale), "default: 2.5 sd(y)/sd(x)")
@@ -85,7 +85,7 @@ class DefaultRule:
     def sd(self, term: RandomTerm, s: int) -> Choice:
         """Return the prior of the standard deviation of effect s of a term."""
         name = f"{term.effects[s]} of {term.name}"
-        size = _column_scale(term.columns, s, self._design.weights, name)
+        size = column_scale(term.columns, s, self._design.weights, name)
         source = "default: sd(y)" if term.effects[s] == "Intercept" else "default: sd(y)/sd(x)"
         return Choice(HalfStudentT(3.0, _in_range(self._response.sd / size, name)), source)
 
@@ -108,7 +108,7 @@ def _in_range(scale: float, name: str) -> float:
     return scale
 
 
-def _column_scale(columns: Array, j: int, weights: Array | None, name: str) -> float:
+def column_scale(columns: Array, j: int, weights: Array | None, name: str) -> float:
     """Return |x| for the first constant among the columns, sd(x) for any other."""
     flat = (columns == columns[0]).all(axis=0) & (columns[0] != 0)
     if flat[j] and not flat[:j].any():

@@ -1,0 +1,84 @@
+"""Default priors for a response distribution: in units of its link, or of the data where the link has none."""
+
+import numpy as np
+
+from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.families import Family, Response
+from bayeslmm.priors.lkj import LKJ
+from bayeslmm.priors.parse import parse_prior
+from bayeslmm.priors.positive import HalfStudentT
+from bayeslmm.priors.prior import Prior
+from bayeslmm.priors.real_line import Normal
+from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, column_scale
+
+INTERCEPT_SCALE = 2.5  # units of the link
+
+
+class FamilyRule:
+    """Weakly informative priors on the link's scale.
+
+    ===================  =====================================  =====================================
+    parameter            prior                                  note
+    ===================  =====================================  =====================================
+    Intercept            Normal(link(mean(y)), 2.5)             at the column means of X
+    coefficient          Normal(0, s/sd(x))
+    random-effect sd     HalfStudentT(3, s/sd(x))               x = 1 for an intercept
+    correlations         LKJ(2)
+    dispersions          those of the family
+    ===================  =====================================  =====================================
+
+    s is 2.5 for logit, 1.5 for probit and cloglog, 1 for log: a coefficient of s moves a probability over most of its
+    range, or multiplies a mean by e, for one standard deviation of x. Where the link leaves the response its units
+    (identity, inverse), s is the response's standard deviation on the link's scale, and coefficients and the intercept
+    have 2.5 s as for normal responses. The location is less the mean of the offset.
+
+    Parameters
+    ----------
+    design
+        The model's columns.
+    family, response
+        The distribution and what it read.
+    """
+
+    def __init__(self, design: Design, family: Family, response: Response) -> None:
+        self._design, self._family = design, family
+        self._scale = family.predictor_scale(response)
+        offset = 0.0 if design.offset is None else float(np.mean(design.offset))
+        self._location = family.predictor_location(response) - offset
+        self._wide = 1.0 if family.link_has_scale else COEFFICIENT_SCALE
+        self._unit = f"{self._scale:g}" if family.link_has_scale else "sd(y) on the link's scale"
+
+    def coefficient(self, j: int) -> Choice:
+        """Return the prior of fixed column j."""
+        design = self._design
+        constant = design.centring.constant[j]
+        name = design.fixed_names[j]
+        size = column_scale(design.X, j, design.weights, name)
+        scale = self._wide * self._scale / size
+        if constant == 0:
+            return Choice(Normal(0.0, scale), f"default: {self._unit}/sd(x)")
+        if name == "Intercept":
+            spread = INTERCEPT_SCALE if self._family.link_has_scale else scale
+            return Choice(Normal(self._location, spread), "default: link of the mean; at the column means")
+        return Choice(Normal(self._location * constant, scale), f"default: link of the mean, {self._unit}/sd(x)")
+
+    def sd(self, term: RandomTerm, s: int) -> Choice:
+        """Return the prior of the standard deviation of effect s of a term."""
+        name = f"{term.effects[s]} of {term.name}"
+        size = column_scale(term.columns, s, self._design.weights, name)
+        per = "" if term.effects[s] == "Intercept" else "/sd(x)"
+        return Choice(HalfStudentT(3.0, self._scale / size), f"default: {self._unit}{per}")
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix."""
+        return Choice(LKJ(2.0), "default")
+
+    def dispersion(self) -> dict[str, Choice]:
+        """Return the prior of each dispersion parameter, on its natural scale, by name."""
+        found = {}
+        for parameter in self._family.parameters:
+            prior = parse_prior(parameter.prior)
+            if parameter.in_response_units and isinstance(prior, Prior):
+                prior = prior.affine(0.0, self._scale)
+            found[parameter.name] = Choice(prior, f"default: {parameter.reason}")
+        return found
