@@ -37,7 +37,9 @@ METHODS: dict[str, MethodEntry] = {
         True,
         (*DRAW_OPTIONS, "tune", "cores", "target_accept", "sampler", "parametrization", "resume"),
     ),
-    "importance": MethodEntry("Bayesian linear mixed model, by importance sampling", True, (*DRAW_OPTIONS, "cores")),
+    "importance": MethodEntry(
+        "Bayesian linear mixed model, by importance sampling", True, (*DRAW_OPTIONS, "cores", "handover")
+    ),
     "advi": MethodEntry(
         "Bayesian linear mixed model, approximated by ADVI",
         True,

@@ -27,6 +27,7 @@ from bayeslmm.types import (
     DrawOptions,
     EstimateOptions,
     EstimatingMethod,
+    Handover,
     Method,
     Missing,
     Parametrization,
@@ -262,6 +263,7 @@ class Model:
         store: Sequence[str] | None = None,
         full_rank: bool = False,
         iterations: int = 20_000,
+        handover: Handover = "nuts",
         strict: bool = False,
     ) -> "PointFit | PosteriorFit":
         """Fit the model.
@@ -301,6 +303,9 @@ class Model:
             was not kept cannot be asked for: random effects, conditional predictions, residuals.
         full_rank, iterations
             Whether the normal approximation of "advi" has a full covariance matrix, and its optimisation steps.
+        handover
+            What "importance" does where its weights are too uneven: "nuts" samples by NUTS instead, and warns of what
+            that will take; "error" raises; "keep" keeps the weighted draws, whose status says what they are worth.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -332,6 +337,7 @@ class Model:
             "store": store,
             "full_rank": full_rank,
             "iterations": iterations,
+            "handover": handover,
         }
         check_options(method, given, _fit_defaults())
         fit = cast("PointFit | PosteriorFit", run_method(self, method, make_options(**given)))

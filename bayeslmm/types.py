@@ -18,6 +18,7 @@ Criterion = Literal["ml", "reml"]
 Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
 Parametrization = Literal["marginal", "noncentered", "centered"]
 Precision = Literal["float64", "float32"]
+Handover = Literal["nuts", "error", "keep"]  # what happens where importance weights are in trouble
 
 
 class EstimateOptions(TypedDict, total=False):
@@ -43,3 +44,4 @@ class DrawOptions(EstimateOptions, total=False):
     store: Sequence[str] | None
     full_rank: bool
     iterations: int
+    handover: Handover

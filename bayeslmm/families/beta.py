@@ -91,8 +91,7 @@ class Beta(Family):
     def expected_weights(self, response: Response, eta: Array, working: Array) -> Array:
         """Return ``(c mu (1 - mu))^2 (psi'(mu c) + psi'((1 - mu) c))``."""
         c = np.exp(self.rows_of(working, len(eta))[0])
-        m = expit(np.clip(eta, -300, 300))
-        w = 1 - m if np.all(m < 0.9) else expit(-np.clip(eta, -300, 300))
+        m, w = expit(np.clip(eta, -100, 100)), expit(-np.clip(eta, -100, 100))
         weights = (c * m * w) ** 2 * (polygamma(1, m * c) + polygamma(1, w * c))
         return weights if response.weights is None else weights * response.weights
 

@@ -168,11 +168,12 @@ class Cumulative(Family):
     link
         "logit" (default) or "probit".
     n_categories
-        Number of categories; set by `for_categories` when the response is known.
+        Number of categories; `for_response` sets it.
     """
 
     name: ClassVar[str] = "cumulative"
     links: ClassVar[tuple[str, ...]] = ("logit", "probit")
+    takes_constant: ClassVar[bool] = False
 
     def __init__(self, link: str | None = None, n_categories: int = 3) -> None:
         super().__init__(link)

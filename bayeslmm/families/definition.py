@@ -72,11 +72,14 @@ class Family(ABC):
         Names of its links, the default first.
     log_concave
         Whether the log density is concave in the linear predictor for every response.
+    takes_constant
+        Whether the fixed columns may span a constant; not where thresholds stand for it.
     """
 
     name: ClassVar[str]
     links: ClassVar[tuple[str, ...]]
     log_concave: ClassVar[bool] = True
+    takes_constant: ClassVar[bool] = True
 
     def __init__(self, link: str | None = None) -> None:
         self._link = LINKS[check_link(type(self).name, type(self).links, link)]
@@ -93,6 +96,11 @@ class Family(ABC):
     def parameters(self) -> tuple[Parameter, ...]:
         """The dispersion parameters."""
         return ()
+
+    @property
+    def has_zero_part(self) -> bool:
+        """Whether the last dispersion parameter is a share of zeros, which columns of its own may describe."""
+        return bool(self.parameters) and self.parameters[-1].name == "zero"
 
     @property
     def n_dispersion(self) -> int:
@@ -137,6 +145,10 @@ class Family(ABC):
         DataError
             If a value lies outside the family's support.
         """
+
+    def for_response(self, response: Response) -> "Family":
+        """Return the family with as many parameters as a response asks for; most have a number of their own."""
+        return self
 
     @abstractmethod
     def start(self, response: Response) -> Array:

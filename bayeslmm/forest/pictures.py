@@ -55,7 +55,8 @@ def _ranef(fitted: FittedForest, group: str | None) -> "Figure":
     chosen = names[0] if group is None else group
     if chosen not in names:
         raise OptionError(f"There is no random term {chosen!r}; the terms are {', '.join(map(repr, names))}.")
-    return caterpillar_figure(reading.random_effects(fitted)[chosen], reading.random_effect_sds(fitted)[chosen])
+    shown = "mode ± 2 sd, f and variances taken as known" if fitted.draws is None else "posterior mean ± 2 sd"
+    return caterpillar_figure(reading.random_effects(fitted)[chosen], reading.random_effect_sds(fitted)[chosen], shown)
 
 
 def _predicted(fitted: FittedForest) -> "Figure":

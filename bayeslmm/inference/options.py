@@ -11,7 +11,7 @@ import numpy as np
 
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import terms_to_keep
-from bayeslmm.types import Parametrization, Precision, Sampler
+from bayeslmm.types import Handover, Parametrization, Precision, Sampler
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +48,9 @@ class Options:
         Whether ADVI's approximation has correlations ("full-rank") or not ("mean-field").
     iterations
         ADVI's stochastic gradient steps.
+    handover
+        What happens where importance weights are too uneven: "nuts" samples by NUTS instead, "error" raises, "keep"
+        keeps the weighted draws, whose status then says what they are worth.
     """
 
     draws: int = 1000
@@ -64,6 +67,7 @@ class Options:
     store: Sequence[str] | None = None
     full_rank: bool = False
     iterations: int = 20_000
+    handover: Handover = "nuts"
 
     def __post_init__(self) -> None:
         for name in ("draws", "tune", "chains", "iterations"):  # nutpie panics without any warm-up
@@ -74,6 +78,7 @@ class Options:
         _check_rate(self.target_accept)
         check_choice("sampler", self.sampler, get_args(Sampler))
         check_choice("precision", self.precision, get_args(Precision))
+        check_choice("handover", self.handover, get_args(Handover))
         if self.parametrization is not None:
             check_choice("parametrization", self.parametrization, get_args(Parametrization))
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 NAMED = 60  # levels whose names can still be read
 
 
-def caterpillar_figure(effects: pd.DataFrame, sds: pd.DataFrame) -> "Figure":
+def caterpillar_figure(effects: pd.DataFrame, sds: pd.DataFrame, shown: str) -> "Figure":
     """Draw one panel per effect, levels in the order of the first, with plus and minus two sds.
 
     Parameters
@@ -22,6 +22,8 @@ def caterpillar_figure(effects: pd.DataFrame, sds: pd.DataFrame) -> "Figure":
         Random effects, levels by effects.
     sds
         Their standard deviations, the same labels.
+    shown
+        What points and lines are, for the axis.
     """
     order = np.argsort(effects.iloc[:, 0].to_numpy(), kind="stable")
     levels, columns = effects.index[order], effects.columns
@@ -37,6 +39,7 @@ def caterpillar_figure(effects: pd.DataFrame, sds: pd.DataFrame) -> "Figure":
         axis.plot(middle, y, "o" if named else ",", color=colour(1), markersize=3.5, linestyle="none")
         axis.set_title(shorten(str(column), 38), fontsize=SMALL + 1.5)
         axis.set_ylim(-0.8, len(levels) - 0.2)
+    figure.supxlabel(shown, fontsize=SMALL)
     if named:
         name_rows(axes[0, 0], [str(level) for level in levels], y)
     else:

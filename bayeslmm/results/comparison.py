@@ -33,7 +33,7 @@ class Comparison(pd.DataFrame):
         return comparison_text(self)
 
     def _repr_html_(self) -> str:
-        return pd.DataFrame(cells(self)).to_html()
+        return pd.DataFrame(cells(self)).rename(columns=lambda fit: _heading(self, fit), level=0).to_html()
 
 
 def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95) -> Comparison:
@@ -71,7 +71,9 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
     rows = _merged_rows([table.index for table in tables.values()])
     joined = pd.concat({label: table.reindex(rows) for label, table in tables.items()}, axis=1, names=["fit", ""])
     joined.index.name = "parameter"
-    return Comparison(joined)
+    table = Comparison(joined)
+    table.attrs["level"] = level
+    return table
 
 
 def estimates(fit: Fit, level: float = 0.95) -> pd.DataFrame:
@@ -116,11 +118,17 @@ def comparison_text(table: pd.DataFrame) -> str:
         block = texts[fit]
         widths = [max(len(str(name)), *(len(cell) for cell in block[name])) for name in block.columns]
         total = sum(widths) + 2 * (len(widths) - 1)
-        header.append(f"{fit:^{total}}")
+        header.append(f"{_heading(table, fit):^{total}}")
         names.append("  ".join(f"{name:>{w}}" for name, w in zip(block.columns, widths, strict=True)))
         for i, row in enumerate(block.itertuples(index=False)):
             body[i] += "   " + "  ".join(f"{cell:>{w}}" for cell, w in zip(row, widths, strict=True))
     return "\n".join(line.rstrip() for line in ["   ".join(header), "   ".join(names), *body])
+
+
+def _heading(table: pd.DataFrame, fit: str) -> str:
+    """Return a fit's name, with the level of its limits where it has some."""
+    level = table.attrs.get("level")
+    return f"{fit} ({100 * level:g}% limits)" if level is not None and (fit, "lower") in table.columns else fit
 
 
 def cells(table: pd.DataFrame) -> pd.DataFrame:

@@ -64,7 +64,10 @@ def _ranef(fit: Fit, group: str | None = None) -> "Figure":
     chosen = names[0] if group is None else group
     if chosen not in names:
         raise OptionError(f"There is no random term {chosen!r}; the terms are {', '.join(map(repr, names))}.")
-    return caterpillar_figure(fit.ranef()[chosen], fit.ranef_sd()[chosen])
+    if isinstance(fit, PointFit):
+        shown = "mode ± 2 sd of its error, θ and σ taken as known"
+        return caterpillar_figure(fit.ranef()[chosen], fit.ranef_sd(coefficients="estimated")[chosen], shown)
+    return caterpillar_figure(fit.ranef()[chosen], fit.ranef_sd()[chosen], "posterior mean ± 2 sd")
 
 
 def _residuals(fit: Fit) -> "Figure":

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional, Kernel
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.normal_prior import fixed_posterior
+from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.methods import find_method
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import effects
@@ -188,14 +189,35 @@ class PointFit(Fit):
         """
         return effects.effect_frames(self.design.terms, pick_scale(scale, self.modes.b, self.modes.u))
 
-    def ranef_sd(self) -> dict[str, pd.DataFrame]:
-        """Return the conditional standard deviations of the random effects, given θ, σ and β, as lme4 does.
+    def ranef_sd(self, *, coefficients: Literal["known", "estimated"] = "known") -> dict[str, pd.DataFrame]:
+        """Return standard deviations of the random effects given θ and σ.
 
-        They leave out what the data do not know about θ, σ and β, so intervals made of them are too short, much so
-        with few groups; those of a posterior are not.
+        Parameters
+        ----------
+        coefficients
+            "known": given β too, as lme4 does; "estimated": with the error of β, that of b̂ − b (Henderson 1975). Both
+            leave out what the data do not know about θ and σ, so intervals made of them are too short with few groups;
+            those of a posterior are not.
+
+        Raises
+        ------
+        OptionError
+            If `coefficients` is neither.
         """
-        sds = [np.sqrt(np.diagonal(cov, axis1=1, axis2=2)) for cov in self.modes.b_cov]
+        if coefficients not in ("known", "estimated"):
+            raise OptionError(f"coefficients={coefficients!r} is unknown; use 'known' or 'estimated'.")
+        covariances = self.modes.b_cov if coefficients == "known" else self._prediction_covariances
+        sds = [np.sqrt(np.diagonal(cov, axis1=1, axis2=2)) for cov in covariances]
         return effects.effect_frames(self.design.terms, sds)
+
+    @cached_property
+    def _prediction_covariances(self) -> list[Array]:
+        """The covariances of b̂ − b, one (J, S, S) per term."""
+        factor = factorise(self.kernel.products, self.kernel.lambdas(self.theta))
+        R_X = self._fixed_precision()
+        blocks = inverse_blocks(factor, factor.R_X if R_X is None else R_X).blocks
+        turns = [m.matrix @ f for m, f in zip(self.kernel.maps, factor.lambdas, strict=True)]
+        return [self.sigma**2 * (turn @ c @ turn.T) for turn, c in zip(turns, blocks, strict=True)]
 
     @cached_property
     def _factors(self) -> list[Array]:
@@ -210,25 +232,28 @@ class PointFit(Fit):
         residual = (self.sigma, self.sigma**2)
         return effects.varcorr_frame(terms, sds, [sd**2 for sd in sds], correlations, residual)
 
-    def coef_table(self, level: float = 0.95) -> pd.DataFrame:
+    def coef_table(self, level: float | None = None) -> pd.DataFrame:
         """Return estimates, standard errors, z = estimate / std_error and its two-sided normal p value.
 
-        `level` is accepted for symmetry with posterior fits; intervals are in :meth:`confint`.
+        Parameters
+        ----------
+        level
+            Where given, the columns lower and upper join: normal limits of that probability.
         """
-        check_level(level)
         estimate = np.asarray(self.modes.beta, dtype=float)
         error = np.sqrt(np.diag(self.modes.beta_cov))
         with np.errstate(divide="ignore", invalid="ignore"):
             z = estimate / error
         columns = {"estimate": estimate, "std_error": error, "z": z, "p": 2 * ndtr(-np.abs(z))}
+        if level is not None:
+            check_level(level)
+            half = ndtri(0.5 + level / 2) * error
+            columns |= {"lower": estimate - half, "upper": estimate + half}
         return pd.DataFrame(columns, index=effects.fixed_index(self.design))
 
     def confint(self, level: float = 0.95) -> pd.DataFrame:
         """Return normal (Wald) confidence limits of the fixed coefficients."""
-        check_level(level)
-        table = self.coef_table()
-        half = ndtri(0.5 + level / 2) * table["std_error"]
-        return pd.DataFrame({"lower": table["estimate"] - half, "upper": table["estimate"] + half})
+        return self.coef_table(level)[["lower", "upper"]]
 
     # -- predictions ----------------------------------------------------------------------------------------
 

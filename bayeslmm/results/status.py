@@ -14,6 +14,7 @@ RHAT_LIMIT = 1.01  # Vehtari et al. (2021)
 RHAT_FAILURE = 1.1  # chains that have not mixed: means and intervals say nothing
 ESS_LIMIT = 400.0  # Vehtari et al. (2021): 100 per chain with four chains
 K_HAT_LIMIT = 0.7  # Vehtari et al. (2024), Pareto smoothed importance sampling
+FAILURE_SHARE = 0.01  # share of points at which the density may fail before it is worth a word
 TREE_DEPTH_SHARE = 0.05  # share of iterations at the largest tree depth that slows exploration noticeably
 
 
@@ -59,8 +60,8 @@ def posterior_status(
     stats
         Statistics of the sampler, each of shape (chains, draws).
     info
-        Facts about the run; ``k_hat``, ``effective_size``, ``doubts``, ``failures``, ``kernel_failures``, ``messages``
-        are read.
+        Facts about the run; ``k_hat``, ``effective_size``, ``doubts``, ``failures``, ``kernel_failures``,
+        ``kernel_evaluations``, ``messages`` are read.
     notes
         Further sentences that make a fit doubtful, such as what the data do not identify.
     failures
@@ -79,11 +80,15 @@ def posterior_status(
 
 
 def _unevaluated(info: Mapping[str, Any]) -> list[str]:
-    """Tell of points at which the density failed: they count as impossible, which is right where they are rare."""
-    count = int(info.get("kernel_failures") or 0)
-    if not count:
+    """Tell of points at which the density failed, if they are many: they count as impossible.
+
+    A few far out, where no draw would stay, are no news.
+    """
+    count, evaluations = (int(info.get(name) or 0) for name in ("kernel_failures", "kernel_evaluations"))
+    if not count or count <= FAILURE_SHARE * evaluations:
         return []
-    points = "one point, which was" if count == 1 else f"{count} points, which were"
+    share = f" ({count / evaluations:.1%} of those tried)" if evaluations else ""
+    points = "one point, which was" if count == 1 else f"{count} points{share}, which were"
     return [f"The log posterior was not finite at {points} given no probability."]
 
 

@@ -11,7 +11,6 @@ import pandas as pd
 from bayeslmm.datasets import load_dataset
 from bayeslmm.design import build_design
 from bayeslmm.design.design import Design
-from bayeslmm.errors import FittingError
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.importance.sampling import sample_importance
@@ -74,10 +73,8 @@ def ways(problem: Problem, effort: Effort) -> dict[str, Callable[[int], Draws]]:
     """Return the methods by name: a seed in, draws out, each the way a user's fit goes."""
 
     def by_importance(seed: int) -> Draws:
-        draws = sample_importance(problem.density, Options(draws=effort.draws, chains=effort.chains, seed=seed))
-        if draws.method != "importance":
-            raise FittingError(f"There is nothing to compare: {' '.join(draws.info['messages'])}")
-        return draws
+        options = Options(draws=effort.draws, chains=effort.chains, seed=seed, handover="error")
+        return sample_importance(problem.density, options)
 
     def by_nuts(parametrization: Parametrization, seed: int) -> Draws:
         return sample_nuts(

@@ -6,7 +6,9 @@ from scipy import stats
 from scipy.integrate import quad
 
 import bayeslmm as blm
+from bayeslmm.errors import FittingError, OptionError
 from bayeslmm.inference.importance import sampling as importance
+from bayeslmm.inference.importance.handover import duration
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     TruncatedMap,
@@ -167,15 +169,32 @@ def test_the_compiled_loop_draws_from_the_same_distribution(density, monkeypatch
 
 def test_nuts_takes_over_and_says_so(sleepstudy, monkeypatch):
     monkeypatch.setattr(importance, "ENOUGH_EFFECTIVE", 1e9)
-    fit = sleepstudy.fit("importance", draws=150, chains=4, seed=1)
+    with pytest.warns(UserWarning, match=r"so NUTS takes over, for about (a second|\d+ seconds)\."):
+        fit = sleepstudy.fit("importance", draws=150, chains=4, seed=1)
     assert fit.method == "nuts"
     assert "NUTS took over because importance sampling reached an effective size" in fit.status.message
 
 
+def test_nuts_need_not_take_over(sleepstudy, monkeypatch):
+    usual = sleepstudy.fit("importance", draws=150, chains=4, seed=1)
+    monkeypatch.setattr(importance, "ENOUGH_EFFECTIVE", 1e9)
+    kept = sleepstudy.fit("importance", draws=150, chains=4, seed=1, handover="keep")
+    assert kept.method == "importance" and kept.info["points"] >= usual.info["points"]
+    with pytest.raises(FittingError, match="handover='keep' for the weighted draws"):
+        sleepstudy.fit("importance", seed=1, handover="error")
+    with pytest.raises(OptionError, match="'nuts', 'error', 'keep'"):
+        sleepstudy.fit("importance", seed=1, handover="stop")
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "a second"), (40, "40 seconds"), (600, "10 minutes"), (9000, "2.5 hours")]
+)
+def test_lengths_of_time(seconds, words):
+    assert duration(seconds) == words
+
+
 def test_a_failing_kernel_gets_no_weight(density, monkeypatch):
     """Every third point fails; the others carry the posterior and the failures are counted."""
-    from bayeslmm.errors import FittingError
-
     monkeypatch.setitem(density.__dict__, "single", None)
     real, calls = type(density).grid, []
 

@@ -8,8 +8,9 @@ import pytest
 from bayeslmm.design.centring import no_centring
 from bayeslmm.families import Request, family
 from bayeslmm.likelihood.generalized.laplace import Point, evaluate, predict_mode
-from bayeslmm.likelihood.generalized.mode import FixedPrior, Problem
+from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
+from bayeslmm.likelihood.normal_prior import NormalPrior
 
 VALUE = 1e-9  # relative: modes to 1e-8 of a standard error on both sides
 SLOPE = 2e-6  # a row; error of Richardson's differences with steps of 1e-4 of functions with eleven digits
@@ -84,18 +85,19 @@ def check(name, layout, kind, theta=None, weighted=False):
     predictor, response, chosen, X, terms, working = simulate(name, layout, weighted=weighted)
     if theta is None:
         theta = np.random.default_rng(2).uniform(0.2, 1.0, dense.n_theta(terms))
-    prior = FixedPrior(np.diag([0.1, 0.2, 0.3]), np.zeros(3)) if kind == "integrated" else None
+    prior = np.diag([0.1, 0.2, 0.3]) if kind == "integrated" else None
     in_kernel = None
     if prior is not None:
         T = predictor.fixed.matrix
-        in_kernel = FixedPrior(T.T @ prior.precision @ T, np.zeros(3))
+        turned = T.T @ prior @ T
+        in_kernel = NormalPrior(turned, np.zeros(3), np.linalg.slogdet(turned)[1], 3)
     problem = Problem(chosen, response, predictor, inner=kind != "outer", prior=in_kernel)
     point = kernel_point(predictor, terms, theta, working, BETA)
     found = evaluate(problem, point, predictor.zeros(), integrated=kind == "integrated")
 
     def reference(theta, working, beta):
         beta = beta if kind == "outer" else None
-        precision = None if prior is None else prior.precision
+        precision = prior
         return dense_generalized.objective(
             chosen, response, X, terms, theta, working, beta, 0.0, precision, kind == "integrated"
         )

@@ -85,14 +85,14 @@ def test_intervals_have_panels_by_kind():
 
 def test_caterpillar_orders_levels():
     effects = pd.DataFrame({"Intercept": [3.0, 1.0, 2.0], "x": [0.0, 1.0, 2.0]}, index=pd.Index([7, 8, 9], name="g"))
-    figure = drawn(caterpillar_figure(effects, effects * 0 + 0.1))
+    figure = drawn(caterpillar_figure(effects, effects * 0 + 0.1, "mode ± 2 sd"))
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["8", "9", "7"]
     np.testing.assert_array_equal(figure.axes[1].lines[-1].get_xdata(), [1.0, 2.0, 0.0])
 
 
 def test_caterpillar_of_thousands_has_no_names():
     effects = pd.DataFrame({"Intercept": RNG.standard_normal(3000)})
-    figure = drawn(caterpillar_figure(effects, effects.abs()))
+    figure = drawn(caterpillar_figure(effects, effects.abs(), "mode ± 2 sd"))
     assert "level: 3000 levels" in texts(figure)
 
 

@@ -58,9 +58,16 @@ def test_posterior_is_that_of_importance_sampling(density, sampled):
 def test_what_is_returned(sampled):
     assert sampled.beta.shape == (4, 800, 2) and sampled.effects[0].shape == (4, 800, 8, 1)
     assert sampled.cor == (None,)
-    assert {"sampler", "parametrization", "seed", "tune", "target_accept", "kernel_failures", "seconds"} == set(
-        sampled.info
-    )
+    assert {
+        "sampler",
+        "parametrization",
+        "seed",
+        "tune",
+        "target_accept",
+        "kernel_failures",
+        "kernel_evaluations",
+        "seconds",
+    } == set(sampled.info)
     assert {"diverging", "energy", "tree_depth", "n_steps", "acceptance_rate", "lp"} <= set(sampled.stats)
 
 

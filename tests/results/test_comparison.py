@@ -67,3 +67,10 @@ def test_not_a_fit(reml, bayes):
         blm.compare(reml, reml.varcorr())
     with pytest.raises(blm.OptionError, match="one name"):
         blm.compare(reml, bayes, names=["a", "a"])
+
+
+def test_the_level_of_the_limits_is_said(reml, bayes):
+    text = str(blm.compare(reml, bayes, level=0.9))
+    assert "nuts (90% limits)" in text.splitlines()[0]
+    assert "nuts (90% limits)" in blm.compare(reml, bayes, level=0.9)._repr_html_()
+    assert "limits" not in str(blm.compare(reml, reml))

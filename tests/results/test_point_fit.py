@@ -216,3 +216,12 @@ def test_fitted_and_residuals(crossed):
 def test_bad_options(reml, call):
     with pytest.raises(blm.OptionError):
         call(reml)
+
+
+def test_a_level_asked_for_is_a_level_given(reml):
+    table = reml.coef_table(level=0.9)
+    half = 1.6448536269514722 * table["std_error"]  # the 95% point of the standard normal
+    np.testing.assert_allclose(table["upper"] - table["estimate"], half)
+    np.testing.assert_allclose(table["estimate"] - table["lower"], half)
+    with pytest.raises(blm.OptionError, match="probability between 0 and 1"):
+        reml.coef_table(level=95)

@@ -74,6 +74,19 @@ def test_marginal_and_new_groups_of_a_point_fit(reml, sleepstudy):
     assert (sample > population).all()
 
 
+def test_sds_of_effects_with_the_error_of_the_coefficients(reml):
+    """The variance of b - b_hat from the covariance of all observations, written out densely."""
+    frame = reml.ranef_sd(coefficients="estimated")["Subject"]
+    for group in (0, 7):
+        for s in range(2):
+            z = np.eye(2)[s]
+            variance = kriging_variance(reml, np.zeros(2), z, group)
+            assert frame.iloc[group, s] == pytest.approx(np.sqrt(variance), rel=EXACT)
+    assert (frame > reml.ranef_sd()["Subject"]).all(axis=None)
+    with pytest.raises(blm.OptionError, match="'known' or 'estimated'"):
+        reml.ranef_sd(coefficients="no")
+
+
 def test_shifted_columns_keep_their_intervals(sleepstudy):
     """Intervals do not depend on where Days starts: the equations are solved in centred columns."""
     far = sleepstudy.assign(Days=sleepstudy["Days"] + 1e5)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from scipy.stats import qmc
 
 from bayeslmm.covariance import sd_places
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, warn_user
 from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.importance.handover import capitalised, duration, nuts_seconds
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     laplace_proposals,
@@ -366,6 +367,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
             "points": len(points.phi),
             "rounds": points.rounds,
             "kernel_failures": points.failures,
+            "kernel_evaluations": len(points.phi),
             "log_evidence": points.log_evidence,
             "evaluations": points.laplace.evaluations + len(points.phi),
             "seed": options.seed,
@@ -410,11 +412,21 @@ def sample_importance(density: CovarianceDensity, options: Options) -> Draws:
     started = time.perf_counter()
     with progress_bar(None, "points", options.progressbar) as report:
         points = weighted_points(density, options, report=report)
-    if not points.trouble:
+    if not points.trouble or options.handover == "keep":
         found = importance_draws(density, points, options)
         return replace(found, info={**found.info, "seconds": time.perf_counter() - started})
+    if options.handover == "error":
+        raise FittingError(
+            f"{capitalised(points.trouble)}. Use method='nuts', handover='nuts' to be handed over to it, or "
+            "handover='keep' for the weighted draws as they are."
+        )
+    options = replace(options, tune=HANDOVER_TUNE)
+    warn_user(
+        f"{capitalised(points.trouble)}, so NUTS takes over, for about "
+        f"{duration(nuts_seconds(density, points.laplace.mode, options))}. handover='error' or 'keep' prevents it."
+    )
     with progress_bar(options.chains, "chains", options.progressbar) as report:
-        sampled = sample_marginal(density, replace(options, tune=HANDOVER_TUNE), report=report)
+        sampled = sample_marginal(density, options, report=report)
     info = {
         "sampler": "nutpie",
         "parametrization": "marginal",

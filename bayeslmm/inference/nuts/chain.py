@@ -17,8 +17,11 @@ class Chain:
         Per-draw statistics, arviz's names, each (draws,).
     failures
         Evaluations at which the kernel failed.
+    evaluations
+        All evaluations, warm-up included; 0 where they were not counted.
     """
 
     x: Array
     stats: dict[str, Array]
     failures: int
+    evaluations: int = 0

@@ -64,7 +64,8 @@ class ChainStore:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 stats = {name[5:]: arrays[name] for name in arrays.files if name.startswith("stat_")}
-                return Chain(arrays["x"], stats, int(arrays["failures"]))
+                counts = [int(arrays[name]) for name in ("failures", "evaluations")]
+                return Chain(arrays["x"], stats, *counts)
         except (OSError, ValueError, KeyError) as error:
             raise StorageError(f"{path} cannot be read ({error}). Delete that file to run the chain again.") from error
 
@@ -72,7 +73,7 @@ class ChainStore:
         """Keep a finished chain."""
         buffer = io.BytesIO()
         stats: dict[str, Any] = {f"stat_{name}": values for name, values in chain.stats.items()}
-        np.savez(buffer, x=chain.x, failures=chain.failures, **stats)
+        np.savez(buffer, x=chain.x, failures=chain.failures, evaluations=chain.evaluations, **stats)
         _replace(self._path(k), buffer.getvalue())
 
     def _path(self, k: int) -> Path:

@@ -141,7 +141,7 @@ def sample_chain(density: CovarianceDensity, laplace: Laplace, options: Options,
     if whitened.successes == 0:
         raise _sampler_error(whitened, None)
     stats = {name: values[0] for name, values in read_statistics(trace.sample_stats).items()}
-    return Chain(whitened.point(z), stats, whitened.failures)
+    return Chain(whitened.point(z), stats, whitened.failures, whitened.failures + whitened.successes)
 
 
 def _sampler_error(whitened: WhitenedDensity, error: Exception | None) -> FittingError:
@@ -239,5 +239,9 @@ def marginal_draws(density: CovarianceDensity, chains: list[Chain], options: Opt
         effects=effects,
         stats={name: np.array([chain.stats[name] for chain in chains]) for name in chains[0].stats},
         method="nuts",
-        info={"kernel_failures": sum(chain.failures for chain in chains), "seed": options.seed},
+        info={
+            "kernel_failures": sum(chain.failures for chain in chains),
+            "kernel_evaluations": sum(chain.evaluations for chain in chains),
+            "seed": options.seed,
+        },
     )

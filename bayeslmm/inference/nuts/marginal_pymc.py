@@ -72,6 +72,7 @@ def sample_marginal_pymc(density: CovarianceDensity, design: Design, options: Op
         "tune": options.tune,
         "target_accept": options.target_accept,
         "kernel_failures": operation.failures,
+        "kernel_evaluations": operation.evaluations,
         "seconds": time.perf_counter() - started,
     }
     return replace(drawn, info=info)

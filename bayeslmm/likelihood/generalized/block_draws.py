@@ -136,9 +136,8 @@ def _draw_upper(problem: Problem, evaluation: Evaluation, n_draws: int, rng: np.
     if problem.prior is not None:
         away = beta - problem.prior.mean
         log_p -= 0.5 * np.einsum("ma,ab,mb->m", away, problem.prior.precision, away)
-        log_p += 0.5 * np.linalg.slogdet(problem.prior.precision)[1]
-    else:
-        log_p += p * HALF_LOG_2PI
+        log_p += 0.5 * problem.prior.log_det - problem.prior.n_proper * HALF_LOG_2PI
+    log_p += p * HALF_LOG_2PI
     return _Upper(u, beta, log_p - log_q)
 
 

@@ -21,9 +21,9 @@ from bayeslmm.likelihood.generalized.pair_inverse import pair_inverse, row_produ
 from bayeslmm.likelihood.generalized.solve import solve
 from bayeslmm.types import Array
 
-NODES = 7  # of the averages over each row's linear predictor
+NODES = 3  # of the averages over each row's linear predictor; more do not make weights more even
 MAXIMUM_STEPS = 20
-NEGLIGIBLE = 1e-8  # squared length of a step, in posterior standard deviations
+NEGLIGIBLE = 1e-4  # squared length of a step, in posterior standard deviations: a proposal needs no more
 
 
 def centre_on_mean(problem: Problem, evaluation: Evaluation) -> Evaluation:

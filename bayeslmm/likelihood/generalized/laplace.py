@@ -146,9 +146,11 @@ def evaluate(
     constant = float(np.sum(base if problem.response.weights is None else base * problem.response.weights))
     value = -2.0 * (mode.value + constant) + log_det
     if integrated:
-        value -= problem.n_inner * np.log(2.0 * np.pi)
+        n_flat = problem.n_inner
         if problem.prior is not None:
-            value -= np.linalg.slogdet(problem.prior.precision)[1] - problem.n_inner * np.log(2.0 * np.pi)
+            value -= problem.prior.log_det
+            n_flat -= problem.prior.n_proper
+        value -= n_flat * np.log(2.0 * np.pi)
     if not gradient:
         return Evaluation(value, point, mode, None)
     if problem.inner and not integrated:

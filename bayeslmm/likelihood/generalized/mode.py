@@ -21,6 +21,7 @@ from bayeslmm.families import Family, Response
 from bayeslmm.likelihood.factor import Factor, factorise
 from bayeslmm.likelihood.generalized.predictor import Predictor, scale_back, scale_effects
 from bayeslmm.likelihood.generalized.solve import solve
+from bayeslmm.likelihood.normal_prior import NormalPrior
 from bayeslmm.types import Array
 
 NEGLIGIBLE = 1e-16  # expected gain of h, twice, at which the mode is found: eta is then known to 1e-8 standard errors
@@ -29,14 +30,6 @@ ROUNDING = 1e-14  # relative error of h
 SUFFICIENT = 1e-4  # share of the expected gain that a step must bring
 MAXIMUM_STEPS = 200
 MAXIMUM_HALVINGS = 40
-
-
-@dataclass(frozen=True, slots=True)
-class FixedPrior:
-    """A normal prior of the coefficients in the kernel's columns: precision (p, p) and mean (p,)."""
-
-    precision: Array
-    mean: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +43,14 @@ class Problem:
     inner
         Whether the coefficients are found with the random effects, in the inner loop.
     prior
-        Their prior there; None for a flat one.
+        Their prior there, in the kernel's columns; None for a flat one.
     """
 
     family: Family
     response: Response
     predictor: Predictor
     inner: bool = False
-    prior: FixedPrior | None = None
+    prior: NormalPrior | None = None
 
     @property
     def n_inner(self) -> int:

@@ -27,6 +27,14 @@ def solve(factor: Factor, right: Sequence[Array], right_fixed: Array) -> tuple[l
     -------
     The solution in the same form.
     """
+    reduced, at_fixed = solve_lower(factor, right, right_fixed)
+    beta = solve_triangular(factor.R_X, at_fixed, lower=True, trans=1) if len(at_fixed) else at_fixed
+    found = solve_effects(factor, beta[:, None], [r[:, :, None] for r in reduced])
+    return [u[..., 0] for u in found], beta
+
+
+def solve_lower(factor: Factor, right: Sequence[Array], right_fixed: Array) -> tuple[list[Array], Array]:
+    """Solve ``L t = r``: the first half of `solve`, with the same arguments and form of result."""
     products = factor.products
     layout = products.layout
     q, p = products.n_trailing, products.n_fixed
@@ -39,13 +47,11 @@ def solve(factor: Factor, right: Sequence[Array], right_fixed: Array) -> tuple[l
     last[q : q + p, 0] = right_fixed
     _reduce_nest(factor, reduced, last)
     last = solve_triangular(factor.trailing, last, lower=True, check_finite=False)
-    beta = solve_triangular(factor.R_X, last[q : q + p, 0], lower=True, trans=1) if p else np.zeros(0)
     start = 0
     for k in layout.trailing:
         reduced[k] = last[start : start + layout.shapes[k].n_effects, 0].reshape(reduced[k].shape)
         start += layout.shapes[k].n_effects
-    found = solve_effects(factor, beta[:, None], [r[:, :, None] for r in reduced])
-    return [u[..., 0] for u in found], beta
+    return reduced, last[q : q + p, 0]
 
 
 def _reduce_nest(factor: Factor, reduced: list[Array], last: Array) -> None:

@@ -13,7 +13,7 @@ from scipy.linalg import block_diag, solve_triangular
 
 from bayeslmm.covariance import TermShape, theta_from_factors
 from bayeslmm.errors import FittingError, ModelError
-from bayeslmm.families import Cumulative, Family, Response
+from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
 from bayeslmm.inference.optimum.generalized.search import Solution, dispersion_spread, em_steps, minimise
 from bayeslmm.inference.optimum.generalized.start import starting_parameters
@@ -113,7 +113,7 @@ def maximise_generalized(
     family, response
         The distribution and what it read.
     X
-        Fixed columns of full rank, shape (n, p); for `Cumulative` they must not span a constant.
+        Fixed columns of full rank, shape (n, p); of an ordinal family they must not span a constant.
     terms
         Random terms: codes (n,), columns (n, S), n_levels, covariance, centring.
     offset
@@ -135,8 +135,7 @@ def maximise_generalized(
     FittingError
         If there is no mode at the start.
     """
-    if isinstance(family, Cumulative):
-        family = family.for_response(response)
+    family = family.for_response(response)
     predictor = Predictor.build(X, terms, offset, names)
     _check(family, predictor, zero_columns)
     check_quadrature(predictor, n_quad)
@@ -157,12 +156,12 @@ def maximise_generalized(
 
 
 def _check(family: Family, predictor: Predictor, zero_columns: Array | None) -> None:
-    if isinstance(family, Cumulative) and predictor.fixed.centring.spans_constant:
+    if not family.takes_constant and predictor.fixed.centring.spans_constant:
         raise ModelError(
-            "The fixed columns of an ordinal model span a constant, whose place the thresholds take. Remove the "
-            "intercept: `0 + ...`, with treatment coding of factors."
+            f"The fixed columns span a constant, whose place the thresholds of the family {family.name!r} take. Remove "
+            "the intercept: `0 + ...`, with treatment coding of factors."
         )
-    if zero_columns is not None and (not family.parameters or family.parameters[-1].name != "zero"):
+    if zero_columns is not None and not family.has_zero_part:
         raise ModelError(f"The family {family.name!r} has no share of extra zeros that a formula could describe.")
 
 

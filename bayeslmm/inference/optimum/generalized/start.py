@@ -6,7 +6,7 @@ from bayeslmm.inference.optimum.generalized.objective import Dispersion, Paramet
 from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.types import Array
 
-FIRST_SD = 0.5  # of random effects, in units of the link's scale; EM steps follow
+FIRST_SD = 0.3  # of random effects, in units of the predictor's scale; EM steps follow
 
 
 def starting_parameters(problem: Problem, dispersion: Dispersion) -> Parameters:
@@ -22,14 +22,6 @@ def starting_parameters(problem: Problem, dispersion: Dispersion) -> Parameters:
     if not np.isfinite(family.derivatives(response, predictor.offset + X @ beta, working)[0]).all():
         level = np.average(rough, weights=weights**2)
         beta = np.linalg.lstsq(X, np.full(predictor.n, level), rcond=None)[0].astype(float)
-    size = FIRST_SD * _link_unit(problem, rough)
+    size = FIRST_SD * family.predictor_scale(response)
     lambdas = tuple(size * np.eye(shape.n_columns) for shape in predictor.shapes)
     return Parameters(lambdas, beta, dispersion.start(working))
-
-
-def _link_unit(problem: Problem, rough: Array) -> float:
-    """Return the scale of the linear predictor: one, or the response's where the link does not fix it."""
-    name = problem.family.link.name
-    if name == "identity":
-        return float(np.std(rough)) or 1.0
-    return 0.3 * float(np.mean(np.abs(rough))) if name == "inverse" else 1.0

@@ -1,0 +1,312 @@
+r"""Importance sampling of a generalized model's posterior.
+
+Points x of the covariance and dispersion parameters come from Student t proposals around the mode of the Laplace
+marginal, refined by weighted moments as for Gaussian models. At each point a few draws of the coefficients are made
+with weights whose mean estimates :math:`p(y \mid x)` without bias (`bayeslmm.likelihood.generalized.block_draws`), so
+that the product of both weights is exact on average: Laplace's approximation chooses the points and does not enter the
+answer.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.stats import qmc
+
+from bayeslmm.covariance import sd_places, sds_and_correlations
+from bayeslmm.errors import FittingError
+from bayeslmm.inference.importance.proposals import (
+    StudentProposal,
+    laplace_proposals,
+    mixture_log_density,
+    moment_proposal,
+)
+from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
+from bayeslmm.inference.laplace import Laplace, gradient_differences, positive_inverse
+from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective
+from bayeslmm.inference.optimum.generalized.search import em_steps
+from bayeslmm.inference.optimum.generalized.start import starting_parameters
+from bayeslmm.likelihood.generalized.block_draws import draw_blocks
+from bayeslmm.likelihood.generalized.centre import centre_on_mean
+from bayeslmm.likelihood.generalized.laplace import Evaluation
+from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
+from bayeslmm.posterior.generalized import GeneralizedDensity
+from bayeslmm.types import Array
+
+LAPLACE_DOF, MOMENT_DOF = 7.0, 12.0
+MOMENT_ROUNDS = 3
+GOOD_K_HAT, ENOUGH_EFFECTIVE = 0.5, 400.0
+THREADED_ROWS = 1000  # from here on compiled loops outweigh Python's part of a point
+PROBE = 0.1  # step of the differences for the curvature, in rough standard deviations
+
+
+@dataclass(frozen=True, slots=True)
+class GeneralizedDraws:
+    """Equally weighted draws from the posterior, in the user's columns.
+
+    Attributes
+    ----------
+    sd, correlation
+        Standard deviations (N, S), and correlations (N, S, S) or None, per term.
+    dispersion
+        Dispersion parameters on their natural scale, (N, m).
+    beta
+        Coefficients, (N, p).
+    b
+        Random effects, (N, J, S) per term.
+    smoothed
+        The weights of all draws before resampling, with k-hat and effective size: that of the coefficients.
+    effective_points
+        Effective size of the points, each one's draws taken together: that of standard deviations and dispersions.
+    log_evidence
+        log p(y), up to the constants of improper priors.
+    laplace
+        Mode and covariance of the Laplace marginal.
+    n_points, n_failures, n_rounds
+        Points of x, those where the likelihood could not be evaluated, and rounds of proposals.
+    """
+
+    sd: tuple[Array, ...]
+    correlation: tuple[Array | None, ...]
+    dispersion: Array
+    beta: Array
+    b: tuple[Array, ...]
+    smoothed: SmoothedWeights
+    effective_points: float
+    log_evidence: float
+    laplace: Laplace
+    n_points: int
+    n_failures: int
+    n_rounds: int
+
+
+def sample_generalized(
+    density: GeneralizedDensity,
+    *,
+    n_draws: int,
+    seed: int,
+    n_points: int = 1024,
+    per_point: int = 2,
+    n_candidates: int = 16,
+    report: Callable[[int], None] | None = None,
+) -> GeneralizedDraws:
+    """Sample the posterior.
+
+    Parameters
+    ----------
+    density
+        The model.
+    n_draws
+        Draws to return.
+    seed
+        The same seed gives the same draws whatever the number of cores.
+    n_points
+        Points of x in the first round.
+    per_point
+        Draws of the coefficients at each.
+    n_candidates
+        Candidates for each leading level of each of those.
+    report
+        Called with the number of points done.
+
+    Raises
+    ------
+    FittingError
+        If the likelihood cannot be evaluated at the start, or at no point.
+    """
+    laplace, anchor = find_generalized_laplace(density)
+    sampler = _Sampler(density, anchor, seed, per_point, n_candidates, report)
+    if density.dimension == 0:
+        sampler.add(None, np.zeros((n_points, 0)))
+        return sampler.finish(laplace, n_draws)
+    places = sd_places(density.shapes)
+    proposals = laplace_proposals(laplace.mode, laplace.covariance, places, LAPLACE_DOF)
+    sampler.round(proposals, n_points)
+    for _ in range(MOMENT_ROUNDS):
+        smoothed = sampler.point_weights()
+        if smoothed.k_hat < GOOD_K_HAT and smoothed.effective_size >= min(ENOUGH_EFFECTIVE, 0.5 * n_points):
+            break
+        proposals = [
+            moment_proposal(p, sampler.x, smoothed.weights, smoothed.effective_size, MOMENT_DOF) for p in proposals
+        ]
+        sampler.round(proposals, n_points)
+    return sampler.finish(laplace, n_draws)
+
+
+def find_generalized_laplace(density: GeneralizedDensity) -> tuple[Laplace, Evaluation]:
+    """Maximise the Laplace marginal of x; return it with the evaluation at its mode.
+
+    Raises
+    ------
+    FittingError
+        If the likelihood cannot be evaluated at the start.
+    """
+    with blas_threads(0), np.errstate(all="ignore"):
+        problem = density.problem
+        dispersion = Dispersion(problem.family.n_dispersion)
+        first = em_steps(Objective(problem, dispersion), starting_parameters(problem, dispersion))
+        start = density.start(first.lambdas, first.free)
+        found = density.point(start, gradient=True)
+        count, anchor = 1, found.evaluation
+
+        def negative(x: Array) -> tuple[float, Array]:
+            """Return minus the log density and its gradient; infinity where there is no mode."""
+            nonlocal count, anchor
+            count += 1
+            try:
+                here = density.point(x, anchor, gradient=True)
+            except (FittingError, np.linalg.LinAlgError, FloatingPointError):
+                return np.inf, np.zeros_like(x)
+            assert here.gradient is not None
+            anchor = here.evaluation
+            return -here.log_density, -here.gradient
+
+        if density.dimension == 0:
+            return Laplace(start, np.zeros((0, 0)), found.log_density, count), anchor
+        unit = _units(density)
+
+        def scaled(z: Array) -> tuple[float, Array]:
+            """Return the same as a function of z, in rough standard deviations from the start."""
+            value, slope = negative(start + unit * z)
+            return value, unit * slope
+
+        result = minimize(scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
+        mode = start + unit * result.x
+        anchor = density.point(mode, anchor).evaluation
+        fixed_anchor = anchor
+        hessian = gradient_differences(lambda x: negative(x)[1], mode, PROBE * unit)
+        return Laplace(mode, positive_inverse(hessian), -float(result.fun), count), fixed_anchor
+
+
+def _units(density: GeneralizedDensity) -> Array:
+    """Return rough standard deviations of the coordinates, (d,)."""
+    units: list[float] = []
+    for shape in density.shapes:
+        units += [1.0 / np.sqrt(2.0 * shape.n_levels)] * shape.n_columns
+        units += [1.0 / np.sqrt(shape.n_levels)] * (shape.n_coordinates - shape.n_columns)
+    rows = density.problem.predictor.n
+    units += [1.0 / np.sqrt(rows)] * density.problem.family.n_dispersion
+    return np.minimum(np.array(units), 0.5)
+
+
+@dataclass(frozen=True, slots=True)
+class _PointDraws:
+    """Draws at one point: log prior, log weights (r,), beta (r, p), b (r, J, S) per term, on the user's columns."""
+
+    log_prior: float
+    logs: Array
+    beta: Array
+    b: tuple[Array, ...]
+
+
+class _Sampler:
+    """Points so far and the proposals they came from."""
+
+    def __init__(
+        self,
+        density: GeneralizedDensity,
+        anchor: Evaluation,
+        seed: int,
+        per_point: int,
+        n_candidates: int,
+        report: Callable[[int], None] | None,
+    ) -> None:
+        self.density, self.anchor, self.seed = density, anchor, seed
+        self.per_point, self.n_candidates, self.report = per_point, n_candidates, report
+        self.threads = idle_cores() if density.problem.predictor.n >= THREADED_ROWS else 1
+        self.x = np.zeros((0, density.dimension))
+        self.found: list[_PointDraws | None] = []
+        self.proposals: list[StudentProposal] = []
+        self.counts: list[int] = []
+        self.rounds = 0
+
+    def round(self, proposals: Sequence[StudentProposal], count: int) -> None:
+        """Add `count` points, shared among the proposals."""
+        share = count // len(proposals)
+        for k, proposal in enumerate(proposals):
+            rng = np.random.default_rng([self.seed, self.rounds, k])
+            sobol = qmc.Sobol(self.x.shape[1] + 1, scramble=True, rng=rng)
+            uniforms = np.clip(sobol.random_base2(int(np.ceil(np.log2(share))))[:share], 1e-12, 1 - 1e-12)
+            self.add(proposal, proposal.sample(uniforms))
+        self.rounds += 1
+
+    def add(self, proposal: StudentProposal | None, x: Array) -> None:
+        """Evaluate points and keep them."""
+        first = len(self.x)
+        report = None if self.report is None else lambda done: self.report(first + done)  # type: ignore[misc]
+        self.found += in_threads(lambda i: self._draw(first + i, x[i]), range(len(x)), self.threads, report)
+        self.x = np.vstack([self.x, x])
+        if proposal is not None:
+            self.proposals.append(proposal)
+            self.counts.append(len(x))
+
+    def _draw(self, index: int, x: Array) -> _PointDraws | None:
+        density, problem = self.density, self.density.problem
+        rng = np.random.default_rng([self.seed, 1 << 20, index])
+        try:
+            with np.errstate(all="ignore"):
+                point = density.point(x, self.anchor)
+                centred = centre_on_mean(problem, point.evaluation)
+                drawn = draw_blocks(problem, centred, self.per_point, self.n_candidates, rng)
+        except (FittingError, np.linalg.LinAlgError, FloatingPointError):
+            return None
+        predictor, lambdas = problem.predictor, point.evaluation.point.lambdas
+        b = tuple(u @ (m.matrix @ f).T for u, m, f in zip(drawn.u, predictor.maps, lambdas, strict=True))
+        logs = np.where(np.isfinite(drawn.log_weights), drawn.log_weights, -np.inf)
+        return _PointDraws(point.log_prior, logs, drawn.beta @ predictor.fixed.matrix.T, b)
+
+    def log_weights(self) -> Array:
+        """Return the log weight of every draw, (points, r)."""
+        logs = np.full((len(self.x), self.per_point), -np.inf)
+        for i, found in enumerate(self.found):
+            if found is not None:
+                logs[i] = found.log_prior + found.logs
+        if not np.isfinite(logs).any():
+            raise FittingError("The likelihood could not be evaluated at any point of importance sampling.")
+        if self.proposals:
+            logs -= mixture_log_density(self.proposals, self.counts, self.x)[:, None]
+        return logs
+
+    def point_weights(self) -> SmoothedWeights:
+        """Return the smoothed weights of the points, their draws averaged."""
+        return smooth_weights(np.logaddexp.reduce(self.log_weights(), axis=1))
+
+    def finish(self, laplace: Laplace, n_draws: int) -> GeneralizedDraws:
+        """Weigh, resample and gather."""
+        logs = self.log_weights()
+        smoothed = smooth_weights(logs.ravel())
+        chosen = resample_systematic(smoothed.weights, n_draws, np.random.default_rng([self.seed, 2 << 20]))
+        points, within = np.divmod(chosen, self.per_point)
+        density = self.density
+        factors = density.user_factors(density.term_points(self.x[points]))
+        shown = [sds_and_correlations(factor) for factor in factors]
+        picked = [(self.found[i], j) for i, j in zip(points, within, strict=True)]
+        kept = [(found, j) for found, j in picked if found is not None]
+        working = self.x[points, density.n_phi :]
+        family = density.problem.family
+        natural = [np.hstack([np.zeros(0), *family.natural(row).values()]) for row in working]
+        return GeneralizedDraws(
+            sd=tuple(sd for sd, _ in shown),
+            correlation=tuple(
+                cor if shape.has_correlations else None for (_, cor), shape in zip(shown, density.shapes, strict=True)
+            ),
+            dispersion=np.array(natural),
+            beta=np.array([found.beta[j] for found, j in kept]),
+            b=tuple(np.array([found.b[k][j] for found, j in kept]) for k in range(len(density.shapes))),
+            smoothed=smoothed,
+            effective_points=float(1.0 / np.sum(smoothed.weights.reshape(-1, self.per_point).sum(axis=1) ** 2)),
+            log_evidence=float(np.logaddexp.reduce(logs.ravel()) - np.log(logs.size)),
+            laplace=laplace,
+            n_points=len(self.x),
+            n_failures=sum(found is None for found in self.found),
+            n_rounds=self.rounds,
+        )
+
+
+def resample_systematic(weights: Array, n_draws: int, rng: np.random.Generator) -> NDArray[np.intp]:
+    """Choose places in proportion to weights, (n_draws,), in random order."""
+    positions = (np.arange(n_draws) + rng.uniform()) / n_draws
+    chosen = np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
+    return rng.permutation(chosen)
