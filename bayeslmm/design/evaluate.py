@@ -42,6 +42,7 @@ _COMPARISON: Mapping[type, Callable[[Any, Any], Any]] = {
 }
 _LEVELS_SHOWN = 10
 LARGEST_NUMBER = 1e140  # cross-products of 1e28 rows of these still fit into a double
+NARROW = 16  # up to so many columns numpy is faster column by column
 SMALLEST_NUMBER = 1e-140  # squares of these are normal numbers
 
 
@@ -234,7 +235,7 @@ def check_magnitude(columns: Array, names: Sequence[str], factor: float = 1.0, s
     smallest
         The largest number of a column, if not zero, must not be below this.
     """
-    largest = factor * np.maximum(columns.max(axis=0, initial=0.0), -columns.min(axis=0, initial=0.0))
+    largest = factor * _largest(columns)
     if (beyond := ~(largest <= LARGEST_NUMBER)).any():
         weighted = " times the root of their weights" if factor != 1.0 else ""
         raise DataError(
@@ -246,6 +247,12 @@ def check_magnitude(columns: Array, names: Sequence[str], factor: float = 1.0, s
             f"{names[first_true(below)]} holds no number beyond {smallest:g}, and the squares of smaller ones vanish: "
             "change its unit."
         )
+
+
+def _largest(columns: Array) -> Array:
+    if columns.shape[1] > NARROW:
+        return np.maximum(columns.max(axis=0, initial=0.0), -columns.min(axis=0, initial=0.0))
+    return np.array([max(column.max(initial=0.0), -column.min(initial=0.0)) for column in columns.T])
 
 
 def _is_category(value: Any) -> bool:

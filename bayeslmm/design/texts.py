@@ -33,6 +33,8 @@ def looks_numeric(column: pd.Series) -> bool:
 
 def warn_of_spellings(name: str, levels: pd.Index) -> None:
     """Warn of levels that look alike, because Unicode spells an accented letter as one sign or as two."""
+    if pd.api.types.is_numeric_dtype(levels.dtype):
+        return
     texts = [level for level in levels if isinstance(level, str) and not level.isascii()]
     seen: dict[str, str] = {}
     for text in texts:
