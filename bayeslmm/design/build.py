@@ -221,8 +221,17 @@ def _select_rows(
         w = w[keep]
     if not keep.any():
         counts = ", ".join(f"{count} for {reason}" for reason, count in n_dropped.items())
-        raise DataError(f"No rows are left of {len(frame)}: dropped {counts}.")
+        raise DataError(f"No rows are left of {len(frame)}: dropped {counts}{_missing_values(frame)}.")
     return keep, w, {reason: count for reason, count in n_dropped.items() if count}
+
+
+def _missing_values(frame: pd.DataFrame) -> str:
+    absent = frame.isna().sum()
+    empty = [repr(name) for name in frame.columns[absent == len(frame)]]
+    if empty:
+        return f"; {', '.join(empty)} {'have' if len(empty) > 1 else 'has'} no value at all"
+    counted = ", ".join(f"{name!r} in {count}" for name, count in absent[absent > 0].items())
+    return f"; missing are {counted} rows" if counted else ""
 
 
 def _response(expression: Expression, evaluator: Evaluator) -> Array:

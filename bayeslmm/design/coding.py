@@ -44,6 +44,9 @@ def build_columns(terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator)
         matrix = _products(terms, values, len(evaluator.frame))
     else:
         _check_size(terms, values, len(evaluator.frame))
+        for factor in {factor.label: factor for term in terms for factor in term}.values():
+            if factor.is_column and isinstance(values[factor.label], pd.Categorical):
+                evaluator.check_labels(evaluator.frame[factor.label])
         matrix, spec = _encode(_formulaic_terms(terms), values, len(evaluator.frame))
         names = tuple(map(str, spec.column_names))
     check_magnitude(matrix, names, smallest=SMALLEST_NUMBER)

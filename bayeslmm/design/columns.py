@@ -1,6 +1,6 @@
 """What a single column can mean: numbers, true or false, or the labels of a category."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,12 @@ def kind_of(column: pd.Series) -> Kind:
         f"Column {column.name!r} holds {found} values ({dtype}); a formula needs numbers, true or false, or "
         "labels. Convert it first: dates to a number such as days since the start, mixtures to text."
     )
+
+
+def holds_text(values: Any) -> bool:
+    """Whether an array-like holds texts, which numpy would convert to numbers without a word."""
+    kind = np.asarray(values).dtype.kind
+    return kind in "US" or (kind == "O" and any(isinstance(value, str | bytes) for value in np.asarray(values).flat))
 
 
 def as_numbers(column: pd.Series) -> Array:

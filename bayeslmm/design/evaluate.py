@@ -2,6 +2,7 @@
 
 import ast
 import operator
+import re
 from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
@@ -16,8 +17,9 @@ from bayeslmm.design.columns import Kind, as_category, as_numbers, first_true, k
 from bayeslmm.design.design import Array
 from bayeslmm.design.functions import ELEMENTWISE, check_size, coding, join_columns, remembered, split_columns
 from bayeslmm.design.table import row_name
-from bayeslmm.errors import BayeslmmError, DataError
-from bayeslmm.formula import Expression
+from bayeslmm.design.texts import cells_not_numbers, looks_numeric, warn_of_spellings
+from bayeslmm.errors import BayeslmmError, DataError, warn_user
+from bayeslmm.formula import Expression, quoted
 from bayeslmm.formula.expression import names_coding
 from bayeslmm.formula.vocabulary import REMEMBERED, SEVERAL
 
@@ -40,6 +42,7 @@ _COMPARISON: Mapping[type, Callable[[Any, Any], Any]] = {
 }
 _LEVELS_SHOWN = 10
 LARGEST_NUMBER = 1e140  # cross-products of 1e28 rows of these still fit into a double
+NARROW = 16  # up to so many columns numpy is faster column by column
 SMALLEST_NUMBER = 1e-140  # squares of these are normal numbers
 
 
@@ -100,17 +103,53 @@ class Evaluator:
         if not isinstance(value, pd.Categorical):
             return said
         texts = pd.Series(np.asarray(value, dtype=object)).astype(str)
-        wrong = np.flatnonzero(pd.to_numeric(texts, errors="coerce").isna())
-        if len(wrong) == 0:
+        wrong = pd.to_numeric(texts, errors="coerce").isna().to_numpy(dtype=bool)
+        if not wrong.any():
             return f"{said}, and here the numbers are stored as labels or texts: convert them with pandas.to_numeric"
-        first = row_name(self.index, int(self.positions[wrong[0]]))
-        return f"{said}, but {first} holds {texts.iloc[wrong[0]]!r}: correct it, or mark it as missing"
+        return f"{said}, but {self.first_cell(texts, wrong)}: correct it, or mark it as missing"
+
+    def first_cell(self, values: Any, mask: NDArray[np.bool_]) -> str:
+        """Return ``"row 17 holds '.' (and 2 others)"`` for the cells of a mask that has a true entry."""
+        place, others = first_true(mask), int(mask.sum()) - 1
+        more = f" (and {others} other{'s' if others > 1 else ''})" if others else ""
+        held = np.asarray(values, dtype=object)[place]
+        return f"{row_name(self.index, int(self.positions[place]))} holds {held!r}{more}"
+
+    def slips(self, values: Any) -> str:
+        """Return which cells of texts that mostly read as numbers do not; empty if these are no slips, or none are."""
+        cells = cells_not_numbers(values)
+        return self.first_cell(values, cells) if cells is not None and cells.any() else ""
+
+    def kind(self, column: pd.Series) -> Kind:
+        """Return how a column enters a fixed part; where it is refused for a few cells, name them."""
+        try:
+            return kind_of(column)
+        except DataError:
+            if not (slips := self.slips(column)):
+                raise
+            raise DataError(
+                f"Column {column.name!r} is not numeric, for {slips}: correct such cells, or mark them as missing with "
+                f"pandas.to_numeric(data[{column.name!r}], errors='coerce')."
+            ) from None
+
+    def check_labels(self, column: pd.Series) -> None:
+        """Warn of labels in the data of a fit that were probably meant as numbers, or as each other."""
+        levels = pd.Index(column.dropna().unique())
+        warn_of_spellings(str(column.name), levels)
+        if looks_numeric(column):
+            slips = self.slips(column)
+            warn_user(
+                f"Column {column.name!r} is text with {len(levels)} different values, each a level, although they read "
+                f"as numbers{f', except that {slips}' if slips else ''}: convert it with pandas.to_numeric, or write "
+                f"C({column.name}) if these are labels."
+            )
 
     def column_numbers(self, name: str) -> Array:
         """Return a numeric column by its name, shape (n,)."""
         column = self.frame[name]
-        if kind_of(column) == "category":
-            raise DataError(f"Column {name!r} is not numeric ({column.dtype}).")
+        if self.kind(column) == "category":
+            slips = self.slips(column)
+            raise DataError(f"Column {name!r} is not numeric ({column.dtype}{f'; {slips}' if slips else ''}).")
         numbers = as_numbers(column)
         check_magnitude(numbers[:, None], (name,))
         return numbers
@@ -196,7 +235,7 @@ def check_magnitude(columns: Array, names: Sequence[str], factor: float = 1.0, s
     smallest
         The largest number of a column, if not zero, must not be below this.
     """
-    largest = factor * np.maximum(columns.max(axis=0, initial=0.0), -columns.min(axis=0, initial=0.0))
+    largest = factor * _largest(columns)
     if (beyond := ~(largest <= LARGEST_NUMBER)).any():
         weighted = " times the root of their weights" if factor != 1.0 else ""
         raise DataError(
@@ -208,6 +247,12 @@ def check_magnitude(columns: Array, names: Sequence[str], factor: float = 1.0, s
             f"{names[first_true(below)]} holds no number beyond {smallest:g}, and the squares of smaller ones vanish: "
             "change its unit."
         )
+
+
+def _largest(columns: Array) -> Array:
+    if columns.shape[1] > NARROW:
+        return np.maximum(columns.max(axis=0, initial=0.0), -columns.min(axis=0, initial=0.0))
+    return np.array([max(column.max(initial=0.0), -column.min(initial=0.0)) for column in columns.T])
 
 
 def _is_category(value: Any) -> bool:
@@ -250,7 +295,7 @@ class _Interpreter:
     def column(self, node: ast.Name, outermost: bool) -> Any:
         """Return a column as numbers or as a category, the outermost as it was in the fit."""
         column = self.rows.frame[self.expression.aliases.get(node.id, node.id)]
-        kind = kind_of(column)
+        kind = self.rows.kind(column)
         if outermost and not self.rows.fitting:
             kind = self.kind_in_fit(column, kind)
         if kind == "number":
@@ -264,7 +309,11 @@ class _Interpreter:
         if self.expression.text in self.rows.memory.levels:
             return "category"
         if kind == "category":
-            raise DataError(f"Column {column.name!r} is a category here and was numeric in the data of the fit.")
+            slips = self.rows.slips(column)
+            raise DataError(
+                f"Column {column.name!r} is a category here and was numeric in the data of the fit"
+                f"{f': {slips}' if slips else ''}."
+            )
         return "number"
 
     def number(self, node: ast.expr) -> Any:
@@ -273,12 +322,20 @@ class _Interpreter:
         if _calls(node) in SEVERAL - set(self.rows.functions):
             value, self.names[:] = split_columns(value)
         if isinstance(value, pd.Categorical):
-            raise DataError(
-                f"{self.expression.text}: {ast.unparse(node)} is a category, not a number; "
-                "if its labels are numbers, convert the column with astype(float)."
+            slips = self.rows.slips(value)
+            remedy = (
+                f"{slips}: correct it" if slips else "if its labels are numbers, convert the column with astype(float)"
             )
+            raise DataError(f"{self.expression.text}: {self.spelled(node)} is a category, not a number; {remedy}.")
         # Whole numbers as floats: 10**10**10 overflows at once where an integer would grow without end.
         return np.asarray(value, dtype=np.float64) if isinstance(value, np.ndarray) else float(value)
+
+    def spelled(self, node: ast.expr) -> str:
+        """Return a part of the expression as the user wrote it."""
+        text = ast.unparse(node)
+        for alias, name in self.expression.aliases.items():
+            text = re.sub(rf"\b{alias}\b", lambda _, name=name: quoted(name), text)  # type: ignore[misc]
+        return text
 
     def arithmetic(self, symbol: ast.operator, left: Any, right: Any) -> Any:
         """Apply an arithmetic operator elementwise, to each of several columns."""

@@ -10,9 +10,17 @@ from bayeslmm.types import Array
 
 
 def log(x: Array, base: float | None = None) -> Array:
-    """Return the logarithm to a base; the natural one without."""
+    """Return the logarithm to a base; the natural one without.
+
+    Raises
+    ------
+    DataError
+        If the base is no positive number other than one.
+    """
     if base is None:
         return np.log(x)
+    if not isinstance(base, int | float) or not 0 < base < np.inf or base == 1:
+        raise DataError("log: the base is a positive number other than 1, as in log(x, base=2).")
     exact = {2.0: np.log2, 10.0: np.log10}.get(base)
     return np.log(x) / np.log(base) if exact is None else exact(x)
 

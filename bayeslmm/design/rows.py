@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.alignment import index_difference
-from bayeslmm.design.columns import first_true
+from bayeslmm.design.columns import as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
 from bayeslmm.design.table import row_name
 from bayeslmm.errors import DataError, OptionError
@@ -58,10 +58,9 @@ def check_weights(name: str, values: pd.Series) -> Array:
     DataError
         If one is missing, negative or not a number.
     """
-    try:
-        weights = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    except (TypeError, ValueError):
-        raise DataError(f"The weights {name!r} are not numeric ({values.dtype}).") from None
+    if kind_of(values) == "category":
+        raise DataError(f"The weights {name!r} are not numeric ({values.dtype}): convert them with pandas.to_numeric.")
+    weights = as_numbers(values)
     for bad, what in (
         (np.isnan(weights), "missing"),
         (np.isinf(weights), "infinite"),

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from typing import Any
+from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -29,7 +30,7 @@ def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
     """
     if isinstance(data, pd.DataFrame):
         present = list(data.columns)
-        _check_names(present, names)
+        _check_names(present, names, list(data.index.names))
         return _without_dictionaries(data.take([present.index(name) for name in names], axis=1))
     if type(data).__module__.split(".")[0] == "polars":
         return _from_polars(data, names)
@@ -61,7 +62,7 @@ def row_name(index: pd.Index, position: int) -> str:
     return f"row {position}" if plain else f"row {position} (index {label!r})"
 
 
-def _check_names(present: list[Any], names: Sequence[str]) -> None:
+def _check_names(present: list[Any], names: Sequence[str], index: Sequence[Any] = ()) -> None:
     for name in names:
         count = sum(1 for other in present if isinstance(other, str) and other == name)
         if count > 1:
@@ -70,16 +71,28 @@ def _check_names(present: list[Any], names: Sequence[str]) -> None:
                 "rename or drop all but one."
             )
         if count == 0:
-            raise DataError(_absent(present, name))
+            raise DataError(_absent(present, name, index))
 
 
-def _absent(present: list[Any], name: str) -> str:
+def _absent(present: list[Any], name: str, index: Sequence[Any]) -> str:
+    if name in index:
+        return f"the data have no column {name!r}, but an index of this name: pass data.reset_index()"
+    if any(isinstance(other, tuple) for other in present):
+        return (
+            f"the data have no column {name!r}; their columns have several levels: make them texts with "
+            "data.columns = ['_'.join(map(str, names)) for names in data.columns]"
+        )
     if any(not isinstance(other, str) and str(other) == name for other in present):
         return (
             f"column {name!r} of the formula is not named by text in the data: "
             "rename it with data.columns = data.columns.map(str)"
         )
     texts = [other for other in present if isinstance(other, str)]
+    if any(normalize("NFC", text) == normalize("NFC", name) for text in texts):
+        return (
+            f"the data have a column that looks like {name!r}, but spell it with different Unicode signs than the "
+            "formula: normalise both, data.columns = data.columns.str.normalize('NFC')"
+        )
     if close := suggest(name, texts, most=3):
         return f"the data have no column {name!r}: did you mean {' or '.join(map(repr, close))}?"
     shown = ", ".join(map(repr, texts[:_NAMES_SHOWN])) + (", ..." if len(texts) > _NAMES_SHOWN else "")

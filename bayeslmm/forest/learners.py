@@ -85,7 +85,7 @@ class Trainer:
         try:
             return _fit(learner, features, target, weights)
         except (TypeError, ValueError) as error:
-            raise DataError(_explain(error, features, self.learner)) from error
+            raise DataError(_explain(error, features, self.learner, fitted=False)) from error
 
     def round(self, target: Array, resample: np.random.Generator | None = None) -> Fitted:
         """Fit to one response and predict every row; with "crossfit" on request to resampled groups."""
@@ -125,7 +125,7 @@ def predict(learner: Any, features: Any) -> Array:
     try:
         return np.asarray(learner.predict(_named_for(learner, features)), dtype=float).reshape(-1)
     except (TypeError, ValueError) as error:
-        raise DataError(_explain(error, features, learner)) from error
+        raise DataError(_explain(error, features, learner, fitted=True)) from error
 
 
 def predict_mean(learners: Sequence[Any], features: Any) -> Array:
@@ -255,7 +255,7 @@ def _named_for(learner: Any, features: Any) -> Any:
     return features.set_axis(safe, axis=1)
 
 
-def _explain(error: Exception, features: Any, learner: Any) -> str:
+def _explain(error: Exception, features: Any, learner: Any, *, fitted: bool) -> str:
     name = type(learner).__name__
     text = f"the learner {name} refused the data: {error}"
     if isinstance(error, TypeError) and "sample_weight" in str(error):
@@ -268,7 +268,18 @@ def _explain(error: Exception, features: Any, learner: Any) -> str:
                 "or use a learner that "
                 "takes them, such as HistGradientBoostingRegressor or LGBMRegressor."
             )
+        arrow = [c for c, dtype in features.dtypes.items() if isinstance(dtype, pd.ArrowDtype)]
+        if arrow:
+            return (
+                f"{text}\nThe columns {', '.join(map(repr, arrow))} have types of Arrow: convert numbers with "
+                "astype('float64'), and labels with astype('category')."
+            )
         texts = non_numeric(features)
+        if fitted:
+            return (
+                f"{text}\nGive every column the type it had in the fit"
+                f"{f', first of all {texts[0]!r}' if texts else ''}: X = X.astype(X_of_the_fit.dtypes)."
+            )
         if texts:
             return (
                 f"{text}\nThe columns {', '.join(map(repr, texts))} are not numbers: encode them in a "

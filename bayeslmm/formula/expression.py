@@ -25,6 +25,7 @@ from bayeslmm.formula.vocabulary import (
 
 MAX_TOKENS = 300  # of one expression; bounds the depth of its syntax tree
 
+_QUOTED_NAME = re.compile(r"`([^\W\d][\w.]*)`")  # needs no quotes for a reader
 _OPERATORS = (ast.Add, ast.Sub, ast.Mult, ast.Div, ast.FloorDiv, ast.Mod, ast.Pow, ast.USub, ast.UAdd)
 _COMPARISONS = (ast.Lt, ast.LtE, ast.Gt, ast.GtE, ast.Eq, ast.NotEq)
 _FORBIDDEN = {
@@ -60,8 +61,8 @@ class Expression:
 
     @property
     def label(self) -> str:
-        """The name of its coefficient: the column itself, or the expression."""
-        return self.columns[0] if isinstance(self.tree, ast.Name) else self.text
+        """The name of its coefficient: the column itself, or the expression, in which plain names stand unquoted."""
+        return self.columns[0] if isinstance(self.tree, ast.Name) else _QUOTED_NAME.sub(r"\1", self.text)
 
     @property
     def is_column(self) -> bool:

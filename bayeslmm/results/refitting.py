@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayeslmm.design.columns import holds_text
 from bayeslmm.design.design import Design
 from bayeslmm.design.table import dotted_names
 from bayeslmm.errors import DataError, OptionError
@@ -52,6 +53,8 @@ def read_response(y: Any, design: Design) -> Array:
                 "as its index, or an array in the order of those rows."
             )
         y = y.loc[design.index]
+    if holds_text(y):
+        raise DataError("The new response holds texts, and must hold numbers: convert it with pandas.to_numeric.")
     try:
         values = np.asarray(y, dtype=float)
     except (TypeError, ValueError) as error:

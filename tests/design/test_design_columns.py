@@ -185,8 +185,10 @@ def test_names_a_user_function_cannot_have(name):
         ("poly(x, 1000000)", "1000000 columns"),
         ("poly(sex, 2)", "sex is a category"),
         ("bs(z, df=1)", "cannot be computed"),
-        ("log(x, base=1)", "not finite"),
-        ("log(x, base='e')", "cannot be computed"),
+        ("log(z, base=1)", "base is a positive number"),
+        ("log(z, base=-2)", "base is a positive number"),
+        ("log(z, base='e')", "base is a positive number"),
+        ("log(z, x)", "base is a positive number"),
         ("bad(x)", r"bad\(x\) cannot be computed: ZeroDivisionError"),
         ("short(x)", "shape"),
     ],
@@ -346,3 +348,12 @@ def test_scaling_works_on_every_basis(basis):
     np.testing.assert_allclose(scaled[:, 1:], (S - S.mean(axis=0)) / S.std(axis=0, ddof=1), atol=EXACT)
     crossed, _ = columns(f"y ~ sex:scale({basis})")
     assert len(crossed) == 1 + 2 * S.shape[1]
+
+
+def test_names_in_coefficients_stand_as_they_are_written():
+    data = table().rename(columns={"z": "dose.mg", "sex": "class", "k": "größe"})
+    text = "y ~ log(dose.mg) + C(class) + I(größe * 2) + log(`my column` + 9)"
+    found = build_design(parse(text, columns=("dose.mg",)), data)
+    assert list(found.fixed_names) == [
+        "Intercept", "log(dose.mg)", "C(class)[T.Male]", "I(größe * 2)", "log(`my column` + 9)"
+    ]  # fmt: skip

@@ -279,3 +279,37 @@ def test_groups_as_a_dictionary():
         forest().fit(features.to_numpy(), y, groups={"g": labelled[::-1]})
     with pytest.raises(DataError, match="'b' differs from that of 'g'"):
         forest().fit(features, y, groups={"g": labelled, "b": labelled[::-1]})
+
+
+@pytest.mark.parametrize("Z", [np.ones((N, 1)), np.c_[np.ones(N), np.arange(N)], pd.DataFrame({"one": np.ones(N)})])
+def test_the_order_of_arguments_of_merf(Z):
+    X, y = make()
+    with pytest.raises(DataError, match=r"merf's order.*here it is fit\(X, y, groups\)"):
+        forest().fit(X[["x", "w"]], Z, X["g"], y)
+    with pytest.raises(DataError, match="merf's order"):
+        forest().fit(X[["x", "w"]], Z, X["g"], y.abs())
+    column = forest().fit(X[["x", "w"]], y.to_frame(), X["g"], np.ones(N))
+    assert column.sigma_ == pytest.approx(forest().fit(X, y).sigma_)
+
+
+def test_numbers_as_text_are_refused():
+    X, y = make()
+    for texts in (y.astype(str), y.astype(object).where(y.index != 3, "1.5"), list(map(str, y))):
+        with pytest.raises(DataError, match="y holds texts"):
+            forest().fit(X, texts)
+    with pytest.raises(DataError, match="sample_weight holds texts"):
+        forest().fit(X, y, sample_weight=["2"] * N)
+
+
+def test_what_lightgbm_refuses_gets_the_remedy_that_works():
+    lightgbm = pytest.importorskip("lightgbm")
+    X, y = make()
+    learner = lightgbm.LGBMRegressor(n_estimators=3, verbose=-1, n_jobs=1)
+    with pytest.raises(DataError, match=r"'x', 'w' have types of Arrow.*astype\('float64'\)"):
+        MixedEffectsForest("(1 | g)", learner).fit(X.convert_dtypes(dtype_backend="pyarrow"), y)
+    categories = X.assign(w=pd.Categorical(np.where(X["w"] > 0, "a", "b")))
+    fitted = MixedEffectsForest("(1 | g)", learner, max_iterations=1).fit(categories, y)
+    texts = categories.assign(w=categories["w"].astype(str))
+    with pytest.raises(DataError, match=r"type it had in the fit, first of all 'w': X = X.astype\("):
+        fitted.predict(texts)
+    np.testing.assert_array_equal(fitted.predict(texts.astype(categories.dtypes)), fitted.predict(categories))

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bayeslmm.errors import FormulaError
-from bayeslmm.formula import FUNCTIONS, check_expression, parse
+from bayeslmm.formula import FUNCTIONS, check_expression, parse, quoted
+from bayeslmm.formula.vocabulary import CODINGS, PARAMETERS
 
 CODE = [
     'I(__import__("os").system("x"))',
@@ -125,18 +126,37 @@ def test_a_text_that_is_no_text():
 
 WORDS = ["**", "||", "log(", "C(", "poly(x, 2)", "offset(", "bart(", "(1 | g)", "y ~ ", "Treatment", "contr."]
 CODE_WORDS = ["lambda ", "__import__", "1e400", " if ", "``", "I("]
-ALPHABET = st.sampled_from([*"yxg1029 ~|+-*/:^(),=<>[]{}%.`'\"\\\n_@!#é", *WORDS, *CODE_WORDS])
+SPELLINGS = [
+    "np.log(",
+    "Q('x')",
+    "factor(",
+    "as.factor(",
+    "a.b",
+    "x.1",
+    "class",
+    "yield ",
+    " is ",
+    "scale(",
+    "base=",
+    "^",
+]
+ALPHABET = st.sampled_from([*"yxg1029 ~|+-*/:^(),=<>[]{}%.`'\"\\\n_@!#é", *WORDS, *CODE_WORDS, *SPELLINGS])
 
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(ALPHABET, max_size=30).map("".join))
 def test_random_text_parses_or_is_refused_with_a_formula_error(text):
     for candidate in (text, "y ~ " + text):
-        try:
-            formula = parse(candidate)
-        except FormulaError:
-            continue
-        assert parse(f"{formula.response} ~ {formula.fixed}").fixed == formula.fixed
+        for columns in ((), ("a.b", "x.1")):
+            try:
+                formula = parse(candidate, columns=columns)
+            except FormulaError:
+                continue
+            # what is passed on is spelled so that it needs no columns to be read again
+            assert parse(f"{formula.response} ~ {formula.fixed}").fixed == formula.fixed
+            for bar in formula.bars:
+                again = parse(f"y ~ ({bar.effects} | {':'.join(map(quoted, bar.factors))})").bars[0]
+                assert (again.effects, again.factors) == (bar.effects, bar.factors)
 
 
 @settings(max_examples=100, deadline=None)
@@ -144,6 +164,10 @@ def test_random_text_parses_or_is_refused_with_a_formula_error(text):
 def test_any_unicode_text_is_refused_or_read(text):
     with contextlib.suppress(FormulaError):
         parse("y ~ " + text)
+
+
+def test_every_function_has_its_arguments_listed():
+    assert set(PARAMETERS) >= FUNCTIONS | CODINGS
 
 
 def test_only_listed_names_can_be_called():

@@ -71,6 +71,7 @@ def test_a_refit_can_be_saved(sleepstudy, tmp_path, formula):
         (np.ones(180), r"constant \(1\)"),
         (np.r_[np.nan, np.arange(179.0)], "row 0"),
         (["a"] * 180, "hold numbers"),
+        ([str(k) for k in range(180)], "holds texts"),
     ],
 )
 def test_bad_responses(sleepstudy, y, words):
@@ -95,3 +96,10 @@ def test_predictions_take_one_factorisation(sleepstudy, monkeypatch):
     monkeypatch.setattr(kernel, "build_crossproducts", None)
     fit.predict(interval=0.9)
     assert len(calls) == 1
+
+
+def test_names_with_dots_and_transformed_responses(sleepstudy):
+    data = sleepstudy.rename(columns={"Days": "days.on"})
+    fit = blm.lmm("np.log(Reaction) ~ days.on + (1 | Subject)", data)
+    again = fit.refit(np.log(sleepstudy["Reaction"]))
+    assert again.objective == pytest.approx(fit.objective)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design import Design, NewRows, build_design, dotted_names, new_rows
 from bayeslmm.design.alignment import index_difference
+from bayeslmm.design.columns import holds_text
 from bayeslmm.design.names import RESERVED_RESPONSES
 from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
 from bayeslmm.formula import Formula, check_expression, parse, quoted
@@ -75,6 +76,7 @@ def read_training(
     FormulaError
         If `random` or `linear` cannot be read.
     """
+    _check_argument_order(y, groups, weights)
     table = as_table(X)
     response = _response(y, table)
     if not isinstance(table, pd.DataFrame):
@@ -309,6 +311,8 @@ def _response(y: Any, table: Any) -> Array:
         y = y.iloc[:, 0]
     if isinstance(y, pd.Series) and isinstance(table, pd.DataFrame) and len(y) == len(table):
         _check_index("y", y.index, table.index)
+    if holds_text(y):
+        raise DataError("y holds texts, and must hold numbers: convert it with pandas.to_numeric.")
     try:
         values = np.asarray(y, dtype=float)
     except (TypeError, ValueError) as error:
@@ -330,7 +334,22 @@ def _weights(weights: Any, frame: pd.DataFrame) -> Any:
     if isinstance(weights, pd.Series):
         _check_length("sample_weight", len(weights), len(frame))
         _check_index("sample_weight", weights.index, frame.index)
+    if holds_text(weights):
+        raise DataError("sample_weight holds texts, and must hold numbers: convert it with pandas.to_numeric.")
     return np.asarray(weights, dtype=float)
+
+
+def _check_argument_order(y: Any, groups: Any, weights: Any) -> None:
+    """Refuse what merf's ``fit(X, Z, clusters, y)`` hands over: a matrix of effects in place of the response."""
+    if groups is None or weights is None or np.ndim(y) != 2:
+        return
+    columns = np.asarray(y)
+    if columns.shape[1] > 1 or len(np.unique(columns)) == 1:
+        found = f"{columns.shape[1]} columns" if columns.shape[1] > 1 else "a single value"
+        raise DataError(
+            f"y has {found}, beside groups and sample_weight. merf's order is fit(X, Z, clusters, y); here it is "
+            "fit(X, y, groups), and the columns of Z are named in random='(1 + x | g)'."
+        )
 
 
 def _linear_text(linear: Linear | None) -> str:

@@ -1,0 +1,161 @@
+"""Messages name the cell, the column or the spelling that is wrong, and the remedy that works."""
+
+import unicodedata
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bayeslmm.design import build_design, new_rows
+from bayeslmm.design.texts import cells_not_numbers
+from bayeslmm.errors import DataError
+from bayeslmm.formula import parse
+
+N = 120
+DECOMPOSED = unicodedata.normalize("NFD", "\u00e9")
+
+
+def table(**columns):
+    rng = np.random.default_rng(0)
+    data = {
+        "y": rng.standard_normal(N),
+        "x": rng.standard_normal(N),
+        "z": rng.standard_normal(N),
+        "g": np.arange(N) % 6,
+    }
+    return pd.DataFrame(data).assign(**columns)
+
+
+def stray(values, where=(17,), cell="."):
+    values = values.copy()
+    values.iloc[list(where)] = cell
+    return values
+
+
+def design(data, formula="y ~ x + (1 | g)", **options):
+    return build_design(parse(formula), data, **options)
+
+
+MIXED = stray(table()["x"].astype(object))
+TEXT = stray(table()["x"].round(1).astype(str))
+
+
+@pytest.mark.parametrize(
+    ("columns", "formula", "said"),
+    [
+        ({"x": MIXED}, "y ~ x", "'x' is not numeric, for row 17 holds '.'"),
+        ({"x": MIXED}, "y ~ 1 + (x | g)", "'x' is not numeric, for row 17 holds '.'"),
+        ({"y": MIXED}, "y ~ x", "'y' is not numeric, for row 17 holds '.'"),
+        ({"x": stray(MIXED, (17, 19, 30))}, "y ~ x", r"row 17 holds '.' \(and 2 others\)"),
+        ({"x": TEXT}, "y ~ log(x)", r"log\(x\): x is a category.*row 17 holds '.'"),
+        ({"a b": TEXT}, "y ~ log(`a b`)", r"log\(`a b`\): `a b` is a category.*row 17 holds '.'"),
+        ({"y": TEXT}, "y ~ x", "y is not numeric.*row 17 holds '.'"),
+        ({"o": TEXT}, "y ~ offset(o)", "o is not numeric.*row 17 holds '.'"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_named(columns, formula, said):
+    with pytest.raises(DataError, match=said):
+        design(table(**columns), f"{formula} + (1 | g)")
+
+
+def test_rows_dropped_before_it_do_not_move_the_cell():
+    missing = table(x=MIXED, z=lambda d: d["z"].where(d.index != 3))
+    with pytest.raises(DataError, match="row 17 holds"):
+        design(missing, "y ~ x + z + (1 | g)")
+
+
+def test_new_data_in_which_a_cell_is_no_number():
+    fitted = design(table())
+    for values in (MIXED, TEXT):
+        with pytest.raises(DataError, match=r"'x'.*row 17 holds '.'"):
+            new_rows(fitted, table(x=values))
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (1 | g)", "y ~ z * x + (1 | g)", "y ~ 1 + (x | g)"])
+def test_numbers_stored_as_text_are_told(formula):
+    with pytest.warns(UserWarning, match=r"'x' is text with \d+ different values.*to_numeric, or write C\(x\)"):
+        design(table(x=table()["x"].round(1).astype(str)), formula)
+    with pytest.warns(UserWarning, match="read as numbers, except that row 17 holds '.'"):
+        design(table(x=TEXT), formula)
+
+
+@pytest.mark.parametrize(
+    ("columns", "formula"),
+    [
+        ({"x": [str(k % 10) for k in range(N)]}, "y ~ x"),  # few levels are labels
+        ({"x": [f"dose {k % 40}" for k in range(N)]}, "y ~ x"),  # no numbers
+        ({"x": table()["x"].round(1).astype(str)}, "y ~ C(x)"),
+        ({"x": table()["x"].round(1).astype(str).astype("category")}, "y ~ x"),
+        ({"g": [str(k // 2) for k in range(N)]}, "y ~ x"),  # groups are labels
+    ],
+)
+def test_labels_are_no_numbers(columns, formula):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert design(table(**columns), f"{formula} + (1 | g)").n == N
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([1, 2.5, "3", "1e4", None], [False] * 5),
+        (["1", "2", "3", "4", "5", ".", None, "."], [False] * 5 + [True, False, True]),
+        (["a", "b", "1"], None),
+        ([None, None], None),
+    ],
+)
+def test_cells_that_read_as_numbers(values, expected):
+    found = cells_not_numbers(pd.Series(values, dtype=object))
+    assert found is None if expected is None else found.tolist() == expected
+
+
+@pytest.mark.parametrize("empty", [np.nan, None, pd.NaT])
+def test_a_column_without_values_is_named(empty):
+    with pytest.raises(DataError, match=r"No rows are left of 120.*'x' has no value at all"):
+        design(table(x=empty))
+    with pytest.raises(DataError, match="'x', 'z' have no value at all"):
+        design(table(x=empty, z=empty), "y ~ x + z + (1 | g)")
+
+
+def test_columns_that_leave_no_complete_row():
+    halves = table(x=lambda d: d["x"].where(d.index % 2 == 0), z=lambda d: d["z"].where(d.index % 2 == 1))
+    with pytest.raises(DataError, match="missing are 'x' in 60, 'z' in 60 rows"):
+        design(halves, "y ~ x + z + (1 | g)")
+
+
+@pytest.mark.parametrize("weights", ["w", ["2"] * N, pd.Series(pd.Categorical([1] * N)), np.array(["1"] * N)])
+def test_weights_as_text(weights):
+    with pytest.raises(DataError, match=r"weights.* not numeric.*to_numeric"):
+        design(table(w="2"), weights=weights)
+
+
+def test_offsets_as_text():
+    with pytest.raises(DataError, match="'o' is not numeric"):
+        design(table(o="2"), offset="o")
+
+
+@pytest.mark.parametrize("index", ["g", ["g", "z"]])
+def test_a_column_that_is_in_the_index(index):
+    with pytest.raises(DataError, match=r"'g', but an index of this name: pass data.reset_index\(\)"):
+        design(table().set_index(index), "y ~ 1 + (1 | g)")
+    assert design(table().set_index(index).reset_index()).n == N
+
+
+def test_columns_with_several_levels():
+    with pytest.raises(DataError, match="several levels"):
+        design(pd.concat({"a": table()}, axis=1))
+
+
+def test_two_spellings_of_a_column():
+    with pytest.raises(DataError, match=r"looks like '\u00e9'.*str.normalize\('NFC'\)"):
+        design(table().rename(columns={"x": DECOMPOSED}), "y ~ \u00e9 + (1 | g)")
+
+
+@pytest.mark.parametrize("formula", ["y ~ 1 + (1 | k)", "y ~ k + (1 | g)", "y ~ 1 + (1 | g:k)"])
+def test_two_spellings_of_a_level(formula):
+    labels = ["caf\u00e9", "caf" + "e\u0301", "bar"] * (N // 3)
+    with pytest.warns(UserWarning, match="'k' has two levels that look like"):
+        design(table(k=labels), formula)
+    merged = design(table(k=pd.Series(labels).str.normalize("NFC")), "y ~ 1 + (1 | k)")
+    assert merged.terms[0].n_levels == 2
