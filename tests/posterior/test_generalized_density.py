@@ -34,7 +34,8 @@ def term_priors(shapes, terms, centred=False):
     return [
         TermPriors(
             f"t{k}", tuple(map(str, range(s.n_columns))), (HalfStudentT(3, 1.5),) * s.n_columns,
-            LKJ(2) if s.has_correlations else None, term.centring if centred and s.has_correlations else no_centring(s.n_columns),
+            LKJ(2) if s.has_correlations else None,
+            term.centring if centred and s.has_correlations else no_centring(s.n_columns),
         )
         for k, (s, term) in enumerate(zip(shapes, terms, strict=True))
     ]  # fmt: skip
