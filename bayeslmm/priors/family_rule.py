@@ -23,7 +23,7 @@ class FamilyRule:
     Intercept            Normal(link(mean(y)), 2.5)             at the column means of X
     coefficient          Normal(0, s/sd(x))
     random-effect sd     HalfStudentT(3, s/sd(x))               x = 1 for an intercept
-    correlations         LKJ(2)
+    correlations         LKJ(1)
     dispersions          those of the family
     ===================  =====================================  =====================================
 
@@ -71,7 +71,7 @@ class FamilyRule:
 
     def correlation(self, term: RandomTerm) -> Choice:
         """Return the prior of a term's correlation matrix."""
-        return Choice(LKJ(2.0), "default")
+        return Choice(LKJ(1.0), "default")
 
     def dispersion(self) -> dict[str, Choice]:
         """Return the prior of each dispersion parameter, on its natural scale, by name."""

@@ -55,7 +55,7 @@ class DefaultRule:
     coefficient          Normal(0, 2.5 sd(y)/sd(x))             Normal(mean(y), ...) where the columns
                                                                 span a constant and none is Intercept
     random-effect sd     HalfStudentT(3, sd(y)/sd(x))           x = 1 for an intercept
-    correlations         LKJ(2)
+    correlations         LKJ(1)
     sigma                HalfStudentT(3, sd(y))                 of an observation of weight one
     ===================  =====================================  =====================================
 

@@ -28,7 +28,7 @@ def test_links_with_a_scale(link, scale):
     assert priors.coefficient(1).prior == Normal(0.0, scale / sd)
     assert priors.sd(term, 0).prior == HalfStudentT(3, scale)
     assert priors.sd(term, 1).prior.sigma == pytest.approx(scale / sd)
-    assert priors.correlation(term).prior == LKJ(2)
+    assert priors.correlation(term).prior == LKJ(1)
     assert priors.dispersion() == {}
 
 

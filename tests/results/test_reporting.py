@@ -35,7 +35,7 @@ def test_a_posterior_beside_its_twin(bayes, reml, tmp_path):
     assert bayes.status.message in html
     assert reml.status.message in html
     assert "Subject: 18 levels" in html
-    assert "LKJ(2)" in html
+    assert "LKJ(1) at Days = 0" in html
     assert html.count("<img ") == 5  # forest, random effects, posterior predictive, residuals, trace
     assert f"<td>{reml.varcorr()['sd'].iloc[0]:.2f}</td>" in html
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]

@@ -93,10 +93,19 @@ def test_shift_of_y(formula):
 
 @pytest.mark.parametrize("formula", [SLOPES, CROSSED])
 def test_shift_of_x_in_correlated_terms(formula):
-    """Coordinates are those of the centred columns, so nothing moves; x + 1000 costs three digits."""
+    """Priors hold at the end of the range nearest to zero, so nothing moves; x + 1000 costs three digits."""
     data = frame()
-    first, second = problem(formula, data).density, problem(formula, data.assign(x=data.x + 1000)).density
+    first, second = (problem(formula, data.assign(x=data.x + shift)).density for shift in (10, 1000))
     assert same_density_up_to_a_constant(first, second, lambda x: x) == pytest.approx(0, abs=1e-7)
+
+
+@pytest.mark.parametrize("formula", [SLOPES, CROSSED])
+def test_shift_of_x_matters_where_zero_is_in_its_range(formula):
+    """There the priors hold at zero, wherever the user has put it."""
+    data = frame()
+    first, second = (problem(formula, data.assign(x=data.x + shift)).density for shift in (0, 1))
+    values = [first.value(x) - second.value(x) for x in random_points(first)]
+    assert np.ptp(values) > 0.1
 
 
 def test_shift_of_x_matters_where_terms_are_not_correlated():
@@ -127,7 +136,7 @@ def moments(problem, seed=1):
 
 def test_posterior_moves_with_units_and_origins():
     """Summaries under y -> 10 y + 500 and x -> x / 100 + 7: the same seed, the same points but for rounding."""
-    data = frame()
+    data = frame().assign(x=lambda d: d.x + 5)
     first = moments(problem(SLOPES, data))
     second = moments(problem(SLOPES, data.assign(y=10 * data.y + 500, x=data.x / 100 + 7)))
     a, b = (dict(zip(m.names, zip(m.mean, m.sd, strict=True), strict=True)) for m in (first, second))
@@ -157,7 +166,7 @@ def test_prior_returns_without_information(formula):
     expected = {
         "sd_g[Intercept]": half_normal,
         "sd_g[x]": half_normal,
-        "cor_g[x, Intercept]": (0.0, np.sqrt(0.2)),  # LKJ(2): (r + 1) / 2 is Beta(2, 2)
+        "cor_g[x, Intercept]": (0.0, np.sqrt(1 / 3)),  # LKJ(1): uniform on (-1, 1)
         "beta[Intercept]": (1.0, 2.0),
         "beta[x]": (-1.0, 3.0),
     }

@@ -12,14 +12,14 @@ import numpy as np
 from scipy.linalg import block_diag, solve_triangular
 
 from bayeslmm.covariance import TermShape, theta_from_factors
-from bayeslmm.errors import FittingError, ModelError
+from bayeslmm.errors import ModelError
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
 from bayeslmm.inference.optimum.generalized.search import Solution, dispersion_spread, em_steps, minimise
 from bayeslmm.inference.optimum.generalized.start import starting_parameters
 from bayeslmm.likelihood.columns import TermArrays, factor_to_user
 from bayeslmm.likelihood.generalized.laplace import random_factor
-from bayeslmm.likelihood.generalized.mode import Problem, factor_at
+from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor, scale_effects
 from bayeslmm.likelihood.generalized.quadrature import check_quadrature
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
@@ -27,6 +27,7 @@ from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.types import Array
 
 INFINITE = 1e3  # standard error, of a scaled column, of a coefficient that has no finite estimate
+FLAT = 1e-14  # eigenvalues of the information are good to rounding only, relative to the largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,15 +196,19 @@ def _result(objective: Objective, solution: Solution, n_quad: int, values: tuple
 
 
 def _diverging(problem: Problem, solution: Solution) -> tuple[int, ...]:
-    """Return the user's columns whose coefficients have no finite estimate, by their information at the end."""
+    """Return the user's columns whose coefficients have no finite estimate.
+
+    By X'WX at the end: where a coefficient runs to infinity, the weights W of its rows vanish, and a direction of
+    the coefficients is left without information.
+    """
     predictor, mode = problem.predictor, solution.evaluation.mode
     if not predictor.p or problem.family.link.name == "identity":
         return ()
-    try:
-        root = factor_at(replace(problem, inner=True), solution.parameters.lambdas, -mode.rows[2]).R_X
-    except FittingError:  # a density that is not log-concave; or no information at all
+    weights = np.maximum(-mode.rows[2], 0.0)
+    information, directions = np.linalg.eigh((predictor.X.T * weights) @ predictor.X)
+    if not information[-1] > 0:
         return tuple(range(predictor.p)) if problem.family.log_concave else ()
-    spread = predictor.fixed.matrix @ solve_triangular(root, np.eye(predictor.p), lower=True, trans=1)
+    spread = predictor.fixed.matrix @ directions / np.sqrt(np.maximum(information, FLAT * information[-1]))
     errors = np.sqrt(np.sum(spread**2, axis=1)) * predictor.fixed.scale
     return tuple(int(j) for j in np.flatnonzero(errors > INFINITE))
 
