@@ -386,10 +386,16 @@ class PosteriorFit(Fit):
         groups = varcorr["group"].where(varcorr["group"].ne(varcorr["group"].shift()), "")
         random.insert(0, "Parameter", [within(row.effect, row.other_effect) for row in varcorr.itertuples()])
         random.insert(0, "Group", list(groups))
-        facts = [*self._facts(), ("Draws", self._run())]
+        facts = [*self._facts(), ("Draws", self._run()), *self._correlation_priors()]
         fixed.index = fixed.index.rename("Coefficient")
         notes = () if self.priors is None else self.priors.warnings
         return Summary(find_method(self.method).title, tuple(facts), random, fixed, self.status, notes)
+
+    def _correlation_priors(self) -> list[tuple[str, str]]:
+        """Return the priors of correlations that speak of a place, as in LKJ(1) at Days = 0; one fact or none."""
+        terms = () if self.priors is None else self.priors.terms
+        stated = list(dict.fromkeys(f"{term.correlation} at {term.place}" for term in terms if term.place))
+        return [("Correlations", "prior " + ", ".join(stated))] if stated else []
 
     def _run(self) -> str:
         draws, info = self.draws, self.draws.info
