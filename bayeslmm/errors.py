@@ -77,3 +77,15 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     while frame.f_back is not None and frame.f_code.co_filename.startswith(BETWEEN):
         level, frame = level + 1, frame.f_back
     warnings.warn(message, category, stacklevel=level)
+
+
+def check_level(level: float) -> None:
+    """Refuse the coverage of an interval that is not a probability.
+
+    Raises
+    ------
+    OptionError
+        If it is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise OptionError(f"level={level!r} is not a probability between 0 and 1, such as 0.95.")

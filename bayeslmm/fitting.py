@@ -49,6 +49,11 @@ class Fittable(Protocol):
         ...
 
     @property
+    def findings(self) -> "list[Finding]":
+        """What the data cannot identify."""
+        ...
+
+    @property
     def blocks(self) -> "pd.DataFrame":
         """The blocks of the likelihood's factorisation."""
         ...
@@ -57,8 +62,9 @@ class Fittable(Protocol):
 def _fit_likelihood(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.maximum import maximise
 
-    _require_identified(findings_of(model), f'method="{method}"')
-    return point_fit(model, method, maximise(model.kernel, method, sigma=model.spec.sigma))
+    _require_identified([f for f in model.findings if f.kind != "confounded"], f'method="{method}"')
+    found = maximise(model.kernel, method, sigma=model.spec.sigma)
+    return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
 
 
 def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
@@ -141,7 +147,7 @@ def _fit_map(model: Fittable, method: str, options: Options) -> PointFit:
 
 def _usable_priors(model: Fittable) -> "ModelPriors":
     priors = model.resolved_priors
-    unguarded = [finding for finding in findings_of(model) if _is_flat(priors, finding)]
+    unguarded = [finding for finding in model.findings if _is_flat(priors, finding)]
     _require_identified(unguarded, "flat priors")
     return priors
 
@@ -169,17 +175,7 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
 
 def unidentified(model: Fittable) -> tuple[str, ...]:
     """Return sentences about what the data of a model cannot identify."""
-    return tuple(_sentence(finding) for finding in findings_of(model))
-
-
-def findings_of(model: Fittable) -> "list[Finding]":
-    """Return what the data cannot identify; a known sigma separates variances from the residual's."""
-    from bayeslmm.design import identifiability
-
-    findings = identifiability(model.design)
-    if model.spec.sigma is None:
-        return findings
-    return [finding for finding in findings if finding.kind == "single level"]
+    return tuple(_sentence(finding) for finding in model.findings)
 
 
 def _require_identified(findings: "Sequence[Finding]", under: str) -> None:

@@ -12,16 +12,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayeslmm.design import build_design, dotted_names
+from bayeslmm.design import build_design, dotted_names, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
 from bayeslmm.fitting import point_fit, run_method, unidentified
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
-from bayeslmm.results.point import block_table
 from bayeslmm.results.spec import ModelSpec
-from bayeslmm.results.summary import WholeFrame
+from bayeslmm.results.tables import WholeFrame, block_table
 from bayeslmm.types import (
     Array,
     DrawOptions,
@@ -39,6 +38,7 @@ from bayeslmm.types import (
 if TYPE_CHECKING:
     from arviz import InferenceData
 
+    from bayeslmm.design.checks import Finding
     from bayeslmm.design.design import Design
     from bayeslmm.forest import MixedEffectsForest
     from bayeslmm.likelihood import Kernel
@@ -153,6 +153,11 @@ class Model:
     def spec(self) -> ModelSpec:
         """The arguments of the model."""
         return self._spec
+
+    @cached_property
+    def findings(self) -> "list[Finding]":
+        """What the data cannot identify among the covariance parameters, whatever the response."""
+        return identifiability(self._design, sigma_known=self._spec.sigma is not None)
 
     @cached_property
     def kernel(self) -> "Kernel":

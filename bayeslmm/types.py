@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]  # numbers
+Floats = NDArray[np.floating]  # numbers in double or single precision, as draws may be kept
 Codes = NDArray[np.int32]  # the level of each row, counted from zero
+AnyArray = NDArray[Any]  # of any kind
+Index = NDArray[np.int64]  # positions
 
 Missing = Literal["drop", "error"]  # what happens to rows with missing values
 SamplingMethod = Literal["nuts", "importance", "advi"]

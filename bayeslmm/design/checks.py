@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from bayeslmm.design.confounding import confounded
 from bayeslmm.design.design import Design, RandomTerm
 
-Kind = Literal["single level", "one row per level", "too many effects"]
+Kind = Literal["single level", "one row per level", "too many effects", "confounded"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +20,7 @@ class Finding:
     kind
         ``"single level"``: the term's covariance is unknown. ``"one row per level"``, ``"too many effects"``:
         its covariance cannot be distinguished from the residual variance, unless ``sigma`` is known.
+        ``"confounded"``: other covariance parameters, of this term and perhaps of others, give the same likelihood.
     message
         A sentence with the remedy.
     """
@@ -28,13 +30,40 @@ class Finding:
     message: str
 
 
-def identifiability(design: Design) -> list[Finding]:
+def identifiability(design: Design, sigma_known: bool = False) -> list[Finding]:
     """Return what the likelihood of a design leaves undetermined, in term order; empty if nothing.
 
-    The rules are those of lme4: at least two levels per grouping factor, fewer levels than rows, and no more
-    random effects in a term than rows.
+    The first rules are those of lme4: at least two levels per grouping factor, fewer levels than rows, and no more
+    random effects in a term than rows. Where they find nothing, covariance parameters that are exactly confounded are
+    looked for.
+
+    Parameters
+    ----------
+    design
+        The design.
+    sigma_known
+        Whether the residual standard deviation is given, and separates variances from it.
     """
-    return [finding for term in design.terms if (finding := _check_term(term, design.n)) is not None]
+    found = [finding for term in design.terms if (finding := _check_term(term, design.n)) is not None]
+    if sigma_known:
+        found = [finding for finding in found if finding.kind == "single level"]
+    return found or _confounded(design, sigma_known)
+
+
+def _confounded(design: Design, sigma_known: bool) -> list[Finding]:
+    names = confounded(design.terms, design.weights, design.n, sigma_known)
+    if not names:
+        return []
+    term = next(term.name for term in design.terms if any(name.endswith(f" of {term.name}") for name in names))
+    *first, last = names
+    stated = f"{', '.join(first)} and {last}" if first else last
+    return [
+        Finding(
+            term, "confounded",
+            f"the data do not determine {stated}: other values have the same likelihood, whatever the response; "
+            "leave a column or a term out",
+        )
+    ]  # fmt: skip
 
 
 def _check_term(term: RandomTerm, n: int) -> Finding | None:

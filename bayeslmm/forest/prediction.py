@@ -11,7 +11,7 @@ from bayeslmm.forest.data.inputs import read_new
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.learners import predict_mean
 from bayeslmm.results.posterior_prediction import posterior_interval
-from bayeslmm.results.prediction import check_options, labelled, linear_predictor, make_request, point_interval
+from bayeslmm.results.prediction import by_row, check_options, linear_predictor, make_request, point_interval
 from bayeslmm.types import Array
 
 BLOCK = 20_000_000  # values of all versions of f held at once
@@ -100,7 +100,7 @@ def predict_rows(
     components = fitted.components
     mean = linear_predictor(request, components.beta, components.effects)
     if interval is None:
-        return labelled(rows, fitted.design.response, mean + predict_function(fitted, features), None).to_numpy()
+        return by_row(rows, fitted.design.response, mean + predict_function(fitted, features), None).to_numpy()
     if levels == "population":  # the mean of the population, but an observation of a group with effects of its own
         request = replace(request, new_levels="sample")
     if fitted.draws is None:
@@ -110,7 +110,7 @@ def predict_rows(
         drawn = DrawnFunction(fitted, features)
         lower, upper = posterior_interval(request, fitted.draws, np.random.default_rng(seed), drawn.at)
         mean = mean + drawn.mean
-    return labelled(rows, fitted.design.response, mean, (lower, upper))
+    return by_row(rows, fitted.design.response, mean, (lower, upper))
 
 
 def unknown_terms(fitted: FittedForest, rows: NewRows) -> tuple[Any, ...]:

@@ -4,12 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from bayeslmm.errors import OptionError
-
-Array = NDArray[np.floating]
+from bayeslmm.types import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +33,12 @@ class Draws:
         Facts about the run: sampler, parametrization, seed, tune, seconds, k_hat, evaluations, messages, ...
     """
 
-    beta: Array
-    sigma: Array
-    sd: tuple[Array, ...]
-    cor: tuple[Array | None, ...]
-    effects: tuple[Array, ...]
-    stats: Mapping[str, Array]
+    beta: Floats
+    sigma: Floats
+    sd: tuple[Floats, ...]
+    cor: tuple[Floats | None, ...]
+    effects: tuple[Floats, ...]
+    stats: Mapping[str, Floats]
     method: str
     info: Mapping[str, Any] = field(default_factory=dict)
 

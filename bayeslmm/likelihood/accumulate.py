@@ -2,11 +2,8 @@
 
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
-from bayeslmm.types import Array, Codes
-
-Index = NDArray[np.int64]
+from bayeslmm.types import Array, Codes, Index
 
 
 @numba.njit(cache=True, nogil=True)

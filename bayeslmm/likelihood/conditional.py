@@ -18,9 +18,8 @@ from scipy.linalg import solve_triangular
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.lapack import solve_transposed
 from bayeslmm.likelihood.threads import limits_threads
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Index
 
-Index = NDArray[np.int64]
 Places = NDArray[np.uint32]
 
 

@@ -9,9 +9,8 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.types import Array, Codes
+from bayeslmm.types import Array, Codes, Index
 
-Index = NDArray[np.int64]
 Places = NDArray[np.uint32]  # unsigned: an index that cannot be negative is found without a test
 
 

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from bayeslmm.likelihood.accumulate import count_pairs, sort_by_level
 from bayeslmm.likelihood.layout import Layout
-from bayeslmm.types import Codes
+from bayeslmm.types import Codes, Index
 
-Index = NDArray[np.int64]
 Places = NDArray[np.uint32]
 
 

@@ -18,9 +18,8 @@ from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.selected_inverse import trailing_inverse
 from bayeslmm.likelihood.threads import limits_threads
-from bayeslmm.types import Array, Codes
+from bayeslmm.types import Array, Codes, Index
 
-Index = NDArray[np.int64]
 Places = NDArray[np.uint32]
 
 RIGHT_SIDES = 256  # rows solved at once

@@ -15,9 +15,8 @@ from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.factor import Factor, is_dense, lead_rows
 from bayeslmm.likelihood.lapack import inverse_from_cholesky
 from bayeslmm.likelihood.threads import limits_threads
-from bayeslmm.types import Array, Codes
+from bayeslmm.types import Array, Codes, Index
 
-Index = NDArray[np.int64]
 Places = NDArray[np.uint32]
 
 

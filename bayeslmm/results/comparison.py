@@ -10,7 +10,7 @@ from bayeslmm.results.effects import covariance_labels
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
-from bayeslmm.results.summary import aligned
+from bayeslmm.results.tables import comparison_cells
 
 ESTIMATE = ("estimate", "std_error")
 POSTERIOR = ("mean", "sd", "lower", "upper")
@@ -33,7 +33,7 @@ class Comparison(pd.DataFrame):
         return comparison_text(self)
 
     def _repr_html_(self) -> str:
-        return pd.DataFrame(cells(self)).rename(columns=lambda fit: _heading(self, fit), level=0).to_html()
+        return pd.DataFrame(comparison_cells(self)).rename(columns=lambda fit: _heading(self, fit), level=0).to_html()
 
 
 def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95) -> Comparison:
@@ -110,7 +110,7 @@ def interval_frames(fits: Sequence[Fit], level: float) -> dict[str, pd.DataFrame
 
 def comparison_text(table: pd.DataFrame) -> str:
     """Return a comparison laid out for a terminal: fit names above their statistics."""
-    texts = cells(table)
+    texts = comparison_cells(table)
     index = [str(label) for label in texts.index]
     first = max(len(label) for label in [*index, ""])
     header, names, body = [" " * first], [" " * first], [f"{label:<{first}}" for label in index]
@@ -129,17 +129,6 @@ def _heading(table: pd.DataFrame, fit: str) -> str:
     """Return a fit's name, with the level of its limits where it has some."""
     level = table.attrs.get("level")
     return f"{fit} ({100 * level:g}% limits)" if level is not None and (fit, "lower") in table.columns else fit
-
-
-def cells(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a comparison as texts, each row with the decimals its smallest error calls for."""
-    spread = [column for column in table.columns if column[1] in ("std_error", "sd")]
-    rows = []
-    for _, row in pd.DataFrame(table).iterrows():
-        scale = row[spread].to_numpy(dtype=float) if spread else np.full(1, np.nan)
-        values = row.to_numpy(dtype=float)
-        rows.append(aligned(values, scale if np.isfinite(scale).any() else np.abs(values) / 10))
-    return pd.DataFrame(rows, index=table.index, columns=table.columns)
 
 
 def fit_labels(fits: Sequence[Fit], names: Sequence[str] | None = None) -> list[str]:

@@ -11,11 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
 from scipy.stats import rankdata
 
+from bayeslmm.errors import check_level
 from bayeslmm.types import Array
 
 BATCH = 4_000_000  # draws held at once: bounds the memory of the sweeps below
@@ -170,3 +172,20 @@ def _integrated_time(correlation: Array) -> Array:
     kept = np.where(np.arange(n_pairs)[None, :] < stop[:, None], monotone, 0.0).sum(axis=1)
     tail = np.take_along_axis(correlation, (2 * stop)[:, None], axis=1)[:, 0]
     return -1.0 + 2.0 * kept + np.maximum(tail, 0.0)
+
+
+def describe(draws: NDArray[np.floating], index: pd.Index, level: float, found: Diagnostics) -> pd.DataFrame:
+    """Return mean, sd, limits and diagnostics of K parameters, draws of shape (chains, draws, K)."""
+    check_level(level)
+    tails = [0.5 - level / 2, 0.5 + level / 2]
+    limits = np.quantile(draws, tails, axis=(0, 1)) if draws.size else np.empty((2, 0))
+    columns = {
+        "mean": np.mean(draws, axis=(0, 1), dtype=float),
+        "sd": np.std(draws, axis=(0, 1), ddof=1, dtype=float),
+        "lower": limits[0],
+        "upper": limits[1],
+        "ess_bulk": found.ess_bulk,
+        "ess_tail": found.ess_tail,
+        "rhat": found.rhat,
+    }
+    return pd.DataFrame(columns, index=index)

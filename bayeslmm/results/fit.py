@@ -16,9 +16,9 @@ from bayeslmm.results.prediction import (
     Kind,
     NewLevels,
     Request,
+    by_row,
     check_options,
     inestimable,
-    labelled,
     make_request,
     training_rows,
 )
@@ -253,7 +253,7 @@ class Fit:
         self, request: Request, mean: Array, limits: tuple[Array, Array] | None, estimable: Estimable | None
     ) -> pd.Series | pd.DataFrame:
         unknown = inestimable(request.rows, self.dropped_columns, estimable, limits is not None)
-        return labelled(request.rows, self.design.response, mean, limits, unknown)
+        return by_row(request.rows, self.design.response, mean, limits, unknown)
 
     def _facts(self) -> list[tuple[str, str]]:
         from bayeslmm.results.summary import describe_counts

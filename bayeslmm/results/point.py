@@ -11,7 +11,7 @@ from scipy.special import ndtr, ndtri
 
 from bayeslmm.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, check_level
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional, Kernel
@@ -25,7 +25,8 @@ from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, point_interval
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
-from bayeslmm.results.summary import Summary, aligned, p_value, random_table
+from bayeslmm.results.summary import Summary
+from bayeslmm.results.tables import aligned, p_value, random_table
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -373,19 +374,8 @@ def term_shapes(terms: Sequence[RandomTerm]) -> tuple[TermShape, ...]:
     return tuple(term.shape for term in terms)
 
 
-def block_table(blocks: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    """Return the description of a factorisation's blocks as a table."""
-    return pd.DataFrame([dict(block) for block in blocks])
-
-
 def pick_scale(scale: str, b: tuple[Array, ...], u: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the random effects on the scale asked for."""
     if scale not in ("b", "u"):
         raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
     return b if scale == "b" else u
-
-
-def check_level(level: float) -> None:
-    """Refuse a coverage that is not a probability."""
-    if not 0 < level < 1:
-        raise OptionError(f"level={level!r} is not a probability between 0 and 1, such as 0.95.")

@@ -17,16 +17,16 @@ from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import find_method
 from bayeslmm.results import effects
-from bayeslmm.results.diagnostics import Diagnostics, diagnose
+from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.kept_effects import kept_frames, require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior_prediction import cholesky, flatten, posterior_interval, simulate_rows
-from bayeslmm.results.posterior_tables import describe, printed, within
 from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, training_rows
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary
+from bayeslmm.results.tables import printed, within
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -393,8 +393,11 @@ class PosteriorFit(Fit):
 
     def _correlation_priors(self) -> list[tuple[str, str]]:
         """Return the priors of correlations that speak of a place, as in LKJ(1) at Days = 0; one fact or none."""
-        terms = () if self.priors is None else self.priors.terms
-        stated = list(dict.fromkeys(f"{term.correlation} at {term.place}" for term in terms if term.place))
+        if self.priors is None:
+            return []
+        table = self.priors.table()
+        texts = table["prior"][table["parameter"].str.startswith("cor_")]
+        stated = [text for text in dict.fromkeys(texts) if " at " in text]
         return [("Correlations", "prior " + ", ".join(stated))] if stated else []
 
     def _run(self) -> str:

@@ -233,7 +233,7 @@ def _estimation_variance(request: Request, kernel: Kernel, factors: Sequence[Arr
     return error_variance(factor, wanted, R_X)
 
 
-def labelled(
+def by_row(
     rows: NewRows, name: str, mean: Array, limits: tuple[Array, Array] | None, unknown: NDArray[np.bool_] | None = None
 ) -> pd.Series | pd.DataFrame:
     """Return predictions by row label: a Series, or a frame with prediction, lower and upper.

@@ -16,12 +16,12 @@ from bayeslmm.errors import OptionError
 from bayeslmm.report import Fold, Page, Picture, Section, Table, Verdict, page_html, write_page
 from bayeslmm.report.file import check_place
 from bayeslmm.report.page import Part, Tone
-from bayeslmm.results.comparison import cells, compare, fit_labels
+from bayeslmm.results.comparison import compare, fit_labels
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.pictures import available, draw
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
-from bayeslmm.results.summary import aligned, number
+from bayeslmm.results.tables import aligned, comparison_cells, number
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -109,7 +109,7 @@ def _with_labels(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _comparison(fit: Fit, others: Sequence[Fit], level: float) -> Section:
-    table = cells(compare(fit, *others, level=level))
+    table = comparison_cells(compare(fit, *others, level=level))
     table.columns = pd.MultiIndex.from_tuples([(str(a), str(b).replace("_", " ")) for a, b in table.columns])
     table.insert(0, ("Parameter", ""), [str(name) for name in table.index])
     return Section("Beside other fits", (Table(table),))

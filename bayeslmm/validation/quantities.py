@@ -3,12 +3,10 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
 from bayeslmm.inference.draws import Draws
-
-Array = NDArray[np.floating]
+from bayeslmm.types import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +22,13 @@ class Quantities:
     """
 
     names: tuple[str, ...]
-    values: Array
+    values: Floats
 
 
 def covariance_quantities(design: Design, draws: Draws) -> Quantities:
     """Return every standard deviation, correlation, sigma and fixed coefficient."""
     names: list[str] = []
-    columns: list[Array] = []
+    columns: list[Floats] = []
     for term, sd, cor in zip(design.terms, draws.sd, draws.cor, strict=True):
         names += [f"sd_{term.name}[{effect}]" for effect in term.effects]
         columns += [sd[..., s] for s in range(term.n_columns)]
@@ -82,7 +80,7 @@ def ranked_quantities(design: Design, draws: Draws, rng: np.random.Generator) ->
     return Quantities(tuple(names), np.concatenate(columns, axis=-1))
 
 
-def log_likelihood(design: Design, draws: Draws) -> Array:
+def log_likelihood(design: Design, draws: Draws) -> Floats:
     r"""Return :math:`\log p(y \mid \beta, b, \sigma)`, shape (chains, draws)."""
     mean = draws.beta @ design.X.T
     if design.offset is not None:
@@ -95,7 +93,7 @@ def log_likelihood(design: Design, draws: Draws) -> Array:
     return np.asarray(0.5 * constant - design.n * np.log(draws.sigma) - 0.5 * squares / draws.sigma**2)
 
 
-def new_level_mean(design: Design, draws: Draws, rng: np.random.Generator) -> Array:
+def new_level_mean(design: Design, draws: Draws, rng: np.random.Generator) -> Floats:
     """Return draws of the mean of an average row in new levels of every term, shape (chains, draws)."""
     mean = draws.beta @ design.X.mean(axis=0)
     for term, sd, cor in zip(design.terms, draws.sd, draws.cor, strict=True):

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bayeslmm import __version__
 from bayeslmm.design import build_design
@@ -25,8 +24,7 @@ from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results.store.folder import FOREST
 from bayeslmm.results.store.frame import read_frame, write_frame
-
-Array = NDArray[Any]
+from bayeslmm.types import AnyArray
 
 FORMAT, VERSION = "bayeslmm forest", 1
 MAIN, ARRAYS, DATA, FEATURES, HISTORY = (
@@ -147,9 +145,9 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"{value!r} of type {type(value).__name__}")
 
 
-def _arrays(fitted: FittedForest) -> dict[str, Array]:
+def _arrays(fitted: FittedForest) -> dict[str, AnyArray]:
     components, draws = fitted.components, fitted.draws
-    arrays: dict[str, Array] = {
+    arrays: dict[str, AnyArray] = {
         "rows": fitted.design.rows,
         "predictions": fitted.predictions,
         "ensemble": fitted.ensemble,
@@ -219,7 +217,7 @@ def _rebuild(facts: Mapping[str, Any], folder: Path, trusted: Sequence[str]) -> 
 
 
 def _read_functions(
-    facts: Mapping[str, Any], arrays: Mapping[str, Array], folder: Path, trusted: Sequence[str]
+    facts: Mapping[str, Any], arrays: Mapping[str, AnyArray], folder: Path, trusted: Sequence[str]
 ) -> tuple[tuple[Any, ...], Any]:
     if "trees" in facts:
         return (), read_trees(facts["trees"], folder)
@@ -232,7 +230,7 @@ def _read_functions(
     return learners, LearnerVersions(versions, arrays["version"])
 
 
-def _read_draws(facts: Mapping[str, Any], arrays: Mapping[str, Array], count: int) -> Draws | None:
+def _read_draws(facts: Mapping[str, Any], arrays: Mapping[str, AnyArray], count: int) -> Draws | None:
     if "draws" not in facts:
         return None
     return Draws(

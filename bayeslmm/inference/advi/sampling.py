@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import safe_name
@@ -25,12 +24,12 @@ from bayeslmm.inference.nuts.marginal import marginal_draws
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.model_priors import sd_name
+from bayeslmm.types import Floats
 
 if TYPE_CHECKING:
     from bayeslmm.likelihood.kernel import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
 
-Array = NDArray[np.floating]
 
 RELIABLE_K_HAT = 0.7  # Vehtari et al. (2024)
 FEWEST_EFFECTIVE = 0.1  # of the draws, below which the approximation is far from the posterior whatever k̂ says
@@ -166,8 +165,8 @@ def _build(
 
 def _marginal(
     density: CovarianceDensity,
-    coordinates: Array,
-    stats: Mapping[str, Array],
+    coordinates: Floats,
+    stats: Mapping[str, Floats],
     options: Options,
 ) -> Draws:
     """Draw the coefficients exactly for each (phi, log sigma), shape (chains, draws, d)."""
@@ -181,8 +180,8 @@ def _marginal(
 
 def _explicit(
     design: Design,
-    values: Mapping[str, Array],
-    stats: Mapping[str, Array],
+    values: Mapping[str, Floats],
+    stats: Mapping[str, Floats],
     sigma: float | None,
     options: Options,
 ) -> Draws:
@@ -254,7 +253,7 @@ def _distance(design: Design, drawn: Draws, weights: SmoothedWeights) -> str:
     )
 
 
-def _parameters(design: Design, drawn: Draws) -> dict[str, Array]:
+def _parameters(design: Design, drawn: Draws) -> dict[str, Floats]:
     """Return coefficients, standard deviations and sigma by name, each (chains, draws)."""
     found = {name: drawn.beta[..., j] for j, name in enumerate(design.fixed_names)}
     for term, sd in zip(design.terms, drawn.sd, strict=True):

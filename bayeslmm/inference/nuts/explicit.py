@@ -7,14 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.sampler_statistics import read_statistics
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.reproducible import ordered_arithmetic
-
-Array = NDArray[Any]
+from bayeslmm.types import AnyArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +27,8 @@ class Trace:
         Statistics of each draw by arviz's names, shape (chains, draws).
     """
 
-    values: Mapping[str, Array]
-    stats: Mapping[str, Array]
+    values: Mapping[str, AnyArray]
+    stats: Mapping[str, AnyArray]
 
 
 def compile_for_nutpie(model: Any, names: Sequence[str]) -> Any:

@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import safe_name
@@ -19,12 +18,10 @@ from bayeslmm.inference.options import Options, check_choice
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.kernel import Kernel, build_kernel
 from bayeslmm.posterior.density import CovarianceDensity, not_normal
-from bayeslmm.types import Parametrization
+from bayeslmm.types import Floats, Parametrization
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
-
-Array = NDArray[np.floating]
 
 
 def sample_nuts(
@@ -177,7 +174,7 @@ def _draws(trace: Trace, design: Design, sigma: float | None, shape: tuple[int, 
     )
 
 
-def unit_diagonal(correlation: Array) -> Array:
+def unit_diagonal(correlation: Floats) -> Floats:
     """Return correlation matrices, shape (..., S, S), with a diagonal of exactly one."""
     exact = correlation.copy()
     size = correlation.shape[-1]

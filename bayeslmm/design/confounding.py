@@ -1,0 +1,93 @@
+r"""Covariance parameters that the data cannot distinguish from one another.
+
+The marginal covariance of the response is linear in the entries of the random terms' covariance matrices,
+
+.. math:: V = \sigma^2 W^{-1} + \sum_m \omega_m A_m, \qquad A_m = Z_k (I \otimes E_m) Z_k^\top,
+
+one :math:`E_m` for each free entry of :math:`\Sigma_k`. Where the matrices :math:`A_m` and :math:`W^{-1}` are linearly
+dependent, different parameters give the same V, and no amount of data of this design tells them apart: h = g in
+``(1 | g) + (1 | h)``, a constant c in ``(c | g)``, a column that occurs twice.
+
+The matrices have n rows and columns and are never formed. :math:`A_m v` for a few random vectors v, stacked, costs O(n)
+a parameter and is linearly dependent where the matrices are; where they are not, it is independent with probability
+one if v has enough entries, which a few vectors provide. Columns are centred where the structure allows it, so that a
+calendar year is not taken for a constant.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bayeslmm.design.design import RandomTerm
+from bayeslmm.types import Array
+
+VECTORS = 3
+MANY = 100  # rows per parameter beyond which one vector has entries enough
+LARGEST = 20_000_000  # numbers held at once; larger designs are not looked at
+DEPENDENT = 1e-8  # of the largest singular value, matrices scaled to norm one: rounding leaves 1e-15, near twins 1e-6
+SHARE = 0.05  # of a parameter in a direction without information, to be named
+CONSTANT = 1e-12  # of a column's root mean square: what is left of a constant by centring
+
+
+def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma_known: bool) -> tuple[str, ...]:
+    """Return the names of covariance parameters that the data cannot distinguish, ``sd(Days) of Subject``.
+
+    Parameters
+    ----------
+    terms
+        The random terms.
+    weights
+        Shape (n,) or None.
+    n
+        Number of rows.
+    sigma_known
+        Whether the residual variance is given, and so distinguishable.
+    """
+    entries = [(t, r, s) for t in terms for s in range(t.n_columns) for r in range(s, t.n_columns) if _free(t, r, s)]
+    count = 1 if n > MANY * len(entries) else VECTORS
+    if not entries or (len(entries) + 1) * n * count > LARGEST:
+        return ()
+    v = np.random.default_rng(0).normal(size=(n, count))
+    columns = {term.name: _scaled(term) for term in terms}
+    names = [_name(*entry) for entry in entries]
+    images = [_image(term, columns[term.name][:, [r, s]], v) for term, r, s in entries]
+    if not sigma_known:
+        names.append("the residual sd")
+        images.append(v if weights is None else v / weights[:, None])
+    table = np.column_stack([image.ravel() for image in images])
+    norms = np.linalg.norm(table, axis=0)
+    empty = norms == 0
+    triangle = np.linalg.qr(table[:, ~empty] / norms[~empty], mode="r")
+    _, values, directions = np.linalg.svd(triangle)
+    flat = directions[values <= DEPENDENT * values[0]] if values.size else np.empty((0, 0))
+    named = empty.copy()
+    named[~empty] = np.any(np.abs(flat) > SHARE, axis=0) if len(flat) else False
+    return tuple(name for name, found in zip(names, named, strict=True) if found)
+
+
+def _free(term: RandomTerm, r: int, s: int) -> bool:
+    return r == s or term.has_correlations
+
+
+def _scaled(term: RandomTerm) -> Array:
+    """Return the columns centred and of length one, zero where nothing is left, shape (n, S)."""
+    columns = term.centring.apply(term.columns)
+    size, left = (np.sqrt(np.mean(x**2, axis=0)) for x in (term.columns, columns))
+    return columns * np.where(left > CONSTANT * size, 1.0 / np.where(left > 0, left, 1.0), 0.0)
+
+
+def _image(term: RandomTerm, pair: Array, v: Array) -> Array:
+    """Return A v for an entry of a term's covariance, its two columns of shape (n, 2), v (n, vectors)."""
+
+    def one_way(left: Array, right: Array) -> Array:
+        sums = [np.bincount(term.codes, right * column, term.n_levels) for column in v.T]
+        return left[:, None] * np.column_stack(sums)[term.codes]
+
+    first, second = pair.T
+    return one_way(first, second) + one_way(second, first)
+
+
+def _name(term: RandomTerm, r: int, s: int) -> str:
+    if r == s:
+        return f"sd({term.effects[r]}) of {term.name}"
+    return f"cor({term.effects[s]}, {term.effects[r]}) of {term.name}"
