@@ -3,11 +3,11 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 import numpy as np
 
-from bayeslmm.errors import FittingError, ModelError
+from bayeslmm.errors import FittingError, ModelError, OptionError
 from bayeslmm.inference.options import Options
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from bayeslmm.design import Design, Finding
+    from bayeslmm.families import Family
     from bayeslmm.inference.draws import Draws
     from bayeslmm.inference.optimum.maximum import Maximum
     from bayeslmm.likelihood import Kernel
@@ -31,6 +32,11 @@ class Fittable(Protocol):
     @property
     def design(self) -> "Design":
         """The data as arrays."""
+        ...
+
+    @property
+    def family(self) -> "Family | None":
+        """The response distribution of a generalized model."""
         ...
 
     @property
@@ -158,6 +164,26 @@ def _density(model: Fittable, priors: "ModelPriors") -> "CovarianceDensity":
     return CovarianceDensity(model.kernel, priors, model.spec.sigma)
 
 
+def _fit_generalized_likelihood(model: Fittable, method: str, options: Options) -> PointFit:
+    from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
+    from bayeslmm.results.generalized import generalized_fit
+
+    design = model.design
+    family = cast("Family", model.family)
+    _require_identified([f for f in model.findings if f.kind != "confounded"], f'method="{method}"')
+    found = maximise_generalized(
+        family,
+        design.outcome,
+        design.X,
+        design.terms,
+        offset=design.offset,
+        n_quad=options.n_quad,
+        names=[term.name for term in design.terms],
+    )
+    return generalized_fit(design, model.spec, found, unidentified(model))
+
+
+GENERALIZED_RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {"ml": _fit_generalized_likelihood}
 RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
     "nuts": _fit_nuts,
     "importance": _fit_importance,
@@ -169,8 +195,29 @@ RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
 
 
 def run_method(model: Fittable, method: Method, options: Options) -> Fit:
-    """Fit a model by a method."""
+    """Fit a model by a method.
+
+    Raises
+    ------
+    OptionError
+        If the method is not there for the model's family.
+    """
+    if model.family is not None:
+        return _run_generalized(model, method, options)
+    if options.n_quad != 1:
+        raise OptionError("n_quad= is for generalized models; the likelihood of a normal response is exact.")
     return RUNNERS[method](model, method, options)
+
+
+def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
+    runner = GENERALIZED_RUNNERS.get(method)
+    if runner is not None:
+        return runner(model, method, options)
+    name = cast("Family", model.family).name
+    known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
+    if method == "reml":
+        raise OptionError(f"REML is defined for normal responses; use {known}.")
+    raise OptionError(f"There is no method {method!r} for the family {name!r}; use {known}.")
 
 
 def unidentified(model: Fittable) -> tuple[str, ...]:

@@ -47,7 +47,9 @@ METHODS: dict[str, MethodEntry] = {
     ),
     "map": MethodEntry("Linear mixed model at its posterior mode", False, ("progressbar",), "-2 log posterior"),
     "reml": MethodEntry("Linear mixed model fit by REML", False, ("progressbar",), "REML criterion"),
-    "ml": MethodEntry("Linear mixed model fit by maximum likelihood", False, ("progressbar",), "-2 log-likelihood"),
+    "ml": MethodEntry(
+        "Linear mixed model fit by maximum likelihood", False, ("progressbar", "n_quad"), "-2 log-likelihood"
+    ),
 }
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayeslmm.design import build_design, dotted_names, identifiability
+from bayeslmm.design import build_design, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
 from bayeslmm.fitting import point_fit, run_method, unidentified
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from bayeslmm.design.checks import Finding
     from bayeslmm.design.design import Design
+    from bayeslmm.families import Family
     from bayeslmm.forest import MixedEffectsForest
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
@@ -61,7 +62,10 @@ class Model:
     data
         A pandas or polars data frame, or a mapping from names to columns. Never changed.
     family
-        "gaussian".
+        Distribution of the response: its name ("gaussian", "bernoulli", "binomial", "poisson", ...) or an object of
+        `bayeslmm.families`, such as ``Poisson(link="log")``.
+    link
+        Link of the mean to the linear predictor, of those the family has; None for its first.
     priors
         None for the default priors, the name of a preset, or a mapping from parameter names
         (``"Intercept"``, a coefficient's name, ``"sd_g"``, ``"sd_g[effect]"``, ``"cor_g"``, ``"sigma"``) to
@@ -96,7 +100,8 @@ class Model:
         formula: str,
         data: Any,
         *,
-        family: str = "gaussian",
+        family: "str | Family" = "gaussian",
+        link: str | None = None,
         priors: Any = None,
         weights: Any = None,
         offset: Any = None,
@@ -104,8 +109,9 @@ class Model:
         functions: Mapping[str, Callable[..., Any]] | None = None,
         missing: Missing = "drop",
     ) -> None:
-        if family != "gaussian":
-            raise OptionError(f"family={family!r} is not available; the only one so far is 'gaussian'.")
+        self._family = _find_family(family, link)
+        if self._family is not None and sigma is not None:
+            raise OptionError(f"sigma= is for normal responses; the family {self._family.name!r} has none.")
         from bayeslmm.likelihood.threads import blas_threads
 
         _check_sigma(sigma)
@@ -123,10 +129,12 @@ class Model:
                 offset=offset,
                 functions=functions,
                 missing=missing,
+                family=self._family,
             )
         self._spec = ModelSpec(
             formula=formula,
-            family=family,
+            family="gaussian" if self._family is None else self._family.name,
+            link="identity" if self._family is None else self._family.link.name,
             weights=self._design.weights_column,
             offset=self._design.offset_column,
             sigma=None if sigma is None else float(sigma),
@@ -154,9 +162,20 @@ class Model:
         """The arguments of the model."""
         return self._spec
 
+    def _require_normal(self, what: str) -> None:
+        if self._family is not None:
+            raise OptionError(f"{what} is for normal responses; this model's family is {self._family.name!r}.")
+
+    @property
+    def family(self) -> "Family | None":
+        """The response distribution of a generalized model; None for normal responses."""
+        return self._family
+
     @cached_property
     def findings(self) -> "list[Finding]":
         """What the data cannot identify among the covariance parameters, whatever the response."""
+        if self._family is not None:
+            return generalized_identifiability(self._design, self._family.name != "bernoulli")
         return identifiability(self._design, sigma_known=self._spec.sigma is not None)
 
     @cached_property
@@ -164,6 +183,7 @@ class Model:
         """The likelihood of the covariance parameters, from the data's cross-products."""
         from bayeslmm.likelihood.kernel import build_kernel
 
+        self._require_normal("The likelihood by cross-products")
         return build_kernel(self._design)
 
     @cached_property
@@ -171,6 +191,7 @@ class Model:
         """The priors as objects; the first use warns of priors that may not mean what they seem to."""
         from bayeslmm.priors import resolve_priors
 
+        self._require_normal("A posterior")
         resolved = resolve_priors(self._design, self._spec.priors, sigma=self._spec.sigma)
         for sentence in resolved.warnings:
             warn_user(sentence)
@@ -184,6 +205,7 @@ class Model:
     @property
     def blocks(self) -> pd.DataFrame:
         """The blocks of the likelihood's factorisation, with sizes and densities."""
+        self._require_normal("blocks")
         return block_table(self.kernel.blocks)
 
     def objective(self, theta: ArrayLike, method: Literal["ml", "reml"] = "ml") -> float:
@@ -269,6 +291,7 @@ class Model:
         full_rank: bool = False,
         iterations: int = 20_000,
         handover: Handover = "nuts",
+        n_quad: int = 1,
         strict: bool = False,
     ) -> "PointFit | PosteriorFit":
         """Fit the model.
@@ -311,6 +334,10 @@ class Model:
         handover
             What "importance" does where its weights are too uneven: "nuts" samples by NUTS instead, and warns of what
             that will take; "error" raises; "keep" keeps the weighted draws, whose status says what they are worth.
+        n_quad
+            How "ml" integrates the random effects of a generalized model: 1 for Laplace's approximation, 9 or 25 points
+            of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which
+            is fast and rough.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -343,6 +370,7 @@ class Model:
             "full_rank": full_rank,
             "iterations": iterations,
             "handover": handover,
+            "n_quad": n_quad,
         }
         check_options(method, given, _fit_defaults())
         fit = cast("PointFit | PosteriorFit", run_method(self, method, make_options(**given)))
@@ -510,6 +538,16 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
         raise StorageError("posterior.nc does not hold the draws fit.json was written for; fit the model again.")
     _check_objective(model, np.asarray(found["theta"]), kept.get("objective"), "ml")
     return fit
+
+
+def _find_family(family: Any, link: str | None) -> "Family | None":
+    """Return a family, or None for normal responses with the identity link."""
+    if family == "gaussian" and link in (None, "identity"):
+        return None
+    from bayeslmm.families import family as find
+
+    found = find(family, link)
+    return None if found.name == "gaussian" and found.link.name == "identity" else found
 
 
 def _check_objective(model: Model, theta: Array, expected: Any, method: Any) -> None:

@@ -29,6 +29,7 @@ class EstimateOptions(TypedDict, total=False):
 
     progressbar: bool | None
     strict: bool
+    n_quad: int
 
 
 class DrawOptions(EstimateOptions, total=False):

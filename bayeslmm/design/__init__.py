@@ -2,7 +2,7 @@
 
 from bayeslmm.design.build import build_design
 from bayeslmm.design.centring import Centring
-from bayeslmm.design.checks import Finding, identifiability
+from bayeslmm.design.checks import Finding, generalized_identifiability, identifiability
 from bayeslmm.design.design import Design, NewRows, RandomTerm
 from bayeslmm.design.new_data import new_rows
 from bayeslmm.design.table import dotted_names
@@ -15,6 +15,7 @@ __all__ = [
     "RandomTerm",
     "build_design",
     "dotted_names",
+    "generalized_identifiability",
     "identifiability",
     "new_rows",
 ]

@@ -1,8 +1,9 @@
 """From a formula and a data frame to a :class:`Design`."""
 
+import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -27,7 +28,10 @@ from bayeslmm.design.rows import (
 from bayeslmm.design.table import used_columns
 from bayeslmm.errors import DataError, ModelError, OptionError
 from bayeslmm.formula import Expression, Formula, check_expression, split_terms
-from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST
+from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST, RESPONSE_PAIRS
+
+if TYPE_CHECKING:
+    from bayeslmm.families import Family, Response
 
 Terms = tuple[tuple[Expression, ...], ...]
 
@@ -70,6 +74,7 @@ def build_design(
     offset: Any = None,
     functions: Mapping[str, Callable[..., Any]] | None = None,
     missing: Missing = "drop",
+    family: "Family | None" = None,
 ) -> Design:
     r"""Apply a formula to a data frame.
 
@@ -88,6 +93,8 @@ def build_design(
         The user's own functions in the formula, by name.
     missing
         ``"drop"`` leaves rows with a missing value in a used column out and counts them; ``"error"`` raises.
+    family
+        The response distribution of a generalized model, which reads the response; None for a normal one.
 
     Raises
     ------
@@ -106,18 +113,22 @@ def build_design(
     keep, w, n_dropped = _select_rows(frame, weights_column, missing)
     rows = np.flatnonzero(keep)
     evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, rows)
-    y = _response(parts.response, evaluator)
+    outcome = None if family is None else _outcome(parts.response, evaluator, family, w)
+    y = _response(parts.response, evaluator) if outcome is None else outcome.y
     X, names, dropped, fixed_recipe, kept, dependence = _fixed(parts.fixed, evaluator, w)
+    if family is not None and not family.takes_constant:
+        X, names, kept, dependence = _without_constant(X, names, kept, dependence, formula)
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
-    if np.all(y == y[0]):
+    if outcome is None and np.all(y == y[0]):
         raise ModelError(f"The response {parts.response.label} is constant ({y[0]:g}), so there is nothing to model.")
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
     check_terms(terms)
     if w is not None:
         _check_weighted(w, [(X, names), (y[:, None], [parts.response.label])], terms)
     total = total_offset(parts.offsets, offset_column, evaluator)
-    _check_net_response(y, total, parts.response.label)
+    if outcome is None:
+        _check_net_response(y, total, parts.response.label)
     return Design(
         formula=formula,
         response=parts.response.label,
@@ -136,6 +147,7 @@ def build_design(
         weights_column=weights_column,
         offset_column=offset_column,
         functions=functions,
+        outcome=outcome,
         recipe=Recipe(parts, evaluator.memory, fixed_recipe, kept, dependence, effect_recipes, groupings),
     )
 
@@ -160,7 +172,7 @@ def check_parts(formula: Formula, functions: Mapping[str, Any]) -> Parts:
         )
 
     return Parts(
-        response=check_expression(formula.response, functions),
+        response=check_expression(formula.response, [*functions, *RESPONSE_PAIRS]),
         fixed=terms_of(formula.fixed),
         effects=tuple(terms_of(bar.effects) for bar in formula.bars),
         offsets=tuple(check_expression(offset, functions) for offset in formula.offsets),
@@ -234,7 +246,35 @@ def _missing_values(frame: pd.DataFrame) -> str:
     return f"; missing are {counted} rows" if counted else ""
 
 
+def _outcome(expression: Expression, evaluator: Evaluator, family: "Family", w: Array | None) -> "Response":
+    from bayeslmm.design.outcome import read_outcome
+
+    return read_outcome(expression, evaluator, family, w)
+
+
+def _without_constant(
+    X: Array, names: tuple[str, ...], kept: np.ndarray, dependence: Array, formula: Formula
+) -> tuple[Array, tuple[str, ...], np.ndarray, Array]:
+    """Leave the intercept out, for which thresholds stand."""
+    if "Intercept" in names:
+        where = [j for j, name in enumerate(names) if name != "Intercept"]
+        return np.ascontiguousarray(X[:, where]), tuple(names[j] for j in where), kept[where], dependence[where]
+    if np.any(find_centring(X, None).constant):
+        raise ModelError(
+            f"The fixed columns of {formula.text!r} add up to a constant, which cannot be distinguished from the "
+            "thresholds of an ordinal response: leave out the 0 +, so that the first level is the base."
+        )
+    return X, names, kept, dependence
+
+
 def _response(expression: Expression, evaluator: Evaluator) -> Array:
+    tree = expression.tree
+    name = tree.func.id if isinstance(tree, ast.Call) and isinstance(tree.func, ast.Name) else ""
+    if name in RESPONSE_PAIRS and name not in evaluator.functions:
+        raise ModelError(
+            f"The response {expression.label} is a pair of columns; for counts of trials say family='binomial', for "
+            "anything else the response is a single column."
+        )
     y = np.array(evaluator.numbers(expression), dtype=np.float64)
     check_magnitude(y[:, None], (expression.label,), smallest=SMALLEST_NUMBER)
     return y

@@ -50,6 +50,32 @@ def identifiability(design: Design, sigma_known: bool = False) -> list[Finding]:
     return found or _confounded(design, sigma_known)
 
 
+def generalized_identifiability(design: Design, rows_tell: bool) -> list[Finding]:
+    """Return what a design leaves undetermined where the response's family has no residual variance.
+
+    Parameters
+    ----------
+    design
+        The design.
+    rows_tell
+        Whether a single response can vary more than its family says, as a count can and a yes or no cannot. Where it
+        can, a grouping factor with a level for every row stands for overdispersion.
+    """
+    found = [finding for term in design.terms if (finding := _check_term(term, design.n)) is not None]
+    single = [finding for finding in found if finding.kind == "single level"]
+    if rows_tell:
+        return single or _confounded(design, True)
+    apart = [
+        Finding(
+            term.name, "one row per level",
+            f"the grouping factor {term.factor!r} has a level for every row, and a yes or no per level cannot tell its "
+            "variance: leave the term out",
+        )
+        for term in design.terms if term.n_levels >= design.n
+    ]  # fmt: skip
+    return single + apart or _confounded(design, True)
+
+
 def _confounded(design: Design, sigma_known: bool) -> list[Finding]:
     names = confounded(design.terms, design.weights, design.n, sigma_known)
     if not names:

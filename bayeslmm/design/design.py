@@ -127,6 +127,7 @@ class Design:
     weights_column: str | None = None
     offset_column: str | None = None
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    outcome: Any = None  # the response as the family of a generalized model reads it
     recipe: Any = None  # how to rebuild the columns from new data; private to this room
 
     @property

@@ -14,7 +14,7 @@ from bayeslmm.formula.expression import read_expression
 from bayeslmm.formula.formula import BAR_COVARIANCES, Bar, Formula
 from bayeslmm.formula.spellings import read_tokens
 from bayeslmm.formula.tokens import CONSTANTS, Token, mark, quoted
-from bayeslmm.formula.vocabulary import FUNCTIONS, attribute_remedy, unknown_function
+from bayeslmm.formula.vocabulary import FUNCTIONS, RESPONSE_PAIRS, attribute_remedy, unknown_function
 
 _T = TypeVar("_T")
 
@@ -70,7 +70,7 @@ def _read_response(text: str, tokens: list[Token], functions: Collection[str]) -
     for token in tokens:
         if token.kind == "operator" and token.text in {"|", "||", ":"}:
             raise mark(text, token.start, token.stop, f"{token.text} has no place in the response, left of ~")
-    response = read_expression(text, tokens, functions)
+    response = read_expression(text, tokens, [*functions, *RESPONSE_PAIRS])
     if not response.columns:
         raise mark(text, tokens[0].start, tokens[-1].stop, "the response uses no column of the data")
     return response.text

@@ -13,6 +13,10 @@ CONTRASTS = frozenset({"treatment", "sum", "poly", "helmert", "diff", "SAS"})
 SEVERAL = frozenset({"poly", "bs", "cr", "cs", "cc"})  # they give several columns
 OUTERMOST = SEVERAL | {"C"}  # their values are no single column of numbers
 RESCALING = frozenset({"center", "scale", "standardize", "I"})  # they work on each of several columns
+RESPONSE_PAIRS = {  # functions of two columns that only a response may call, and what the two are
+    "cbind": "the successes and the failures",
+    "p": "the successes and the trials",
+}
 FUNCTIONS = ELEMENTWISE | REMEMBERED | CODINGS | {"C", "I"}
 
 _CUBIC = ("df", "knots", "lower_bound", "upper_bound", "constraints", "cyclic", "extrapolation")

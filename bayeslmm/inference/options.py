@@ -51,6 +51,9 @@ class Options:
     handover
         What happens where importance weights are too uneven: "nuts" samples by NUTS instead, "error" raises, "keep"
         keeps the weighted draws, whose status then says what they are worth.
+    n_quad
+        Quadrature points of a generalized model's likelihood: 1 for Laplace's approximation, more for adaptive
+        Gauss-Hermite quadrature with one grouping factor, 0 for coefficients in the inner loop.
     """
 
     draws: int = 1000
@@ -68,10 +71,12 @@ class Options:
     full_rank: bool = False
     iterations: int = 20_000
     handover: Handover = "nuts"
+    n_quad: int = 1
 
     def __post_init__(self) -> None:
         for name in ("draws", "tune", "chains", "iterations"):  # nutpie panics without any warm-up
             check_count(name, getattr(self, name), 1)
+        check_count("n_quad", self.n_quad, 0)
         if self.cores is not None:
             check_count("cores", self.cores, 1)
         check_count("seed", self.seed, 0)

@@ -49,7 +49,7 @@ def varcorr_frame(
     sds: Sequence[Array],
     variances: Sequence[Array],
     correlations: Sequence[Array | None],
-    sigma: tuple[float, float],
+    sigma: tuple[float, float] | None,
 ) -> pd.DataFrame:
     """Return variances, standard deviations and correlations as one table.
 
@@ -66,7 +66,7 @@ def varcorr_frame(
     correlations
         Per term, shape (S, S), or None where the term has none.
     sigma
-        Standard deviation and variance of the residuals.
+        Standard deviation and variance of the residuals; None where the response's family has none.
     """
     rows: list[tuple[object, ...]] = []
     for term, sd, variance, correlation in zip(terms, sds, variances, correlations, strict=True):
@@ -76,8 +76,9 @@ def varcorr_frame(
             continue
         for i, j in lower_triangle(term.n_columns):
             rows.append((term.name, term.effects[j], term.effects[i], np.nan, np.nan, float(correlation[i, j])))
-    rows.append((RESIDUAL, None, None, float(sigma[1]), float(sigma[0]), np.nan))
-    columns = list(zip(*rows, strict=True))
+    if sigma is not None:
+        rows.append((RESIDUAL, None, None, float(sigma[1]), float(sigma[0]), np.nan))
+    columns = list(zip(*rows, strict=True)) or [()] * len(VARCORR_COLUMNS)
     return pd.DataFrame(
         {
             name: pd.Series(column, dtype=object if position < 3 else float)

@@ -15,8 +15,8 @@ class ModelSpec:
     ----------
     formula
         The formula text.
-    family
-        Distribution of the response.
+    family, link
+        Distribution of the response, and the link of its mean.
     weights, offset
         Name of a column of the design's data, which holds values given apart too; None without.
     sigma
@@ -37,3 +37,4 @@ class ModelSpec:
     missing: Missing = "drop"
     priors: Any = None
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
+    link: str = "identity"

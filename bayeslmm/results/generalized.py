@@ -1,0 +1,452 @@
+r"""Fits of generalized models that end in one value of every parameter.
+
+The response has density f(y | η, φ) with linear predictor :math:`\eta = X\beta + Zb + \text{offset}` and
+dispersion parameters φ. The words are those of a fit of a normal response; there is no residual standard deviation, and
+a mean may be that of a typical group or that over the population of groups, which differ where the link is curved.
+"""
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import solve_triangular
+from scipy.special import ndtri
+
+from bayeslmm.covariance import sds_and_correlations
+from bayeslmm.design.design import Design
+from bayeslmm.errors import FittingError, OptionError, StorageError
+from bayeslmm.families import Family, Response
+from bayeslmm.inference.optimum.generalized.curvature import uncertainty
+from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
+from bayeslmm.inference.optimum.maximum import Maximum
+from bayeslmm.likelihood import Conditional
+from bayeslmm.likelihood.generalized.mode import factor_at
+from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.results import effects
+from bayeslmm.results.point import PointFit
+from bayeslmm.results.prediction import Estimable, NewLevels, Request, linear_predictor
+from bayeslmm.results.spec import ModelSpec
+from bayeslmm.results.summary import Summary
+from bayeslmm.results.tables import number
+from bayeslmm.types import Array
+
+MeanOf = Literal["mean", "link"]
+Effects = Literal["all", "none", "marginal"]
+Residual = Literal["response", "pearson", "quantile"]
+
+# The words of fits of a normal response, where a marginal mean is one over the population of groups.
+KINDS: dict[str, tuple[MeanOf, Effects]] = {
+    "conditional": ("mean", "all"),
+    "marginal": ("mean", "marginal"),
+    "population": ("mean", "marginal"),
+}
+NODES = 40  # of Gauss-Hermite quadrature over the population: integrates logistic means of sd 3 to 1e-8
+OVERDISPERSED = 1.5  # Pearson's chi-square per degree of freedom beyond which counts vary more than their family does
+FIXED_VARIANCE = ("poisson", "binomial")  # families whose mean says their variance, and rows of more than one trial
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GeneralizedPointFit(PointFit):
+    """A generalized mixed model at the maximum of its likelihood.
+
+    Attributes
+    ----------
+    family
+        The response distribution.
+    maximum
+        What the optimiser returned.
+    """
+
+    family: Family = field(kw_only=True)
+    maximum: GeneralizedMaximum = field(kw_only=True)
+
+    @property
+    def outcome(self) -> Response:
+        """The response as the family reads it."""
+        return self.design.outcome  # type: ignore[no-any-return]
+
+    @property
+    def dispersion(self) -> dict[str, float | Array]:
+        """The dispersion parameters by name; empty where the family has none."""
+        return self.family.natural(self.maximum.dispersion)
+
+    @property
+    def sigma(self) -> float:
+        """The residual standard deviation, which only normal responses have.
+
+        Raises
+        ------
+        AttributeError
+            Always.
+        """
+        raise AttributeError(
+            f"A fit of family {self.family.name!r} has no residual standard deviation sigma; see fit.dispersion."
+        )
+
+    @property
+    def dof(self) -> int:
+        """Number of parameters estimated: coefficients, the entries of θ and dispersions."""
+        return self.maximum.dof
+
+    @property
+    def hessian(self) -> Array:
+        """Of the profiled objective of normal responses only.
+
+        Raises
+        ------
+        AttributeError
+            Always.
+        """
+        raise AttributeError(f"hessian is for normal responses; see fit.vcov() for this {self.family.name} fit.")
+
+    @property
+    def smallest_eigenvalue(self) -> float:
+        """Of the Hessian of normal responses only.
+
+        Raises
+        ------
+        AttributeError
+            Always.
+        """
+        raise AttributeError(f"smallest_eigenvalue is for normal responses, not for this {self.family.name} fit.")
+
+    # -- effects ----------------------------------------------------------------------------------------------
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return variances, standard deviations and correlations of the random effects, on the scale of the link."""
+        terms = self.design.terms
+        pairs = [sds_and_correlations(factor, 1.0) for factor in self._factors]
+        sds = [sd for sd, _ in pairs]
+        correlations = [c if term.has_correlations else None for term, (_, c) in zip(terms, pairs, strict=True)]
+        return effects.varcorr_frame(terms, sds, [sd**2 for sd in sds], correlations, None)
+
+    @cached_property
+    def _prediction_covariances(self) -> list[Array]:
+        """The covariances of b and the error of the coefficients together at the mode, one (J, S, S) per term."""
+        solution, problem = self.maximum.solution, self.maximum.objective.problem
+        lambdas = solution.parameters.lambdas
+        factor = factor_at(replace(problem, inner=True), lambdas, -solution.evaluation.mode.rows[2])
+        turns = [m.matrix @ f for m, f in zip(problem.predictor.maps, lambdas, strict=True)]
+        blocks = inverse_blocks(factor, factor.R_X).blocks
+        return [turn @ block @ turn.T for turn, block in zip(turns, blocks, strict=True)]
+
+    def coef_table(self, level: float | None = None, *, exponentiate: bool = False) -> pd.DataFrame:
+        """Return estimates, standard errors, z = estimate / std_error and its two-sided normal p value.
+
+        Parameters
+        ----------
+        level
+            Where given, the columns lower and upper join: normal limits of that probability.
+        exponentiate
+            Show odds ratios (logit link) or ratios of means (log link): estimate, lower and upper are exponentiated,
+            and the standard error is that of the ratio by the delta method; z and p stay those of the coefficient.
+
+        Raises
+        ------
+        OptionError
+            If the link is neither "logit" nor "log" and ratios are asked for.
+        """
+        table = super().coef_table(level)
+        if not exponentiate:
+            return table
+        if self.family.link.name not in ("logit", "log"):
+            raise OptionError(
+                f"exponentiate=True is for the links 'logit' and 'log'; this fit has {self.family.link.name!r}."
+            )
+        ratio = np.exp(table["estimate"])
+        shown = table.assign(estimate=ratio, std_error=ratio * table["std_error"])
+        return shown.assign(**{name: np.exp(table[name]) for name in ("lower", "upper") if name in table})
+
+    # -- predictions ------------------------------------------------------------------------------------------
+
+    def predict(  # type: ignore[override]
+        self,
+        data: Any = None,
+        *,
+        kind: str = "mean",
+        random: Effects = "all",
+        new_levels: NewLevels = "error",
+        interval: float | None = None,
+        estimable: Estimable | None = None,
+        seed: Any = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict the mean of the response.
+
+        Parameters
+        ----------
+        data
+            New rows with the columns of the formula; None means the rows of the fit. A row with a missing value is
+            predicted as NaN.
+        kind
+            "mean" on the scale of the response (a probability for trials, the mean place of an ordered category), or
+            "link", the linear predictor. "conditional" and "marginal" are the words of fits of a normal response: the
+            mean with ``random="all"`` and "marginal".
+        random
+            "all" adds the estimated effects of each row's groups; "none" is the typical group, whose effects are zero;
+            "marginal" is the mean over the population of groups, by quadrature, which for a curved link is not that of
+            the typical group.
+        new_levels
+            What a level unknown to the fit gets: "population" or "sample", no effect of its own; "error", an error.
+        interval
+            Probability: also return normal limits for the linear predictor, turned to the scale asked for. They carry
+            the error of the coefficients; with ``random="all"`` they are not available.
+        estimable, seed
+            As for fits of a normal response.
+
+        Returns
+        -------
+        Series or DataFrame
+            Predictions by row label; with an interval the columns prediction, lower, upper.
+
+        Raises
+        ------
+        OptionError
+            If an option is not among the valid ones.
+        DataError
+            If the data lack a column, a level is unknown and ``new_levels="error"``, or a mean is not estimable and
+            ``estimable="error"``.
+        """
+        kind, random = KINDS.get(kind, (kind, random))
+        for name, value, valid in (("kind", kind, MeanOf), ("random", random, Effects)):
+            if value not in get_args(valid):
+                listed = ", ".join(map(repr, get_args(valid)))
+                raise OptionError(f"{name}={value!r} is unknown; use one of {listed}.")
+        if interval is not None and random != "none":
+            raise OptionError('interval= is for random="none", the typical group; for others use a posterior.')
+        request = self._request(data, "conditional" if random == "all" else "marginal", new_levels, None, estimable)
+        if random == "marginal":
+            request = self._with_groups(data, estimable)
+        eta = linear_predictor(request, self.modes.beta, self.modes.b)
+        spread = self._population_sd(request) if random == "marginal" else None
+        mean = eta if kind == "link" else self._mean(eta, spread)
+        limits = None
+        if interval is not None:
+            error = np.sqrt(np.einsum("ij,jk,ik->i", request.rows.X, self.modes.beta_cov, request.rows.X))
+            half = ndtri(0.5 + interval / 2) * error
+            ends = [eta - half, eta + half]
+            low, high = ends if kind == "link" else sorted((self._mean(end) for end in ends), key=lambda e: e.sum())
+            limits = low, high
+        return self._labelled(request, mean, limits, estimable)
+
+    def _with_groups(self, data: Any, estimable: Estimable | None) -> Request:
+        """Return the rows with the random terms' columns, whose effects are not asked for."""
+        from bayeslmm.design import new_rows
+        from bayeslmm.results.prediction import check_options, make_request, training_rows
+
+        check_options("marginal", "error", None, estimable)
+        if data is None:
+            rows = training_rows(self.design)
+        else:
+            rows = new_rows(self.design, data, missing="drop", random=True, groups=False)
+        return make_request(rows, None, "marginal", "error", None)
+
+    def _population_sd(self, request: Request) -> Array:
+        """Return the standard deviation of the random part of each row's linear predictor, (m,)."""
+        variance = np.zeros(len(request.rows.X))
+        for term, factor in zip(request.rows.terms, self._factors, strict=True):
+            variance += np.sum((term.columns @ factor) ** 2, axis=1)
+        return np.sqrt(variance)
+
+    def _mean(self, eta: Array, spread: Array | None = None) -> Array:
+        """Return the mean at linear predictors, over a normal spread of them if one is given."""
+        working = self.maximum.dispersion
+        if spread is None:
+            return self.family.mean(eta, working)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+        weights = weights / weights.sum()
+        return np.sum([w * self.family.mean(eta + x * spread, working) for x, w in zip(nodes, weights, strict=True)], 0)
+
+    def fitted(self) -> pd.Series:
+        """Return the conditional means of the rows used, by row label; of a single trial where there are trials."""
+        return self.predict().rename("fitted")  # type: ignore[union-attr]
+
+    def residuals(self, kind: Residual = "response", *, seed: Any = 0) -> pd.Series:
+        """Return residuals at the conditional means, by row label.
+
+        Parameters
+        ----------
+        kind
+            "response": observed minus mean, of counts where there are trials; "pearson": that over the standard
+            deviation; "quantile": the normal quantile of P(Y < y) + u P(Y = y) with u uniform (Dunn and Smyth 1996),
+            standard normal if the model is right and the random effects are known.
+        seed
+            Of u.
+
+        Raises
+        ------
+        OptionError
+            If the kind is unknown.
+        """
+        if kind not in get_args(Residual):
+            raise OptionError(f"kind={kind!r} is unknown; use one of {', '.join(map(repr, get_args(Residual)))}.")
+        eta, working = self.maximum.eta, self.maximum.dispersion
+        if kind == "quantile":
+            low, high = self.family.cdf(self.outcome, eta, working)
+            u = np.random.default_rng(seed).uniform(size=len(low))
+            values = ndtri(np.clip(low + u * (high - low), 1e-300, 1 - 1e-16))
+        else:
+            values = self.outcome.y - self.outcome.size * self.family.mean(eta, working)
+            if kind == "pearson":
+                values = values / np.sqrt(self.family.variance(self.outcome, eta, working))
+        return pd.Series(values, index=self.design.index, name="residual")
+
+    @cached_property
+    def overdispersion(self) -> float:
+        """Pearson's chi-square at the conditional means per degree of freedom.
+
+        About one where the family's variance is right; with few counts per row it says little.
+        """
+        return float(np.sum(self.residuals("pearson") ** 2) / max(self.nobs - self.dof, 1))
+
+    def simulate(self, n: int = 1, *, random: Literal["new", "conditional"] = "new", seed: Any = None) -> pd.DataFrame:
+        """Simulate responses of the rows used.
+
+        Parameters
+        ----------
+        n
+            Number of responses.
+        random
+            "new" draws the random effects; "conditional" keeps the estimated ones.
+        seed
+            Seed or Generator.
+
+        Returns
+        -------
+        DataFrame
+            A column for each; successes where there are trials, places of ordered categories counted from zero.
+
+        Raises
+        ------
+        OptionError
+            If `random` is neither.
+        """
+        if random not in ("new", "conditional"):
+            raise OptionError(f"random={random!r} is unknown; use 'new' or 'conditional'.")
+        rng = np.random.default_rng(seed)
+        design, columns = self.design, []
+        fixed = design.X @ self.modes.beta + (0.0 if design.offset is None else design.offset)
+        for _ in range(n):
+            eta = self.maximum.eta if random == "conditional" else fixed.copy()
+            if random == "new":
+                for term, factor in zip(design.terms, self._factors, strict=True):
+                    b = rng.normal(size=(term.n_levels, term.n_columns)) @ factor.T
+                    eta += np.einsum("ns,ns->n", term.columns, b[term.codes])
+            columns.append(self.family.simulate(self.outcome, eta, self.maximum.dispersion, rng))
+        return pd.DataFrame(np.column_stack(columns), index=design.index)
+
+    def refit(self, y: Any) -> "PointFit":
+        """Refuse: for normal responses.
+
+        Raises
+        ------
+        OptionError
+            Always.
+        """
+        raise OptionError("refit is for normal responses; build a Model from data with the new response.")
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Refuse: fits of generalized models are not stored.
+
+        Raises
+        ------
+        StorageError
+            Always.
+        """
+        raise StorageError(
+            f"Fits of family {self.family.name!r} cannot be saved yet: keep the formula and the data, and fit again."
+        )
+
+    def report(self, path: str | Path, **options: Any) -> Path:  # type: ignore[override]
+        """Refuse: there is no report of generalized models.
+
+        Raises
+        ------
+        OptionError
+            Always.
+        """
+        raise OptionError(f"There is no report of a fit of family {self.family.name!r} yet; print(fit.summary()).")
+
+    # -- printing ---------------------------------------------------------------------------------------------
+
+    def summary(self, level: float = 0.95) -> Summary:
+        """Return the fit as tables that print well in a terminal and a notebook."""
+        found = super().summary(level)
+        title = "Generalized linear mixed model fit by maximum likelihood"
+        how = {0: ", coefficients in the inner loop", 1: ", Laplace approximation"}.get(
+            self.maximum.n_quad, f", adaptive quadrature of {self.maximum.n_quad} points"
+        )
+        facts = [*found.facts, ("Family", f"{self.family.name}, link {self.family.link.name}")]
+        if self.outcome.modelled is not None:
+            facts.append(("Modelled", f"the probability of {self.outcome.modelled!r}"))
+        for name, value in self.dispersion.items():
+            facts.append((name, ", ".join(number(float(v)) for v in np.atleast_1d(value))))
+        return Summary(title + how, tuple(facts), found.random, found.fixed, found.status, found.notes)
+
+
+def generalized_fit(
+    design: Design, spec: ModelSpec, found: GeneralizedMaximum, notes: tuple[str, ...] = ()
+) -> GeneralizedPointFit:
+    """Wrap the maximum of a generalized likelihood."""
+    beta_cov = coefficient_covariance(found)
+    optimum = Maximum(
+        theta=found.theta,
+        objective=-2.0 * found.loglik,
+        sigma=float("nan"),
+        thetas=np.empty((len(found.values), 0)),
+        objectives=np.asarray(found.values, dtype=float),
+        gradient_norm=found.gradient_norm,
+        code=found.status,
+        message=_message(design, found, notes),
+    )
+    modes = Conditional(found.beta, beta_cov, 1.0, found.u, found.b, found.b_cov)
+    fit = GeneralizedPointFit(design, spec, "ml", optimum, modes, pd.DataFrame(), family=found.family, maximum=found)
+    if found.family.name in FIXED_VARIANCE and fit.overdispersion > OVERDISPERSED:
+        sentence = (
+            f"The responses vary more than the {found.family.name} family allows: Pearson's chi-square is "
+            f"{fit.overdispersion:.2f} per degree of freedom, and standard errors are too small. Add an effect for "
+            "every row, (1 | row), or use a family with a dispersion parameter."
+        )
+        object.__setattr__(optimum, "message", f"{optimum.message} {sentence}")
+    return fit
+
+
+def coefficient_covariance(found: GeneralizedMaximum) -> Array:
+    """Return the covariance of the coefficients, (p, p): from the Hessian of the whole, NaN where that fails.
+
+    With the coefficients in the inner loop it is that given the other parameters.
+    """
+    p = len(found.beta)
+    if found.n_quad:
+        try:
+            return uncertainty(found).beta
+        except (FittingError, np.linalg.LinAlgError):
+            return np.full((p, p), np.nan)
+    mode, fixed = found.solution.evaluation.mode, found.objective.problem.predictor.fixed
+    root = fixed.matrix @ solve_triangular(mode.factor.R_X, np.eye(p), lower=True, trans=1)
+    return root @ root.T  # type: ignore[no-any-return]
+
+
+def _message(design: Design, found: GeneralizedMaximum, notes: tuple[str, ...]) -> str:
+    said = {
+        "converged": f"Converged: the scaled gradient is {found.gradient_norm:.1e}.",
+        "boundary": (
+            "Converged on the boundary: the covariance of a random term is singular (a variance of zero or a "
+            "correlation of one), so the data support fewer random effects than the formula has."
+        ),
+        "failed": (
+            f"The search stopped with a scaled gradient of {found.gradient_norm:.1e}: do not trust these estimates. "
+            "Simplify the random effects or rescale the columns."
+        ),
+    }[found.status]
+    sentences = [said, *notes]
+    if found.diverging:
+        names = ", ".join(design.fixed_names[j] for j in found.diverging)
+        sentences.append(
+            f"The likelihood has no maximum in {names}: the column separates the responses completely, and its "
+            "coefficient and standard error mean nothing. Leave it out, join levels, or state a prior and sample the "
+            "posterior."
+        )
+    return " ".join(sentences)
