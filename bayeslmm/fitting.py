@@ -183,7 +183,24 @@ def _fit_generalized_likelihood(model: Fittable, method: str, options: Options) 
     return generalized_fit(design, model.spec, found, unidentified(model))
 
 
-GENERALIZED_RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {"ml": _fit_generalized_likelihood}
+def _fit_generalized_importance(model: Fittable, method: str, options: Options) -> Fit:
+    from bayeslmm.inference.importance.generalized import generalized_importance
+    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
+
+    priors = _usable_priors(model)
+    family = cast("Family", model.family).for_response(model.design.outcome)
+    with _extremes_explained():
+        found = generalized_importance(generalized_density(model.design, family, priors), options)
+    return GeneralizedPosteriorFit(
+        model.design, model.spec, found.draws, priors, unidentified(model), family=family, dispersion=found.dispersion
+    )
+
+
+GENERALIZED_RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
+    "ml": _fit_generalized_likelihood,
+    "importance": _fit_generalized_importance,
+}
 RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
     "nuts": _fit_nuts,
     "importance": _fit_importance,

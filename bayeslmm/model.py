@@ -189,9 +189,11 @@ class Model:
     @cached_property
     def resolved_priors(self) -> "ModelPriors":
         """The priors as objects; the first use warns of priors that may not mean what they seem to."""
-        from bayeslmm.priors import resolve_priors
+        from bayeslmm.priors import resolve_family_priors, resolve_priors
 
-        self._require_normal("A posterior")
+        if self._family is not None:
+            family = self._family.for_response(self._design.outcome)
+            return resolve_family_priors(self._design, family, self._design.outcome, self._spec.priors)
         resolved = resolve_priors(self._design, self._spec.priors, sigma=self._spec.sigma)
         for sentence in resolved.warnings:
             warn_user(sentence)

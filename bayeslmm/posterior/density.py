@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.covariance.coordinates import TermPoint
 from bayeslmm.errors import FittingError, PriorError
-from bayeslmm.likelihood.columns import factor_to_kernel
+from bayeslmm.likelihood.columns import ColumnMap, factor_to_kernel
 from bayeslmm.likelihood.factor import Factor, factorise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import excess_sums
@@ -409,15 +409,20 @@ def cannot_integrate(priors: ModelPriors) -> str:
 
 
 def kernel_prior(kernel: Kernel, priors: ModelPriors) -> NormalPrior:
-    """Return the prior of the fixed coefficients in the kernel's columns.
+    """Return the prior of the fixed coefficients in the kernel's columns."""
+    return normal_prior(kernel.fixed, priors, kernel.y_mean)
+
+
+def normal_prior(fixed: ColumnMap, priors: ModelPriors, y_mean: float = 0.0) -> NormalPrior:
+    """Return the prior of coefficients in a kernel's columns, which `fixed` makes of the user's.
 
     The prior is diagonal in ``beta_prior``, ``beta_user = P beta_prior``, and the kernel has
     ``beta_user = T beta + c mean(y)``.
     """
-    p = kernel.p
+    p = len(priors.fixed)
     inverse_p = priors.fixed_centring.inverse if p else np.zeros((0, 0))
-    turn = inverse_p @ kernel.fixed.matrix if p else inverse_p
-    shift = inverse_p @ kernel.fixed.centring.constant * kernel.y_mean if p else np.zeros(0)
+    turn = inverse_p @ fixed.matrix if p else inverse_p
+    shift = inverse_p @ fixed.centring.constant * y_mean if p else np.zeros(0)
     normal = [prior if isinstance(prior, Normal) else None for prior in priors.fixed]
     sds = np.array([prior.sigma if prior else np.inf for prior in normal])
     means = np.array([prior.mu if prior else move for prior, move in zip(normal, shift, strict=True)])

@@ -17,7 +17,8 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.covariance.coordinates import TermPoint
-from bayeslmm.errors import FittingError
+from bayeslmm.design.design import Design
+from bayeslmm.errors import FittingError, PriorError
 from bayeslmm.families import Family, Response
 from bayeslmm.families.definition import Transform, to_natural
 from bayeslmm.likelihood.columns import factor_to_kernel
@@ -25,8 +26,14 @@ from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, evaluate,
 from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
-from bayeslmm.posterior.density import correlation_exponents, log_complement, lower_entries
-from bayeslmm.priors.model_priors import TermPriors
+from bayeslmm.posterior.density import (
+    correlation_exponents,
+    log_complement,
+    lower_entries,
+    normal_prior,
+    not_normal,
+)
+from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.prior import Prior
 from bayeslmm.types import Array
 
@@ -233,3 +240,26 @@ def log_dispersion_prior(priors: Sequence[Prior], working: Array, transform: Tra
     slope = np.cumsum(slopes[::-1])[::-1] * steps
     slope[1:] += 1.0
     return value + float(working[1:].sum()), slope
+
+
+def generalized_density(design: Design, family: Family, priors: ModelPriors) -> GeneralizedDensity:
+    """Return the log posterior of a design whose response a family has read.
+
+    Raises
+    ------
+    PriorError
+        If a coefficient's prior is neither normal nor flat.
+    ModelError
+        If the crossed random effects need more memory than there is.
+    """
+    if others := not_normal(priors):
+        raise PriorError(
+            f"Only Normal and Flat priors of coefficients can be integrated out, not those of {', '.join(others)}."
+        )
+    family = family.for_response(design.outcome)
+    predictor = Predictor.build(design.X, design.terms, design.offset, [term.name for term in design.terms])
+    sizes = {parameter.name: parameter.size for parameter in family.parameters}
+    dispersion = [prior for name, prior in priors.dispersion for _ in range(sizes[name])]
+    return GeneralizedDensity(
+        family, design.outcome, predictor, priors.terms, dispersion, normal_prior(predictor.fixed, priors)
+    )

@@ -7,7 +7,7 @@ from bayeslmm.priors.positive import Exponential, Gamma, HalfCauchy, HalfNormal,
 from bayeslmm.priors.predictive import prior_predictive
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Normal, StudentT, Uniform
-from bayeslmm.priors.resolve import resolve_priors
+from bayeslmm.priors.resolve import resolve_family_priors, resolve_priors
 
 __all__ = [
     "LKJ",
@@ -28,5 +28,6 @@ __all__ = [
     "Uniform",
     "parse_prior",
     "prior_predictive",
+    "resolve_family_priors",
     "resolve_priors",
 ]

@@ -73,6 +73,10 @@ class FamilyRule:
         """Return the prior of a term's correlation matrix."""
         return Choice(LKJ(1.0), "default")
 
+    def residual(self) -> Choice:
+        """Raise: there is no sigma."""
+        raise NotImplementedError("a generalized model has dispersion parameters in place of sigma")
+
     def dispersion(self) -> dict[str, Choice]:
         """Return the prior of each dispersion parameter, on its natural scale, by name."""
         found = {}

@@ -73,6 +73,8 @@ class ModelPriors:
         Where each prior came from, by parameter.
     warnings
         Sentences about priors that may not mean what the user thinks.
+    dispersion
+        Names and priors of the dispersion parameters of a generalized model, on their natural scale.
     """
 
     preset: str
@@ -83,6 +85,7 @@ class ModelPriors:
     sigma: Prior | None
     sources: Mapping[str, str]
     warnings: tuple[str, ...] = ()
+    dispersion: tuple[tuple[str, Prior], ...] = ()
 
     def items(self) -> list[tuple[str, Prior | LKJ]]:
         """Return (parameter, prior) pairs in the order of the table."""
@@ -93,7 +96,7 @@ class ModelPriors:
                 pairs.append((f"cor_{term.name}", term.correlation))
         if self.sigma is not None:
             pairs.append(("sigma", self.sigma))
-        return pairs
+        return [*pairs, *self.dispersion]
 
     @property
     def improper(self) -> tuple[str, ...]:

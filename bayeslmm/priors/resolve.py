@@ -8,6 +8,8 @@ import numpy as np
 from bayeslmm.design.centring import Centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError, suggest
+from bayeslmm.families import Family, Response
+from bayeslmm.priors.family_rule import FamilyRule
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors, coefficient_key, sd_name
 from bayeslmm.priors.offcentre import far_from_zero_warnings
@@ -59,6 +61,54 @@ def resolve_priors(
         sigma=None if sigma is not None else cast(Prior, choices["sigma"].prior),
         sources={key: choice.source for key, choice in choices.items()},
         warnings=far_from_zero_warnings(design, centring, terms),
+    )
+
+
+def resolve_family_priors(
+    design: Design, family: Family, response: Response, priors: str | Mapping[str, Any] | None = None
+) -> ModelPriors:
+    """Return the prior of every parameter of a generalized model.
+
+    Parameters
+    ----------
+    design
+        The design.
+    family, response
+        The distribution and what it read.
+    priors
+        None for the default rule in units of the link, or a mapping from parameters to priors on top of it; dispersion
+        parameters go by the family's names for them.
+
+    Raises
+    ------
+    PriorError
+        For a preset, an unknown parameter, an impossible prior, or data that give the rule no scale.
+    """
+    preset, stated = _split(priors)
+    if preset != "default":
+        raise PriorError(
+            f"The preset {preset!r} is for normal responses; leave priors= out, or state priors by parameter."
+        )
+    rule = FamilyRule(design, family, response)
+    dispersion = rule.dispersion()
+    own = {name: Choice(as_prior(stated[name], name), "user") for name in stated if name in dispersion}
+    for name, choice in own.items():
+        if not isinstance(choice.prior, Prior):
+            raise PriorError(f"Prior of {name!r}: got {choice.prior}; it takes the prior of a number.")
+    user = _overrides(design, {k: v for k, v in stated.items() if k not in own}, sigma_is_fixed=True)
+    choices = _choices(design, rule, user, sigma_is_fixed=True)
+    _check_supports(design, choices)
+    terms = tuple(_term_priors(term, choices, _term_centring(term, preset, user)) for term in design.terms)
+    chosen = {**dispersion, **own}
+    return ModelPriors(
+        preset=preset,
+        fixed_names=design.fixed_names,
+        fixed=tuple(cast(Prior, choices[coefficient_key(name)].prior) for name in design.fixed_names),
+        fixed_centring=_fixed_centring(design, preset, user),
+        terms=terms,
+        sigma=None,
+        sources={key: choice.source for key, choice in {**choices, **chosen}.items()},
+        dispersion=tuple((name, cast(Prior, choice.prior)) for name, choice in chosen.items()),
     )
 
 

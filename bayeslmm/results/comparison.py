@@ -150,4 +150,4 @@ def _merged_rows(indexes: Sequence[pd.Index]) -> list[str]:
     last = "Residual: sd"
     random = {name for name in names if ": sd(" in name or ": cor(" in name}
     fixed = [name for name in names if name not in random and name != last]
-    return [*fixed, *(name for name in names if name in random), last]
+    return [*fixed, *(name for name in names if name in random), *(name for name in names if name == last)]

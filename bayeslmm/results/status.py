@@ -116,6 +116,10 @@ def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str
     return failures, doubts
 
 
+def _remedy(info: Mapping[str, Any]) -> str:
+    return str(info.get("remedy", 'use method="nuts"'))
+
+
 def _weights(info: Mapping[str, Any]) -> list[str]:
     """Judge importance weights; an approximation's doubts speak of its weights themselves."""
     doubts: list[str] = []
@@ -125,13 +129,13 @@ def _weights(info: Mapping[str, Any]) -> list[str]:
     if k_hat is not None and not k_hat <= K_HAT_LIMIT:
         doubts.append(
             f"The Pareto k̂ of the importance weights is {k_hat:.2f}, above {K_HAT_LIMIT}: the "
-            'approximation misses part of the posterior; use method="nuts".'
+            f"approximation misses part of the posterior; {_remedy(info)}."
         )
     size = info.get("effective_size")
     if size is not None and size < ESS_LIMIT:
         doubts.append(
             f"The importance weights leave {size:.0f} effective draws, fewer than {ESS_LIMIT:.0f}: ask for more "
-            'draws=, or use method="nuts".'
+            f"draws=, or {_remedy(info)}."
         )
     return doubts
 

@@ -7,8 +7,10 @@ that the product of both weights is exact on average: Laplace's approximation ch
 answer.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +19,7 @@ from scipy.stats import qmc
 
 from bayeslmm.covariance import sd_places, sds_and_correlations
 from bayeslmm.errors import FittingError
+from bayeslmm.inference.draws import Draws, terms_to_keep
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     laplace_proposals,
@@ -28,17 +31,20 @@ from bayeslmm.inference.laplace import Laplace, gradient_differences, positive_i
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective
 from bayeslmm.inference.optimum.generalized.search import em_steps
 from bayeslmm.inference.optimum.generalized.start import starting_parameters
+from bayeslmm.inference.options import Options
+from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.generalized.block_draws import draw_blocks
 from bayeslmm.likelihood.generalized.centre import centre_on_mean
 from bayeslmm.likelihood.generalized.laplace import Evaluation
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
 from bayeslmm.posterior.generalized import GeneralizedDensity
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Floats
 
 LAPLACE_DOF, MOMENT_DOF = 7.0, 12.0
 MOMENT_ROUNDS = 3
 GOOD_K_HAT, ENOUGH_EFFECTIVE = 0.5, 400.0
 THREADED_ROWS = 1000  # from here on compiled loops outweigh Python's part of a point
+K_HAT_LIMIT = 0.7  # Vehtari et al. (2024)
 PROBE = 0.1  # step of the differences for the curvature, in rough standard deviations
 
 
@@ -310,3 +316,73 @@ def resample_systematic(weights: Array, n_draws: int, rng: np.random.Generator) 
     positions = (np.arange(n_draws) + rng.uniform()) / n_draws
     chosen = np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
     return rng.permutation(chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainedDraws:
+    """Draws cut into chains.
+
+    Attributes
+    ----------
+    draws
+        All but the dispersions; sigma is one, so that spherical effects are on the scale of the link.
+    dispersion
+        On the natural scale, (chains, draws, m).
+    """
+
+    draws: Draws
+    dispersion: Array
+
+
+def generalized_importance(density: GeneralizedDensity, options: Options) -> ChainedDraws:
+    """Sample a generalized model's posterior and cut the draws into chains, in random order.
+
+    Raises
+    ------
+    FittingError
+        If the likelihood cannot be evaluated, or the weights are too uneven and ``handover="error"``.
+    """
+    started = time.perf_counter()
+    count = options.chains * options.draws
+    with progress_bar(None, "points", options.progressbar) as report:
+        found = sample_generalized(density, n_draws=count, seed=options.seed, report=report)
+    if options.handover == "error" and not found.smoothed.k_hat <= K_HAT_LIMIT:
+        raise FittingError(
+            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}. "
+            "handover='keep' returns the weighted draws as they are."
+        )
+    order = np.random.default_rng(options.seed).permutation(count)
+    keep = terms_to_keep(density.problem.predictor.names, options.store)
+    precision = np.dtype(options.precision)
+
+    def chained(values: Floats) -> Any:
+        found = values[order].reshape(options.chains, options.draws, *values.shape[1:])
+        return np.asarray(found)
+
+    info = {
+        "seed": options.seed,
+        "k_hat": found.smoothed.k_hat,
+        "effective_size": found.smoothed.effective_size,
+        "effective_points": found.effective_points,
+        "points": found.n_points,
+        "rounds": found.n_rounds,
+        "kernel_failures": found.n_failures,
+        "kernel_evaluations": found.n_points,
+        "log_evidence": found.log_evidence,
+        "remedy": "state more informative priors, or leave out effects",
+        "seconds": time.perf_counter() - started,
+    }
+    draws = Draws(
+        beta=chained(found.beta),
+        sigma=np.ones((options.chains, options.draws)),
+        sd=tuple(chained(sd) for sd in found.sd),
+        cor=tuple(None if cor is None else chained(cor) for cor in found.correlation),
+        effects=tuple(
+            chained((b if kept else b[:, :0]).astype(precision, copy=False))
+            for b, kept in zip(found.b, keep, strict=True)
+        ),
+        stats={},
+        method="importance",
+        info=info,
+    )
+    return ChainedDraws(draws, chained(found.dispersion))

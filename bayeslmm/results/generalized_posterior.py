@@ -1,0 +1,397 @@
+r"""Fits of generalized models as draws from the posterior of all their parameters."""
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+import numpy as np
+import pandas as pd
+
+from bayeslmm.design.design import NewRows
+from bayeslmm.errors import OptionError, StorageError
+from bayeslmm.families import Family, Response
+from bayeslmm.results import effects
+from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
+from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
+from bayeslmm.results.kept_effects import require_effects
+from bayeslmm.results.posterior import PosteriorFit
+from bayeslmm.results.prediction import Estimable, NewLevels, make_request, training_rows
+from bayeslmm.results.summary import Summary
+from bayeslmm.results.tables import printed
+from bayeslmm.types import Array
+
+if TYPE_CHECKING:
+    from arviz import InferenceData
+
+CELLS = 4_000_000  # draws times rows held at once
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GeneralizedPosteriorFit(PosteriorFit):
+    """A generalized mixed model as draws from the posterior of all its parameters.
+
+    Attributes
+    ----------
+    family
+        The response distribution.
+    dispersion
+        Draws of the dispersion parameters on their natural scale, shape (chains, draws, m).
+    """
+
+    family: Family = field(kw_only=True)
+    dispersion: Array = field(kw_only=True)
+
+    @property
+    def outcome(self) -> Response:
+        """The response as the family reads it."""
+        return self.design.outcome  # type: ignore[no-any-return]
+
+    @property
+    def sigma(self) -> float:
+        """The residual standard deviation, which only normal responses have.
+
+        Raises
+        ------
+        AttributeError
+            Always.
+        """
+        raise AttributeError(
+            f"A fit of family {self.family.name!r} has no residual standard deviation sigma; see "
+            "fit.dispersion_table()."
+        )
+
+    @property
+    def idata(self) -> "InferenceData":
+        """The draws as arviz InferenceData: posterior, observed_data, constant_data; arviz is imported on first use."""
+        if "idata" not in self._store:
+            from bayeslmm.results.arviz_bridge import inference_data
+            from bayeslmm.results.draws_dataset import datasets
+
+            groups = datasets(self.design, self.draws)
+            posterior = groups["posterior"].drop_vars("sigma")
+            for name, values in self._dispersion_by_name().items():
+                dims = ("chain", "draw") if values.ndim == 2 else ("chain", "draw", f"{name}_number")
+                posterior[name] = (dims, values)
+            groups["posterior"] = posterior
+            self._store["idata"] = inference_data(groups)
+        return self._store["idata"]
+
+    def _dispersion_by_name(self) -> dict[str, Array]:
+        found, start = {}, 0
+        for parameter in self.family.parameters:
+            values = self.dispersion[:, :, start : start + parameter.size]
+            found[parameter.name] = values[:, :, 0] if parameter.size == 1 else values
+            start += parameter.size
+        return found
+
+    def add(self, *groups: Any, seed: Any = None) -> "PosteriorFit":
+        """Refuse: for normal responses.
+
+        Raises
+        ------
+        OptionError
+            Always.
+        """
+        raise OptionError(f"add() is for normal responses, not for this {self.family.name} fit; see simulate().")
+
+    # -- effects ----------------------------------------------------------------------------------------------
+
+    def varcorr(self) -> pd.DataFrame:
+        """Return posterior means of variances, standard deviations and correlations, on the scale of the link."""
+        draws = self.draws
+        sds = [np.mean(sd, axis=(0, 1)) for sd in draws.sd]
+        variances = [np.mean(np.square(sd), axis=(0, 1)) for sd in draws.sd]
+        correlations = [None if cor is None else np.mean(cor, axis=(0, 1)) for cor in draws.cor]
+        return effects.varcorr_frame(self.design.terms, sds, variances, correlations, None)
+
+    @cached_property
+    def covariance_draws(self) -> Array:
+        """Draws of the K rows of :meth:`varcorr`, shape (chains, draws, K)."""
+        parts: list[Any] = [np.empty((self.draws.n_chains, self.draws.n_draws, 0))]
+        for term, sd, cor in zip(self.design.terms, self.draws.sd, self.draws.cor, strict=True):
+            parts.append(sd)
+            if cor is not None:
+                rows, columns = zip(*effects.lower_triangle(term.n_columns), strict=True)
+                parts.append(cor[:, :, list(rows), list(columns)])
+        return np.concatenate(parts, axis=2)
+
+    @cached_property
+    def _covariance_diagnostics(self) -> Diagnostics:
+        return diagnose(self.covariance_draws).at_most(self.draws.info["effective_points"])
+
+    @cached_property
+    def _fixed_diagnostics(self) -> Diagnostics:
+        return diagnose(self.draws.beta).at_most(self.draws.info["effective_size"])
+
+    def dispersion_table(self, level: float = 0.95) -> pd.DataFrame:
+        """Return mean, sd, limits and diagnostics of the dispersion parameters; no rows where the family has none."""
+        names = []
+        for parameter in self.family.parameters:
+            several = [f"{parameter.name}[{k + 1}]" for k in range(parameter.size)]
+            names += several if parameter.size > 1 else [parameter.name]
+        found = diagnose(self.dispersion).at_most(self.draws.info["effective_points"])
+        return describe(self.dispersion, pd.Index(names), level, found)
+
+    def coef_table(self, level: float = 0.95, *, exponentiate: bool = False) -> pd.DataFrame:
+        """Return mean, sd, equal-tailed limits and diagnostics of the fixed coefficients.
+
+        Parameters
+        ----------
+        level
+            Probability between lower and upper.
+        exponentiate
+            Of odds ratios (logit link) or ratios of means (log link) instead.
+
+        Raises
+        ------
+        OptionError
+            If the link is neither "logit" nor "log" and ratios are asked for.
+        """
+        if not exponentiate:
+            return super().coef_table(level)
+        if self.family.link.name not in ("logit", "log"):
+            raise OptionError(
+                f"exponentiate=True is for the links 'logit' and 'log'; this fit has {self.family.link.name!r}."
+            )
+        ratios = np.exp(self.draws.beta)
+        return describe(ratios, effects.fixed_index(self.design), level, self._fixed_diagnostics)
+
+    # -- predictions ------------------------------------------------------------------------------------------
+
+    def predict(  # type: ignore[override]
+        self,
+        data: Any = None,
+        *,
+        kind: str = "mean",
+        random: Effects = "all",
+        new_levels: NewLevels = "error",
+        interval: float | None = None,
+        estimable: Estimable | None = None,
+        seed: Any = None,
+    ) -> pd.Series | pd.DataFrame:
+        """Predict the response by its posterior mean.
+
+        Parameters
+        ----------
+        data
+            New rows with the columns of the formula; None means the rows of the fit. A row with a missing value is
+            predicted as NaN.
+        kind
+            "mean" on the scale of the response (a probability for trials, the mean place of an ordered category),
+            "link", the linear predictor, or "response", a new response of each row, whose limits are those of the
+            posterior predictive distribution (not for trials, whose number new rows do not say). "conditional" and
+            "marginal" are the words of fits of a normal response.
+        random
+            "all" adds the effects of each row's groups; "none" is the typical group, whose effects are zero; "marginal"
+            is the mean over the population of groups, at every draw by quadrature.
+        new_levels
+            What a level unknown to the fit gets: "sample", effects drawn at every draw; "population", none; "error",
+            an error.
+        interval
+            Probability: also return equal-tailed limits over the draws.
+        estimable
+            As for fits of a normal response.
+        seed
+            Seed or Generator of what is drawn.
+
+        Returns
+        -------
+        Series or DataFrame
+            Predictions by row label; with an interval the columns prediction, lower, upper.
+
+        Raises
+        ------
+        OptionError
+            If an option is not among the valid ones, or draws of random effects were not kept.
+        DataError
+            If the data lack a column, a level is unknown and ``new_levels="error"``, or a mean is not estimable and
+            ``estimable="error"``.
+        """
+        kind, random = KINDS.get(kind, (kind, random))
+        valid_kinds = (*get_args(MeanOf), "response")
+        for name, value, valid in (("kind", kind, valid_kinds), ("random", random, get_args(Effects))):
+            if value not in valid:
+                raise OptionError(f"{name}={value!r} is unknown; use one of {', '.join(map(repr, valid))}.")
+        if kind == "response" and np.any(self.outcome.size != 1):
+            raise OptionError('kind="response" needs a single trial per row; use kind="mean", the share of successes.')
+        conditional = random == "all"
+        if conditional:
+            require_effects(self.design, self.draws)
+        request = self._request(data, "conditional" if conditional else "marginal", new_levels, interval, estimable)
+        if random == "marginal":
+            rows = training_rows(self.design) if data is None else self._rows_without_groups(data)
+            request = make_request(rows, None, "marginal", "error", interval)
+        mean, limits = self._summarised(request.rows, kind, random, new_levels, interval, np.random.default_rng(seed))
+        return self._labelled(request, mean, limits, estimable)
+
+    def _rows_without_groups(self, data: Any) -> NewRows:
+        from bayeslmm.design import new_rows
+
+        return new_rows(self.design, data, missing="drop", random=True, groups=False)
+
+    def _summarised(
+        self,
+        rows: NewRows,
+        kind: str,
+        random: str,
+        new_levels: str,
+        interval: float | None,
+        rng: np.random.Generator,
+    ) -> tuple[Array, tuple[Array, Array] | None]:
+        """Return means and limits over the draws, some rows at a time."""
+        m, count = len(rows.X), self.draws.n_chains * self.draws.n_draws
+        mean, low, high = np.empty(m), np.empty(m), np.empty(m)
+        unknown = [
+            {label: rng.normal(size=(count, t.n_columns)) for label in dict.fromkeys(labels[t.codes < 0])}
+            for t, labels in zip(rows.terms, rows.new_labels, strict=True)
+        ]
+        step = max(1, CELLS // count)
+        for start in range(0, m, step):
+            where = slice(start, start + step)
+            values = self._values(rows, where, kind, random, new_levels, unknown, rng)
+            mean[where] = values.mean(axis=0)
+            if interval is not None:
+                low[where], high[where] = np.quantile(values, [0.5 - interval / 2, 0.5 + interval / 2], axis=0)
+        return mean, None if interval is None else (low, high)
+
+    def _values(
+        self,
+        rows: NewRows,
+        where: slice,
+        kind: str,
+        random: str,
+        new_levels: str,
+        unknown: list[dict[Any, Array]],
+        rng: np.random.Generator,
+    ) -> Array:
+        """Return what is predicted of some rows at every draw, (draws, rows)."""
+        count = self.draws.n_chains * self.draws.n_draws
+        eta = self.draws.beta.reshape(count, -1) @ rows.X[where].T + rows.offset[where]
+        spread = np.zeros_like(eta)
+        for k, term in enumerate(rows.terms):
+            columns, codes = term.columns[where], term.codes[where]
+            if random == "all":
+                b = self.draws.effects[k].reshape(count, -1, term.n_columns)
+                eta += np.einsum("dms,ms->dm", b[:, codes] * (codes >= 0)[:, None], columns)
+                if new_levels == "sample":
+                    for label, normal in unknown[k].items():
+                        here = (codes < 0) & (rows.new_labels[k][where] == label)
+                        drawn = np.einsum("dst,dt->ds", self._factors[k], normal)
+                        eta[:, here] += drawn @ columns[here].T
+            elif random == "marginal":
+                spread += np.sum(np.einsum("ms,dst->dmt", columns, self._factors[k]) ** 2, axis=2)
+        if kind == "link":
+            return eta
+        if kind == "response":
+            if random == "marginal":
+                eta = eta + np.sqrt(spread) * rng.normal(size=eta.shape)
+            return self._new_responses(eta, rng)
+        return self._means(eta, np.sqrt(spread) if random == "marginal" else None)
+
+    @cached_property
+    def _factors(self) -> list[Array]:
+        """Cholesky factors of the effects' covariances at every draw, (D, S, S) per term."""
+        found = []
+        for sd, cor in zip(self.draws.sd, self.draws.cor, strict=True):
+            flat = sd.reshape(-1, sd.shape[2])
+            size = flat.shape[1]
+            root: Any = np.broadcast_to(np.eye(size), (len(flat), size, size))
+            if cor is not None:
+                root = np.linalg.cholesky(cor.reshape(-1, size, size) + 1e-12 * np.eye(size))
+            found.append(flat[:, :, None] * root)
+        return found
+
+    @cached_property
+    def _working(self) -> Array:
+        """Working values of the dispersion parameters at every draw, (D, m)."""
+        flat = self.dispersion.reshape(self.draws.n_chains * self.draws.n_draws, self.dispersion.shape[2])
+        return np.array([self.family.working(row) for row in flat]).reshape(len(flat), -1)
+
+    def _means(self, eta: Array, spread: Array | None) -> Array:
+        """Return means at linear predictors (D, m), over a normal spread of them if one is given."""
+        out = np.empty_like(eta)
+        nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
+        weights = weights / weights.sum()
+        for d, (row, working) in enumerate(zip(eta, self._working, strict=True)):
+            if spread is None:
+                out[d] = self.family.mean(row, working)
+            else:
+                places = row + nodes[:, None] * spread[d]
+                out[d] = weights @ self.family.mean(places.ravel(), working).reshape(places.shape)
+        return out
+
+    def _new_responses(self, eta: Array, rng: np.random.Generator) -> Array:
+        """Return a new response of a single trial for each linear predictor, (D, m)."""
+        m = eta.shape[1]
+        blank = Response(np.zeros(m), np.ones(m), np.zeros(m), None, self.outcome.categories)
+        pairs = zip(eta, self._working, strict=True)
+        return np.array([self.family.simulate(blank, row, working, rng) for row, working in pairs])
+
+    def fitted(self) -> pd.Series:
+        """Return the posterior means of the rows used, by row label; of a single trial where there are trials."""
+        return self.predict().rename("fitted")  # type: ignore[union-attr]
+
+    def residuals(self) -> pd.Series:
+        """Return observed minus posterior mean, of counts where there are trials, by row label."""
+        values = self.outcome.y - self.outcome.size * self.fitted().to_numpy()
+        return pd.Series(values, index=self.design.index, name="residual")
+
+    def simulate(self, n_draws: int = 50, seed: Any = None) -> Array:
+        """Return new responses of the rows used, at draws picked at random, shape (n_draws, n).
+
+        Successes where there are trials, places of ordered categories counted from zero.
+        """
+        require_effects(self.design, self.draws)
+        rng = np.random.default_rng(seed)
+        count = self.draws.n_chains * self.draws.n_draws
+        picked = rng.choice(count, size=n_draws, replace=n_draws > count)
+        rows = training_rows(self.design)
+        beta = self.draws.beta.reshape(count, -1)
+        out = np.empty((n_draws, self.nobs))
+        for i, d in enumerate(picked):
+            eta = rows.X @ beta[d] + rows.offset
+            for term, b in zip(rows.terms, self.draws.effects, strict=True):
+                effect = b.reshape(count, -1, term.n_columns)[d]
+                eta += np.einsum("ns,ns->n", term.columns, effect[term.codes])
+            out[i] = self.family.simulate(self.outcome, eta, self._working[d], rng)
+        return out
+
+    # -- storage and printing ---------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
+        """Refuse: fits of generalized models are not stored.
+
+        Raises
+        ------
+        StorageError
+            Always.
+        """
+        raise StorageError(
+            f"Fits of family {self.family.name!r} cannot be saved yet; fit.idata.to_netcdf(path) keeps the draws."
+        )
+
+    def report(self, path: str | Path, **options: Any) -> Path:  # type: ignore[override]
+        """Refuse: there is no report of generalized models.
+
+        Raises
+        ------
+        OptionError
+            Always.
+        """
+        raise OptionError(f"There is no report of a fit of family {self.family.name!r} yet; print(fit.summary()).")
+
+    def summary(self, level: float = 0.95) -> Summary:
+        """Return the fit as tables that print well in a terminal and a notebook."""
+        found = super().summary(level)
+        facts = [*found.facts, ("Family", f"{self.family.name}, link {self.family.link.name}")]
+        if self.outcome.modelled is not None:
+            facts.append(("Modelled", f"the probability of {self.outcome.modelled!r}"))
+        random = found.random
+        if self.dispersion.shape[2]:
+            rows = printed(self.dispersion_table(level), level)
+            rows.insert(0, "Parameter", list(rows.index))
+            rows.insert(0, "Group", ["Dispersion", *[""] * (len(rows) - 1)])
+            random = pd.concat([random, rows], ignore_index=True)
+        title = "Bayesian generalized linear mixed model, by importance sampling"
+        return Summary(title, tuple(facts), random, found.fixed, found.status, found.notes)

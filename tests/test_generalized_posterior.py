@@ -1,0 +1,163 @@
+"""Posteriors of counts, proportions and categories through the front door; the sampler has tests of its own."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+import bayeslmm as blm
+
+CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+
+
+@pytest.fixture(scope="module")
+def cbpp():
+    return blm.load_dataset("cbpp")
+
+
+@pytest.fixture(scope="module")
+def herds(cbpp):
+    return blm.Model(CBPP, cbpp, family="binomial").fit("importance", seed=1, draws=500, progressbar=False)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame({"x": rng.normal(size=150), "g": np.repeat(np.arange(15), 10)})
+    mean = np.exp(1 + 0.4 * data.x + 0.5 * rng.normal(size=15)[data.g])
+    data["y"] = rng.negative_binomial(3, 3 / (3 + mean))
+    return data
+
+
+@pytest.fixture(scope="module")
+def negative_binomial(counts):
+    model = blm.Model("y ~ x + (x | g)", counts, family="negative_binomial")
+    return model.fit("importance", seed=1, draws=300, progressbar=False)
+
+
+def test_the_posterior_of_a_known_case():
+    """One probability, a flat prior on its logit: the posterior is Beta(k, n - k)."""
+    data = pd.DataFrame({"k": [7, 5, 9], "n": [20, 20, 20], "x": [-1.0, 0.0, 1.0], "g": [1, 2, 3]})
+    model = blm.Model(
+        "p(k, n) ~ 1 + (1 | g)",
+        data,
+        family="binomial",
+        priors={"Intercept": "Normal(0, 100)", "sd_g": "HalfNormal(1e-4)"},
+    )
+    fit = model.fit("importance", seed=3, progressbar=False)
+    p = 1 / (1 + np.exp(-fit.draws.beta[..., 0].ravel()))
+    exact = stats.beta(21, 39)
+    error = exact.std() / np.sqrt(fit.info["effective_size"])
+    assert abs(p.mean() - exact.mean()) < 4 * error
+    assert p.std() == pytest.approx(exact.std(), rel=0.1)
+
+
+def test_coefficients_are_near_maximum_likelihood(cbpp, herds):
+    ml = blm.Model(CBPP, cbpp, family="binomial").fit("ml")
+    table = ml.coef_table()
+    assert np.abs((herds.fixef() - table["estimate"]) / table["std_error"]).max() < 0.3
+    assert herds.status.ok
+    assert herds.varcorr()["sd"].iloc[0] > ml.varcorr()["sd"].iloc[0]  # a skewed posterior of few herds
+
+
+def test_predictions_are_means_over_the_draws(cbpp, herds):
+    row = cbpp.head(1)
+    beta = herds.draws.beta[..., 0].ravel()
+    b = herds.draws.effects[0][:, :, 0, 0].ravel()
+    expected = 1 / (1 + np.exp(-beta - b))
+    found = herds.predict(row, interval=0.9)
+    np.testing.assert_allclose(found["prediction"], expected.mean(), rtol=1e-10)
+    np.testing.assert_allclose(found[["lower", "upper"]].iloc[0], np.quantile(expected, [0.05, 0.95]), rtol=1e-10)
+    np.testing.assert_allclose(herds.predict(row, kind="link"), (beta + b).mean(), rtol=1e-10)
+    np.testing.assert_allclose(herds.predict(row, random="none"), (1 / (1 + np.exp(-beta))).mean(), rtol=1e-10)
+
+
+def test_means_over_the_population_and_of_new_groups(cbpp, herds):
+    """The marginal mean is that of a new herd's, averaged; its limits are narrower than a new herd's."""
+    row = cbpp.head(1)
+    marginal = herds.predict(row.drop(columns="herd"), random="marginal", interval=0.9)
+    new = herds.predict(row.assign(herd=99), new_levels="sample", interval=0.9, seed=4)
+    assert new["prediction"].iloc[0] == pytest.approx(marginal["prediction"].iloc[0], abs=0.012)
+    width = {name: float(t["upper"].iloc[0] - t["lower"].iloc[0]) for name, t in (("new", new), ("mean", marginal))}
+    assert width["new"] > 1.5 * width["mean"]
+    rng = np.random.default_rng(0)
+    sd, beta = herds.draws.sd[0].ravel(), herds.draws.beta[..., 0].ravel()
+    many = 1 / (1 + np.exp(-beta[:, None] - sd[:, None] * rng.normal(size=(len(sd), 200))))
+    assert marginal["prediction"].iloc[0] == pytest.approx(many.mean(), abs=0.002)
+
+
+def test_two_rows_of_one_new_group_share_its_effect(cbpp, herds):
+    rows = pd.concat([cbpp.head(1)] * 2, ignore_index=True).assign(herd=[99, 99])
+    same = herds.predict(rows, new_levels="sample", interval=0.9, seed=4)
+    assert same["upper"].nunique() == 1
+    other = herds.predict(rows.assign(herd=[98, 99]), new_levels="sample", interval=0.9, seed=4)
+    assert other["upper"].nunique() == 2
+
+
+def test_dispersions_are_read_everywhere(negative_binomial):
+    fit = negative_binomial
+    table = fit.dispersion_table()
+    assert list(table.index) == ["shape"]
+    np.testing.assert_allclose(table["mean"], fit.dispersion.mean(axis=(0, 1)))
+    assert "Dispersion" in str(fit.summary())
+    posterior = fit.idata.posterior
+    assert {"beta", "sd_g", "cor_g", "r_g", "shape"} <= set(posterior.data_vars)
+    assert "sigma" not in posterior.data_vars
+    assert not hasattr(fit, "sigma")
+    assert len(fit.varcorr()) == 3
+
+
+def test_new_counts_scatter_more_than_their_means(negative_binomial, counts):
+    means = negative_binomial.predict(counts.head(3), interval=0.9)
+    new = negative_binomial.predict(counts.head(3), kind="response", interval=0.9, seed=1)
+    assert ((new["upper"] - new["lower"]) > (means["upper"] - means["lower"])).all()
+    np.testing.assert_allclose(new["prediction"], means["prediction"], rtol=0.25)
+    simulated = negative_binomial.simulate(200, seed=1)
+    assert simulated.shape == (200, len(counts))
+    assert simulated.mean() == pytest.approx(counts.y.mean(), rel=0.15)
+
+
+def test_the_same_seed_gives_the_same_draws(cbpp, herds):
+    again = blm.Model(CBPP, cbpp, family="binomial").fit("importance", seed=1, draws=500, progressbar=False)
+    np.testing.assert_array_equal(again.draws.beta, herds.draws.beta)
+
+
+def test_priors_are_in_units_of_the_link(cbpp):
+    priors = blm.Model(CBPP, cbpp, family="binomial").priors.set_index("parameter")["prior"]
+    assert priors["sd_herd[Intercept]"] == "HalfStudentT(3, 2.5)"
+    assert "sigma" not in priors.index
+    stated = blm.Model(CBPP, cbpp, family="binomial", priors={"sd_herd": "HalfNormal(1)"})
+    assert stated.priors.set_index("parameter")["prior"]["sd_herd[Intercept]"] == "HalfNormal(1)"
+    data = pd.DataFrame({"y": [1, 2, 0, 4, 2, 3], "g": list("aabbcc")})
+    counts = blm.Model("y ~ 1 + (1 | g)", data, family="negative_binomial", priors={"shape": "Gamma(2, 0.1)"})
+    assert counts.priors.set_index("parameter")["prior"]["shape"] == "Gamma(2, 0.1)"
+    for priors in ("brms", {"sigma": "HalfNormal(1)"}):
+        with pytest.raises(blm.PriorError):
+            blm.Model(CBPP, cbpp, family="binomial", priors=priors)
+
+
+def test_separation_has_a_posterior():
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"g": np.repeat(np.arange(10), 10), "rare": (np.arange(100) < 12).astype(int)})
+    data["y"] = np.where(data.rare == 1, 1, rng.integers(0, 2, 100))
+    fit = blm.Model("y ~ rare + (1 | g)", data, family="bernoulli").fit(
+        "importance", seed=1, draws=250, progressbar=False
+    )
+    assert 0.5 < fit.fixef()["rare"] < 20
+    assert fit.coef_table().loc["rare", "lower"] > -1
+
+
+def test_ratios_pictures_and_refusals(herds, tmp_path):
+    ratios = herds.coef_table(exponentiate=True)
+    np.testing.assert_allclose(ratios["mean"], np.exp(herds.draws.beta).mean(axis=(0, 1)))
+    for kind in ("forest", "ranef", "trace", "pairs", "residuals"):
+        assert herds.plot(kind) is not None
+    beside = blm.compare(herds, blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").fit("ml"))
+    assert "herd: sd(Intercept)" in beside.index
+    assert "Residual: sd" not in beside.index
+    with pytest.raises(blm.StorageError):
+        herds.save(tmp_path / "fit")
+    with pytest.raises(blm.OptionError, match="single trial"):
+        herds.predict(kind="response")
+    with pytest.raises(blm.OptionError, match='method="importance"'):
+        blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").fit("nuts")
