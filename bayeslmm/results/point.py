@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
 
 from bayeslmm.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.design.design import Design, RandomTerm
@@ -20,13 +19,13 @@ from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.methods import find_method
 from bayeslmm.posterior.density import CovarianceDensity
-from bayeslmm.results import effects
+from bayeslmm.results import coefficient_tests, effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, point_interval
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary, aligned, p_value, random_table
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Ddf
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
@@ -232,28 +231,33 @@ class PointFit(Fit):
         residual = (self.sigma, self.sigma**2)
         return effects.varcorr_frame(terms, sds, [sd**2 for sd in sds], correlations, residual)
 
-    def coef_table(self, level: float | None = None) -> pd.DataFrame:
-        """Return estimates, standard errors, z = estimate / std_error and its two-sided normal p value.
+    def coef_table(self, level: float | None = None, *, ddf: Ddf | None = None) -> pd.DataFrame:
+        r"""Return estimates, standard errors, degrees of freedom, t = estimate / std_error and its two-sided p value.
 
         Parameters
         ----------
         level
-            Where given, the columns lower and upper join: normal limits of that probability.
-        """
-        estimate = np.asarray(self.modes.beta, dtype=float)
-        error = np.sqrt(np.diag(self.modes.beta_cov))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z = estimate / error
-        columns = {"estimate": estimate, "std_error": error, "z": z, "p": 2 * ndtr(-np.abs(z))}
-        if level is not None:
-            check_level(level)
-            half = ndtri(0.5 + level / 2) * error
-            columns |= {"lower": estimate - half, "upper": estimate + half}
-        return pd.DataFrame(columns, index=effects.fixed_index(self.design))
+            Where given, the columns lower and upper join: limits of that probability.
+        ddf
+            How the degrees of freedom are found: "satterthwaite" (what None means for REML and ML with random terms),
+            "kenward-roger" (REML only; its standard errors allow for the error of θ and σ, too), "residual" (what
+            None means without random terms) or "normal" (what None means for the posterior mode, and with more than
+            200 rows a coefficient where all df are above 1,000): then the columns are z and p, without df.
 
-    def confint(self, level: float = 0.95) -> pd.DataFrame:
-        """Return normal (Wald) confidence limits of the fixed coefficients."""
-        return self.coef_table(level)[["lower", "upper"]]
+        Raises
+        ------
+        OptionError
+            If `level` is no probability, or `ddf` is unknown or not for this fit.
+        """
+        return coefficient_tests.coefficient_table(self, level, ddf)
+
+    def confint(self, level: float = 0.95, *, ddf: Ddf | None = None) -> pd.DataFrame:
+        """Return Wald confidence limits of the fixed coefficients; `ddf` as for :meth:`coef_table`."""
+        return self.coef_table(level, ddf=ddf)[["lower", "upper"]]
+
+    @cached_property
+    def _errors(self) -> coefficient_tests.ErrorsOfFit:
+        return coefficient_tests.ErrorsOfFit(self)
 
     # -- predictions ----------------------------------------------------------------------------------------
 
@@ -351,11 +355,14 @@ class PointFit(Fit):
     def summary(self, level: float = 0.95) -> Summary:
         """Return the fit as tables that print well in a terminal and a notebook."""
         table = self.coef_table(level)
+        normal = "df" not in table
+        statistic = "z" if normal else "t"
         fixed = pd.DataFrame(
             {
                 "Estimate": aligned(table["estimate"], table["std_error"]),
                 "Std. error": aligned(table["std_error"]),
-                "z": [f"{z:.2f}" for z in table["z"]],
+                **({} if normal else {"df": [f"{df:.1f}" for df in table["df"]]}),
+                statistic: [f"{value:.2f}" for value in table[statistic]],
                 "p": [p_value(p) for p in table["p"]],
             },
             index=table.index.rename("Coefficient"),
@@ -364,6 +371,8 @@ class PointFit(Fit):
         if self.method != "map":
             criteria = f"AIC {self.aic:.2f}; BIC {self.bic:.2f}; {self.dof} parameters"
             facts.append(("Log-likelihood", f"{self.loglik:.4f}; {criteria}"))
+        if not normal:
+            facts.append(("Tests", coefficient_tests.DESCRIPTIONS[self._errors.find(None)[1]]))
         random = random_table(self.varcorr())
         return Summary(find_method(self.method).title, tuple(facts), random, fixed, self.status)
 
@@ -383,9 +392,3 @@ def pick_scale(scale: str, b: tuple[Array, ...], u: tuple[Array, ...]) -> tuple[
     if scale not in ("b", "u"):
         raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
     return b if scale == "b" else u
-
-
-def check_level(level: float) -> None:
-    """Refuse a coverage that is not a probability."""
-    if not 0 < level < 1:
-        raise OptionError(f"level={level!r} is not a probability between 0 and 1, such as 0.95.")

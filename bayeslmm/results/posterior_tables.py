@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bayeslmm.results.coefficient_tests import check_level
 from bayeslmm.results.diagnostics import Diagnostics
-from bayeslmm.results.point import check_level
 from bayeslmm.results.summary import aligned
 
 
