@@ -255,6 +255,62 @@ class PointFit(Fit):
         """Return Wald confidence limits of the fixed coefficients; `ddf` as for :meth:`coef_table`."""
         return self.coef_table(level, ddf=ddf)[["lower", "upper"]]
 
+    def anova(self, type: Literal[1, 2, 3] = 3, *, ddf: Ddf | None = None) -> pd.DataFrame:
+        """Test every term of the fixed part by F.
+
+        Parameters
+        ----------
+        type
+            3: the term's coefficients in sum-to-zero coding, whatever the coding of the fit; 2: the term after all that
+            do not contain it; 1: the term after those before it in the formula.
+        ddf
+            As for :meth:`coef_table`.
+
+        Returns
+        -------
+        DataFrame
+            Index term; columns df_num, df_den (infinite for chi-square tests), F and p.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown or not for this fit, or the data leave cells without rows and ``type=3``.
+        """
+        from bayeslmm.results.term_tests import term_table
+
+        return term_table(self, type, ddf)
+
+    def drop1(self, *, ddf: Ddf | None = None) -> pd.DataFrame:
+        """Test, by F, every term of the fixed part that could be dropped: those no other term contains.
+
+        The columns are those of :meth:`anova`.
+        """
+        from bayeslmm.results.term_tests import marginal_table
+
+        return marginal_table(self, ddf)
+
+    def ranova(self) -> pd.DataFrame:
+        """Test the random terms by the likelihood: the model without each of their effects is fitted.
+
+        An effect goes with its correlations; a term with one effect goes altogether. The fixed part stays, so
+        restricted likelihoods can be compared.
+
+        Returns
+        -------
+        DataFrame
+            Index: what was removed, "(none)" first. Columns dof, loglik, aic, chisq, df, p (chi-square) and p_boundary,
+            of the half-half mixture of chi-squares that holds for a variance at the boundary of its range; NaN where
+            several variances go at once.
+
+        Raises
+        ------
+        OptionError
+            For the posterior mode, and without random terms.
+        """
+        from bayeslmm.results.term_tests import random_term_table
+
+        return random_term_table(self)
+
     @cached_property
     def _errors(self) -> coefficient_tests.ErrorsOfFit:
         return coefficient_tests.ErrorsOfFit(self)
