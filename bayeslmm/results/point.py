@@ -29,6 +29,7 @@ from bayeslmm.types import Array, Ddf
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
+    from bayeslmm.results.profiles import LikelihoodProfile
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -251,9 +252,70 @@ class PointFit(Fit):
         """
         return coefficient_tests.coefficient_table(self, level, ddf)
 
-    def confint(self, level: float = 0.95, *, ddf: Ddf | None = None) -> pd.DataFrame:
-        """Return Wald confidence limits of the fixed coefficients; `ddf` as for :meth:`coef_table`."""
-        return self.coef_table(level, ddf=ddf)[["lower", "upper"]]
+    def confint(
+        self,
+        level: float = 0.95,
+        *,
+        method: Literal["wald", "profile"] = "wald",
+        parameters: Sequence[str] | str | None = None,
+        ddf: Ddf | None = None,
+    ) -> pd.DataFrame:
+        """Return confidence limits, columns lower and upper.
+
+        Parameters
+        ----------
+        level
+            The interval's probability.
+        method
+            "wald": of the fixed coefficients, estimate and standard error with the degrees of freedom of `ddf`;
+            "profile": of all parameters, by the likelihood (ML, as in lme4, for REML fits too), see :meth:`profile`.
+        parameters
+            Names of parameters, as in :func:`compare`; None means all the method has.
+        ddf
+            As for :meth:`coef_table`.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown or not for this fit.
+        """
+        from bayeslmm.results.profiles import chosen
+
+        if method == "wald":
+            limits = self.coef_table(level, ddf=ddf)[["lower", "upper"]]
+            return limits if parameters is None else limits.loc[chosen(parameters, list(limits.index))]
+        if method != "profile":
+            raise OptionError(f"method={method!r} is unknown; use 'wald' or 'profile'.")
+        coefficient_tests.check_level(level)
+        return self.profile(parameters, level=level).confint(level)
+
+    def profile(self, parameters: Sequence[str] | str | None = None, *, level: float = 0.99) -> "LikelihoodProfile":
+        """Follow the likelihood as one parameter moves and all others are at their optimum.
+
+        Parameters
+        ----------
+        parameters
+            Names of coefficients, standard deviations, correlations and ``"Residual: sd"``, as in :func:`compare`; None
+            means all.
+        level
+            Largest probability of an interval that the profiles must reach.
+
+        Returns
+        -------
+        LikelihoodProfile
+            With ``table`` (points with zeta), ``confint(level)`` and ``plot()``. Where the lower limit of a standard
+            deviation is zero, the likelihood does not exclude it. REML fits are profiled by ML, as in lme4.
+
+        Raises
+        ------
+        OptionError
+            For the posterior mode, a fit that failed, or an unknown parameter.
+        FittingError
+            If a profile finds a better optimum than the fit.
+        """
+        from bayeslmm.results.profiles import profile
+
+        return profile(self, parameters, level)
 
     def anova(self, type: Literal[1, 2, 3] = 3, *, ddf: Ddf | None = None) -> pd.DataFrame:
         """Test every term of the fixed part by F.
