@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.priors import Uniform as Uniform
     from bayeslmm.results import PointFit as PointFit
     from bayeslmm.results import PosteriorFit as PosteriorFit
+    from bayeslmm.results import anova as anova
     from bayeslmm.results import compare as compare
 
 __version__ = "0.1.0"
@@ -43,6 +44,7 @@ _PUBLIC = {
     "Model": "bayeslmm.model",
     "lmm": "bayeslmm.model",
     "load": "bayeslmm.model",
+    "anova": "bayeslmm.results",
     "compare": "bayeslmm.results",
     "PointFit": "bayeslmm.results",
     "PosteriorFit": "bayeslmm.results",

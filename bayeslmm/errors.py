@@ -39,6 +39,10 @@ class OptionError(BayeslmmError, ValueError):
     """An argument has a value that is not among the valid ones."""
 
 
+class UnavailableError(OptionError, AttributeError):
+    """Something asked of a fit that fits of its kind do not have; to ``hasattr`` it is absent."""
+
+
 class FittingError(BayeslmmError, RuntimeError):
     """A fit could not be carried out, or ``strict=True`` turned its status into an error."""
 

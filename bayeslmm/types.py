@@ -18,6 +18,7 @@ SamplingMethod = Literal["nuts", "importance", "advi"]
 EstimatingMethod = Literal["map", "reml", "ml"]
 Method = Literal["nuts", "importance", "advi", "map", "reml", "ml"]
 Criterion = Literal["ml", "reml"]
+Ddf = Literal["satterthwaite", "kenward-roger", "residual", "normal"]  # how degrees of freedom are found
 Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
 Parametrization = Literal["marginal", "noncentered", "centered"]
 Precision = Literal["float64", "float32"]

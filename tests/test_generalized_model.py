@@ -252,7 +252,13 @@ def test_bad_input(cbpp, herds, tmp_path):
     with pytest.raises(blm.StorageError):
         herds.save(tmp_path / "fit")
     assert not (tmp_path / "fit").exists()
-    assert not hasattr(herds, "sigma")
+    for name in ("sigma", "kernel", "hessian", "smallest_eigenvalue"):
+        assert not hasattr(herds, name)
+    for ask in (herds.anova, herds.drop1, herds.ranova, herds.profile):
+        with pytest.raises(blm.OptionError):
+            ask()
+    with pytest.raises(blm.OptionError, match="satterthwaite"):
+        herds.coef_table(ddf="satterthwaite")
 
 
 def test_pictures_and_comparison(cbpp, herds):

@@ -37,7 +37,7 @@ class ColumnRecipe:
 def build_columns(terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator) -> tuple[Array, ColumnRecipe]:
     """Return the columns of a sum of terms, shape (n, p), C-ordered, and the recipe to build them again."""
     terms = tuple(terms)
-    values = _values(terms, evaluator)
+    values = term_values(terms, evaluator)
     if all(type(value) is np.ndarray and value.ndim == 1 for value in values.values()):
         spec = None
         names = tuple(":".join(factor.label for factor in term) or "Intercept" for term in terms)
@@ -47,7 +47,7 @@ def build_columns(terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator)
         for factor in {factor.label: factor for term in terms for factor in term}.values():
             if factor.is_column and isinstance(values[factor.label], pd.Categorical):
                 evaluator.check_labels(evaluator.frame[factor.label])
-        matrix, spec = _encode(_formulaic_terms(terms), values, len(evaluator.frame))
+        matrix, spec = encode_terms(terms, values, len(evaluator.frame))
         names = tuple(map(str, spec.column_names))
     check_magnitude(matrix, names, smallest=SMALLEST_NUMBER)
     return matrix, ColumnRecipe(terms, spec, names)
@@ -55,13 +55,14 @@ def build_columns(terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator)
 
 def rebuild_columns(recipe: ColumnRecipe, evaluator: Evaluator) -> Array:
     """Return the columns of a recipe on the rows of another evaluator, shape (m, p)."""
-    values = _values(recipe.terms, evaluator)
+    values = term_values(recipe.terms, evaluator)
     if recipe.spec is None:
         return _products(recipe.terms, values, len(evaluator.frame))
     return _encode(recipe.spec, values, len(evaluator.frame))[0]
 
 
-def _values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator) -> dict[str, Any]:
+def term_values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator) -> dict[str, Any]:
+    """Return the value of every factor of the terms, by label."""
     values: dict[str, Any] = {}
     texts: dict[str, str] = {}
     for factor in (factor for term in terms for factor in term):
@@ -70,6 +71,11 @@ def _values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator) -> 
         if factor.label not in values:
             values[factor.label] = evaluator.evaluate(factor)
     return values
+
+
+def encode_terms(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Any], n: int) -> tuple[Array, Any]:
+    """Return the columns of terms for given values of their factors, shape (n, p), and formulaic's ``ModelSpec``."""
+    return _encode(_formulaic_terms(terms), values, n)
 
 
 def _products(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Array], n: int) -> Array:

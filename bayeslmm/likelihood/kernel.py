@@ -15,6 +15,7 @@ from bayeslmm.covariance import (
     theta_from_factors,
 )
 from bayeslmm.design.centring import no_centring
+from bayeslmm.errors import UnavailableError
 from bayeslmm.likelihood.columns import (
     ColumnMap,
     TermArrays,
@@ -228,7 +229,17 @@ class DesignArrays(Protocol):
 
 
 def build_kernel(design: DesignArrays) -> Kernel:
-    """Return the kernel of a design, the offset taken off the response."""
+    """Return the kernel of a design, the offset taken off the response.
+
+    Raises
+    ------
+    UnavailableError
+        If the design's response was read by a family other than the normal.
+    """
+    if getattr(design, "outcome", None) is not None:
+        raise UnavailableError(
+            "This is for normal responses: the family of this response has no likelihood by cross-products."
+        )
     y = design.y if design.offset is None else design.y - design.offset
     return Kernel.build(y, design.X, design.terms, design.weights)
 

@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm.results.comparison import compare as compare
+    from bayeslmm.results.likelihood_ratio import anova as anova
     from bayeslmm.results.point import PointFit as PointFit
     from bayeslmm.results.posterior import PosteriorFit as PosteriorFit
 
-_HOMES = {"PointFit": "point", "PosteriorFit": "posterior", "compare": "comparison"}
+_HOMES = {"PointFit": "point", "PosteriorFit": "posterior", "compare": "comparison", "anova": "likelihood_ratio"}
 
-__all__ = ["PointFit", "PosteriorFit", "compare"]
+__all__ = ["PointFit", "PosteriorFit", "anova", "compare"]
 
 
 if not TYPE_CHECKING:

@@ -13,11 +13,11 @@ from typing import Any, Literal, get_args
 import numpy as np
 import pandas as pd
 from scipy.linalg import solve_triangular
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.design.design import Design
-from bayeslmm.errors import FittingError, OptionError, StorageError
+from bayeslmm.errors import FittingError, OptionError, StorageError, UnavailableError, check_level
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
@@ -31,7 +31,7 @@ from bayeslmm.results.prediction import Estimable, NewLevels, Request, linear_pr
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.summary import Summary
 from bayeslmm.results.tables import number
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Ddf
 
 MeanOf = Literal["mean", "link"]
 Effects = Literal["all", "none", "marginal"]
@@ -79,10 +79,10 @@ class GeneralizedPointFit(PointFit):
 
         Raises
         ------
-        AttributeError
+        UnavailableError
             Always.
         """
-        raise AttributeError(
+        raise UnavailableError(
             f"A fit of family {self.family.name!r} has no residual standard deviation sigma; see fit.dispersion."
         )
 
@@ -97,10 +97,10 @@ class GeneralizedPointFit(PointFit):
 
         Raises
         ------
-        AttributeError
+        UnavailableError
             Always.
         """
-        raise AttributeError(f"hessian is for normal responses; see fit.vcov() for this {self.family.name} fit.")
+        raise UnavailableError(f"hessian is for normal responses; see fit.vcov() for this {self.family.name} fit.")
 
     @property
     def smallest_eigenvalue(self) -> float:
@@ -108,10 +108,10 @@ class GeneralizedPointFit(PointFit):
 
         Raises
         ------
-        AttributeError
+        UnavailableError
             Always.
         """
-        raise AttributeError(f"smallest_eigenvalue is for normal responses, not for this {self.family.name} fit.")
+        raise UnavailableError(f"smallest_eigenvalue is for normal responses, not for this {self.family.name} fit.")
 
     # -- effects ----------------------------------------------------------------------------------------------
 
@@ -133,13 +133,17 @@ class GeneralizedPointFit(PointFit):
         blocks = inverse_blocks(factor, factor.R_X).blocks
         return [turn @ block @ turn.T for turn, block in zip(turns, blocks, strict=True)]
 
-    def coef_table(self, level: float | None = None, *, exponentiate: bool = False) -> pd.DataFrame:
+    def coef_table(
+        self, level: float | None = None, *, ddf: Ddf | None = None, exponentiate: bool = False
+    ) -> pd.DataFrame:
         """Return estimates, standard errors, z = estimate / std_error and its two-sided normal p value.
 
         Parameters
         ----------
         level
             Where given, the columns lower and upper join: normal limits of that probability.
+        ddf
+            "normal", or None for the same; degrees of freedom are for normal responses.
         exponentiate
             Show odds ratios (logit link) or ratios of means (log link): estimate, lower and upper are exponentiated,
             and the standard error is that of the ratio by the delta method; z and p stay those of the coefficient.
@@ -147,9 +151,20 @@ class GeneralizedPointFit(PointFit):
         Raises
         ------
         OptionError
-            If the link is neither "logit" nor "log" and ratios are asked for.
+            If the link is neither "logit" nor "log" and ratios are asked for, or degrees of freedom are.
         """
-        table = super().coef_table(level)
+        if ddf not in (None, "normal"):
+            raise OptionError(f"ddf={ddf!r} is for normal responses; tests of this {self.family.name} fit are normal.")
+        estimate = np.asarray(self.modes.beta, dtype=float)
+        error = np.sqrt(np.diag(self.modes.beta_cov))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z = estimate / error
+        columns = {"estimate": estimate, "std_error": error, "z": z, "p": 2 * ndtr(-np.abs(z))}
+        if level is not None:
+            check_level(level)
+            half = ndtri(0.5 + level / 2) * error
+            columns |= {"lower": estimate - half, "upper": estimate + half}
+        table = pd.DataFrame(columns, index=effects.fixed_index(self.design))
         if not exponentiate:
             return table
         if self.family.link.name not in ("logit", "log"):

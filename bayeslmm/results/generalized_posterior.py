@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design.design import NewRows
-from bayeslmm.errors import OptionError, StorageError
+from bayeslmm.errors import OptionError, StorageError, UnavailableError
 from bayeslmm.families import Family, Response
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
@@ -53,10 +53,10 @@ class GeneralizedPosteriorFit(PosteriorFit):
 
         Raises
         ------
-        AttributeError
+        UnavailableError
             Always.
         """
-        raise AttributeError(
+        raise UnavailableError(
             f"A fit of family {self.family.name!r} has no residual standard deviation sigma; see "
             "fit.dispersion_table()."
         )

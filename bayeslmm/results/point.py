@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
 
 from bayeslmm.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.design.design import Design, RandomTerm
@@ -20,17 +19,18 @@ from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.methods import find_method
 from bayeslmm.posterior.density import CovarianceDensity
-from bayeslmm.results import effects
+from bayeslmm.results import coefficient_tests, effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, point_interval
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
 from bayeslmm.results.tables import aligned, p_value, random_table
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Ddf
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
+    from bayeslmm.results.profiles import LikelihoodProfile
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -233,28 +233,150 @@ class PointFit(Fit):
         residual = (self.sigma, self.sigma**2)
         return effects.varcorr_frame(terms, sds, [sd**2 for sd in sds], correlations, residual)
 
-    def coef_table(self, level: float | None = None) -> pd.DataFrame:
-        """Return estimates, standard errors, z = estimate / std_error and its two-sided normal p value.
+    def coef_table(self, level: float | None = None, *, ddf: Ddf | None = None) -> pd.DataFrame:
+        r"""Return estimates, standard errors, degrees of freedom, t = estimate / std_error and its two-sided p value.
 
         Parameters
         ----------
         level
-            Where given, the columns lower and upper join: normal limits of that probability.
-        """
-        estimate = np.asarray(self.modes.beta, dtype=float)
-        error = np.sqrt(np.diag(self.modes.beta_cov))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z = estimate / error
-        columns = {"estimate": estimate, "std_error": error, "z": z, "p": 2 * ndtr(-np.abs(z))}
-        if level is not None:
-            check_level(level)
-            half = ndtri(0.5 + level / 2) * error
-            columns |= {"lower": estimate - half, "upper": estimate + half}
-        return pd.DataFrame(columns, index=effects.fixed_index(self.design))
+            Where given, the columns lower and upper join: limits of that probability.
+        ddf
+            How the degrees of freedom are found: "satterthwaite" (what None means for REML and ML with random terms),
+            "kenward-roger" (REML only; its standard errors allow for the error of θ and σ, too), "residual" (what
+            None means without random terms) or "normal" (what None means for the posterior mode, and with more than
+            200 rows a coefficient where all df are above 1,000): then the columns are z and p, without df.
 
-    def confint(self, level: float = 0.95) -> pd.DataFrame:
-        """Return normal (Wald) confidence limits of the fixed coefficients."""
-        return self.coef_table(level)[["lower", "upper"]]
+        Raises
+        ------
+        OptionError
+            If `level` is no probability, or `ddf` is unknown or not for this fit.
+        """
+        return coefficient_tests.coefficient_table(self, level, ddf)
+
+    def confint(
+        self,
+        level: float = 0.95,
+        *,
+        method: Literal["wald", "profile"] = "wald",
+        parameters: Sequence[str] | str | None = None,
+        ddf: Ddf | None = None,
+    ) -> pd.DataFrame:
+        """Return confidence limits, columns lower and upper.
+
+        Parameters
+        ----------
+        level
+            The interval's probability.
+        method
+            "wald": of the fixed coefficients, estimate and standard error with the degrees of freedom of `ddf`;
+            "profile": of all parameters, by the likelihood (ML, as in lme4, for REML fits too), see :meth:`profile`.
+        parameters
+            Names of parameters, as in :func:`compare`; None means all the method has.
+        ddf
+            As for :meth:`coef_table`.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown or not for this fit.
+        """
+        from bayeslmm.results.profiles import chosen
+
+        if method == "wald":
+            limits = self.coef_table(level, ddf=ddf)[["lower", "upper"]]
+            return limits if parameters is None else limits.loc[chosen(parameters, list(limits.index))]
+        if method != "profile":
+            raise OptionError(f"method={method!r} is unknown; use 'wald' or 'profile'.")
+        check_level(level)
+        return self.profile(parameters, level=level).confint(level)
+
+    def profile(self, parameters: Sequence[str] | str | None = None, *, level: float = 0.99) -> "LikelihoodProfile":
+        """Follow the likelihood as one parameter moves and all others are at their optimum.
+
+        Parameters
+        ----------
+        parameters
+            Names of coefficients, standard deviations, correlations and ``"Residual: sd"``, as in :func:`compare`; None
+            means all.
+        level
+            Largest probability of an interval that the profiles must reach.
+
+        Returns
+        -------
+        LikelihoodProfile
+            With ``table`` (points with zeta), ``confint(level)`` and ``plot()``. Where the lower limit of a standard
+            deviation is zero, the likelihood does not exclude it. REML fits are profiled by ML, as in lme4.
+
+        Raises
+        ------
+        OptionError
+            For the posterior mode, a fit that failed, or an unknown parameter.
+        FittingError
+            If a profile finds a better optimum than the fit.
+        """
+        from bayeslmm.results.profiles import profile
+
+        return profile(self, parameters, level)
+
+    def anova(self, type: Literal[1, 2, 3] = 3, *, ddf: Ddf | None = None) -> pd.DataFrame:
+        """Test every term of the fixed part by F.
+
+        Parameters
+        ----------
+        type
+            3: the term's coefficients in sum-to-zero coding, whatever the coding of the fit; 2: the term after all that
+            do not contain it; 1: the term after those before it in the formula.
+        ddf
+            As for :meth:`coef_table`.
+
+        Returns
+        -------
+        DataFrame
+            Index term; columns df_num, df_den (infinite for chi-square tests), F and p.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown or not for this fit, or the data leave cells without rows and ``type=3``.
+        """
+        from bayeslmm.results.term_tests import term_table
+
+        return term_table(self, type, ddf)
+
+    def drop1(self, *, ddf: Ddf | None = None) -> pd.DataFrame:
+        """Test, by F, every term of the fixed part that could be dropped: those no other term contains.
+
+        The columns are those of :meth:`anova`.
+        """
+        from bayeslmm.results.term_tests import marginal_table
+
+        return marginal_table(self, ddf)
+
+    def ranova(self) -> pd.DataFrame:
+        """Test the random terms by the likelihood: the model without each of their effects is fitted.
+
+        An effect goes with its correlations; a term with one effect goes altogether. The fixed part stays, so
+        restricted likelihoods can be compared.
+
+        Returns
+        -------
+        DataFrame
+            Index: what was removed, "(none)" first. Columns dof, loglik, aic, chisq, df, p (chi-square) and p_boundary,
+            of the half-half mixture of chi-squares that holds for a variance at the boundary of its range; NaN where
+            several variances go at once.
+
+        Raises
+        ------
+        OptionError
+            For the posterior mode, and without random terms.
+        """
+        from bayeslmm.results.term_tests import random_term_table
+
+        return random_term_table(self)
+
+    @cached_property
+    def _errors(self) -> coefficient_tests.ErrorsOfFit:
+        return coefficient_tests.ErrorsOfFit(self)
 
     # -- predictions ----------------------------------------------------------------------------------------
 
@@ -352,11 +474,14 @@ class PointFit(Fit):
     def summary(self, level: float = 0.95) -> Summary:
         """Return the fit as tables that print well in a terminal and a notebook."""
         table = self.coef_table(level)
+        normal = "df" not in table
+        statistic = "z" if normal else "t"
         fixed = pd.DataFrame(
             {
                 "Estimate": aligned(table["estimate"], table["std_error"]),
                 "Std. error": aligned(table["std_error"]),
-                "z": [f"{z:.2f}" for z in table["z"]],
+                **({} if normal else {"df": [f"{df:.1f}" for df in table["df"]]}),
+                statistic: [f"{value:.2f}" for value in table[statistic]],
                 "p": [p_value(p) for p in table["p"]],
             },
             index=table.index.rename("Coefficient"),
@@ -365,6 +490,8 @@ class PointFit(Fit):
         if self.method != "map":
             criteria = f"AIC {self.aic:.2f}; BIC {self.bic:.2f}; {self.dof} parameters"
             facts.append(("Log-likelihood", f"{self.loglik:.4f}; {criteria}"))
+        if not normal:
+            facts.append(("Tests", coefficient_tests.DESCRIPTIONS[self._errors.find(None)[1]]))
         random = random_table(self.varcorr())
         return Summary(find_method(self.method).title, tuple(facts), random, fixed, self.status)
 

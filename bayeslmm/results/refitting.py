@@ -37,6 +37,15 @@ def refit(fit: PointFit, y: Any) -> PointFit:
     return PointFit(design, spec, fit.method, optimum, modes, fit.blocks, model_kernel=kernel)
 
 
+def by_criterion(fit: PointFit, method: str) -> PointFit:
+    """Return the fit of the same model to the same data by "ml" or "reml"; the fit itself if it is one."""
+    if fit.method == method:
+        return fit
+    optimum = maximise(fit.kernel, method, sigma=fit.spec.sigma)
+    modes = fit.kernel.conditional(optimum.theta, method, fit.spec.sigma)
+    return PointFit(fit.design, fit.spec, method, optimum, modes, fit.blocks, model_kernel=fit.kernel)
+
+
 def read_response(y: Any, design: Design) -> Array:
     """Return a response of the rows used, shape (n,).
 
