@@ -517,6 +517,11 @@ def load(
         raise
     except BayeslmmError as error:
         raise StorageError(f"The model of {folder} cannot be built again: {error}") from error
+    except Exception as error:  # whatever values raise that no model ever had: the record is of unknown origin
+        raise StorageError(
+            f"The model of {folder} cannot be built again: {type(error).__name__}: {error}. The folder has changed, "
+            "or a function of your own does not suit it."
+        ) from error
 
 
 def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
@@ -536,7 +541,8 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, notes, model_kernel=model.kernel)
     fit = fit.with_groups(added)
     found, kept = fit.fingerprint(), stored.check
-    if not np.allclose(found["theta"], np.asarray(kept.get("theta"), dtype=float), rtol=LOAD_TOLERANCE):
+    same_size = len(found["theta"]) == len(kept["theta"])
+    if not same_size or not np.allclose(found["theta"], np.asarray(kept["theta"], dtype=float), rtol=LOAD_TOLERANCE):
         raise StorageError("posterior.nc does not hold the draws fit.json was written for; fit the model again.")
     _check_objective(model, np.asarray(found["theta"]), kept.get("objective"), "ml")
     return fit
@@ -553,8 +559,8 @@ def _find_family(family: Any, link: str | None) -> "Family | None":
 
 
 def _check_objective(model: Model, theta: Array, expected: Any, method: Any) -> None:
-    if not isinstance(expected, int | float):
-        raise StorageError("fit.json: 'check.objective' is not a number.")
+    if expected is None:
+        raise StorageError("fit.json: the key 'check.objective' is missing.")
     found = model.objective(theta, method)
     if not abs(found - expected) <= LOAD_TOLERANCE * (1 + abs(expected)):
         raise StorageError(

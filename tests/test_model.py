@@ -74,7 +74,7 @@ def test_lmm_splits_its_options(data):
     assert blm.lmm(FORMULA, data).method == "reml"
     fit = blm.lmm(FORMULA, data, "ml", sigma=25.0, progressbar=False)
     assert (fit.method, fit.sigma) == ("ml", 25.0)
-    with pytest.raises(blm.OptionError, match="no option 'prior'; the options are family, priors"):
+    with pytest.raises(blm.OptionError, match="no option 'prior'; the options are family, link, priors"):
         blm.lmm(FORMULA, data, prior="flat")
     with pytest.raises(blm.OptionError, match="'reml'"):
         blm.lmm(FORMULA, data, "lmer")
@@ -97,7 +97,7 @@ def test_every_method_runs_and_says_what_it_takes():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"family": "poisson"}, "'gaussian'"),
+        ({"family": "poison"}, "'gaussian'"),
         ({"sigma": 0}, "positive"),
         ({"sigma": "1"}, "positive"),
         ({"sigma": np.inf}, "positive"),

@@ -161,7 +161,8 @@ def test_labels_keep_their_dtype(kind, tmp_path):
 )
 def test_row_labels_survive(index, tmp_path):
     frame = pd.DataFrame({"x": [1.0, 2.0, 3.0]}, index=index)
-    again = read_frame(tmp_path / DATA, json.loads(json.dumps(write_frame(frame, tmp_path / DATA))))
+    described = json.loads(json.dumps(write_frame(frame, tmp_path / DATA)))
+    again = read_frame(tmp_path / DATA, described, FIT, "data")
     assert list(again.index) == list(frame.index)
     assert list(again.index.names) == list(frame.index.names)
 
@@ -265,7 +266,7 @@ def test_changed_data_are_refused_twice(saved):
         (lambda r: r["model"].update(formula="Reaction ~ Days"), "theta"),
         (lambda r: r["model"].update(formula='I(__import__("os").system("x")) ~ 1'), "cannot be built"),
         (lambda r: r["model"].update(weights="nowhere"), "cannot be built"),
-        (lambda r: r["model"].update(sigma="big"), "cannot be built"),
+        (lambda r: r["model"].update(sigma="big"), "model.sigma"),
         (lambda r: r.update(version=99), "version 99"),
         (lambda r: r.update(format="other"), "saved fit"),
         (lambda r: r.update(kind="both"), "'kind'"),

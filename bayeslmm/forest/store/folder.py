@@ -1,7 +1,11 @@
-"""A forest as a folder: forest.json, arrays.npz, Parquet tables, one file per learner. Never pickle."""
+"""A forest as a folder: forest.json, arrays.npz, Parquet tables, one file per learner. Never pickle.
 
-import json
-from collections.abc import Mapping, Sequence
+Reading checks every key, the checksums of all files before a library parses them, and that the arrays have the shapes
+the data call for; then f is evaluated at stored rows and compared with what was stored of it.
+"""
+
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm import __version__
-from bayeslmm.design import build_design
-from bayeslmm.errors import StorageError
+from bayeslmm.design import Design, build_design
+from bayeslmm.errors import BayeslmmError, MissingDependencyError, StorageError
 from bayeslmm.files import whole_folder
 from bayeslmm.forest.bart.sampler import TreeDraws
 from bayeslmm.forest.data.inputs import Roles
@@ -19,14 +23,41 @@ from bayeslmm.forest.em.step import Components
 from bayeslmm.forest.estimator import MixedEffectsForest
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.gibbs.fitting import LearnerVersions
-from bayeslmm.forest.store.learners import read_learners, read_trees, write_learners, write_trees
+from bayeslmm.forest.prediction import predict_function
+from bayeslmm.forest.store.learners import (
+    ENDINGS,
+    file_name,
+    read_learners,
+    read_trees,
+    trees_name,
+    write_learners,
+    write_trees,
+)
 from bayeslmm.formula import parse
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results.store.folder import FOREST
-from bayeslmm.results.store.frame import read_frame, write_frame
+from bayeslmm.results.store.frame import FRAME, read_frame, write_frame
+from bayeslmm.results.store.record import check_files, checksums, read_record, seal, to_json, write_record
+from bayeslmm.results.store.schema import (
+    CHECKSUMS,
+    PRIORS,
+    RUN,
+    SCALAR,
+    ListOf,
+    Maybe,
+    Number,
+    Plain,
+    Table,
+    Text,
+    Whole,
+)
 from bayeslmm.types import AnyArray
 
-FORMAT, VERSION = "bayeslmm forest", 1
+FORMAT, VERSION = "bayeslmm forest", 2
+SEAL = "sha256 of this file"
+MOST = 100_000  # learners, chains, trees: what files or memory are made of
+ROWS_TRIED = 50  # rows at which f is evaluated on loading
+TOLERANCE = 1e-4  # of f there, in units of its own size: XGBoost works in single precision
 MAIN, ARRAYS, DATA, FEATURES, HISTORY = (
     FOREST,
     "arrays.npz",
@@ -34,6 +65,59 @@ MAIN, ARRAYS, DATA, FEATURES, HISTORY = (
     "features.parquet",
     "history.parquet",
 )
+
+
+TREES = Table(
+    {
+        "parts": ListOf(
+            Table(
+                {
+                    "chains": Whole(1, MOST),
+                    "scale": Number(positive=True),
+                    "n_trees": Whole(1, MOST),
+                    "smallest_leaf": Whole(1),
+                    "names": ListOf(SCALAR),
+                    "categories": ListOf(Maybe(ListOf(SCALAR))),
+                }
+            )
+        ),
+        "n_draws": Whole(1),
+    }
+)
+LEARNERS = Table({"kind": Text(tuple(ENDINGS)), "count": Whole(1, MOST)}, {"versions": ListOf(Whole(1, MOST))})
+
+
+def record_schema() -> Table:
+    """Return what forest.json must hold."""
+    options: dict[str, Any] = dict.fromkeys(inspect.signature(MixedEffectsForest).parameters, Plain())
+    return Table(
+        required={
+            "format": Text((FORMAT,)),
+            "version": Whole(VERSION, VERSION),
+            "bayeslmm": Text(),
+            "formula": Text(),
+            "weights": Maybe(Text()),
+            "features": Maybe(ListOf(Text())),
+            "sigma2": Number(positive=True),
+            "options": Table({**options, "random": Text(), "learner": Maybe(Text(("bart",))), "priors": PRIORS}),
+            "published": Table(
+                {
+                    "n_iter_": Maybe(Whole()),
+                    "n_features_in_": Whole(),
+                    "feature_names_in_": Maybe(ListOf(Text())),
+                }
+            ),
+            "data": FRAME,
+            "sha256": CHECKSUMS,
+            SEAL: Text(),
+        },
+        optional={
+            "table": FRAME,
+            "draws": Table({"method": Text(("gibbs", "bart")), "info": RUN}),
+            "trees": TREES,
+            "learners": LEARNERS,
+        },
+    )
 
 
 def write_forest(forest: MixedEffectsForest, folder: Path) -> Path:
@@ -47,8 +131,11 @@ def write_forest(forest: MixedEffectsForest, folder: Path) -> Path:
     _check_place(folder)
     if not folder.parent.is_dir():
         raise StorageError(f"{folder.parent} is no folder.")
-    with whole_folder(folder, lambda: _check_place(folder)) as partial:
-        _write_into(forest, partial)
+    try:
+        with whole_folder(folder, lambda: _check_place(folder)) as partial:
+            _write_into(forest, partial)
+    except OSError as error:
+        raise StorageError(f"{folder} cannot be written: {error.strerror or error}.") from error
     return folder
 
 
@@ -75,14 +162,25 @@ def load_forest(folder: str | Path, *, trusted: Sequence[str] = ()) -> MixedEffe
     Raises
     ------
     StorageError
-        If the folder holds no forest, or its files do not fit together.
+        If the folder holds no forest, a file has changed, its files do not fit together, or it was written without
+        checksums, as the first version of the format was.
+    MissingDependencyError
+        If the package that reads the learners is not installed.
     """
     folder = Path(folder)
     facts = _read_facts(folder)
     try:
         return _rebuild(facts, folder, trusted)
-    except (KeyError, IndexError, TypeError, OSError) as error:
-        raise StorageError(f"{folder} holds no complete forest: {type(error).__name__}: {error}") from error
+    except (StorageError, MissingDependencyError):
+        raise
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"The learners of {folder} need {error.name}: pip install {error.name}."
+        ) from error
+    except BayeslmmError as error:
+        raise StorageError(f"The forest of {folder} cannot be built again: {error}") from error
+    except Exception as error:  # whatever libraries raise on what they did not write
+        raise StorageError(f"{folder} holds no complete forest: {type(error).__name__}: {error}.") from error
 
 
 def _write_into(forest: MixedEffectsForest, folder: Path) -> None:
@@ -121,7 +219,10 @@ def _write_into(forest: MixedEffectsForest, folder: Path) -> None:
         facts["learners"]["versions"] = [len(version) for version in fitted.functions.versions]
         arrays["version"] = fitted.functions.index
     np.savez_compressed(folder / ARRAYS, allow_pickle=False, **arrays)
-    (folder / MAIN).write_text(json.dumps(facts, indent=1, allow_nan=False))
+    facts["sha256"] = checksums(folder)
+    facts = to_json(facts)
+    facts[SEAL] = seal(facts)
+    write_record(facts, folder / MAIN)
 
 
 def _options(forest: MixedEffectsForest) -> dict[str, Any]:
@@ -133,16 +234,13 @@ def _options(forest: MixedEffectsForest) -> dict[str, Any]:
     for name in ("linear", "features"):
         if options[name] is not None and not isinstance(options[name], str):
             options[name] = list(options[name])
-    try:
-        return json.loads(json.dumps(options, default=_plain))
-    except TypeError as error:
-        raise StorageError(f"An option of the forest cannot be written: {error}") from error
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"{value!r} of type {type(value).__name__}")
+    plain = to_json(options)
+    for name, value in plain.items():
+        try:
+            Plain().check(value, MAIN, name)
+        except StorageError as error:
+            raise StorageError(f"The option {name}={options[name]!r} of the forest cannot be written.") from error
+    return plain
 
 
 def _arrays(fitted: FittedForest) -> dict[str, AnyArray]:
@@ -167,26 +265,58 @@ def _arrays(fitted: FittedForest) -> dict[str, AnyArray]:
 
 
 def _read_facts(folder: Path) -> Mapping[str, Any]:
-    try:
-        facts = json.loads((folder / MAIN).read_text())
-    except (OSError, ValueError) as error:
-        raise StorageError(f"{folder} holds no saved forest: {error}") from error
+    path = folder / MAIN
+    if not path.is_file():
+        raise StorageError(f"{folder} holds no saved forest: it has no {MAIN}.")
+    facts = read_record(path)
     if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-        raise StorageError(f"{folder / MAIN} does not describe a forest.")
-    if facts.get("version") != VERSION:
+        raise StorageError(f"{path} does not describe a forest.")
+    Table({"version": Whole()}, is_open=True).check(facts, MAIN, "")
+    if facts["version"] == 1:
         raise StorageError(
-            f"{folder / MAIN} has version {facts.get('version')!r}; this package reads version {VERSION}."
+            f"{path} has version 1, which has no checksums that would tell whether a file is damaged; this package "
+            f"reads version {VERSION}: fit and save the forest again."
         )
+    if facts["version"] != VERSION:
+        raise StorageError(f"{path} has version {facts['version']}; this package reads version {VERSION}.")
+    record_schema().check(facts, MAIN, "")
+    if ("trees" in facts) == ("learners" in facts):
+        raise StorageError(f"{MAIN}: there must be one of the keys 'trees' and 'learners'.")
+    if seal({key: value for key, value in facts.items() if key != SEAL}) != facts[SEAL]:
+        raise StorageError(f"{path} has changed since it was saved; take a copy from elsewhere, or fit again.")
     return facts
 
 
+def _files(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Give the names of the files that are going to be read."""
+    yield from (DATA, ARRAYS)
+    if "table" in facts:
+        yield FEATURES
+    if HISTORY in facts["sha256"]:
+        yield HISTORY
+    if "learners" in facts:
+        kind = facts["learners"]["kind"]
+        yield from (file_name(kind, k) for k in range(facts["learners"]["count"]))
+    else:
+        for p, part in enumerate(facts["trees"]["parts"]):
+            yield from (trees_name(p, k) for k in range(part["chains"]))
+
+
 def _rebuild(facts: Mapping[str, Any], folder: Path, trusted: Sequence[str]) -> MixedEffectsForest:
+    check_files(folder, facts["sha256"], _files(facts))
     with np.load(folder / ARRAYS, allow_pickle=False) as stored:
         arrays = dict(stored)
     formula = parse(facts["formula"])
-    design = build_design(formula, read_frame(folder / DATA, facts["data"]), weights=facts["weights"], missing="error")
+    data = read_frame(folder / DATA, facts["data"], MAIN, "data")
+    design = build_design(formula, data, weights=facts["weights"], missing="error")
     kept = np.flatnonzero(np.isin(design.rows, arrays["rows"]))
     design = design if len(kept) == design.n else design_rows(design, kept)
+    table = "table" in facts
+    features = read_frame(folder / FEATURES, facts["table"], MAIN, "table") if table else arrays["features"]
+    names = facts["features"]
+    if len(features) != design.n or (table and names is not None and list(features.columns) != names):
+        raise StorageError(f"{folder}: the columns of the learner do not belong to the data stored beside them.")
+    _check_arrays(arrays, design, with_draws="draws" in facts)
     count = range(len(design.terms))
     components = Components(
         sigma2=float(facts["sigma2"]),
@@ -194,40 +324,97 @@ def _rebuild(facts: Mapping[str, Any], folder: Path, trusted: Sequence[str]) -> 
         beta=arrays["beta"],
         effects=tuple(arrays[f"effects_{k}"] for k in count),
     )
-    expected = [(t.n_levels, t.n_columns) for t in design.terms]
-    if [b.shape for b in components.effects] != expected or len(arrays["predictions"]) != design.n:
-        raise StorageError(f"{folder}: the arrays do not belong to the data stored beside them.")
     learners, functions = _read_functions(facts, arrays, folder, trusted)
-    names = facts["features"]
-    table = "table" in facts
     fitted = FittedForest(
         roles=Roles(formula, None if names is None else tuple(names)),
         design=design,
-        features=read_frame(folder / FEATURES, facts["table"]) if table else arrays["features"],
+        features=features,
         learners=learners,
         predictions=arrays["predictions"],
         ensemble=arrays["ensemble"],
         components=components,
-        history=pd.read_parquet(folder / HISTORY) if (folder / HISTORY).is_file() else None,
+        history=pd.read_parquet(folder / HISTORY) if HISTORY in facts["sha256"] else None,
         draws=_read_draws(facts, arrays, len(design.terms)),
         functions=functions,
         probes=arrays.get("probes"),
     )
+    _try_function(fitted, folder)
     return _published(fitted, facts)
+
+
+def _check_arrays(arrays: Mapping[str, AnyArray], design: Design, *, with_draws: bool) -> None:
+    """Compare the arrays' shapes with those the data call for.
+
+    Raises
+    ------
+    StorageError
+        At the first array that is missing, has another shape or holds no numbers.
+    """
+    n, p = design.n, design.p
+    shapes: dict[str, tuple[int, ...]] = {"rows": (n,), "predictions": (n,), "ensemble": (n,), "beta": (p,)}
+    for k, term in enumerate(design.terms):
+        shapes[f"covariance_{k}"] = (term.n_columns, term.n_columns)
+        shapes[f"effects_{k}"] = (term.n_levels, term.n_columns)
+    if with_draws:
+        sizes = arrays["draws_sigma"].shape
+        if len(sizes) != 2 or 0 in sizes:
+            raise StorageError(f"{ARRAYS}: 'draws_sigma' has shape {sizes}, not (chains, draws).")
+        shapes |= {"draws_sigma": sizes, "draws_version": sizes, "draws_beta": (*sizes, p)}
+        shapes["probes"] = (*sizes, *arrays["probes"].shape[2:3])
+        for k, term in enumerate(design.terms):
+            shapes[f"draws_sd_{k}"] = (*sizes, term.n_columns)
+            shapes[f"draws_effects_{k}"] = (*sizes, term.n_levels, term.n_columns)
+            if term.has_correlations:
+                shapes[f"draws_cor_{k}"] = (*sizes, term.n_columns, term.n_columns)
+    for name, shape in shapes.items():
+        if name not in arrays:
+            raise StorageError(f"{ARRAYS}: the array {name!r} is missing.")
+        array = arrays[name]
+        if array.shape != shape or array.dtype.kind not in "fi":
+            raise StorageError(
+                f"{ARRAYS}: {name!r} has shape {array.shape} of {array.dtype}; the arrays do not belong to the data "
+                f"stored beside them, which call for numbers of shape {shape}."
+            )
+
+
+def _try_function(fitted: FittedForest, folder: Path) -> None:
+    """Evaluate f at a few stored rows: what cannot be, or gives other values, is refused now and not at prediction.
+
+    Of several versions of f only finite values are asked for: what is stored is the mean over their sweeps, not draws.
+    """
+    rows = slice(0, ROWS_TRIED)
+    features = fitted.features.iloc[rows] if isinstance(fitted.features, pd.DataFrame) else fitted.features[rows]
+    found, kept = predict_function(fitted, features), fitted.ensemble[rows]
+    size = np.abs(kept).max() + np.ptp(kept)
+    far = fitted.functions is None and not np.allclose(found, kept, rtol=TOLERANCE, atol=TOLERANCE * size)
+    if found.shape != kept.shape or not np.isfinite(found).all() or far:
+        raise StorageError(f"{folder}: the learners do not give what was stored of them; fit the forest again.")
 
 
 def _read_functions(
     facts: Mapping[str, Any], arrays: Mapping[str, AnyArray], folder: Path, trusted: Sequence[str]
 ) -> tuple[tuple[Any, ...], Any]:
+    draws = arrays["draws_sigma"].size if "draws" in facts else 0
     if "trees" in facts:
-        return (), read_trees(facts["trees"], folder)
+        functions = read_trees(facts["trees"], folder)
+        if any(sum(kept.n_draws for kept in part.chains) != draws for part in functions.parts) or (
+            not functions.parts or functions.n_draws != draws
+        ):
+            raise StorageError(f"{folder}: the forests are not as many as the draws.")
+        return (), functions
     stored = facts["learners"]
-    learners = read_learners(stored["kind"], int(stored["count"]), folder, trusted)
+    if ("versions" in stored) != bool(draws):
+        raise StorageError(f"{MAIN}: 'learners.versions' and 'draws' go together.")
+    learners = read_learners(stored["kind"], stored["count"], folder, trusted)
     if "versions" not in stored:
         return learners, None
-    ends = np.cumsum(stored["versions"])
+    ends, index = np.cumsum(stored["versions"]), arrays["version"]
+    if ends[-1] != len(learners) or index.shape != (draws,) or index.dtype.kind != "i":
+        raise StorageError(f"{MAIN}: 'learners.versions' does not go with the learners and draws.")
+    if not 0 <= index.min() <= index.max() == len(ends) - 1:
+        raise StorageError(f"{ARRAYS}: 'version' numbers other versions than there are.")
     versions = tuple(learners[end - size : end] for end, size in zip(ends, stored["versions"], strict=True))
-    return learners, LearnerVersions(versions, arrays["version"])
+    return learners, LearnerVersions(versions, index)
 
 
 def _read_draws(facts: Mapping[str, Any], arrays: Mapping[str, AnyArray], count: int) -> Draws | None:

@@ -13,6 +13,8 @@ from bayeslmm.errors import MissingDependencyError, StorageError, warn_user
 from bayeslmm.forest.bart.sampler import FeatureCoding, KeptForests, TreeDraws, TreePart, TreePlan
 from bayeslmm.types import Array
 
+ENDINGS = {"lightgbm": "txt", "xgboost": "json", "skops": "skops"}
+
 
 class SkopsWarning(UserWarning):
     """A learner was written in skops' format, which is tied to versions of its packages."""
@@ -75,17 +77,14 @@ def write_learners(learners: Sequence[Any], folder: Path) -> str:
 
 
 def read_learners(kind: str, count: int, folder: Path, trusted: Sequence[str]) -> tuple[Any, ...]:
-    """Read learners that :func:`write_learners` wrote.
+    """Read learners that :func:`write_learners` wrote, from files whose checksums were compared.
 
     Raises
     ------
     StorageError
-        If a file is absent, of an unknown kind, or holds types that are not trusted.
+        If they are of an unknown kind, or hold types that are not trusted.
     """
     paths = [folder / file_name(kind, k) for k in range(count)]
-    for path in paths:
-        if not path.is_file():
-            raise StorageError(f"{path.name} is missing in {folder}.")
     if kind == "lightgbm":
         import lightgbm
 
@@ -103,10 +102,9 @@ def file_name(kind: str, k: int) -> str:
     StorageError
         If the kind is unknown.
     """
-    endings = {"lightgbm": "txt", "xgboost": "json", "skops": "skops"}
-    if kind not in endings:
-        raise StorageError(f"forest.json: the learners' format {kind!r} is unknown; known are {', '.join(endings)}.")
-    return f"learner_{k}.{endings[kind]}"
+    if kind not in ENDINGS:
+        raise StorageError(f"forest.json: the learners' format {kind!r} is unknown; known are {', '.join(ENDINGS)}.")
+    return f"learner_{k}.{ENDINGS[kind]}"
 
 
 def write_trees(functions: TreeDraws, folder: Path) -> dict[str, Any]:

@@ -96,8 +96,11 @@ def read_draws(path: Path, design: Design, method: str, info: Mapping[str, Any])
 def _groups(path: Path) -> list[str]:
     import h5netcdf  # type: ignore[import-untyped]
 
-    with h5netcdf.File(path, "r") as file:
-        return list(file.groups)
+    try:
+        with h5netcdf.File(path, "r") as file:
+            return list(file.groups)
+    except Exception as error:
+        raise StorageError(f"{path.name} cannot be read as NetCDF ({type(error).__name__}: {error}).") from error
 
 
 def _open(path: Path, group: str) -> "xarray.Dataset":
@@ -106,8 +109,10 @@ def _open(path: Path, group: str) -> "xarray.Dataset":
     try:
         with xarray.open_dataset(path, group=group, engine="h5netcdf") as dataset:
             return dataset.load()
-    except (OSError, ValueError, KeyError) as error:
-        raise StorageError(f"{path.name}: the group {group!r} cannot be read ({error}).") from error
+    except Exception as error:  # whatever h5netcdf and xarray raise on what is no such file
+        raise StorageError(
+            f"{path.name}: the group {group!r} cannot be read ({type(error).__name__}: {error})."
+        ) from error
 
 
 def _variable(dataset: "xarray.Dataset", name: str, shape: tuple[int, ...]) -> np.ndarray:

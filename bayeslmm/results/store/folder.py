@@ -4,9 +4,6 @@ Writing is all or nothing. Reading checks every key, the format's version and th
 rebuilding the model and re-evaluating its objective is the business of ``bayeslmm.load``.
 """
 
-import hashlib
-import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +25,70 @@ from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.store.draws import describe_run, read_draws, write_draws
-from bayeslmm.results.store.frame import read_frame, write_frame
+from bayeslmm.results.store.frame import FRAME, read_frame, write_frame
+from bayeslmm.results.store.record import check_files, checksums, read_record, write_record
+from bayeslmm.results.store.schema import (
+    CHECKSUMS,
+    PRIORS,
+    RUN,
+    ListOf,
+    Maybe,
+    Number,
+    Table,
+    Text,
+    Whole,
+)
 
 FORMAT = "bayeslmm fit"
 VERSION = 1
 FIT, DATA, POSTERIOR = "fit.json", "data.parquet", "posterior.nc"
 FOREST = "forest.json"  # the main file where the folder holds a forest
 ARGUMENTS = ("formula", "family", "missing", "sigma", "weights", "offset", "priors")
+
+MODEL = Table(
+    required={"formula": Text(), "family": Text(), "missing": Text(), "functions": ListOf(Text())},
+    optional={
+        "sigma": Maybe(Number(positive=True)),
+        "weights": Maybe(Text()),
+        "offset": Maybe(Text()),
+        "priors": PRIORS,
+    },
+)
+OPTIMUM = Table(
+    required={
+        "theta": ListOf(Number()),
+        "sigma": Number(),
+        "objective": Number(),
+        "gradient_norm": Number(),
+        "code": Text(("converged", "boundary", "failed")),
+        "message": Text(),
+        "thetas": ListOf(ListOf(Number())),
+        "objectives": ListOf(Number()),
+    }
+)
+RESULTS = {"point": OPTIMUM, "posterior": Table({"info": RUN})}
+CHECKS = {
+    "point": Table(optional={"objective": Number()}),
+    "posterior": Table({"theta": ListOf(Number()), "objective": Number()}, {"method": Text()}),
+}
+
+
+def record_schema(kind: str) -> Table:
+    """Return what fit.json must hold."""
+    return Table(
+        required={
+            "format": Text((FORMAT,)),
+            "version": Whole(VERSION, VERSION),
+            "bayeslmm": Text(),
+            "kind": Text(tuple(RESULTS)),
+            "method": Text(tuple(name for name, entry in METHODS.items() if entry.samples == (kind == "posterior"))),
+            "model": MODEL,
+            "data": FRAME,
+            "result": RESULTS[kind],
+            "check": CHECKS[kind],
+            "sha256": CHECKSUMS,
+        }
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +174,8 @@ def _write_files(fit: Fit, folder: Path) -> None:
         write_draws(fit, folder / POSTERIOR)
     else:
         raise StorageError(f"A {type(fit).__name__} cannot be saved.")
-    record["sha256"] = {path.name: _checksum(path) for path in sorted(folder.iterdir())}
-    try:
-        text = json.dumps(to_json(record), indent=1, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise StorageError(f"The fit holds something that cannot be written to {FIT}: {error}.") from error
-    (folder / FIT).write_text(text + "\n", encoding="utf-8")
+    record["sha256"] = checksums(folder)
+    write_record(record, folder / FIT)
 
 
 def _describe_model(spec: ModelSpec) -> dict[str, Any]:
@@ -172,30 +222,6 @@ def _describe_optimum(fit: PointFit) -> dict[str, Any]:
     }
 
 
-def to_json(value: Any) -> Any:
-    """Return a value with numpy's scalars and arrays as plain numbers, and non-finite numbers as texts."""
-    if isinstance(value, Mapping):
-        return {str(key): to_json(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray):
-        return to_json(value.tolist())
-    if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
-    if isinstance(value, np.generic):
-        return to_json(value.item())
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"number": repr(value)}
-    return value
-
-
-def from_json(value: Any) -> Any:
-    """Undo :func:`to_json` for non-finite numbers."""
-    if isinstance(value, dict):
-        if set(value) == {"number"} and value["number"] in ("nan", "inf", "-inf"):
-            return float(value["number"])
-        return {key: from_json(item) for key, item in value.items()}
-    return [from_json(item) for item in value] if isinstance(value, list) else value
-
-
 def read_fit(folder: Path) -> StoredFit:
     """Read a saved fit's folder, checking what can be checked without its model.
 
@@ -204,58 +230,33 @@ def read_fit(folder: Path) -> StoredFit:
     StorageError
         If it is no saved fit, was written by a later version, lacks a key or file, or a file has changed.
     """
-    record = _read_record(folder)
-    kind = require(record, "kind", str)
-    if kind not in ("point", "posterior"):
-        raise StorageError(f"{FIT}: 'kind' is {kind!r}; it is 'point' or 'posterior'.")
-    _check_files(folder, require(record, "sha256", dict), (DATA,) if kind == "point" else (DATA, POSTERIOR))
-    model = require(record, "model", dict)
-    for key in ("formula", "family", "missing"):
-        require(model, key, str, "model.")
-    functions = require(model, "functions", list, "model.")
-    data = read_frame(folder / DATA, require(record, "data", dict))
-    arguments = {key: model.get(key) for key in ARGUMENTS}
-    result = {**require(record, "result", dict), "method": require(record, "method", str)}
-    check = require(record, "check", dict)
-    return StoredFit(folder, kind, arguments, tuple(map(str, functions)), data, result, check)
+    record = _read_fit_record(folder)
+    kind, model = record["kind"], record["model"]
+    check_files(folder, record["sha256"], (DATA,) if kind == "point" else (DATA, POSTERIOR))
+    data = read_frame(folder / DATA, record["data"], FIT, "data")
+    return StoredFit(
+        folder=folder,
+        kind=kind,
+        model={key: model.get(key) for key in ARGUMENTS},
+        functions=tuple(model["functions"]),
+        data=data,
+        result={**record["result"], "method": record["method"]},
+        check=record["check"],
+    )
 
 
-def _read_record(folder: Path) -> dict[str, Any]:
+def _read_fit_record(folder: Path) -> dict[str, Any]:
     path = folder / FIT
     if not path.is_file():
         raise StorageError(f"{folder} is not a saved fit: it has no {FIT}.")
-    try:
-        record = from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError) as error:
-        raise StorageError(f"{path} cannot be read: {error}") from error
+    record = read_record(path)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise StorageError(f"{path} does not describe a saved fit.")
-    version = require(record, "version", int)
-    if version != VERSION:
-        raise StorageError(f"{path} has format version {version}; this bayeslmm reads version {VERSION}.")
+    Table({"version": Whole(), "kind": Text(tuple(RESULTS))}, is_open=True).check(record, FIT, "")
+    if record["version"] != VERSION:
+        raise StorageError(f"{path} has format version {record['version']}; this bayeslmm reads version {VERSION}.")
+    record_schema(record["kind"]).check(record, FIT, "")
     return record
-
-
-def require(table: Mapping[str, Any], key: str, kind: type | tuple[type, ...], prefix: str = "") -> Any:
-    """Return a value of a table in fit.json, or say which key is missing or has the wrong type."""
-    if key not in table:
-        raise StorageError(f"{FIT}: the key '{prefix}{key}' is missing.")
-    value = table[key]
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise StorageError(f"{FIT}: '{prefix}{key}' is of type {type(value).__name__}, which it cannot be.")
-    return value
-
-
-def numbers(table: Mapping[str, Any], key: str, ndim: int = 1, prefix: str = "") -> np.ndarray:
-    """Return a list of numbers in fit.json as an array."""
-    value = require(table, key, list, prefix)
-    try:
-        array = np.array(value, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise StorageError(f"{FIT}: '{prefix}{key}' does not hold numbers.") from error
-    if array.ndim != ndim and array.size:
-        raise StorageError(f"{FIT}: '{prefix}{key}' has {array.ndim} dimensions, not {ndim}.")
-    return array
 
 
 def read_optimum(stored: StoredFit) -> tuple[str, Maximum]:
@@ -264,49 +265,25 @@ def read_optimum(stored: StoredFit) -> tuple[str, Maximum]:
     Raises
     ------
     StorageError
-        If a key is missing or does not hold what it should.
+        If the thetas of the iterations are not as long as the one they led to.
     """
     result = stored.result
-    method = result["method"]
-    estimators = [name for name, entry in METHODS.items() if not entry.samples]
-    if method not in estimators:
-        raise StorageError(f"{FIT}: 'method' is {method!r}; a point fit is one of {', '.join(estimators)}.")
-    theta = numbers(result, "theta", prefix="result.")
-    objectives = numbers(result, "objectives", prefix="result.")
-    thetas = numbers(result, "thetas", ndim=2, prefix="result.")
-    if thetas.shape != (len(objectives), len(theta)) and thetas.size:
-        raise StorageError(f"{FIT}: 'result.thetas' has shape {thetas.shape}, not one theta per objective.")
-    code = require(result, "code", str, "result.")
-    if code not in ("converged", "boundary", "failed"):
-        raise StorageError(f"{FIT}: 'result.code' is {code!r}.")
+    theta, objectives = (np.array(result[key], dtype=float) for key in ("theta", "objectives"))
+    if len(result["thetas"]) != len(objectives) or any(len(row) != len(theta) for row in result["thetas"]):
+        raise StorageError(f"{FIT}: 'result.thetas' does not hold one theta of {len(theta)} numbers per objective.")
     optimum = Maximum(
         theta=theta,
-        objective=float(require(result, "objective", (int, float), "result.")),
-        sigma=float(require(result, "sigma", (int, float), "result.")),
-        thetas=thetas.reshape(len(objectives), len(theta)),
+        objective=float(result["objective"]),
+        sigma=float(result["sigma"]),
+        thetas=np.array(result["thetas"], dtype=float).reshape(len(objectives), len(theta)),
         objectives=objectives,
-        gradient_norm=float(require(result, "gradient_norm", (int, float), "result.")),
-        code=code,
-        message=require(result, "message", str, "result."),
+        gradient_norm=float(result["gradient_norm"]),
+        code=result["code"],
+        message=result["message"],
     )
-    return method, optimum
+    return result["method"], optimum
 
 
 def read_posterior(stored: StoredFit, design: Design) -> tuple[Draws, dict[str, Any]]:
     """Return the draws of a stored posterior fit and the groups added to them."""
-    info = require(stored.result, "info", dict, "result.")
-    return read_draws(stored.folder / POSTERIOR, design, stored.result["method"], info)
-
-
-def _check_files(folder: Path, checksums: Mapping[str, Any], names: tuple[str, ...]) -> None:
-    for name in names:
-        path = folder / name
-        if not path.is_file():
-            raise StorageError(f"{folder} is incomplete: {name} is missing.")
-        if checksums.get(name) != _checksum(path):
-            raise StorageError(f"{path} has changed since the fit was saved; fit the model again.")
-
-
-def _checksum(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return read_draws(stored.folder / POSTERIOR, design, stored.result["method"], stored.result["info"])

@@ -4,6 +4,7 @@ Parquet keeps numbers, texts, booleans and times by itself. Categories with thei
 objects, intervals or periods are stored as integer codes, their labels written down apart as JSON.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,35 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.errors import StorageError
+from bayeslmm.results.store.schema import SCALAR, Either, Flag, ListOf, Maybe, Named, Schema, Table, Text, Whole
 
 SCALARS = {"int": int, "float": float, "str": str, "bool": bool}
+# Names of dtypes that labels may have: nothing that sizes are made of, such as texts of a fixed length.
+DTYPES = re.compile(
+    r"u?int(8|16|32|64)|U?Int(8|16|32|64)|float(16|32|64)|Float(32|64)|bool|boolean|str|string|object|interval|period"
+    r"|(datetime64|timedelta64)\[(s|ms|us|ns)(, [^\[\]]{1,60})?\]|[a-z0-9_]+(\[[a-zA-Z0-9_, =:/+-]{1,60}\])?\[pyarrow\]"
+)
+
+SIDES: dict[str, Schema] = {
+    "dtype": Text(),
+    "values": ListOf(Either((SCALAR, ListOf(SCALAR, 2)))),
+    "freq": Text(),
+}
+LABELS: dict[str, Schema] = {**SIDES, "closed": Text(), "left": Table({}, SIDES), "right": Table({}, SIDES)}
+INT64 = Whole(-(2**63), 2**63 - 1)
+NAMES = ListOf(Maybe(Text()))
+FRAME = Table(
+    {
+        "columns": ListOf(Text()),
+        "coded": Named(Table({"dtype": Text()}, {**LABELS, "category": Flag(), "ordered": Maybe(Flag())})),
+        "index": Either(
+            (
+                Table({"range": ListOf(INT64, 3), "names": NAMES}),
+                Table({"levels": ListOf(Table({"codes": ListOf(INT64)}, LABELS)), "names": NAMES}),
+            )
+        ),
+    }
+)
 
 
 def write_frame(frame: pd.DataFrame, path: Path) -> dict[str, Any]:
@@ -37,8 +65,17 @@ def write_frame(frame: pd.DataFrame, path: Path) -> dict[str, Any]:
     return {"columns": [str(name) for name in frame.columns], "coded": coded, "index": index}
 
 
-def read_frame(path: Path, description: Mapping[str, Any]) -> pd.DataFrame:
+def read_frame(path: Path, description: Mapping[str, Any], record: str, key: str) -> pd.DataFrame:
     """Read a frame that :func:`write_frame` wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+    description
+        What :func:`write_frame` returned, checked against `FRAME`.
+    record, key
+        The file that the description comes from, and its key there, for messages.
 
     Raises
     ------
@@ -48,15 +85,15 @@ def read_frame(path: Path, description: Mapping[str, Any]) -> pd.DataFrame:
     try:
         frame = pd.read_parquet(path, engine="pyarrow")
     except Exception as error:
-        raise StorageError(f"{path.name} cannot be read as Parquet: {error}") from error
-    names = description.get("columns")
+        raise StorageError(f"{path.name} cannot be read as Parquet: {error}.") from error
+    names = description["columns"]
     if list(frame.columns) != names:
-        raise StorageError(f"{path.name} holds the columns {list(frame.columns)}; fit.json says {names}.")
-    for name, code in _mapping(description, "coded").items():
+        raise StorageError(f"{path.name} holds the columns {list(frame.columns)}; {record} says {names}.")
+    for name, code in description["coded"].items():
         if name not in frame.columns:
-            raise StorageError(f"fit.json: 'data.coded' names {name!r}, which is not a column of {path.name}.")
-        frame[name] = _decode(frame[name].to_numpy(), code, f"data.coded.{name}")
-    frame.index = _decode_index(description.get("index"), len(frame))
+            raise StorageError(f"{record}: '{key}.coded' names {name!r}, which is not a column of {path.name}.")
+        frame[name] = _decode(frame[name].to_numpy(), code, f"{record}: '{key}.coded.{name}'", path.name)
+    frame.index = _decode_index(description["index"], len(frame), f"{record}: '{key}.index'", path.name)
     return frame
 
 
@@ -95,13 +132,13 @@ def _factorize_objects(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
     return codes, pd.Index([value for _, value in keys], dtype=object)
 
 
-def _decode(codes: np.ndarray, description: Any, where: str) -> Any:
-    if not isinstance(description, Mapping):
-        raise StorageError(f"fit.json: '{where}' is not a table.")
+def _decode(codes: np.ndarray, description: Mapping[str, Any], where: str, file: str) -> Any:
     labels = read_labels(description, where)
     if codes.dtype.kind != "i" or (codes.size and not -1 <= codes.min() <= codes.max() < len(labels)):
-        raise StorageError(f"data.parquet: the codes of '{where}' do not match its labels.")
+        raise StorageError(f"{file}: the codes of {where} do not match its labels.")
     if description.get("category"):
+        if not labels.is_unique or labels.hasnans:
+            raise StorageError(f"{where} has two categories alike or a missing one.")
         return pd.Categorical.from_codes(codes, categories=labels, ordered=bool(description.get("ordered")))
     if not pd.api.types.is_object_dtype(labels.dtype):
         return labels.take(codes, allow_fill=True, fill_value=None).array
@@ -162,12 +199,14 @@ def read_labels(description: Mapping[str, Any], where: str) -> pd.Index:
     """
     try:
         return _read_labels(description)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise StorageError(f"fit.json: '{where}' does not describe labels ({error}).") from error
+    except Exception as error:  # whatever pandas raises on values that do not suit a dtype
+        raise StorageError(f"{where} does not describe labels ({type(error).__name__}: {error}).") from error
 
 
 def _read_labels(description: Mapping[str, Any]) -> pd.Index:
     kind = description["dtype"]
+    if not DTYPES.fullmatch(kind):
+        raise ValueError(f"{kind!r} is no dtype of labels")
     if kind == "interval":
         sides = [_read_labels(description[side]) for side in ("left", "right")]
         return pd.IntervalIndex.from_arrays(*sides, closed=description["closed"])
@@ -205,25 +244,15 @@ def _names(index: pd.Index) -> list[str | None]:
     return [None if name is None else str(name) for name in index.names]
 
 
-def _decode_index(description: Any, length: int) -> pd.Index:
-    if not isinstance(description, Mapping):
-        raise StorageError("fit.json: 'data.index' is missing.")
-    names = description.get("names", [None])
+def _decode_index(description: Mapping[str, Any], length: int, where: str, file: str) -> pd.Index:
+    names = description["names"]
     if "range" in description:
-        index: pd.Index = pd.RangeIndex(*description["range"], name=names[0])
-    else:
-        levels = description.get("levels") or []
-        parts = [pd.Index(_decode(np.array(level["codes"], dtype="int64"), level, "data.index")) for level in levels]
-        if not parts:
-            raise StorageError("fit.json: 'data.index' has no levels.")
-        index = parts[0].rename(names[0]) if len(parts) == 1 else pd.MultiIndex.from_arrays(parts, names=names)
-    if len(index) != length:
-        raise StorageError(f"fit.json: 'data.index' has {len(index)} labels for {length} rows of data.parquet.")
-    return index
-
-
-def _mapping(table: Mapping[str, Any], key: str) -> Mapping[str, Any]:
-    value = table.get(key)
-    if not isinstance(value, Mapping):
-        raise StorageError(f"fit.json: 'data.{key}' is missing or not a table.")
-    return value
+        start, stop, step = description["range"]
+        if step == 0 or len(names) != 1 or max(0, -((start - stop) // step)) != length:
+            raise StorageError(f"{where} is no range of {length} labels with one name.")
+        return pd.RangeIndex(start, stop, step, name=names[0])
+    levels = description["levels"]
+    if not levels or len(names) != len(levels) or any(len(level["codes"]) != length for level in levels):
+        raise StorageError(f"{where} does not have levels with one name and {length} labels each.")
+    parts = [pd.Index(_decode(np.array(level["codes"], dtype="int64"), level, where, file)) for level in levels]
+    return parts[0].rename(names[0]) if len(parts) == 1 else pd.MultiIndex.from_arrays(parts, names=names)
