@@ -59,7 +59,7 @@ def _netcdf(groups: Mapping[str, "xarray.Dataset"]) -> memoryview:
     HDF5 keeps what it cannot write to a full disk, and writing it once more on closing ends the process; a copy of the
     draws in memory is the price of an error that can be caught.
     """
-    import h5netcdf
+    import h5netcdf  # type: ignore[import-untyped]
     from xarray.backends import H5NetCDFStore
 
     buffer = BytesIO()
