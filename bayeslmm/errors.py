@@ -39,6 +39,10 @@ class OptionError(BayeslmmError, ValueError):
     """An argument has a value that is not among the valid ones."""
 
 
+class UnavailableError(OptionError, AttributeError):
+    """An attribute that this object has not, though others of its class have it; ``hasattr`` says so, too."""
+
+
 class FittingError(BayeslmmError, RuntimeError):
     """A fit could not be carried out, or ``strict=True`` turned its status into an error."""
 

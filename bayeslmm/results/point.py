@@ -11,7 +11,7 @@ from scipy.special import ndtr, ndtri
 
 from bayeslmm.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, UnavailableError
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional, Kernel
@@ -115,7 +115,7 @@ class PointFit(Fit):
     @cached_property
     def _curvature(self) -> tuple[Array, float]:
         if self.method == "map":
-            raise OptionError("The Hessian is that of the likelihood: ask a fit by method='ml' or 'reml' for it.")
+            raise UnavailableError("The Hessian is that of the likelihood: ask a fit by method='ml' or 'reml' for it.")
         found = hessian(self.kernel, self.optimum.theta, self.method, self.spec.sigma)
         return found, smallest_curvature(self.kernel, found)
 
@@ -125,7 +125,7 @@ class PointFit(Fit):
 
         Raises
         ------
-        OptionError
+        UnavailableError
             For the posterior mode.
         """
         return self._curvature[0].copy()
@@ -139,7 +139,7 @@ class PointFit(Fit):
 
         Raises
         ------
-        OptionError
+        UnavailableError
             For the posterior mode.
         """
         return self._curvature[1]
