@@ -4,6 +4,7 @@ Exit codes: 0, done; 1, done and a fit has failed; 2, wrong input, said in one p
 """
 
 import argparse
+import os
 import secrets
 import sys
 import warnings
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TextIO
 
 from bayeslmm import __version__
 from bayeslmm.errors import BayeslmmError, ModelFileError, OptionError
@@ -42,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             return options.command(options)
         except (BayeslmmError, OSError) as error:
-            print(f"bayeslmm: {error}", file=sys.stderr)
+            _say(f"bayeslmm: {error}", "stderr")
             return _WRONG_INPUT
         except KeyboardInterrupt:
-            print("bayeslmm: interrupted; nothing was written.", file=sys.stderr)
+            _say("bayeslmm: interrupted; nothing was written.", "stderr")
             return _INTERRUPTED
 
 
@@ -101,12 +102,12 @@ def _fit(options: argparse.Namespace) -> int:
 
     fits = _fit_all(model_file, sampler)
     text = _report(model_file, fits, sampler)
-    print(text, flush=True)
+    _say(text)
     with written_whole(target, overwrite=options.overwrite) as folder:
         _save(folder, fits, text, plots=not options.no_plots)
         if options.report:
             _write_report(folder, fits, pictures=not options.no_plots)
-    print(f"\nWritten to {target}/")
+    _say(f"\nWritten to {target}/")
     return _FAILED if any(fit.status.code == "failed" for fit in fits.values()) else 0
 
 
@@ -145,10 +146,10 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, Mapping[str, int]]) ->
     for method in model_file.methods:
         settings: dict[str, Any] = {"method": method, "progressbar": watched, **sampler.get(method, {})}
         if watched:
-            print(f"Fitting {method} ...", file=sys.stderr)
+            _say(f"Fitting {method} ...", "stderr")
         fits[method] = model.fit(**settings)
         if watched and METHODS[method].samples:
-            print(file=sys.stderr)  # the progress bar leaves the cursor at the end of its last line
+            _say("", "stderr")  # the progress bar leaves the cursor at the end of its last line
     return fits
 
 
@@ -202,10 +203,10 @@ def _models(options: argparse.Namespace) -> int:
         try:
             model_file = read_model_file(path)
         except ModelFileError as error:
-            print(f"bayeslmm: {error}", file=sys.stderr)
+            _say(f"bayeslmm: {error}", "stderr")
             code = _WRONG_INPUT
             continue
-        print(f"{path}  [{model_file.data}; {', '.join(model_file.methods)}]\n    {model_file.formula}")
+        _say(f"{path}  [{model_file.data}; {', '.join(model_file.methods)}]\n    {model_file.formula}")
     return code
 
 
@@ -215,8 +216,28 @@ def _compare(options: argparse.Namespace) -> int:
     from bayeslmm.results import compare
 
     fits = [load(path) for folder in options.folders for path in saved_fits(folder)]
-    print(compare(*fits) if len(fits) > 1 else fits[0].summary())
+    _say(str(compare(*fits) if len(fits) > 1 else fits[0].summary()))
     return 0
+
+
+def _say(text: str, name: Literal["stdout", "stderr"] = "stdout") -> None:
+    """Print a text and raise nothing: a reader that has left (``| head -1``) must not cost the results."""
+    stream: TextIO | None = getattr(sys, name)
+    if stream is None:  # a process without standard streams
+        return
+    try:
+        print(text, file=stream, flush=True)
+    except (OSError, ValueError):  # ValueError: it is closed
+        _discard(stream)
+
+
+def _discard(stream: TextIO) -> None:
+    """Send what a stream still holds, and all that follows, to nowhere: it would raise again when Python ends."""
+    try:
+        with Path(os.devnull).open("w") as nowhere:
+            os.dup2(nowhere.fileno(), stream.fileno())
+    except (OSError, ValueError, AttributeError):
+        return  # it is no file of the system
 
 
 @contextmanager
@@ -224,7 +245,7 @@ def _short_warnings() -> Iterator[None]:
     """Show a warning as one line, without the place in the source, and PyTensor's about BLAS not at all."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="PyTensor could not link to a BLAS")
-        shown: Callable[..., None] = lambda message, *_, **__: print(f"warning: {message}", file=sys.stderr)  # noqa: E731
+        shown: Callable[..., None] = lambda message, *_, **__: _say(f"warning: {message}", "stderr")  # noqa: E731
         warnings.showwarning = shown
         yield
 

@@ -40,7 +40,7 @@ class OptionError(BayeslmmError, ValueError):
 
 
 class UnavailableError(OptionError, AttributeError):
-    """Something asked of a fit that fits of its kind do not have; to ``hasattr`` it is absent."""
+    """An attribute that this object does not have, though others of its class do; ``hasattr`` says so, too."""
 
 
 class FittingError(BayeslmmError, RuntimeError):

@@ -220,6 +220,27 @@ def test_a_full_disk_ends_in_one_paragraph(work, capsys, monkeypatch):
     assert list((work.path / "results").iterdir()) == []
 
 
+class Left:
+    """A stream whose reader has left."""
+
+    def write(self, _):
+        raise BrokenPipeError
+
+    def flush(self):
+        raise BrokenPipeError
+
+    def isatty(self):
+        return False
+
+
+@pytest.mark.parametrize("stream", [Left(), None])
+def test_results_are_kept_when_nobody_reads(work, monkeypatch, stream):
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setattr("sys.stderr", stream)
+    assert cli.main(["fit", "m.toml"]) == 0
+    assert (work.path / "results" / "m" / "nuts" / "fit.json").is_file()
+
+
 def test_a_failed_fit_is_told_by_the_exit_code(work):
     work.codes["nuts"] = "failed"
     assert cli.main(["fit", "m.toml"]) == 1

@@ -37,6 +37,17 @@ def test_reml_loads_nothing_heavy(tmp_path):
     assert "42.00" in (target / "summary.txt").read_text()
 
 
+def test_a_pipe_that_is_closed_costs_nothing(tmp_path):
+    """As in ``bayeslmm fit ... | head -1``, where head has ended before the results are saved."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-m", "bayeslmm", "fit", str(MODELS / "dyestuff.toml"), "--method", "reml"]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE, text=True)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert (tmp_path / "results" / "dyestuff" / "reml" / "fit.json").is_file()
+
+
 def test_saved_by_the_command_read_by_the_command(tmp_path):
     assert run(["fit", MODELS / "dyestuff.toml", "--method", "reml", "--method", "ml"], tmp_path).returncode == 0
     done = run(["compare", "results/dyestuff"], tmp_path)

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, UnavailableError
 from bayeslmm.forest import reading
 from bayeslmm.forest.bart.fitting import fit_bart
 from bayeslmm.forest.data.group_information import explained_by_group_means, warn_constant_columns
@@ -322,7 +322,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     def _fit_result(self) -> FittedForest:
         check_is_fitted(self, "learners_")
         if self.random is None:
-            raise OptionError("There are no random effects: this forest was fitted with random=None.")
+            raise UnavailableError("There are no random effects: this forest was fitted with random=None.")
         return self.fitted_
 
     def ranef(self) -> dict[str, pd.DataFrame]:
@@ -421,7 +421,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
     def _sampled(self) -> FittedForest:
         fitted = self._fit_result()
         if fitted.draws is None:
-            raise OptionError("method='em' has no draws; use method='gibbs' or learner='bart'.")
+            raise UnavailableError("method='em' has no draws; use method='gibbs' or learner='bart'.")
         return fitted
 
     def plot(self, kind: str = "predicted", *, group: str | None = None) -> "Figure":

@@ -116,19 +116,31 @@ def blas_threads(order: int) -> Iterator[int]:
 
 
 def in_threads(
-    function: Callable[[T], R], items: Iterable[T], threads: int, report: Callable[[int], None] | None = None
+    function: Callable[[T], R],
+    items: Iterable[T],
+    threads: int,
+    report: Callable[[int], None] | None = None,
+    stop: threading.Event | None = None,
 ) -> list[R]:
     """Call a function for every item, in several threads at once, and return the results in the items' order.
 
     LAPACK gets one thread to a matrix: with more it rounds in another way, and draws would depend on the number of
-    cores. `report` is called with the number of results there are.
+    cores. `report` is called with the number of results there are. At the first exception, Ctrl-C included, items
+    that wait are dropped, and `stop` is set for calls under way to heed: the exception goes on when they have ended.
     """
     found: list[R] = []
     with blas_threads(0), ThreadPoolExecutor(threads) if threads > 1 else nullcontext() as pool:
-        for result in map(function, items) if pool is None else pool.map(function, items):
-            found.append(result)
-            if report is not None:
-                report(len(found))
+        try:
+            for result in map(function, items) if pool is None else pool.map(function, items):
+                found.append(result)
+                if report is not None:
+                    report(len(found))
+        except BaseException:
+            if stop is not None:
+                stop.set()
+            if pool is not None:
+                pool.shutdown(cancel_futures=True)
+            raise
     return found
 
 

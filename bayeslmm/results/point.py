@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayeslmm.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.errors import OptionError, check_level
+from bayeslmm.errors import OptionError, UnavailableError, check_level
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional, Kernel
@@ -116,7 +116,7 @@ class PointFit(Fit):
     @cached_property
     def _curvature(self) -> tuple[Array, float]:
         if self.method == "map":
-            raise OptionError("The Hessian is that of the likelihood: ask a fit by method='ml' or 'reml' for it.")
+            raise UnavailableError("The Hessian is that of the likelihood: ask a fit by method='ml' or 'reml' for it.")
         found = hessian(self.kernel, self.optimum.theta, self.method, self.spec.sigma)
         return found, smallest_curvature(self.kernel, found)
 
@@ -126,7 +126,7 @@ class PointFit(Fit):
 
         Raises
         ------
-        OptionError
+        UnavailableError
             For the posterior mode.
         """
         return self._curvature[0].copy()
@@ -140,7 +140,7 @@ class PointFit(Fit):
 
         Raises
         ------
-        OptionError
+        UnavailableError
             For the posterior mode.
         """
         return self._curvature[1]

@@ -1,9 +1,11 @@
 """NUTS on the kernel's density: seeds and cores, failures, interruption, resuming."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -115,6 +117,31 @@ def test_another_run_is_not_resumed(model, tmp_path):
 def test_resume_is_for_the_marginal_density(model, tmp_path):
     with pytest.raises(OptionError, match="resume= is for"):
         model.fit("nuts", parametrization="centered", resume=tmp_path / "run")
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_ctrl_c_stops_every_chain_at_once(density, monkeypatch, workers):
+    """Whole chains would take over a minute; afterwards nobody evaluates the density any more."""
+    real, calls = CovarianceDensity.value_and_gradient, []
+
+    def slow(self, x):
+        calls.append(1)
+        time.sleep(0.005)
+        return real(self, x)
+
+    monkeypatch.setattr(CovarianceDensity, "value_and_gradient", slow)
+    monkeypatch.setattr(marginal_nuts, "worker_threads", lambda *_: workers)
+    laplace = find_laplace(density)
+    monkeypatch.setattr(marginal_nuts, "find_laplace", lambda _: laplace)
+    press = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    started = time.perf_counter()
+    press.start()
+    with pytest.raises(KeyboardInterrupt):
+        marginal_nuts.sample_marginal(density, Options(draws=5000, tune=5000, chains=2, cores=2, seed=1))
+    assert time.perf_counter() - started < 10
+    seen = len(calls)
+    time.sleep(0.5)
+    assert len(calls) == seen > 0
 
 
 def test_a_shorter_trace_is_an_interruption(density, monkeypatch):

@@ -1,5 +1,7 @@
 import hashlib
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
@@ -226,6 +228,30 @@ def test_nothing_is_left_when_writing_fails(bayes, tmp_path, monkeypatch):
     with pytest.raises(blm.StorageError, match="disk full"):
         bayes.save(tmp_path / "fit")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("room", [2_000, 20_000, 60_000])
+def test_a_full_disk_costs_neither_the_process_nor_the_fit(bayes, tmp_path, room):
+    """In a process of its own, whose files may not grow beyond some bytes; then saved elsewhere with room."""
+    bayes.save(tmp_path / "fit")
+    assert (tmp_path / "fit" / POSTERIOR).stat().st_size > 60_000
+    code = f"""
+import resource, bayeslmm as blm
+fit = blm.load("fit")
+whole = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({room}, whole[1]))
+try:
+    fit.save("again")
+except blm.StorageError as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_FSIZE, whole)
+fit.save("later")
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "again cannot be written: " in done.stdout and "File too large." in done.stdout
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["fit", "later"]
+    assert blm.load(tmp_path / "later").status == bayes.status
 
 
 def test_overwriting_keeps_the_old_fit_when_writing_fails(reml, saved, monkeypatch):

@@ -135,7 +135,7 @@ def write_forest(forest: MixedEffectsForest, folder: Path) -> Path:
         with whole_folder(folder, lambda: _check_place(folder)) as partial:
             _write_into(forest, partial)
     except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise StorageError(f"{folder} cannot be written: {str(error.strerror or error).rstrip('.')}.") from error
     return folder
 
 

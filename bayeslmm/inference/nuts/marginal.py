@@ -7,6 +7,7 @@ trajectories are short. Coefficients are drawn afterwards, exactly, for the reta
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from threading import Event
 from typing import Any, Protocol
 
 import numpy as np
@@ -25,6 +26,7 @@ from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coe
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array
 
+PATIENCE = 0.2  # seconds after which a chain looks whether it is to stop
 JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
 
 
@@ -41,6 +43,8 @@ class WhitenedDensity:
         The model.
     laplace
         Where the coordinates come from.
+    stop
+        Once set, every point is impossible, so that a trajectory ends and the sampler can be stopped.
     failures, successes
         Evaluations that raised, and that did not.
     first_error, failed_at
@@ -49,6 +53,7 @@ class WhitenedDensity:
 
     density: CovarianceDensity
     laplace: Laplace
+    stop: Event = field(default_factory=Event)
     failures: int = 0
     successes: int = 0
     first_error: Exception | None = None
@@ -64,6 +69,8 @@ class WhitenedDensity:
 
     def __call__(self, z: Array, **_: Any) -> tuple[float, Array]:
         """Return the log density and its gradient by z."""
+        if self.stop.is_set():
+            return -np.inf, np.zeros_like(z)
         x = self.point(z)
         try:
             with np.errstate(all="ignore"):
@@ -94,20 +101,31 @@ class Store(Protocol):
         """Keep a finished chain."""
 
 
-def sample_chain(density: CovarianceDensity, laplace: Laplace, options: Options, seed: int) -> Chain:
+def sample_chain(
+    density: CovarianceDensity, laplace: Laplace, options: Options, seed: int, stop: Event | None = None
+) -> Chain:
     """Run one chain.
+
+    Parameters
+    ----------
+    density, laplace, options
+        The model, its coordinates, and how to sample.
+    seed
+        The chain's own.
+    stop
+        Set by another thread, it ends the chain within moments.
 
     Raises
     ------
     FittingError
         If the kernel failed at every point, with its first error.
     KeyboardInterrupt
-        If the sampler was interrupted: it then returns fewer draws than were asked for.
+        If the sampler was interrupted, or `stop` was set.
     """
     import nutpie
     from nutpie.compiled_pyfunc import from_pyfunc
 
-    whitened = WhitenedDensity(density, laplace)
+    whitened = WhitenedDensity(density, laplace, Event() if stop is None else stop)
     d = density.dimension
 
     def start(start_seed: int) -> Array:
@@ -122,7 +140,7 @@ def sample_chain(density: CovarianceDensity, laplace: Laplace, options: Options,
         d, lambda: whitened, make_expand, [np.dtype("float64")], [(d,)], ["z"], make_initial_point_fn=start
     )
     try:
-        trace = nutpie.sample(
+        sampler = nutpie.sample(
             compiled,
             draws=options.draws,
             tune=options.tune,
@@ -132,7 +150,9 @@ def sample_chain(density: CovarianceDensity, laplace: Laplace, options: Options,
             target_accept=options.target_accept,
             save_warmup=False,
             progress_bar=False,
+            blocking=False,
         )
+        trace = _wait(sampler, whitened.stop)
     except RuntimeError as error:
         raise _sampler_error(whitened, error) from error
     z = trace.posterior["z"].to_numpy()[0]
@@ -142,6 +162,21 @@ def sample_chain(density: CovarianceDensity, laplace: Laplace, options: Options,
         raise _sampler_error(whitened, None)
     stats = {name: values[0] for name, values in read_statistics(trace.sample_stats).items()}
     return Chain(whitened.point(z), stats, whitened.failures, whitened.failures + whitened.successes)
+
+
+def _wait(sampler: Any, stop: Event) -> Any:
+    """Return nutpie's trace once it is there; end the sampler when waiting is interrupted or `stop` is set."""
+    try:
+        while True:
+            try:
+                return sampler.wait(timeout=PATIENCE)
+            except TimeoutError:
+                if stop.is_set():
+                    raise KeyboardInterrupt from None
+    except BaseException:
+        stop.set()
+        sampler.cancel()
+        raise
 
 
 def _sampler_error(whitened: WhitenedDensity, error: Exception | None) -> FittingError:
@@ -181,18 +216,19 @@ def sample_marginal(
     """
     laplace = find_laplace(density)
     seeds = chain_seeds(options.seed, options.chains)
+    stop = Event()
 
     def run(k: int) -> Chain:
         kept = store.load(k) if store is not None else None
         if kept is not None:
             return kept
-        chain = sample_chain(density, laplace, options, seeds[k])
+        chain = sample_chain(density, laplace, options, seeds[k], stop)
         if store is not None:
             store.save(k, chain)
         return chain
 
     workers = min(options.chains, worker_threads(density.kernel.order, options.cores))
-    return marginal_draws(density, in_threads(run, range(options.chains), workers, report), options)
+    return marginal_draws(density, in_threads(run, range(options.chains), workers, report, stop), options)
 
 
 def sample_known(density: CovarianceDensity, options: Options) -> Draws:

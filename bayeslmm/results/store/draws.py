@@ -1,6 +1,7 @@
 """Posterior draws as a NetCDF file that arviz reads too, and back."""
 
 from collections.abc import Mapping
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,16 +45,31 @@ def write_draws(fit: "PosteriorFit", path: Path) -> None:
     ------
     StorageError
         If a name or label cannot be written.
+    OSError
+        If the file cannot be written, on a full disk for one.
     """
     groups = datasets(fit.design, fit.draws)
     groups |= {group: fit.rows_of(group) for group in fit.added}
-    mode = "w"
-    for name, dataset in groups.items():
-        try:
-            dataset.to_netcdf(path, mode=mode, group=name, engine="h5netcdf")
-        except (TypeError, ValueError) as error:
-            raise StorageError(f"The group {name!r} cannot be written to {path.name}: {error}") from error
-        mode = "a"
+    path.write_bytes(_netcdf(groups))
+
+
+def _netcdf(groups: Mapping[str, "xarray.Dataset"]) -> memoryview:
+    """Return the bytes of a NetCDF file, made in memory.
+
+    HDF5 keeps what it cannot write to a full disk, and writing it once more on closing ends the process; a copy of the
+    draws in memory is the price of an error that can be caught.
+    """
+    import h5netcdf  # type: ignore[import-untyped]
+    from xarray.backends import H5NetCDFStore
+
+    buffer = BytesIO()
+    with h5netcdf.File(buffer, "w") as file:
+        for name, dataset in groups.items():
+            try:
+                dataset.dump_to_store(H5NetCDFStore(file, group=name))
+            except (TypeError, ValueError) as error:
+                raise StorageError(f"The group {name!r} cannot be written as NetCDF: {error}.") from error
+    return buffer.getbuffer()
 
 
 def read_draws(path: Path, design: Design, method: str, info: Mapping[str, Any]) -> tuple[Draws, dict[str, Any]]:

@@ -145,7 +145,7 @@ def write_fit(fit: Fit, folder: Path, *, overwrite: bool = False) -> Path:
         with whole_folder(folder, lambda: _check_place(folder, overwrite)) as partial:
             _write_files(fit, partial)
     except OSError as error:
-        raise StorageError(f"{folder} cannot be written: {error.strerror or error}.") from error
+        raise StorageError(f"{folder} cannot be written: {str(error.strerror or error).rstrip('.')}.") from error
     return folder
 
 
