@@ -23,8 +23,8 @@ from bayeslmm.likelihood.marginal import is_safe
 from bayeslmm.likelihood.single_term import excess_single, reduce_single, solve_upper
 from bayeslmm.types import Array, Criterion
 
-NEAR_BOUNDARY = 0.05  # a diagonal of lambda, columns scaled, below which the full search takes over
-GAIN = 1e-9  # of the objective, where a search stops
+NEAR_BOUNDARY = 0.02  # a diagonal of lambda, columns scaled, below which the full search takes over
+GAIN = 1e-8  # of the objective, where a search stops: theta is then known to 1e-4 of its standard error
 DIFFERENCE = 1e-4  # of a factor, for the curvature at the start
 MAXIMUM_STEPS = 30
 NO_VARIANCE = 1e150  # precision's root of coefficients taken as known
@@ -62,13 +62,12 @@ class CompiledLikelihood(Likelihood):
         if not is_safe(factor):
             return super().point(lambdas)
         products = self.kernel.products
-        value, sigma, excess = single_point(
+        value, sigma, excess, slope = single_point(
             products.nest_z[0], products.nest_xy[0], products.xy, factor, products.n, self.method == "reml",
             np.nan if self.sigma is None else self.sigma,
         )  # fmt: skip
         if not np.isfinite(value):
             return super().point(lambdas)  # raises what is wrong
-        slope = 2.0 * np.linalg.solve(factor.T, excess)
         levels = products.layout.shapes[0].n_levels
         return Point(value - products.log_weights, [slope], [excess], [levels * np.eye(len(factor)) - excess], sigma)
 
@@ -76,8 +75,8 @@ class CompiledLikelihood(Likelihood):
 @numba.njit(cache=True, nogil=True)
 def single_point(
     z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float
-) -> tuple[float, float, Array]:
-    """Return the objective but for the weights' logarithms, sigma, and the excess; see `likelihood.marginal`.
+) -> tuple[float, float, Array, Array]:
+    """Return the objective but for the weights' logarithms, sigma, the excess and the gradient by lambda.
 
     z (J, S, S), xy (J, S, p + 1), total (p + 1, p + 1), factor (S, S); sigma NaN where it is profiled.
     """
@@ -86,7 +85,7 @@ def single_point(
     low, rows, schur = np.zeros((levels, size, size)), np.zeros(xy.shape), np.zeros((order, order))
     log_det = reduce_single(z, xy, total, factor, low, rows, schur)
     if not np.isfinite(log_det):
-        return np.nan, np.nan, np.zeros((size, size))
+        return np.nan, np.nan, np.zeros((size, size)), np.zeros((size, size))
     beta = schur[p, :p].copy()
     solve_upper(schur[:p, :p], beta)
     dof = n - p if reml else n
@@ -99,7 +98,13 @@ def single_point(
         for a in range(p):
             value += 2.0 * np.log(schur[a, a])
         root = schur[:p, :p].copy()
-    return value, sigma, excess_single(low, rows, beta, root, sigma)
+    excess = excess_single(low, rows, beta, root, sigma)
+    slope = np.zeros((size, size))
+    for s in range(size):
+        column = excess[:, s].copy()
+        solve_upper(factor, column)
+        slope[:, s] = 2.0 * column
+    return value, sigma, excess, slope
 
 
 def likelihood_of(kernel: Kernel, method: Criterion, sigma: float | None) -> Likelihood:
