@@ -398,6 +398,37 @@ class PointFit(Fit):
 
         return term_table(self, type, ddf)
 
+    def hypothesis(self, *statements: str, level: float = 0.95, ddf: Ddf | None = None) -> pd.DataFrame:
+        """Test statements about the parameters.
+
+        Parameters
+        ----------
+        *statements
+            Such as ``"Days > 0"``, ``"treatment[High] - treatment[Low] = 0"``, ``"sd_Subject[Days] > 5"``: linear in
+            coefficients (the reference level of a factor counts as zero), or one standard deviation, correlation
+            (``cor_Subject[Intercept, Days]``) or ``sigma``, which the likelihood ratio tests.
+        level
+            Probability of the interval.
+        ddf
+            As for :meth:`coef_table`.
+
+        Returns
+        -------
+        DataFrame
+            A row per statement: estimate of left side less right side, std_error, df, t, p, lower and upper. p is
+            two-sided for ``=``; for ``>`` and ``<`` it is that of the opposite, so a small one supports the statement.
+
+        Raises
+        ------
+        FormulaError
+            If a statement cannot be read; the message marks the place.
+        OptionError
+            If it is not linear, or an option is not for this fit.
+        """
+        from bayeslmm.results.hypothesis import point_hypotheses
+
+        return point_hypotheses(self, statements, level, ddf)
+
     def drop1(self, *, ddf: Ddf | None = None) -> pd.DataFrame:
         """Test, by F, every term of the fixed part that could be dropped: those no other term contains.
 
