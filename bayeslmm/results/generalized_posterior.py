@@ -95,6 +95,16 @@ class GeneralizedPosteriorFit(PosteriorFit):
         """
         raise OptionError(f"add() is for normal responses, not for this {self.family.name} fit; see simulate().")
 
+    def hypothesis(self, *statements: str, level: float = 0.95) -> pd.DataFrame:
+        """Refuse: for normal responses.
+
+        Raises
+        ------
+        OptionError
+            Always.
+        """
+        raise OptionError(f"hypothesis() is for normal responses, not for this {self.family.name} fit; see idata.")
+
     # -- effects ----------------------------------------------------------------------------------------------
 
     def varcorr(self) -> pd.DataFrame:

@@ -1,6 +1,6 @@
 """Fits that end in one value of every parameter: maximum likelihood, REML and the posterior mode."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -30,6 +30,7 @@ from bayeslmm.types import Array, Ddf
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
+    from bayeslmm.results.bootstrap import Bootstrap
     from bayeslmm.results.profiles import LikelihoodProfile
 
 
@@ -257,9 +258,11 @@ class PointFit(Fit):
         self,
         level: float = 0.95,
         *,
-        method: Literal["wald", "profile"] = "wald",
+        method: Literal["wald", "profile", "bootstrap"] = "wald",
         parameters: Sequence[str] | str | None = None,
         ddf: Ddf | None = None,
+        n: int = 1000,
+        seed: int | None = None,
     ) -> pd.DataFrame:
         """Return confidence limits, columns lower and upper.
 
@@ -269,24 +272,32 @@ class PointFit(Fit):
             The interval's probability.
         method
             "wald": of the fixed coefficients, estimate and standard error with the degrees of freedom of `ddf`;
-            "profile": of all parameters, by the likelihood (ML, as in lme4, for REML fits too), see :meth:`profile`.
+            "profile": of all parameters, by the likelihood (ML, as in lme4, for REML fits too), see :meth:`profile`;
+            "bootstrap": of all parameters, percentiles of parametric replicates, see :meth:`bootstrap`.
         parameters
             Names of parameters, as in :func:`compare`; None means all the method has.
         ddf
             As for :meth:`coef_table`.
+        n, seed
+            Replicates of the bootstrap, and what makes them reproducible.
 
         Raises
         ------
         OptionError
             If an option is unknown or not for this fit.
         """
-        from bayeslmm.results.profiles import chosen
+        from bayeslmm.results.profiles import chosen, parameter_names
+
+        coefficient_tests.check_level(level)
 
         if method == "wald":
             limits = self.coef_table(level, ddf=ddf)[["lower", "upper"]]
             return limits if parameters is None else limits.loc[chosen(parameters, list(limits.index))]
+        if method == "bootstrap":
+            wanted = chosen(parameters, parameter_names(self))
+            return self.bootstrap(n, seed=seed).confint(level).loc[wanted]
         if method != "profile":
-            raise OptionError(f"method={method!r} is unknown; use 'wald' or 'profile'.")
+            raise OptionError(f"method={method!r} is unknown; use 'wald', 'profile' or 'bootstrap'.")
         check_level(level)
         return self.profile(parameters, level=level).confint(level)
 
@@ -318,6 +329,52 @@ class PointFit(Fit):
 
         return profile(self, parameters, level)
 
+    def bootstrap(
+        self,
+        n: int = 1000,
+        *,
+        seed: int | None = None,
+        statistic: "Callable[[PointFit], Any] | None" = None,
+        kind: Literal["parametric", "groups"] = "parametric",
+        cores: int | None = None,
+        progressbar: bool | None = None,
+    ) -> "Bootstrap":
+        """Fit the model to many data sets like this one.
+
+        Parameters
+        ----------
+        n
+            Number of replicates.
+        seed
+            Makes them reproducible, for any number of cores.
+        statistic
+            A function of a fit that returns a number, an array or a Series; None means all coefficients, standard
+            deviations, correlations and sigma, which is faster.
+        kind
+            "parametric": responses of new groups are simulated from the fit; "groups": levels of the outermost grouping
+            factor are drawn with replacement, which trusts the model less and needs many of them.
+        cores
+            Worker processes, through joblib, so that its other backends serve as well; None means this process.
+        progressbar
+            Show progress; None shows it in a terminal.
+
+        Returns
+        -------
+        Bootstrap
+            With ``replicates``, ``table`` (bias and standard error), ``confint(level, kind="percentile" | "bca")`` and
+            the numbers of failed and singular refits.
+
+        Raises
+        ------
+        OptionError
+            For the posterior mode, a fit that failed, unknown options, or groups that are crossed or too few.
+        FittingError
+            If hardly any replicate can be fitted.
+        """
+        from bayeslmm.results.bootstrap import bootstrap
+
+        return bootstrap(self, n, seed, statistic, kind, cores, progressbar)
+
     def anova(self, type: Literal[1, 2, 3] = 3, *, ddf: Ddf | None = None) -> pd.DataFrame:
         """Test every term of the fixed part by F.
 
@@ -342,6 +399,37 @@ class PointFit(Fit):
         from bayeslmm.results.term_tests import term_table
 
         return term_table(self, type, ddf)
+
+    def hypothesis(self, *statements: str, level: float = 0.95, ddf: Ddf | None = None) -> pd.DataFrame:
+        """Test statements about the parameters.
+
+        Parameters
+        ----------
+        *statements
+            Such as ``"Days > 0"``, ``"treatment[High] - treatment[Low] = 0"``, ``"sd_Subject[Days] > 5"``: linear in
+            coefficients (the reference level of a factor counts as zero), or one standard deviation, correlation
+            (``cor_Subject[Intercept, Days]``) or ``sigma``, which the likelihood ratio tests.
+        level
+            Probability of the interval.
+        ddf
+            As for :meth:`coef_table`.
+
+        Returns
+        -------
+        DataFrame
+            A row per statement: estimate of left side less right side, std_error, df, t, p, lower and upper. p is
+            two-sided for ``=``; for ``>`` and ``<`` it is that of the opposite, so a small one supports the statement.
+
+        Raises
+        ------
+        FormulaError
+            If a statement cannot be read; the message marks the place.
+        OptionError
+            If it is not linear, or an option is not for this fit.
+        """
+        from bayeslmm.results.hypothesis import point_hypotheses
+
+        return point_hypotheses(self, statements, level, ddf)
 
     def drop1(self, *, ddf: Ddf | None = None) -> pd.DataFrame:
         """Test, by F, every term of the fixed part that could be dropped: those no other term contains.

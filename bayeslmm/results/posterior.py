@@ -223,6 +223,33 @@ class PosteriorFit(Fit):
         labels = effects.covariance_labels(self.varcorr())
         return describe(self.covariance_draws, labels, level, self._covariance_diagnostics)
 
+    def hypothesis(self, *statements: str, level: float = 0.95) -> pd.DataFrame:
+        """Return what the posterior says of statements about the parameters.
+
+        Parameters
+        ----------
+        *statements
+            Such as ``"Days > 0"``, ``"treatment[High] - treatment[Low] = 0"``,
+            ``"sd_Subject[Days] / sigma > 0.2"``; the reference level of a factor counts as zero.
+        level
+            Probability between lower and upper.
+
+        Returns
+        -------
+        DataFrame
+            A row per statement: mean, sd and equal-tailed limits of left side less right side; probability of the
+            statement, for ``>`` and ``<``; bayes_factor, for ``=`` in coefficients whose priors are normal: the
+            posterior density of the hypothesis over its prior density (Savage-Dickey), above one in its favour.
+
+        Raises
+        ------
+        FormulaError
+            If a statement cannot be read; the message marks the place.
+        """
+        from bayeslmm.results.hypothesis import posterior_hypotheses
+
+        return posterior_hypotheses(self, statements, level)
+
     def ranef_table(self, level: float = 0.95) -> dict[str, pd.DataFrame]:
         """Return the columns of :meth:`coef_table` for every random effect kept, by level and effect."""
         tables = {}

@@ -58,7 +58,7 @@ class Maximum:
         return len(self.objectives)
 
 
-class _Likelihood:
+class Likelihood:
     """The profiled objective of a kernel as a function of its factors."""
 
     def __init__(self, kernel: Kernel, method: Criterion, sigma: float | None) -> None:
@@ -68,14 +68,17 @@ class _Likelihood:
         self.shapes: Sequence[TermShape] = kernel.shapes
 
     def point(self, lambdas: Sequence[Array]) -> Point:
+        """Return value and gradient."""
         found = evaluate(self.kernel.products, lambdas, self.method, self.sigma, gradient=True)
         slopes = factor_gradients(self.kernel.products, lambdas, self.method, self.sigma, found)
         return Point(found.value, slopes, found.excess, found.inverse_sums, found.sigma)
 
     def value(self, lambdas: Sequence[Array]) -> float:
+        """Return the value alone."""
         return evaluate(self.kernel.products, lambdas, self.method, self.sigma).value
 
     def covariance_slopes(self, lambdas: Sequence[Array]) -> Sequence[Array]:
+        """Return the gradient with respect to each lambda lambda^T."""
         return covariance_gradients(self.kernel.products, lambdas, self.method, self.sigma)
 
 
@@ -106,7 +109,7 @@ def maximise(
     """
     criterion = check_criterion(method)
     record = Record(report=progress)
-    target = _Likelihood(kernel, criterion, sigma)
+    target = Likelihood(kernel, criterion, sigma)
     with blas_threads(kernel.products.order):
         minimum = minimise(target, starting_factors(kernel.products, sigma), record)
     shift = kernel.shift(criterion)

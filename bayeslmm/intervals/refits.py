@@ -1,0 +1,195 @@
+r"""Fits of one model to many responses, from where one of them ended.
+
+A response moves theta a little, so each search starts at the optimum of the first fit, in coordinates of unit curvature
+there, and takes a few steps. With a single random term an evaluation is one compiled loop. Where a search comes near
+the boundary or does not settle, the full search of `bayeslmm.inference.optimum.search` takes over.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from bayeslmm.errors import FittingError
+from bayeslmm.inference.nuts.starting import starting_factors
+from bayeslmm.inference.optimum.maximum import Likelihood, code_of
+from bayeslmm.inference.optimum.quasi_newton import descend
+from bayeslmm.inference.optimum.search import Point, Record, minimise
+from bayeslmm.likelihood.conditional import fixed_modes
+from bayeslmm.likelihood.factor import factorise
+from bayeslmm.likelihood.kernel import Kernel
+from bayeslmm.likelihood.marginal import is_safe
+from bayeslmm.likelihood.single_term import excess_single, reduce_single, solve_upper
+from bayeslmm.types import Array, Criterion
+
+NEAR_BOUNDARY = 0.02  # a diagonal of lambda, columns scaled, below which the full search takes over
+GAIN = 1e-8  # of the objective, where a search stops: theta is then known to 1e-4 of its standard error
+DIFFERENCE = 1e-4  # of a factor, for the curvature at the start
+MAXIMUM_STEPS = 30
+NO_VARIANCE = 1e150  # precision's root of coefficients taken as known
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """Where a fit ended.
+
+    Attributes
+    ----------
+    lambdas
+        The kernel's factors, (S, S) per term.
+    beta
+        Coefficients in the user's columns, shape (p,).
+    sigma, objective
+        Residual standard deviation, and minus twice the log-likelihood.
+    code
+        "converged", "boundary" or "failed".
+    """
+
+    lambdas: tuple[Array, ...]
+    beta: Array
+    sigma: float
+    objective: float
+    code: str
+
+
+class CompiledLikelihood(Likelihood):
+    """The profiled objective of a kernel with one random term and nothing else, each evaluation one compiled loop."""
+
+    def point(self, lambdas: Sequence[Array]) -> Point:
+        """Return value and gradient."""
+        factor = lambdas[0]
+        if not is_safe(factor):
+            return super().point(lambdas)
+        products = self.kernel.products
+        value, sigma, excess, slope = single_point(
+            products.nest_z[0], products.nest_xy[0], products.xy, factor, products.n, self.method == "reml",
+            np.nan if self.sigma is None else self.sigma,
+        )  # fmt: skip
+        if not np.isfinite(value):
+            return super().point(lambdas)  # raises what is wrong
+        levels = products.layout.shapes[0].n_levels
+        return Point(value - products.log_weights, [slope], [excess], [levels * np.eye(len(factor)) - excess], sigma)
+
+
+@numba.njit(cache=True, nogil=True)
+def single_point(
+    z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float
+) -> tuple[float, float, Array, Array]:
+    """Return the objective but for the weights' logarithms, sigma, the excess and the gradient by lambda.
+
+    z (J, S, S), xy (J, S, p + 1), total (p + 1, p + 1), factor (S, S); sigma NaN where it is profiled.
+    """
+    levels, size, order = xy.shape
+    p = order - 1
+    low, rows, schur = np.zeros((levels, size, size)), np.zeros(xy.shape), np.zeros((order, order))
+    log_det = reduce_single(z, xy, total, factor, low, rows, schur)
+    if not np.isfinite(log_det):
+        return np.nan, np.nan, np.zeros((size, size)), np.zeros((size, size))
+    beta = schur[p, :p].copy()
+    solve_upper(schur[:p, :p], beta)
+    dof = n - p if reml else n
+    r2 = schur[p, p] ** 2
+    if np.isnan(sigma):
+        sigma = np.sqrt(r2 / dof)
+    value = log_det + dof * np.log(2.0 * np.pi * sigma**2) + r2 / sigma**2
+    root = np.eye(p) * NO_VARIANCE
+    if reml:
+        for a in range(p):
+            value += 2.0 * np.log(schur[a, a])
+        root = schur[:p, :p].copy()
+    excess = excess_single(low, rows, beta, root, sigma)
+    slope = np.zeros((size, size))
+    for s in range(size):
+        column = excess[:, s].copy()
+        solve_upper(factor, column)
+        slope[:, s] = 2.0 * column
+    return value, sigma, excess, slope
+
+
+def likelihood_of(kernel: Kernel, method: Criterion, sigma: float | None) -> Likelihood:
+    """Return the objective of a kernel, compiled where it can be."""
+    layout = kernel.products.layout
+    single = len(layout.nest) == 1 and not layout.trailing
+    return (CompiledLikelihood if single else Likelihood)(kernel, method, sigma)
+
+
+class Refitter:
+    """Fits kernels that differ in their response only.
+
+    Parameters
+    ----------
+    kernel
+        The data of the first fit.
+    lambdas
+        The kernel's factors at its optimum.
+    method
+        "ml" or "reml".
+    sigma
+        Residual standard deviation, where it is known.
+    """
+
+    def __init__(self, kernel: Kernel, lambdas: Sequence[Array], method: Criterion, sigma: float | None) -> None:
+        self.method, self.sigma = method, sigma
+        self.lambdas = [np.array(f) for f in lambdas]
+        self.entries = [shape.free_entries for shape in kernel.shapes]
+        self.ends = np.cumsum([len(rows) for rows, _ in self.entries])[:-1]
+        self.interior = all(np.abs(np.diag(f)).min(initial=np.inf) > NEAR_BOUNDARY for f in lambdas)
+        self.whitening = self._whitening(likelihood_of(kernel, method, sigma)) if self.interior else np.zeros((0, 0))
+
+    def _moved(self, change: Array) -> list[Array]:
+        moved = [f.copy() for f in self.lambdas]
+        for factor, entries, piece in zip(moved, self.entries, np.split(change, self.ends), strict=True):
+            factor[entries] += piece
+        return moved
+
+    def _gradient(self, slopes: Sequence[Array]) -> Array:
+        return np.concatenate([s[entries] for s, entries in zip(slopes, self.entries, strict=True)])
+
+    def _whitening(self, target: Likelihood) -> Array:
+        size = sum(len(rows) for rows, _ in self.entries)
+        origin = self._gradient(target.point(self.lambdas).slopes) if size else np.zeros(0)
+        steps = DIFFERENCE * np.eye(size)
+        rows = [(self._gradient(target.point(self._moved(h)).slopes) - origin) / DIFFERENCE for h in steps]
+        curvature = np.array(rows).reshape(size, size)
+        values, vectors = np.linalg.eigh((curvature + curvature.T) / 2.0)
+        return np.asarray(vectors / np.sqrt(np.maximum(np.abs(values), 1e-6 * np.abs(values).max(initial=1e-300))))
+
+    def fit(self, kernel: Kernel) -> Estimate:
+        """Fit the model to a kernel of the same columns."""
+        target = likelihood_of(kernel, self.method, self.sigma)
+        found = self._near(target) if self.interior and self.lambdas else None
+        if found is None:
+            minimum = minimise(target, starting_factors(kernel.products, self.sigma), Record())
+            found = minimum.lambdas, minimum.sigma, minimum.value, code_of(minimum)
+        lambdas, sigma, value, code = found
+        beta = fixed_modes(factorise(kernel.products, lambdas))
+        user = kernel.fixed.matrix @ beta + kernel.fixed.centring.constant * kernel.y_mean
+        return Estimate(tuple(lambdas), user, sigma, value + kernel.shift(self.method), code)
+
+    def _near(self, target: Likelihood) -> tuple[tuple[Array, ...], float, float, str] | None:
+        """Search from the first fit's optimum; None where the full search has to look."""
+        last: dict[bytes, tuple[list[Array], Point]] = {}
+
+        def function(x: Array) -> tuple[float, Array]:
+            moved = self._moved(self.whitening @ x)
+            try:
+                point = target.point(moved)
+            except FittingError:
+                return np.inf, np.zeros_like(x)
+            last[x.tobytes()] = moved, point
+            return point.value, self.whitening.T @ self._gradient(point.slopes)
+
+        end = descend(
+            function,
+            np.zeros(len(self.whitening)),
+            tolerance=GAIN,
+            longest=lambda d: 4.0 / max(float(np.linalg.norm(d)), 1e-300),
+            max_steps=MAXIMUM_STEPS,
+        )
+        if end.limited or end.gain > 10.0 * GAIN or end.x.tobytes() not in last:
+            return None
+        moved, point = last[end.x.tobytes()]
+        if any(np.diag(f).min() < NEAR_BOUNDARY for f in moved):
+            return None
+        return tuple(moved), point.sigma, point.value, "converged"
