@@ -78,7 +78,7 @@ def _linear(value: "Linear | float") -> Linear:
 
 
 def coefficient_names(design: Design) -> dict[str, str | None]:
-    """Return what coefficients may be called, ``f[T.a]`` or ``f[a]``; None for a reference level: its effect is zero."""
+    """Return what coefficients may be called, ``f[T.a]`` or ``f[a]``; None for a reference level, whose is zero."""
     known: dict[str, str | None] = {name: name for name in design.fixed_names}
     recipe = design.recipe
     for term in recipe.fixed.terms:
