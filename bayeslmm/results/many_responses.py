@@ -9,7 +9,6 @@ from scipy.linalg import solve_triangular
 from bayeslmm.errors import DataError, FittingError, OptionError
 from bayeslmm.inference.options import check_count
 from bayeslmm.intervals.refits import Estimate
-from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.results.bootstrap import fitted_model, parameters
 from bayeslmm.results.profiles import parameter_names
@@ -89,6 +88,5 @@ def _piece(fit: "PointFit", model: "FittedModel", Y: Array) -> tuple[Array, list
 
 
 def _std_errors(kernel: Kernel, found: Estimate) -> Array:
-    R = factorise(kernel.products, found.lambdas).R_X
-    root = kernel.fixed.matrix @ solve_triangular(R, np.eye(kernel.p), lower=True, trans=1)
+    root = kernel.fixed.matrix @ solve_triangular(found.R_X, np.eye(kernel.p), lower=True, trans=1)
     return found.sigma * np.sqrt(np.sum(root**2, axis=1))
