@@ -380,6 +380,41 @@ class Model:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
         return fit
 
+    def fit_many(self, Y: Any, method: Literal["reml", "ml"] = "reml", *, cores: int | None = None) -> pd.DataFrame:
+        """Fit the model to many responses: voxels, genes, simulated data.
+
+        The cross-products of X and Z are summed once, and every search starts where that of the model's own response
+        ended.
+
+        Parameters
+        ----------
+        Y
+            A column for each response, shape (n, m), rows as in ``design.index``; a DataFrame is matched to the rows by
+            its labels, and its columns name the responses.
+        method
+            "reml" or "ml".
+        cores
+            Worker processes; None means this process.
+
+        Returns
+        -------
+        DataFrame
+            A row per response: all parameters by the names of :func:`compare`, ``std_error[...]`` of the coefficients,
+            the objective, and the status: "converged", "boundary" or "failed" (then the numbers are NaN).
+
+        Raises
+        ------
+        OptionError
+            If the method is neither.
+        DataError
+            If Y has another shape, other labels, or values that are not finite.
+        """
+        from bayeslmm.results.many_responses import fit_many
+
+        if method not in ("reml", "ml"):
+            raise OptionError(f"method={method!r} is not for many responses; use 'reml' or 'ml'.")
+        return fit_many(self.fit(method), Y, cores)
+
     def prior_predictive(self, draws: int = 500, *, seed: Any = None) -> "InferenceData":
         """Simulate parameters and responses from the priors.
 

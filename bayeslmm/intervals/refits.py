@@ -44,6 +44,8 @@ class Estimate:
         Residual standard deviation, and minus twice the log-likelihood.
     code
         "converged", "boundary" or "failed".
+    R_X
+        Lower Cholesky factor of the cross-products of X with Z eliminated, kernel's columns, shape (p, p).
     """
 
     lambdas: tuple[Array, ...]
@@ -51,6 +53,7 @@ class Estimate:
     sigma: float
     objective: float
     code: str
+    R_X: Array
 
 
 class CompiledLikelihood(Likelihood):
@@ -163,9 +166,9 @@ class Refitter:
             minimum = minimise(target, starting_factors(kernel.products, self.sigma), Record())
             found = minimum.lambdas, minimum.sigma, minimum.value, code_of(minimum)
         lambdas, sigma, value, code = found
-        beta = fixed_modes(factorise(kernel.products, lambdas))
-        user = kernel.fixed.matrix @ beta + kernel.fixed.centring.constant * kernel.y_mean
-        return Estimate(tuple(lambdas), user, sigma, value + kernel.shift(self.method), code)
+        factor = factorise(kernel.products, lambdas)
+        user = kernel.fixed.matrix @ fixed_modes(factor) + kernel.fixed.centring.constant * kernel.y_mean
+        return Estimate(tuple(lambdas), user, sigma, value + kernel.shift(self.method), code, factor.R_X)
 
     def _near(self, target: Likelihood) -> tuple[tuple[Array, ...], float, float, str] | None:
         """Search from the first fit's optimum; None where the full search has to look."""

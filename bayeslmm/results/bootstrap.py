@@ -22,6 +22,7 @@ from bayeslmm.intervals.bootstrap import (
     replicates,
 )
 from bayeslmm.intervals.refits import Estimate, Refitter
+from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.results.effects import lower_triangle
 from bayeslmm.results.profiles import parameter_names
@@ -186,7 +187,9 @@ def _series(value: Any) -> pd.Series:
 def fit_estimate(fit: "PointFit") -> Estimate:
     """Return a fit as a replicate."""
     beta = np.asarray(fit.modes.beta)
-    return Estimate(tuple(fit.kernel.lambdas(fit.theta)), beta, fit.sigma, fit.objective, fit.status.code)
+    lambdas = tuple(fit.kernel.lambdas(fit.theta))
+    R_X = factorise(fit.kernel.products, lambdas).R_X
+    return Estimate(lambdas, beta, fit.sigma, fit.objective, fit.status.code, R_X)
 
 
 def parameters(fit: "PointFit", estimate: Estimate) -> Array:

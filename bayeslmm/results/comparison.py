@@ -94,13 +94,17 @@ def estimates(fit: Fit, level: float = 0.95) -> pd.DataFrame:
 def interval_frames(fits: Sequence[Fit], level: float) -> dict[str, pd.DataFrame]:
     """Return estimate, lower and upper of every fit by name, for drawing.
 
-    A PointFit has Wald limits for its coefficients and none for standard deviations and correlations.
+    A PointFit has Wald limits for its coefficients, and those of a profile or bootstrap of it, if one was computed, for
+    standard deviations and correlations.
     """
     frames = {}
     for label, fit in zip(fit_labels(fits), fits, strict=True):
         table = estimates(fit, level)
         if isinstance(fit, PointFit):
             limits = fit.confint(level).reindex(table.index)
+            computed = fit._computed_limits(level)
+            if computed is not None:
+                limits = limits.fillna(computed)
             frames[label] = pd.concat([table["estimate"], limits], axis=1)
         else:
             frames[label] = table[["mean", "lower", "upper"]].set_axis(["estimate", "lower", "upper"], axis=1)

@@ -327,7 +327,10 @@ class PointFit(Fit):
         """
         from bayeslmm.results.profiles import profile
 
-        return profile(self, parameters, level)
+        found = profile(self, parameters, level)
+        if parameters is None:
+            self._computed["profile"] = found
+        return found
 
     def bootstrap(
         self,
@@ -373,7 +376,22 @@ class PointFit(Fit):
         """
         from bayeslmm.results.bootstrap import bootstrap
 
-        return bootstrap(self, n, seed, statistic, kind, cores, progressbar)
+        found = bootstrap(self, n, seed, statistic, kind, cores, progressbar)
+        if statistic is None:
+            self._computed["bootstrap"] = found
+        return found
+
+    @cached_property
+    def _computed(self) -> "dict[str, LikelihoodProfile | Bootstrap]":
+        """The last profile and bootstrap of all parameters: summary and pictures show the intervals they have."""
+        return {}
+
+    def _computed_limits(self, level: float) -> pd.DataFrame | None:
+        """Return limits of all parameters, if a profile that reaches so far or else a bootstrap was computed."""
+        for found in (self._computed.get("profile"), self._computed.get("bootstrap")):
+            if found is not None and level <= getattr(found, "level", 1.0):
+                return found.confint(level)
+        return None
 
     def anova(self, type: Literal[1, 2, 3] = 3, *, ddf: Ddf | None = None) -> pd.DataFrame:
         """Test every term of the fixed part by F.
@@ -581,6 +599,11 @@ class PointFit(Fit):
         if not normal:
             facts.append(("Tests", coefficient_tests.DESCRIPTIONS[self._errors.find(None)[1]]))
         random = random_table(self.varcorr())
+        limits = self._computed_limits(level)
+        if limits is not None:
+            sds = effects.covariance_labels(self.varcorr())[self.varcorr()["other_effect"].isna()]
+            for place, (name, sign) in enumerate((("lower", -1), ("upper", 1)), start=4):
+                random.insert(place, f"{50 + 50 * sign * level:g}%", aligned(limits[name].reindex(sds), digits=4))
         return Summary(find_method(self.method).title, tuple(facts), random, fixed, self.status)
 
 

@@ -11,6 +11,7 @@ from scipy.special import ndtri
 
 import bayeslmm as blm
 from bayeslmm.intervals.natural_parameters import Deviance, user_orders, with_fixed_function
+from bayeslmm.results.comparison import interval_frames
 
 REFERENCE = json.loads((Path(__file__).parents[1] / "reference" / "reading_reference.json").read_text())["profile_ml"]
 FORMULAS = {
@@ -143,3 +144,19 @@ def test_picture_and_refusals():
         fit.confint(method="likelihood")
     with pytest.raises(blm.OptionError, match="posterior mode"):
         blm.lmm(FORMULAS["dyestuff"][0], blm.load_dataset("dyestuff"), "map").profile()
+
+
+def test_what_was_computed_is_shown():
+    fit = blm.lmm(FORMULAS["sleep"][0], blm.load_dataset("sleepstudy"))
+    assert "97.5%" not in str(fit.summary())
+    before = interval_frames([fit], 0.95)["reml"]
+    assert before.loc["Residual: sd", ["lower", "upper"]].isna().all()
+    limits = fit.profile().confint(0.95)
+    after = interval_frames([fit], 0.95)["reml"]
+    rows = list(limits.index[2:])
+    np.testing.assert_allclose(after.loc[rows, ["lower", "upper"]], limits.loc[rows])
+    pd.testing.assert_frame_equal(after.iloc[:2], before.iloc[:2])
+    text = str(fit.summary())
+    assert "97.5%" in text
+    assert f"{limits.loc['Subject: sd(Days)', 'upper']:.3f}" in text
+    assert "97.5%" not in str(fit.summary(0.999))  # beyond what the profile reaches

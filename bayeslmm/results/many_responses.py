@@ -1,0 +1,92 @@
+"""One model fitted to many responses: voxels, genes, simulated data."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from scipy.linalg import solve_triangular
+
+from bayeslmm.errors import DataError, FittingError, OptionError
+from bayeslmm.inference.options import check_count
+from bayeslmm.intervals.refits import Estimate
+from bayeslmm.likelihood.kernel import Kernel
+from bayeslmm.results.bootstrap import fitted_model, parameters
+from bayeslmm.results.profiles import parameter_names
+from bayeslmm.types import Array
+
+if TYPE_CHECKING:
+    from bayeslmm.intervals.bootstrap import FittedModel
+    from bayeslmm.results.point import PointFit
+
+PIECE = 250  # responses that a worker takes at once
+
+
+def fit_many(fit: "PointFit", Y: Any, cores: int | None) -> pd.DataFrame:
+    """Fit the model of a fit to the columns of Y; see :meth:`Model.fit_many`."""
+    if fit.method == "map":
+        raise OptionError("The priors of a posterior mode follow the scale of the response: use method='reml' or 'ml'.")
+    cores = 1 if cores is None else check_count("cores", cores, 1)
+    values, names = _read(fit, Y)
+    pieces = [values[:, start : start + PIECE] for start in range(0, values.shape[1], PIECE)]
+    model = fitted_model(fit)
+    if cores == 1:
+        found = [_piece(fit, model, piece) for piece in pieces]
+    else:
+        from joblib import Parallel, delayed
+
+        found = Parallel(n_jobs=cores)(delayed(_piece)(fit, model, piece) for piece in pieces)
+    numbers = np.concatenate([block for block, _ in found])
+    errors = [f"std_error[{name}]" for name in fit.design.fixed_names]
+    frame = pd.DataFrame(numbers, index=names, columns=[*parameter_names(fit), *errors, "objective"])
+    return frame.assign(status=[code for _, codes in found for code in codes])
+
+
+def _read(fit: "PointFit", Y: Any) -> tuple[Array, pd.Index]:
+    n, index = fit.design.n, fit.design.index
+    names = pd.Index(Y.columns) if isinstance(Y, pd.DataFrame) else None
+    if isinstance(Y, pd.DataFrame) and not Y.index.equals(index):
+        if not Y.index.is_unique or len(index.difference(Y.index)):
+            raise DataError(
+                "The row labels of Y are not those of the rows used: give it model.design.index as its index, or pass "
+                "an array in the order of those rows."
+            )
+        Y = Y.loc[index]
+    try:
+        values = np.asarray(Y, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"Y must hold numbers: {error}.") from error
+    if values.ndim != 2 or values.shape[0] != n:
+        raise DataError(
+            f"Y has shape {values.shape}; it needs a row for each of the {n} rows used, a column a response."
+        )
+    bad = ~np.isfinite(values).all(axis=0)
+    if bad.any():
+        raise DataError(
+            f"Response {int(np.argmax(bad))} of Y, counted from zero, has missing or infinite values: leave it out, or "
+            "fit it with a Model of its own."
+        )
+    return values, pd.RangeIndex(values.shape[1], name="response") if names is None else names.rename("response")
+
+
+def _piece(fit: "PointFit", model: "FittedModel", Y: Array) -> tuple[Array, list[str]]:
+    rows, codes = [], []
+    width = len(parameter_names(fit)) + fit.design.p + 1
+    offset = 0.0 if fit.design.offset is None else fit.design.offset
+    for y in Y.T:
+        kernel = model.structure.at(y - offset)
+        try:
+            if np.ptp(y) == 0:
+                raise FittingError("The response is constant.")
+            found = model.refitter.fit(kernel)
+        except FittingError:
+            rows.append(np.full(width, np.nan))
+            codes.append("failed")
+            continue
+        rows.append(np.concatenate([parameters(fit, found), _std_errors(kernel, found), [found.objective]]))
+        codes.append(found.code)
+    return np.array(rows).reshape(len(codes), width), codes
+
+
+def _std_errors(kernel: Kernel, found: Estimate) -> Array:
+    root = kernel.fixed.matrix @ solve_triangular(found.R_X, np.eye(kernel.p), lower=True, trans=1)
+    return found.sigma * np.sqrt(np.sum(root**2, axis=1))
