@@ -2,6 +2,7 @@
 
 import ast
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -32,3 +33,33 @@ def test_runs(path, tmp_path, monkeypatch):
 
 def test_there_are_notebooks():
     assert NOTEBOOKS
+
+
+FRESH = """
+import bayeslmm as blm
+fit = blm.lmm("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+---
+fit.plot("ranef")
+---
+for kind in ("forest", "residuals"):
+    fit.plot(kind).show()
+---
+import matplotlib.pyplot as plt
+---
+fit.plot("ranef")
+---
+figure = fit.plot("ranef")
+"""
+
+
+def test_figures_show_in_a_fresh_kernel():
+    """As pictures where they are the value of a cell, before pyplot has been used and afterwards, once each."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    pytest.importorskip("ipykernel")
+    cells = [nbformat.v4.new_code_cell(source.strip()) for source in FRESH.split("---")]
+    notebook = nbformat.v4.new_notebook(cells=cells)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the client about its own packages
+        nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    pictures = [sum("image/png" in output.get("data", {}) for output in cell["outputs"]) for cell in notebook.cells]
+    assert pictures == [0, 1, 2, 0, 1, 0]

@@ -18,11 +18,12 @@ SMALL = 8.0
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple["Figure", Any]:
     """Return a figure of a size in inches and its axes, shape (rows, columns).
 
-    The figure belongs to no window or global list: showing or saving it is up to the caller.
+    The figure belongs to no window or global list: notebooks show it where it is the value of a cell, saving it is up
+    to the caller.
     """
-    from matplotlib.figure import Figure
+    from bayeslmm.plots.picture import Picture
 
-    figure = Figure(figsize=(width, height), layout="constrained", dpi=100)
+    figure = Picture(figsize=(width, height), layout="constrained", dpi=100)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     for axis in np.ravel(axes):
         quieten(axis)

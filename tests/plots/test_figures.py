@@ -41,6 +41,14 @@ def test_no_global_state():
     assert pyplot is None or pyplot.get_fignums() == []
 
 
+def test_a_figure_knows_its_picture_without_pyplot():
+    figure = residual_figure(DRAWS[0, :, 0], DRAWS[0, :, 1])
+    picture = figure._repr_png_()
+    assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
+    with pytest.raises(AttributeError, match=r"figure\.savefig\(path\) writes it"):
+        figure.show()
+
+
 def test_trace_draws_every_chain_and_marks_divergences():
     diverging = np.zeros((3, 120), dtype=bool)
     diverging[1, 50] = True
