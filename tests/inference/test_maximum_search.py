@@ -15,7 +15,7 @@ from bayeslmm.design import build_design
 from bayeslmm.errors import FittingError
 from bayeslmm.formula import parse
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
-from bayeslmm.inference.optimum.maximum import _Likelihood, maximise
+from bayeslmm.inference.optimum.maximum import Likelihood, maximise
 from bayeslmm.inference.optimum.search import Record, minimise
 from bayeslmm.likelihood import Kernel
 
@@ -49,7 +49,7 @@ def restarted(kernel, method, seed, starts=4):
             draws = rng.normal(size=(shape.n_columns, shape.n_columns + 2)) * 10 ** rng.uniform(-1, 0.5)
             root = np.linalg.cholesky(draws @ draws.T / shape.n_columns)
             start.append(root if shape.structure is FULL else np.diag(np.diag(root)))
-        values.append(minimise(_Likelihood(kernel, method, None), start, Record()).value)
+        values.append(minimise(Likelihood(kernel, method, None), start, Record()).value)
     return min(values) + kernel.shift(method)
 
 
@@ -75,7 +75,7 @@ def test_leaves_the_saddle_point_at_zero(layout):
     y, X, terms, _ = dense.simulate(11, layout)
     kernel = Kernel.build(y, X, terms)
     zero = [np.zeros((s.n_columns, s.n_columns)) for s in kernel.shapes]
-    found = minimise(_Likelihood(kernel, "ml", None), zero, Record())
+    found = minimise(Likelihood(kernel, "ml", None), zero, Record())
     assert found.converged
     assert found.value == pytest.approx(maximise(kernel, "ml").objective, abs=OBJECTIVE)
 
@@ -84,7 +84,7 @@ def test_leaves_a_column_that_is_zero():
     y, X, terms, _ = dense.simulate(12, "vector")
     kernel = Kernel.build(y, X, terms)
     start = [np.array([[1.0, 0.0], [0.3, 0.0]])]
-    found = minimise(_Likelihood(kernel, "ml", None), start, Record())
+    found = minimise(Likelihood(kernel, "ml", None), start, Record())
     assert found.value == pytest.approx(maximise(kernel, "ml").objective, abs=OBJECTIVE)
     assert not found.singular
 
