@@ -119,6 +119,7 @@ def test_resume_is_for_the_marginal_density(model, tmp_path):
         model.fit("nuts", parametrization="centered", resume=tmp_path / "run")
 
 
+@pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="workers of pytest-xdist handle signals themselves")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_ctrl_c_stops_every_chain_at_once(density, monkeypatch, workers):
     """Whole chains would take over a minute; afterwards nobody evaluates the density any more."""
@@ -134,14 +135,13 @@ def test_ctrl_c_stops_every_chain_at_once(density, monkeypatch, workers):
     laplace = find_laplace(density)
     monkeypatch.setattr(marginal_nuts, "find_laplace", lambda _: laplace)
     press = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
-    started = time.perf_counter()
     press.start()
     with pytest.raises(KeyboardInterrupt):
         marginal_nuts.sample_marginal(density, Options(draws=5000, tune=5000, chains=2, cores=2, seed=1))
-    assert time.perf_counter() - started < 10
     seen = len(calls)
     time.sleep(0.5)
-    assert len(calls) == seen > 0
+    assert len(calls) == seen
+    assert 0 < seen < 10_000  # two whole chains evaluate it at least 20,000 times
 
 
 def test_a_shorter_trace_is_an_interruption(density, monkeypatch):
