@@ -38,13 +38,17 @@ MODERATE_POINTS = 1024  # where a point takes a millisecond, mostly of Python
 SMALL_ORDER = 200  # below this order of the trailing matrix points are cheap
 SMALL_TERM = 20_000  # below this number of effects of a single term they are, too
 LAPLACE_DOF = 7.0
-MOMENT_DOF = 12.0
-MOMENT_ROUNDS = 3
+MOMENT_DOF = 12.0  # at least; with more dimensions the tails of a t in all of them waste more points
+MOMENT_ROUNDS = 3  # after these a k-hat up to the limit is good enough
+MOST_ROUNDS = 24
+PATIENCE = 4  # rounds without a gain after which weights are given up
+GAIN = 1.1  # times the largest effective size so far that counts as one
 GOOD_K_HAT = 0.5
 BAD_K_HAT = 0.7
 LARGEST_WEIGHT = 50.0  # a weight this many times the average carries the estimate alone
 ENOUGH_EFFECTIVE = 400.0
 REPLICATES = 4  # sets of points scrambled apart
+LARGEST_REPLICATE = 512  # proposals learn more from several rounds than from one long one
 REPLICATE_POINTS = 8  # points of a set per dimension, at least twice that
 CHUNK_POINTS = 256  # points of a single term evaluated in one call
 
@@ -122,12 +126,11 @@ def weighted_points(
     covariance = laplace.covariance[:d, :d]
     proposals = laplace_proposals(laplace.mode[:d], covariance, sd_places(density.kernel.shapes), LAPLACE_DOF)
     sampler.round(proposals, sampler.first_count(len(proposals)))
-    for _ in range(MOMENT_ROUNDS):
-        if sampler.satisfied:
-            break
+    while not sampler.finished:
         smoothed = sampler.weights()
         proposals = [
-            moment_proposal(p, sampler.phi, smoothed.weights, smoothed.effective_size, MOMENT_DOF) for p in proposals
+            moment_proposal(p, sampler.phi, smoothed.weights, smoothed.effective_size, max(MOMENT_DOF, d))
+            for p in proposals
         ]
         sampler.round(proposals, sampler.next_count())
     return sampler.finish(laplace)
@@ -154,6 +157,7 @@ class _Sampler:
         self.logs = np.zeros(0)
         self.replicate = np.zeros(0, dtype=np.intp)
         self.rounds = 0
+        self.best, self.idle = 0.0, 0  # the largest effective size so far, and rounds since it last grew
 
     def round(self, proposals: Sequence[StudentProposal], count: int) -> None:
         """Add `count` points, shared among the proposals, each's in sets scrambled apart."""
@@ -199,12 +203,18 @@ class _Sampler:
         return found
 
     @property
-    def satisfied(self) -> bool:
-        """Whether the points are many enough and their weights even enough."""
-        if len(self.phi) < self.wanted:
-            return False
+    def finished(self) -> bool:
+        """Whether the points are enough, or further rounds of proposals do not help."""
         smoothed = self.weights()
-        return smoothed.k_hat < GOOD_K_HAT and self.effective_size(smoothed) >= ENOUGH_EFFECTIVE
+        size = self.effective_size(smoothed)
+        if len(self.phi) >= self.wanted and smoothed.k_hat < GOOD_K_HAT and size >= ENOUGH_EFFECTIVE:
+            return True
+        if size > GAIN * self.best:
+            self.best, self.idle = size, 0
+        else:
+            self.idle += 1
+        reliable = size >= ENOUGH_EFFECTIVE and smoothed.k_hat <= BAD_K_HAT
+        return self.rounds > MOST_ROUNDS or (self.rounds > MOMENT_ROUNDS and (reliable or self.idle >= PATIENCE))
 
     def first_count(self, n_proposals: int) -> int:
         """Points of the first round."""
@@ -213,7 +223,7 @@ class _Sampler:
     def next_count(self) -> int:
         """Points of the next round."""
         if self.costly:
-            return min(len(self.phi), MOST_POINTS)
+            return self.wanted
         return max(FIRST_POINTS, min(self.wanted, _power_of_two(len(self.phi))))
 
     def finish(self, laplace: Laplace) -> WeightedPoints:
@@ -302,7 +312,7 @@ def replicated_size(phi: Array, weights: Array, replicate: NDArray[np.intp]) -> 
 
 def replicate_points(dimension: int) -> int:
     """Return the points of one set of `REPLICATES`."""
-    return _power_of_two(REPLICATE_POINTS * max(dimension, 2))
+    return min(_power_of_two(REPLICATE_POINTS * max(dimension, 2)), LARGEST_REPLICATE)
 
 
 def _log_mean_exp(logs: Array) -> float:
