@@ -1,7 +1,8 @@
 r"""Pareto-smoothed leave-one-out from log predictive densities, one column of draws per unit, in one compiled loop.
 
-With :math:`\ell_{su} = \log p(y_u \mid y_{-u}, \phi_s)` at draws :math:`\phi_s` of the posterior given all data, the
-posterior without unit u has importance ratios :math:`\exp(-\ell_{su})`; smoothed and normalised to w,
+With :math:`\ell_{su} = \log p(y_u \mid y_{-u}, \phi_s)` at points :math:`\phi_s` of weights :math:`v_s` for the
+posterior given all data, the posterior without unit u has importance ratios :math:`v_s\exp(-\ell_{su})`; smoothed and
+normalised to w,
 
 .. math:: \mathrm{elpd}_u = \log \sum_s w_{su} e^{\ell_{su}}.
 
@@ -57,15 +58,18 @@ class LeftOut:
         return len(self.moved)
 
 
-def leave_out(logs: Array, within: Array) -> LeftOut:
+def leave_out(logs: Array, within: Array, log_weights: Array | None = None) -> LeftOut:
     """Return the predictive densities of units left out.
 
     Parameters
     ----------
     logs, within
         Log densities of units at draws, given the other units and given all, both (S, U).
+    log_weights
+        Of the draws for the posterior given all units, (S,); None means draws of that posterior.
     """
     n_draws, count = logs.shape
+    base = np.zeros(n_draws) if log_weights is None else log_weights - np.max(log_weights)
     elpd, error, k, inside = np.empty(count), np.empty(count), np.empty(count), np.empty(count)
     firsts = range(0, count, COLUMNS)
 
@@ -73,7 +77,16 @@ def leave_out(logs: Array, within: Array) -> LeftOut:
         some = slice(first, first + COLUMNS)
         moved = np.zeros(n_draws)
         columns = np.ascontiguousarray(logs[:, some].T)
-        weigh_columns(columns, np.ascontiguousarray(within[:, some].T), elpd[some], error[some], k[some], inside[some], moved)
+        weigh_columns(
+            columns,
+            base,
+            np.ascontiguousarray(within[:, some].T),
+            elpd[some],
+            error[some],
+            k[some],
+            inside[some],
+            moved,
+        )
         return moved
 
     moved = np.sum(in_threads(run, firsts, max(1, min(idle_cores(), len(firsts)))), axis=0)
@@ -82,16 +95,17 @@ def leave_out(logs: Array, within: Array) -> LeftOut:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def weigh_columns(
-    logs: Array, within: Array, elpd: Array, error: Array, k: Array, inside: Array, moved: Array
+    logs: Array, base: Array, within: Array, elpd: Array, error: Array, k: Array, inside: Array, moved: Array
 ) -> None:  # fmt: skip
     """Fill elpd, error, k and inside (U,) from columns (U, S), and add each draw's pull on the sum to moved (S,)."""
     count, n_draws = logs.shape
     tail = int(np.ceil(min(0.2 * n_draws, 3.0 * np.sqrt(n_draws))))
+    share = np.exp(base).sum()
     ratios, excess, weights = np.empty(n_draws), np.empty(tail), np.empty(n_draws)
     for u in range(count):
-        lowest = logs[u].min()
+        lowest = (logs[u] - base).min()
         for s in range(n_draws):
-            ratios[s] = lowest - logs[u, s]  # log ratios, the largest zero
+            ratios[s] = lowest + base[s] - logs[u, s]  # log ratios, the largest zero
         k[u] = -np.inf
         for s in range(n_draws):
             weights[s] = np.exp(ratios[s])
@@ -118,9 +132,9 @@ def weigh_columns(
         mean, inner = 0.0, 0.0
         for s in range(n_draws):
             mean += weights[s] / total * np.exp(logs[u, s] - highest)
-            inner += np.exp(within[u, s] - peak)
+            inner += np.exp(base[s] + within[u, s] - peak)
         elpd[u] = highest + np.log(mean)
-        inside[u] = peak + np.log(inner / n_draws)
+        inside[u] = peak + np.log(inner / share)
         variance = 0.0
         for s in range(n_draws):
             pull = weights[s] / total * (np.exp(logs[u, s] - elpd[u]) - 1.0)

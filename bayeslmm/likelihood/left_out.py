@@ -5,10 +5,10 @@ given all others are normal with
 
 .. math:: E = y_I - ([V^{-1}]_{II})^{-1} [V^{-1}(y - m)]_I, \qquad \mathrm{Var} = ([V^{-1}]_{II})^{-1},
 
-and :math:`V^{-1} = \sigma^{-2} W^{1/2}(I - H)W^{1/2}`, :math:`V^{-1}(y - m) = \sigma^{-2} W (y - \hat y)`, where H holds
-the leverages in (beta, b) under their priors and :math:`\hat y` is the conditional mean of the fit (the deletion formula
-of regression; for mixed models Christensen, Pearson and Johnson 1992, *Technometrics* 34). With :math:`\tilde X` the
-fixed columns less what Z explains of them, and the prior of beta diagonalised as in
+and :math:`V^{-1} = \sigma^{-2} W^{1/2}(I - H)W^{1/2}`, :math:`V^{-1}(y - m) = \sigma^{-2} W (y - \hat y)`, where
+H holds the leverages in (beta, b) under their priors and :math:`\hat y` is the conditional mean of the fit (the
+deletion formula of regression; for mixed models Christensen, Pearson and Johnson 1992, *Technometrics* 34). With
+:math:`\tilde X` the fixed columns less what Z explains of them, and the prior of beta diagonalised as in
 `bayeslmm.likelihood.normal_prior`,
 
 .. math:: H = W^{1/2}\bigl[Z\Lambda\Omega^{-1}\Lambda^\top Z^\top
@@ -173,7 +173,9 @@ class Sets:
 
 
 @limits_threads
-def sets_left_out(factor: Factor, parts: RowParts, posterior: FixedPosterior, sigma: Array, sets: Sets) -> tuple[Array, Array]:
+def sets_left_out(
+    factor: Factor, parts: RowParts, posterior: FixedPosterior, sigma: Array, sets: Sets
+) -> tuple[Array, Array]:
     """Return joint log densities of every set, given the other rows and given all rows, both (m, U), for sigma (m,)."""
     share = _share(posterior, sigma)
     residual = _residuals(parts, posterior, share)
@@ -200,9 +202,7 @@ def _log_det_less_quadratic(matrices: Array, e: Array, sign: float) -> Array:
     except np.linalg.LinAlgError:
         if len(matrices) == 1:
             return np.array([-np.inf])
-        return np.concatenate(
-            [_log_det_less_quadratic(matrices[[g]], e[[g]], sign) for g in range(len(matrices))]
-        )
+        return np.concatenate([_log_det_less_quadratic(matrices[[g]], e[[g]], sign) for g in range(len(matrices))])
     solved = np.linalg.solve(lower, e[:, :, None])[:, :, 0]
     pivots = np.diagonal(lower, axis1=1, axis2=2)
     found = sign * 2.0 * np.sum(np.log(pivots), axis=1) - np.sum(solved**2, axis=1)
@@ -211,10 +211,10 @@ def _log_det_less_quadratic(matrices: Array, e: Array, sign: float) -> Array:
 
 def _known_covariance(factor: Factor, rows: PredictorRows, members: Index) -> Array:
     """Return the rows' leverages in the random effects with each other, (G, s, s)."""
+    if not rows.codes:
+        return np.zeros((*members.shape, members.shape[1]))
     flat = members.ravel()
-    nest, trailing = solved_rows(
-        factor, tuple(c[flat] for c in rows.codes), tuple(e[flat] for e in rows.effects)
-    )
+    nest, trailing = solved_rows(factor, tuple(c[flat] for c in rows.codes), tuple(e[flat] for e in rows.effects))
     shape = (*members.shape, -1)
     t = trailing.reshape(shape)
     found = t @ t.transpose(0, 2, 1)
@@ -249,7 +249,7 @@ def solved_rows(
             first += size
         nest.append((codes[k], right))
     q = products.n_trailing
-    trailing = np.zeros((len(pending[0]) if pending else 0, q))
+    trailing = np.zeros((len(codes[0]), q))
     if q:
         lead = layout.nest[0]
         spread_leading(products.entry_starts, products.entry_columns, factor.entries, codes[lead], pending[0], trailing)

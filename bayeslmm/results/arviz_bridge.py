@@ -1,5 +1,6 @@
 """The only module that calls arviz, so that a change of its interface is met in one place."""
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -47,4 +48,6 @@ def compare_elpd(results: Mapping[str, "ELPDData"], method: str) -> "DataFrame":
     """Return arviz's comparison of leave-one-out results, best first."""
     from arviz import compare
 
-    return compare(dict(results), ic="loo", method=method, scale="log")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="The inplace keyword")  # of pandas, about arviz's own code
+        return compare(dict(results), ic="loo", method=method, scale="log")

@@ -208,7 +208,9 @@ def compare_models(
         if not hasattr(found, "loo_i") or not hasattr(first[1], "loo_i"):
             raise OptionError(f"compare_models takes posterior fits and results of loo(); {name!r} is none.")
         if not found["loo_i"].coords.to_dataset().equals(first[1]["loo_i"].coords.to_dataset()):
-            raise OptionError(f"{first[0]!r} and {name!r} left out different units: use the same rows and unit for both.")
+            raise OptionError(
+                f"{first[0]!r} and {name!r} left out different units: use the same rows and unit for both."
+            )
     return compare_elpd(cast("dict[str, ELPDData]", results), weights)
 
 
