@@ -87,7 +87,7 @@ def check_room_for_draws(names: Sequence[str], effects: Sequence[int], keep: Seq
     largest = max(range(len(names)), key=lambda k: needed[k])
     raise ModelError(
         f"The draws of the random effects need {sum(needed) / 2**30:.1f} GiB; {available / 2**30:.1f} GiB are free. "
-        f"Most of them belong to the term on {names[largest]!r}. Keep none of them with store=(), or those of some terms "
+        f"Most of them belong to the term on {names[largest]!r}. Keep none with store=(), or those of some terms "
         "with store=('g',); take fewer draws=, or halve them with precision='float32'. All other draws stay the same."
     )
 
