@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm.results.comparison import compare as compare
+    from bayeslmm.results.evidence import bayes_factor as bayes_factor
     from bayeslmm.results.leave_one_out import compare_models as compare_models
     from bayeslmm.results.leave_one_out import loo as loo
     from bayeslmm.results.likelihood_ratio import anova as anova
@@ -15,11 +16,12 @@ _HOMES = {
     "PosteriorFit": "posterior",
     "compare": "comparison",
     "anova": "likelihood_ratio",
+    "bayes_factor": "evidence",
     "compare_models": "leave_one_out",
     "loo": "leave_one_out",
 }
 
-__all__ = ["PointFit", "PosteriorFit", "anova", "compare", "compare_models", "loo"]
+__all__ = ["PointFit", "PosteriorFit", "anova", "bayes_factor", "compare", "compare_models", "loo"]
 
 
 if not TYPE_CHECKING:

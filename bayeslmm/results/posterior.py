@@ -18,6 +18,7 @@ from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import find_method
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
+from bayeslmm.results.evidence import MarginalLikelihoodMethods
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.kept_effects import kept_frames, require_effects
 from bayeslmm.results.point import term_shapes
@@ -39,7 +40,7 @@ BATCH = 4_000_000  # random-effect draws rescaled at once
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PosteriorFit(Fit):
+class PosteriorFit(MarginalLikelihoodMethods, Fit):
     """A mixed model as draws from the posterior of all its parameters.
 
     Attributes

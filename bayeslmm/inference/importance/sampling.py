@@ -74,8 +74,9 @@ class WeightedPoints:
     effects
         Draws of the random effects, per batch of m_k points one (m_k r, J, S) per term, those of a point together, or
         (m_k r, 0, S) where they were not kept. Not one array: that would be a copy of the largest thing there is.
-    log_evidence
-        log p(y), up to the constants of improper priors.
+    log_evidence, log_evidence_error
+        log p(y), up to the constants of improper priors, and its standard error were the points drawn independently;
+        they are more even than that, so it is less.
     laplace
         Where the proposals started.
     failures
@@ -91,6 +92,7 @@ class WeightedPoints:
     beta: Array
     effects: tuple[Effects, ...]
     log_evidence: float
+    log_evidence_error: float
     laplace: Laplace
     failures: int
     rounds: int
@@ -228,10 +230,10 @@ class _Sampler:
         """Gather everything."""
         logs = self.logs
         smoothed = self.weights()
-        evidence = (
-            float(logs[0])
+        evidence, error = (
+            (float(logs[0]), 0.0)
             if not self.proposals
-            else _log_mean_exp(logs - mixture_log_density(self.proposals, self.counts, self.phi))
+            else log_mean(logs - mixture_log_density(self.proposals, self.counts, self.phi))
         )
         return WeightedPoints(
             phi=self.phi,
@@ -241,6 +243,7 @@ class _Sampler:
             beta=np.concatenate([batch.beta for batch in self.batches]),
             effects=tuple(batch.effects for batch in self.batches),
             log_evidence=evidence,
+            log_evidence_error=error,
             laplace=laplace,
             failures=int(np.sum(~np.isfinite(logs))),
             rounds=self.rounds,
@@ -369,6 +372,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
             "kernel_failures": points.failures,
             "kernel_evaluations": len(points.phi),
             "log_evidence": points.log_evidence,
+            "log_evidence_error": points.log_evidence_error,
             "evaluations": points.laplace.evaluations + len(points.phi),
             "seed": options.seed,
         },
@@ -439,9 +443,16 @@ def sample_importance(density: CovarianceDensity, options: Options) -> Draws:
     return replace(sampled, info={**sampled.info, **info})
 
 
-def _log_mean_exp(logs: Array) -> float:
+def log_mean(logs: Array) -> tuple[float, float]:
+    r"""Return the logarithm of the mean of weights given by their logarithms (m,), and its standard error.
+
+    The error is :math:`(1/m_e - 1/m)^{1/2}`, with :math:`m_e = (\sum w)^2 / \sum w^2`.
+    """
     peak = np.max(logs)
-    return float(peak + np.log(np.mean(np.exp(logs - peak))))
+    weights = np.exp(logs - peak)
+    total = weights.sum()
+    excess = np.sum(weights**2) / total**2 - 1.0 / len(logs)
+    return float(peak + np.log(total / len(logs))), float(np.sqrt(max(excess, 0.0)))
 
 
 def fewest_points(dimension: int) -> int:
