@@ -32,7 +32,7 @@ class LogEvidence(float):
         number.error = error
         return number
 
-    def __getnewargs__(self) -> tuple[float, float]:
+    def __getnewargs__(self) -> tuple[float, float]:  # type: ignore[override]
         return float(self), self.error
 
     def __repr__(self) -> str:
@@ -83,7 +83,7 @@ def _log_evidence(fit: "PosteriorFit") -> LogEvidence:
 
 
 def _by_importance(fit: "PosteriorFit", priors: "ModelPriors") -> tuple[float, float, float]:
-    from bayeslmm.inference.importance.sampling import weighted_points
+    from bayeslmm.inference.importance.points import weighted_points
     from bayeslmm.inference.options import Options
     from bayeslmm.posterior.density import CovarianceDensity, not_normal
 

@@ -20,6 +20,7 @@ from scipy.stats import qmc
 from bayeslmm.covariance import sd_places, sds_and_correlations
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws, terms_to_keep
+from bayeslmm.inference.importance.points import log_mean
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     laplace_proposals,
@@ -27,7 +28,6 @@ from bayeslmm.inference.importance.proposals import (
     moment_proposal,
 )
 from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
-from bayeslmm.inference.importance.sampling import log_mean
 from bayeslmm.inference.laplace import Laplace, gradient_differences, positive_inverse
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective
 from bayeslmm.inference.optimum.generalized.search import em_steps
