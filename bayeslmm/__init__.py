@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.results import compare as compare
     from bayeslmm.results import compare_models as compare_models
     from bayeslmm.results import loo as loo
+    from bayeslmm.results import prior_vs_posterior as prior_vs_posterior
 
 __version__ = "0.1.0"
 
@@ -52,6 +53,7 @@ _PUBLIC = {
     "compare": "bayeslmm.results",
     "compare_models": "bayeslmm.results",
     "loo": "bayeslmm.results",
+    "prior_vs_posterior": "bayeslmm.results",
     "PointFit": "bayeslmm.results",
     "PosteriorFit": "bayeslmm.results",
     "load_dataset": "bayeslmm.datasets",

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bayeslmm.results.likelihood_ratio import anova as anova
     from bayeslmm.results.point import PointFit as PointFit
     from bayeslmm.results.posterior import PosteriorFit as PosteriorFit
+    from bayeslmm.results.prior_sensitivity import prior_vs_posterior as prior_vs_posterior
 
 _HOMES = {
     "PointFit": "point",
@@ -19,9 +20,19 @@ _HOMES = {
     "bayes_factor": "evidence",
     "compare_models": "leave_one_out",
     "loo": "leave_one_out",
+    "prior_vs_posterior": "prior_sensitivity",
 }
 
-__all__ = ["PointFit", "PosteriorFit", "anova", "bayes_factor", "compare", "compare_models", "loo"]
+__all__ = [
+    "PointFit",
+    "PosteriorFit",
+    "anova",
+    "bayes_factor",
+    "compare",
+    "compare_models",
+    "loo",
+    "prior_vs_posterior",
+]
 
 
 if not TYPE_CHECKING:
