@@ -64,9 +64,9 @@ def test_a_family_and_its_link(model):
     file = read_model_file(model(MINIMAL + 'family = "binomial"\nlink = "probit"\n'))
     assert (file.family, file.link, file.methods) == ("binomial", "probit", ("ml", "nuts"))
     assert read_model_file(model(MINIMAL)).family == "gaussian"
-    with pytest.raises(ModelFileError, match="no family 'poison'. Did you mean 'poisson'"):
+    with pytest.raises(ModelFileError, match="no family 'poison'"):
         read_model_file(model(MINIMAL + 'family = "poison"\n'))
-    with pytest.raises(ModelFileError, match="'poisson' has no link 'logit'. Known: log"):
+    with pytest.raises(ModelFileError, match="'poisson' has no link 'logit'"):
         read_model_file(model(MINIMAL + 'family = "poisson"\nlink = "logit"\n'))
 
 
