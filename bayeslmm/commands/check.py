@@ -1,4 +1,4 @@
-"""``bayeslmm check``: does the method recover what it found, on data simulated from the fit?"""
+"""``bayeslmm check``: whether the method recovers what it found, on data simulated from the fit."""
 
 import argparse
 from pathlib import Path

@@ -29,6 +29,7 @@ def run(options: argparse.Namespace) -> Outcome:
         f"- Days: {slope['estimate']:.1f} ms slower each day, 95% from {slope['lower']:.1f} to {slope['upper']:.1f}.\n"
         f"- Subjects differ: slopes vary around that with an sd of {per_day:.1f} ms a day.\n"
         f"- What is left over within a subject has an sd of {fit.sigma:.1f} ms.\n\n"
-        'Next: bayeslmm fit "y ~ x + (1 | g)" data.csv fits your own table; bayeslmm check tests the fit by simulation.'
+        'Next: bayeslmm fit "y ~ x + (1 | g)" data.csv fits your own table; '
+        "bayeslmm check tests a fit by simulation."
     )
     return Outcome(text, fit_facts(fit), NOT_TRUSTED if fit.status.code == "failed" else 0)

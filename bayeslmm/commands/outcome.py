@@ -66,7 +66,7 @@ def fit_facts(fit: "Fit") -> dict[str, Any]:
         "levels": fit.n_levels,
         "status": fit.status.code,
         "message": fit.status.message,
-        "coefficients": fit.coef_table(),
+        "coefficients": fit.coef_table(),  # type: ignore[attr-defined]  # both kinds of fit have one
         "covariance": fit.varcorr(),
     }
 
@@ -82,8 +82,11 @@ def chosen_fits(folder: Path, method: str | None) -> "list[Fit]":
         If it holds none by this method.
     """
     from bayeslmm.model import load
+    from bayeslmm.results.fit import Fit
 
-    fits = [load(path) for path in saved_fits(folder)]
+    fits: list[Fit] = [fit for path in saved_fits(folder) if isinstance(fit := load(path), Fit)]
+    if not fits:
+        raise OptionError(f"{folder} holds forests only; this command is for fits of a formula.")
     if method is not None:
         found = [fit for fit in fits if fit.method == method]
         if not found:

@@ -18,9 +18,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", type=Path, help="a table with the columns of the formula")
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="where to; default: printed")
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
-    parser.add_argument(
-        "--method", choices=METHODS, help="which fit of the folder; default: a posterior if there is one"
-    )
+    parser.add_argument("--method", choices=METHODS, help="which fit; default: a posterior if there is one")
     parser.add_argument("--interval", type=float, default=0.95, metavar="P", help="probability; default: 0.95")
     parser.add_argument("--kind", choices=("mean", "response"), default="response", help="what the limits are for")
     parser.add_argument(
