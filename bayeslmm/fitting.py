@@ -107,8 +107,8 @@ def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
 
 def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.advi.sampling import sample_advi
-    from bayeslmm.inference.optimum.maximum import maximise
     from bayeslmm.inference.nuts.sampling import choose_parametrization
+    from bayeslmm.inference.optimum.maximum import maximise
 
     priors = _usable_priors(model)
     if model.spec.sigma is None and model.kernel.n > model.kernel.p:

@@ -21,9 +21,9 @@ from bayeslmm.likelihood.crossproducts import CrossProducts
 
 LARGEST_SHARE = 0.01  # of the residual variance that may be rounding, for estimates worth having
 PERFECT_FIT = (
-    "The residuals cannot be told from zero: the model fits the response perfectly, to the digits that numbers "
-    "have, and sigma cannot be estimated. Look for a column or a grouping factor that determines the response; if the groups "
-    "differ more than ten million times as much as the rows within them, subtract their known levels from the response."
+    "The residuals cannot be told from zero: the model fits the response perfectly, to the digits that numbers have, "
+    "and sigma cannot be estimated. Look for a column or a grouping factor that determines the response. If the groups "
+    "differ ten million times as much as the rows within them, subtract their known levels from the response."
 )
 
 
