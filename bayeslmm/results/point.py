@@ -22,6 +22,7 @@ from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import coefficient_tests, effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, point_interval
+from bayeslmm.results.predictive_methods import PredictiveCheckMethods
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PointFit(Fit):
+class PointFit(PredictiveCheckMethods, Fit):
     r"""A mixed model at the optimum of an objective.
 
     The covariance parameters θ minimise the profiled objective −2 log L (ML) or −2 log L_R (REML); the fixed
