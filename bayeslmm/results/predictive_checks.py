@@ -131,7 +131,8 @@ def predictive_check(
         y = np.asarray(fit.design.outcome.y if generalized else fit.design.y, dtype=float)
         means, replicates = np.zeros((1, 1)), _from_estimates(fit, count, rng)
     elif generalized:
-        y, replicates = np.asarray(fit.design.outcome.y, dtype=float), fit.simulate(count, rng)
+        simulated = fit.simulate(count, random="conditional", seed=rng)
+        y, replicates = np.asarray(fit.design.outcome.y, dtype=float), simulated.to_numpy().T
         means = np.zeros((1, 1))
     else:
         y, (means, replicates) = fit.design.y, replicate(fit, count, groups == "new", rng)
