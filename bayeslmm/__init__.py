@@ -37,6 +37,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.results import PosteriorFit as PosteriorFit
     from bayeslmm.results import anova as anova
     from bayeslmm.results import compare as compare
+    from bayeslmm.results import compare_models as compare_models
+    from bayeslmm.results import loo as loo
 
 __version__ = "0.1.0"
 
@@ -46,6 +48,8 @@ _PUBLIC = {
     "load": "bayeslmm.model",
     "anova": "bayeslmm.results",
     "compare": "bayeslmm.results",
+    "compare_models": "bayeslmm.results",
+    "loo": "bayeslmm.results",
     "PointFit": "bayeslmm.results",
     "PosteriorFit": "bayeslmm.results",
     "load_dataset": "bayeslmm.datasets",

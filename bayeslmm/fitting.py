@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 
 from bayeslmm.errors import FittingError, ModelError, OptionError
+from bayeslmm.inference.draws import check_room_for_draws
 from bayeslmm.inference.options import Options
+from bayeslmm.methods import find_method
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
 from bayeslmm.types import Method
@@ -218,7 +220,14 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
     ------
     OptionError
         If the method is not there for the model's family.
+    ModelError
+        If memory does not hold the draws.
     """
+    if find_method(method).samples:
+        terms, draws = model.design.terms, options.draws * options.chains
+        names = [term.name for term in terms]
+        effects = [draws * term.shape.n_effects for term in terms]
+        check_room_for_draws(names, effects, options.keep(names), np.dtype(options.dtype).itemsize)
     if model.family is not None:
         return _run_generalized(model, method, options)
     if options.n_quad != 1:

@@ -8,7 +8,8 @@ from bayeslmm.datasets import load_dataset
 from bayeslmm.design.centring import find_centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.formula.formula import Formula
-from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.importance.points import weighted_points
+from bayeslmm.inference.importance.sampling import importance_draws
 
 
 def make_term(labels, columns, effects, *, name="g", correlated=True, weights=None):

@@ -6,7 +6,6 @@ in the number of levels. Otherwise the term with the most random effects leads a
 effects join X and y in one dense trailing matrix.
 """
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.errors import ModelError
+from bayeslmm.likelihood.memory import available_memory
 from bayeslmm.types import Codes
 
 TRAILING_COPIES = 3  # the factor, its inverse, and LAPACK's or the caller's working copy
@@ -95,18 +95,3 @@ def check_memory(layout: Layout, names: Sequence[str], n_fixed: int) -> None:
 def trailing_bytes(order: int) -> int:
     """Bytes the factorisation of a trailing matrix needs at its peak."""
     return TRAILING_COPIES * 8 * order * order
-
-
-def available_memory() -> int | None:
-    """Return the bytes of memory free on this machine, or None where it does not tell."""
-    try:
-        with open("/proc/meminfo", encoding="ascii") as lines:  # noqa: PTH123
-            for line in lines:
-                if line.startswith("MemAvailable:"):
-                    return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):
-        return None

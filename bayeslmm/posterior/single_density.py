@@ -93,6 +93,12 @@ class SingleTerm:
         )  # fmt: skip
         return log_densities, sigma, beta, effects
 
+    def values(self, phi: Array) -> Array:
+        """Return log p(phi | y) at many points (m, d), -inf where the kernel fails, shape (m,)."""
+        m, size = len(phi), self.z.shape[1]
+        nothing = np.empty((m, 0, 0, size))
+        return self.draw(phi, np.empty((m, 0)), np.empty((m, 0, len(self.mean))), nothing)[0]
+
 
 @numba.njit(cache=True, nogil=True)
 def log_sd_prior(ratios: Array, codes: Array, sigma: float, sampled: bool) -> tuple[float, float]:

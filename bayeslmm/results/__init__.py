@@ -4,13 +4,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm.results.comparison import compare as compare
+    from bayeslmm.results.leave_one_out import compare_models as compare_models
+    from bayeslmm.results.leave_one_out import loo as loo
     from bayeslmm.results.likelihood_ratio import anova as anova
     from bayeslmm.results.point import PointFit as PointFit
     from bayeslmm.results.posterior import PosteriorFit as PosteriorFit
 
-_HOMES = {"PointFit": "point", "PosteriorFit": "posterior", "compare": "comparison", "anova": "likelihood_ratio"}
+_HOMES = {
+    "PointFit": "point",
+    "PosteriorFit": "posterior",
+    "compare": "comparison",
+    "anova": "likelihood_ratio",
+    "compare_models": "leave_one_out",
+    "loo": "leave_one_out",
+}
 
-__all__ = ["PointFit", "PosteriorFit", "anova", "compare"]
+__all__ = ["PointFit", "PosteriorFit", "anova", "compare", "compare_models", "loo"]
 
 
 if not TYPE_CHECKING:

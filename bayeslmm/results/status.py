@@ -14,6 +14,7 @@ RHAT_LIMIT = 1.01  # Vehtari et al. (2021)
 RHAT_FAILURE = 1.1  # chains that have not mixed: means and intervals say nothing
 ESS_LIMIT = 400.0  # Vehtari et al. (2021): 100 per chain with four chains
 K_HAT_LIMIT = 0.7  # Vehtari et al. (2024), Pareto smoothed importance sampling
+LARGEST_WEIGHT = 50.0  # times the average: with no weight above it no point carries the estimate, whatever k-hat is
 FAILURE_SHARE = 0.01  # share of points at which the density may fail before it is worth a word
 TREE_DEPTH_SHARE = 0.05  # share of iterations at the largest tree depth that slows exploration noticeably
 
@@ -60,8 +61,8 @@ def posterior_status(
     stats
         Statistics of the sampler, each of shape (chains, draws).
     info
-        Facts about the run; ``k_hat``, ``effective_size``, ``doubts``, ``failures``, ``kernel_failures``,
-        ``kernel_evaluations``, ``messages`` are read.
+        Facts about the run; ``k_hat``, ``largest_weight``, ``effective_size``, ``doubts``, ``failures``,
+        ``kernel_failures``, ``kernel_evaluations``, ``messages`` are read.
     notes
         Further sentences that make a fit doubtful, such as what the data do not identify.
     failures
@@ -125,8 +126,8 @@ def _weights(info: Mapping[str, Any]) -> list[str]:
     doubts: list[str] = []
     if "approximation" in info:
         return doubts
-    k_hat = info.get("k_hat")
-    if k_hat is not None and not k_hat <= K_HAT_LIMIT:
+    k_hat, largest = info.get("k_hat"), info.get("largest_weight", np.inf)
+    if k_hat is not None and not k_hat <= K_HAT_LIMIT and not largest <= LARGEST_WEIGHT:
         doubts.append(
             f"The Pareto k̂ of the importance weights is {k_hat:.2f}, above {K_HAT_LIMIT}: the "
             f"approximation misses part of the posterior; {_remedy(info)}."

@@ -11,7 +11,8 @@ from bayeslmm.design.design import Design
 from bayeslmm.design.names import safe_name
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.importance.points import weighted_points
+from bayeslmm.inference.importance.sampling import importance_draws
 from bayeslmm.inference.nuts.explicit import compile_for_nutpie, sample_with_nutpie
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options

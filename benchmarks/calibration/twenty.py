@@ -8,7 +8,8 @@ import pandas as pd
 
 from bayeslmm.design import build_design
 from bayeslmm.formula import parse
-from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.importance.points import weighted_points
+from bayeslmm.inference.importance.sampling import importance_draws
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
 from bayeslmm.priors import LKJ, resolve_priors

@@ -9,8 +9,9 @@ from bayeslmm.inference.advi import sampling as advi
 from bayeslmm.inference.advi.sampling import sample_advi
 from bayeslmm.inference.advi.variational import NormalApproximation, _root, bound_is_rising, is_lost
 from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.importance.points import weighted_points
 from bayeslmm.inference.importance.psis import SmoothedWeights
-from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.importance.sampling import importance_draws
 from bayeslmm.inference.options import Options, make_options
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.posterior.density import CovarianceDensity

@@ -134,11 +134,6 @@ def test_models_without_a_trailing_matrix_need_no_memory(monkeypatch):
     assert kernel_of("nested vector").n_theta == 6
 
 
-def test_available_memory_is_positive_or_unknown():
-    found = layout.available_memory()
-    assert found is None or found > 0
-
-
 class FakeLibrary:
     def __init__(self, count, filepath="/usr/lib/libopenblas.so"):
         self.num_threads = count

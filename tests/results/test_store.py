@@ -70,17 +70,6 @@ def test_the_compiled_loop_of_one_term_too():
     np.testing.assert_array_equal(draws.sigma, whole.sigma)
 
 
-def test_points_hold_no_effects_that_are_not_kept(two_factors):
-    """A point's draws are what memory goes to: 512 points or more, several draws each."""
-    from bayeslmm.inference.importance.sampling import weighted_points
-    from bayeslmm.inference.options import Options
-    from bayeslmm.posterior.density import CovarianceDensity
-
-    density = CovarianceDensity(two_factors.kernel, two_factors.resolved_priors)
-    points = weighted_points(density, Options(draws=200, chains=1, seed=3, store=(two_factors.design.terms[1].name,)))
-    assert all(rater.size == 0 and item.shape[1:] == (8, 1) for rater, item in points.effects)
-
-
 def test_asking_for_what_was_not_kept(found, two_factors):
     fit = found["item"]
     for frames in (fit.ranef(), fit.ranef("u"), fit.ranef_sd()):

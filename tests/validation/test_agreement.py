@@ -7,7 +7,8 @@ import pytest
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.importance.points import weighted_points
+from bayeslmm.inference.importance.sampling import importance_draws
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
 from bayeslmm.validation.agreement import LIMIT, compare_draws, draws_moments
@@ -42,7 +43,7 @@ def test_table_of_pairs(monkeypatch):
 
 
 def test_a_hand_over_is_nothing_to_compare(monkeypatch):
-    monkeypatch.setattr("bayeslmm.inference.importance.sampling.ENOUGH_EFFECTIVE", 1e9)
+    monkeypatch.setattr("bayeslmm.inference.importance.points.ENOUGH_EFFECTIVE", 1e9)
     by_importance = four_methods.ways(known_problem(CROSSED), Effort(draws=20, chains=1))["importance"]
     with pytest.raises(FittingError, match="Importance sampling reached an effective size"):
         by_importance(1)

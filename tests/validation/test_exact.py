@@ -8,7 +8,8 @@ import small_models
 from handmade import exact_draws
 from scipy import stats
 
-from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.importance.points import weighted_points
+from bayeslmm.inference.importance.sampling import importance_draws
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
 from bayeslmm.validation.agreement import agreement_with_exact

@@ -73,6 +73,6 @@ def test_the_centred_hierarchy_takes_over(monkeypatch):
 
 
 def test_an_importance_sampler_in_trouble_is_counted(monkeypatch):
-    monkeypatch.setattr("bayeslmm.inference.importance.sampling.ENOUGH_EFFECTIVE", 1e9)
+    monkeypatch.setattr("bayeslmm.inference.importance.points.ENOUGH_EFFECTIVE", 1e9)
     found = calibrate(random_intercept(), methods.importance, simulations=2, n_draws=N_DRAWS)
     assert found.replaced == 2

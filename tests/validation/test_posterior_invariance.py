@@ -6,7 +6,8 @@ import pytest
 
 from bayeslmm.design import build_design
 from bayeslmm.formula import parse
-from bayeslmm.inference.importance.sampling import importance_draws, weighted_points
+from bayeslmm.inference.importance.points import weighted_points
+from bayeslmm.inference.importance.sampling import importance_draws
 from bayeslmm.inference.options import Options
 from bayeslmm.priors import resolve_priors
 from bayeslmm.validation.agreement import draws_moments

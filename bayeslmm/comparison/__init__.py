@@ -1,0 +1,1 @@
+"""Models judged by what they predict: integrated leave-one-out, its importance weights, evidence."""

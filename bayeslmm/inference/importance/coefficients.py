@@ -1,0 +1,143 @@
+"""Exact draws of sigma and the coefficients at points chosen by their weights.
+
+Coefficients are drawn for the draws that are returned and no others, into the arrays that are returned: what memory
+holds besides is one piece of `PIECE_NUMBERS` numbers per thread.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.inference.options import Options
+from bayeslmm.likelihood.threads import in_threads, worker_threads
+from bayeslmm.posterior.conditional_draws import draw_coefficients
+from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.types import Array
+
+PIECE_NUMBERS = 1 << 18  # random numbers held at once by a thread
+
+
+@dataclass(frozen=True, slots=True)
+class PointCoefficients:
+    """Draws on the user's columns.
+
+    Attributes
+    ----------
+    sigma
+        Shape (n,).
+    beta
+        Shape (n, p).
+    effects
+        Random effects, one (n, J, S) per term; (n, 0, S) where they are not kept.
+    """
+
+    sigma: Array
+    beta: Array
+    effects: tuple[NDArray[np.floating], ...]
+
+
+def coefficients_at(
+    density: CovarianceDensity,
+    phi: Array,
+    chosen: NDArray[np.intp],
+    options: Options,
+    report: Callable[[int], None] | None = None,
+) -> PointCoefficients:
+    """Draw sigma, beta and b at the points chosen.
+
+    Parameters
+    ----------
+    density
+        The model.
+    phi
+        Points, shape (m, d).
+    chosen
+        The point of each draw, shape (n,); several draws may share one.
+    options
+        The seed, and which random effects are kept in which precision. The draws depend neither on the number of cores
+        nor on which effects are kept.
+    report
+        Called with the number of pieces done.
+    """
+    kernel = density.kernel
+    keep = options.keep([term.name for term in density.priors.terms])
+    n = len(chosen)
+    found = PointCoefficients(
+        np.empty(n),
+        np.empty((n, kernel.p)),
+        tuple(
+            np.empty((n, shape.n_levels if kept else 0, shape.n_columns), dtype=options.dtype)
+            for shape, kept in zip(kernel.shapes, keep, strict=True)
+        ),
+    )
+    effects = sum(shape.n_effects for shape in kernel.shapes)
+    longest = max(1, PIECE_NUMBERS // (effects + kernel.p + 1))
+    pieces = _pieces(chosen, longest)
+    if density.single is not None:
+        _draw_compiled(density, phi, pieces, options.seed, found, longest)
+        return found
+
+    def draw(number: int) -> None:
+        """Draw at one point, a piece at a time."""
+        point, places = points[number]
+        with np.errstate(all="ignore"):
+            grid = density.grid(phi[point])
+        for k, some in enumerate(places):
+            rng = np.random.default_rng([options.seed, 1 << 20, point, k])
+            found.sigma[some] = grid.draw(rng.uniform(size=len(some)))
+            drawn = draw_coefficients(density, grid.posterior, found.sigma[some], rng, keep)
+            found.beta[some] = drawn.beta
+            for kept, effects in zip(found.effects, drawn.effects, strict=True):
+                kept[some] = effects
+
+    grouped: dict[int, list[NDArray[np.intp]]] = {}
+    for point, some in pieces:
+        grouped.setdefault(point, []).append(some)
+    points = list(grouped.items())
+    in_threads(draw, range(len(points)), worker_threads(kernel.order), report)
+    return found
+
+
+def _pieces(chosen: NDArray[np.intp], longest: int) -> list[tuple[int, NDArray[np.intp]]]:
+    """Return each point chosen with the places of its draws, cut into pieces of at most `longest`."""
+    order = np.argsort(chosen, kind="stable")
+    starts = np.flatnonzero(np.diff(chosen[order], prepend=-1))
+    return [
+        (int(chosen[places[0]]), places[start : start + longest])
+        for places in np.split(order, starts[1:])
+        for start in range(0, len(places), longest)
+    ]
+
+
+def _draw_compiled(
+    density: CovarianceDensity,
+    phi: Array,
+    pieces: list[tuple[int, NDArray[np.intp]]],
+    seed: int,
+    found: PointCoefficients,
+    longest: int,
+) -> None:
+    """Draw for a single term in compiled loops, pieces of the same length in one call."""
+    single, kernel = density.single, density.kernel
+    assert single is not None
+    shape = kernel.shapes[0]
+    shift = kernel.fixed.centring.constant * kernel.y_mean
+    by_length: dict[int, list[tuple[int, NDArray[np.intp]]]] = {}
+    for piece in pieces:
+        by_length.setdefault(len(piece[1]), []).append(piece)
+    for length, alike in sorted(by_length.items()):
+        step = max(1, longest // length)
+        for start in range(0, len(alike), step):
+            some = alike[start : start + step]
+            rows = np.ascontiguousarray(phi[[point for point, _ in some]])
+            places = np.concatenate([place for _, place in some])
+            rng = np.random.default_rng([seed, 1 << 20, length, start])
+            uniforms = rng.uniform(size=(len(some), length))
+            fixed = rng.standard_normal((len(some), length, kernel.p))
+            noise = rng.standard_normal((len(some), length, found.effects[0].shape[1], shape.n_columns))
+            _, sigma, beta, effects = single.draw(rows, uniforms, fixed, noise)
+            found.sigma[places] = sigma.ravel()
+            found.beta[places] = beta.reshape(-1, kernel.p) @ kernel.fixed.matrix.T + shift
+            found.effects[0][places] = effects.reshape(len(places), *effects.shape[2:])
