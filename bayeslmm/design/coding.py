@@ -63,6 +63,13 @@ def _all_plain(values: Mapping[str, Any]) -> bool:
     return all(type(value) is np.ndarray and value.ndim == 1 for value in values.values())
 
 
+def check_unique(names: tuple[str, ...]) -> None:
+    """Refuse two columns of one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"Two columns of the model are called {name!r}: rename a column or a level of the data.")
+
+
 def rebuild_columns(recipe: ColumnRecipe, evaluator: Evaluator) -> Array:
     """Return the columns of a recipe on the rows of another evaluator, shape (m, p)."""
     values = term_values(recipe.terms, evaluator)

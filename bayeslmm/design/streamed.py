@@ -118,6 +118,11 @@ class StreamedDesign(Design):
         return int(self._n)
 
     @property
+    def has_offset(self) -> bool:
+        """Whether an offset was taken off the response."""
+        return self.offset_column is not None or bool(self.recipe.parts.offsets)
+
+    @property
     def p(self) -> int:
         """Number of fixed columns, the rank of X."""
         return len(self.fixed_names)
