@@ -175,8 +175,8 @@ class Model:
 
         if self._family is not None:
             raise OptionError(
-                f"The likelihood of the family {self._family.name!r} needs every row at every step, which a stream does "
-                "not keep: pass a data frame."
+                f"The likelihood of the family {self._family.name!r} needs every row at every step, which a stream "
+                "does not keep: pass a data frame."
             )
         count = CHUNK_ROWS if chunk_rows is None else check_chunk_rows(chunk_rows)
         return build_streamed_design(

@@ -126,8 +126,8 @@ def _check_known(codes: NDArray[np.int32], column: pd.Series) -> None:
     if len(codes) and codes.min() < 0:
         label = column.iloc[int(np.argmin(codes))]
         raise DataError(
-            f"Column {column.name!r} has the level {getattr(label, 'item', lambda: label)()!r}, which the first pass did "
-            "not meet: the rows changed while they were read. Keep them as they are until the model is built."
+            f"Column {column.name!r} has the level {getattr(label, 'item', lambda: label)()!r}, which the first pass "
+            "did not meet: the rows changed while they were read. Keep them as they are until the model is built."
         )
 
 

@@ -202,10 +202,8 @@ def _pivots(scaled: Array) -> tuple[NDArray[np.bool_], bool]:
 
 def _of_triangle(R: Array, gram: Gram, spans: bool, flat: NDArray[np.bool_]) -> Array:
     """Return columns of length one with the cross-products of the (centred) columns."""
-    if spans:
-        columns = R[1:, 1:].copy()  # what is left of them beside the constant
-    else:
-        columns = R[:, 1:] + R[:, :1] * gram.moved
+    beside_constant = R[1:, 1:]
+    columns = beside_constant.copy() if spans else R[:, 1:] + R[:, :1] * gram.moved
     norms = np.linalg.norm(columns, axis=0)
     columns /= np.where(norms > 0, norms, 1.0)
     columns[:, flat] = 0.0

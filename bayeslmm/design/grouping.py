@@ -63,9 +63,7 @@ def make_grouping(
     name = ":".join(columns)
     if observed is None:
         return Grouping((name,), tuple(parts), np.arange(len(parts[0])), parts[0].rename(name))
-    return Grouping(
-        tuple(columns), tuple(parts), observed, _interaction_labels(_split(observed, parts), parts, name)
-    )
+    return Grouping(tuple(columns), tuple(parts), observed, _interaction_labels(_split(observed, parts), parts, name))
 
 
 def match_rows(frame: pd.DataFrame, grouping: Grouping) -> tuple[Codes, pd.Index]:

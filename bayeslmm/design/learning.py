@@ -168,7 +168,7 @@ class Lesson:
         for expression in self.pending:
             try:
                 evaluator.evaluate(expression)
-            except _NotYetKnown:
+            except _NotYetKnownError:
                 self.waiting.add(expression.text)
 
     def merge(self, other: "Lesson") -> None:
@@ -177,17 +177,10 @@ class Lesson:
         self.waiting |= other.waiting
         for name, kind in other.kinds.items():
             self.note_kind(name, kind)
-        for mine, theirs in (
-            (self.groups, other.groups),
-            (self.combinations, other.combinations),
-            (self.levels, other.levels),
-            (self.gathered, other.gathered),
-        ):
-            for key, value in theirs.items():
-                if key in mine:
-                    mine[key].merge(value)  # type: ignore[attr-defined]
-                else:
-                    mine[key] = value  # type: ignore[index]
+        merge_each(self.groups, other.groups)
+        merge_each(self.combinations, other.combinations)
+        merge_each(self.levels, other.levels)
+        merge_each(self.gathered, other.gathered)
 
     def note_kind(self, name: str, kind: Kind) -> None:
         """Refuse a column that is numeric in one batch and a category in another."""
@@ -196,6 +189,15 @@ class Lesson:
                 f"Column {name!r} holds {_KINDS[kind]} in one batch and {_KINDS[self.kinds[name]]} in another: write "
                 "all files with the same types."
             )
+
+
+def merge_each(mine: dict[Any, Any], theirs: Mapping[Any, Any]) -> None:
+    """Merge values of one key; take over those of keys that are new."""
+    for key, value in theirs.items():
+        if key in mine:
+            mine[key].merge(value)
+        else:
+            mine[key] = value
 
 
 _KINDS: Mapping[Kind, str] = {"number": "numbers", "category": "labels", "boolean": "truth values"}
@@ -258,7 +260,9 @@ def learn(plan: Plan, read: Callable[[Callable[[], Lesson]], Lesson]) -> Learned
         interactions = [bar.factors for bar in bars if len(bar.factors) > 1]
         if not pending and all(names in observed for names in interactions):
             break
-    groupings = tuple(make_grouping(bar.factors, [columns[n] for n in bar.factors], observed.get(bar.factors)) for bar in bars)
+    groupings = tuple(
+        make_grouping(bar.factors, [columns[n] for n in bar.factors], observed.get(bar.factors)) for bar in bars
+    )
     return Learned(plan, memory, groupings, counts)
 
 
@@ -282,10 +286,12 @@ def _check_kept(counts: Counts, plan: Plan) -> None:
         raise DataError("The data have no rows.")
     if counts.kept == 0:
         dropped = ", ".join(f"{count} for {reason}" for reason, count in counts.dropped.items())
-        raise DataError(f"No rows are left of {total}: dropped {dropped}. The columns used are {', '.join(plan.columns)}.")
+        raise DataError(
+            f"No rows are left of {total}: dropped {dropped}. The columns used are {', '.join(plan.columns)}."
+        )
 
 
-class _NotYetKnown(BayeslmmError):
+class _NotYetKnownError(BayeslmmError):
     """An expression waits for a constant of the next round."""
 
 
@@ -326,7 +332,7 @@ class _Learner(Evaluator):
         kind = _Moments if name in SHIFTING else _Values
         gathered = self.lesson.gathered.setdefault(key, kind(name, tuple(others), dict(words)))
         gathered.add(np.asarray(first, dtype=np.float64))
-        raise _NotYetKnown
+        raise _NotYetKnownError
 
 
 class _Gathered:

@@ -38,8 +38,7 @@ class LevelSet:
             return
         if isinstance(column.dtype, pd.CategoricalDtype):
             self._declare(column.cat.categories)
-            codes, levels = as_codes(column)
-            self._keep(levels)
+            self._keep(as_codes(column)[1])
             return
         self._declare(None)
         values = _whole_numbers(column)
@@ -173,7 +172,7 @@ class LevelCoder:
 
 
 def _union(parts: list[pd.Index]) -> pd.Index:
-    if len({part.dtype for part in parts}) > 1:
+    if len({part.dtype for part in parts}) > 1 and not all(part.dtype.kind in "iuf" for part in parts):
         joined = pd.Index(np.concatenate([part.astype(object).to_numpy() for part in parts]), tupleize_cols=False)
         return pd.Index(joined.unique().tolist(), tupleize_cols=False)
     return parts[0].append(parts[1:]).unique()

@@ -19,9 +19,9 @@ ROWS_OF_TERM = ("codes", "columns")
 def refuse_rows(what: str) -> NoReturn:
     """Say that rows are needed and what to do."""
     raise RowsError(
-        f"This needs the rows of the data ({what}), and the model was made from a stream or from sums, which keep none: "
-        "for predictions and residuals pass rows, as in fit.predict(rows) and fit.residuals(rows); for all else build the "
-        "model from a data frame, of a sample of the rows if need be."
+        f"This needs the rows of the data ({what}), and the model was made from a stream or from sums, which keep "
+        "none: for predictions and residuals pass rows, as in fit.predict(rows) and fit.residuals(rows); for all else "
+        "build the model from a data frame, of a sample of the rows if need be."
     )
 
 
@@ -73,7 +73,10 @@ class StreamedDesign(Design):
         The cross-products of the rows, which the likelihood is made of.
     """
 
-    __slots__ = ("_n", "sums", "summaries")
+    __slots__ = ("_n", "summaries", "sums")
+    _n: int
+    sums: Any
+    summaries: Summaries
 
     def __init__(
         self,
@@ -115,7 +118,7 @@ class StreamedDesign(Design):
     @property
     def n(self) -> int:
         """Number of rows used."""
-        return int(self._n)
+        return self._n
 
     @property
     def has_offset(self) -> bool:
@@ -152,5 +155,3 @@ for _name in ROWS:
 def is_streamed(design: Design) -> bool:
     """Whether a design has no rows."""
     return isinstance(design, StreamedDesign)
-
-

@@ -39,8 +39,8 @@ def warn_of_levels(name: str, levels: pd.Index, n: int) -> None:
         return
     if cells_not_numbers(texts) is not None:
         warn_user(
-            f"Column {name!r} is text with {len(levels)} different values, each a level, although they read as numbers: "
-            f"convert it to numbers, or write C({name}) if these are labels."
+            f"Column {name!r} is text with {len(levels)} different values, each a level, although they read as "
+            f"numbers: convert it to numbers, or write C({name}) if these are labels."
         )
 
 

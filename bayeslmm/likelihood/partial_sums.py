@@ -150,7 +150,11 @@ class PartialSums:
             ends = slice(place, None) if place == -1 else slice(place, place + 1)
             note_range(values[:, None], self.low[0][ends], self.high[0][ends], self.binary[0][ends])
         if net is y:
-            self.low[0][-1], self.high[0][-1], self.binary[0][-1] = self.low[0][-2], self.high[0][-2], self.binary[0][-2]
+            self.low[0][-1], self.high[0][-1], self.binary[0][-1] = (
+                self.low[0][-2],
+                self.high[0][-2],
+                self.binary[0][-2],
+            )
         for k, own in enumerate(columns):
             if self.shape.sizes[k] == 1 and self.shape.constants[k] == 0:
                 self.low[k + 1][:] = self.high[k + 1][:] = 1.0
@@ -166,10 +170,8 @@ class PartialSums:
             mine += theirs
         for key, sums in self.pairs.items():
             sums.merge(other.pairs[key])
-        for mine, theirs in zip(self.low, other.low, strict=True):
-            np.minimum(mine, theirs, out=mine)
-        for mine, theirs in zip(self.high, other.high, strict=True):
-            np.maximum(mine, theirs, out=mine)
+        self.low = [np.minimum(mine, theirs) for mine, theirs in zip(self.low, other.low, strict=True)]
+        self.high = [np.maximum(mine, theirs) for mine, theirs in zip(self.high, other.high, strict=True)]
         for own, their in zip(self.binary, other.binary, strict=True):
             own &= their
 

@@ -196,7 +196,9 @@ def _products(
         entry_columns=entry_columns,
         lead_pairs=lead_pairs,
         trailing_blocks=_trailing(layout, own, block),
-        trailing_xy=np.concatenate([np.zeros((0, width)), *(with_fixed(k).reshape(-1, width) for k in layout.trailing)]),
+        trailing_xy=np.concatenate(
+            [np.zeros((0, width)), *(with_fixed(k).reshape(-1, width) for k in layout.trailing)]
+        ),
         xy=right.T @ sums.gram @ right,
     )
 

@@ -11,8 +11,8 @@ from bayeslmm.errors import PriorError, suggest
 from bayeslmm.families import Family, Response
 from bayeslmm.priors.family_rule import FamilyRule
 from bayeslmm.priors.lkj import LKJ
-from bayeslmm.priors.moments import term_summary
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors, coefficient_key, sd_name
+from bayeslmm.priors.moments import term_summary
 from bayeslmm.priors.offcentre import far_from_zero_warnings
 from bayeslmm.priors.parse import as_prior
 from bayeslmm.priors.presets import PRESETS, preset_rule
@@ -219,9 +219,7 @@ def _term_priors(term: RandomTerm, choices: Mapping[str, Choice], centring: Cent
     return TermPriors(term.name, term.effects, sd, correlation, centring)
 
 
-def _term_centring(
-    design: Design, term: RandomTerm, preset: str, user: Mapping[str, Choice]
-) -> Centring:
+def _term_centring(design: Design, term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> Centring:
     """Return where the priors of a term's covariance hold.
 
     On the user's columns, but for the default rule where zero lies outside a column's range: there at the end of the

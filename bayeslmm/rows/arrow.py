@@ -5,10 +5,12 @@ from typing import Any
 
 import pandas as pd
 
+from bayeslmm.rows.source import row_numbers
+
 
 def batch_frame(batch: Any, columns: Sequence[str], first: int) -> pd.DataFrame:
     """Return the columns of a RecordBatch or Table, row labels counting from `first`."""
-    index = pd.RangeIndex(first, first + batch.num_rows)
+    index = row_numbers(first, batch.num_rows)
     found = {name: _column(batch.column(batch.schema.get_field_index(name)), index) for name in columns}
     return pd.DataFrame(found, index=index, copy=False)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from bayeslmm.errors import DataError
-from bayeslmm.rows.source import Fold, Rows, add_part
+from bayeslmm.rows.source import Fold, Rows, add_part, numbered
 
 F = TypeVar("F", bound=Fold)
 CHAINS_PER_WORKER = 2
@@ -38,7 +38,7 @@ class ComputedPart:
         """Yield slices."""
         if absent := [name for name in columns if name not in self.frame.columns]:
             raise DataError(f"{self.name} has no column {absent[0]!r}, which the Dask frame promises.")
-        frame = self.frame[list(columns)].reset_index(drop=True)
+        frame = numbered(self.frame[list(columns)], 0)
         for first in range(0, len(frame), chunk_rows):
             yield frame.iloc[first : first + chunk_rows]
 

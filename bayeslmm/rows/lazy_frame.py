@@ -39,7 +39,9 @@ class LazyRows(Rows):
 
     def __init__(self, frame: Any) -> None:
         if not hasattr(frame, "collect_batches"):
-            raise DataError("This polars cannot hand out batches of a LazyFrame: install a newer one, or use .collect().")
+            raise DataError(
+                "This polars cannot hand out batches of a LazyFrame: install a newer one, or use .collect()."
+            )
         self._part = LazyPart(frame)
 
     @cached_property

@@ -41,7 +41,8 @@ def open_rows(data: Any) -> Rows:
             "it, such as lambda: pandas.read_csv(path, chunksize=100_000)."
         )
     opener = _opener(data)
-    if opener is None and isinstance(data, pd.DataFrame):
+    framed = isinstance(data, pd.DataFrame) or hasattr(data, "get_column")  # the latter of polars
+    if opener is None and framed:
         from bayeslmm.rows.frames import FrameRows
 
         return FrameRows(data)

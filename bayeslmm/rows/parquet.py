@@ -29,11 +29,11 @@ class Fragment:
         """Yield the columns in batches."""
         import pyarrow as pa
 
-        self.check(columns)
+        schema = self.checked_schema(columns)
         first = 0
         try:
             for batch in self.fragment.to_batches(
-                schema=self.schema,
+                schema=schema,
                 columns=list(columns),
                 batch_size=chunk_rows,
                 batch_readahead=READ_AHEAD,
@@ -45,8 +45,8 @@ class Fragment:
         except (pa.ArrowException, OSError) as error:
             raise unreadable(self.name, error) from error
 
-    def check(self, columns: Sequence[str]) -> None:
-        """Refuse a file whose columns are not those of the first.
+    def checked_schema(self, columns: Sequence[str]) -> Any:
+        """Return the file's own types of the columns, and refuse a file whose columns are not those of the first.
 
         Raises
         ------
@@ -59,8 +59,10 @@ class Fragment:
             own = self.fragment.physical_schema
         except (pa.ArrowException, OSError) as error:
             raise unreadable(self.name, error) from error
+        fields = []
         for name in columns:
             if name in self.keys:
+                fields.append(self.schema.field(name))
                 continue
             if own.get_field_index(name) < 0:
                 raise DataError(f"{self.name} has no column {name!r}, which other files have: add it, or leave it out.")
@@ -70,6 +72,8 @@ class Fragment:
                     f"{self.name}: column {name!r} holds {found} and holds {expected} in the first file: write all "
                     "files with the same types."
                 )
+            fields.append(own.field(name))
+        return pa.schema(fields)
 
 
 class DatasetRows(Rows):

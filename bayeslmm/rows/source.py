@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayeslmm.errors import BayeslmmError, DataError
 
+ROW_NUMBER = "(row)"  # name of an index that numbers the rows of a part
 CHUNK_ROWS = 131_072  # rows of a batch; a few columns of them fit into a processor's cache
 
 
@@ -89,7 +90,12 @@ def with_part_named(total: Fold, frame: pd.DataFrame, part: str) -> None:
 
 def numbered(frame: pd.DataFrame, first: int) -> pd.DataFrame:
     """Return a batch whose row labels count from `first`."""
-    return frame.set_axis(pd.RangeIndex(first, first + len(frame)))
+    return frame.set_axis(row_numbers(first, len(frame)))
+
+
+def row_numbers(first: int, count: int) -> pd.RangeIndex:
+    """Return the numbers of a batch's rows in their part as row labels."""
+    return pd.RangeIndex(first, first + count, name=ROW_NUMBER)
 
 
 def unreadable(part: str, error: Exception) -> BayeslmmError:

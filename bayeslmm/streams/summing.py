@@ -115,4 +115,5 @@ class Start:
     shape: SumsShape
 
     def __call__(self) -> "Summing | Triangle":
+        """Return an empty sum."""
         return self.kind(BatchReader(self.learned, self.recipes), self.shape)  # type: ignore[no-any-return]
