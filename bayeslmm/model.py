@@ -418,6 +418,38 @@ class Model:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
         return fit
 
+    def refit(self, y: Any, method: Literal["reml", "ml"] = "reml") -> "PointFit":
+        """Fit the model to another response of the rows used.
+
+        The cross-products of X and Z are summed once, whatever the number of responses; see :meth:`fit_many` for many
+        at once.
+
+        Parameters
+        ----------
+        y
+            The response, shape (n,), on the scale of the formula's left side, rows as in ``design.index``; a Series is
+            matched to the rows by its labels.
+        method
+            "reml" or "ml".
+
+        Returns
+        -------
+        PointFit
+
+        Raises
+        ------
+        OptionError
+            If the method is neither.
+        DataError
+            If `y` has another length, other labels, or values that are not finite.
+        """
+        from bayeslmm.results.refitting import fit_response
+
+        self._require_normal("refit")
+        if method not in ("reml", "ml"):
+            raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
+        return fit_response(self._design, self._spec, self.kernel, self.blocks, method, y)
+
     def fit_many(self, Y: Any, method: Literal["reml", "ml"] = "reml", *, cores: int | None = None) -> pd.DataFrame:
         """Fit the model to many responses: voxels, genes, simulated data.
 

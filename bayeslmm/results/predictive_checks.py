@@ -121,7 +121,11 @@ def predictive_check(
     count = min(REPLICATES, most) if draws is None else check_count("draws", draws, 2)
     rng = np.random.default_rng(seed)
     if generalized:
-        y, replicates = np.asarray(fit.design.outcome.y, dtype=float), fit.simulate(count, rng)
+        y, simulated = (
+            np.asarray(fit.design.outcome.y, dtype=float),
+            fit.simulate(count, random="conditional", seed=rng),
+        )
+        replicates = simulated.to_numpy().T
         means = np.zeros((1, 1))
     else:
         y, (means, replicates) = fit.design.y, replicate(fit, count, groups == "new", rng)

@@ -46,10 +46,10 @@ def test_weak_priors_do_not_matter_and_strong_ones_are_named(fit, data, tmp_path
     assert fit.prior_sensitivity().message == ""
     fit_of_strong = blm.Model(FORMULA, data, priors={"Days": "Normal(0, 1)"}).fit("importance", seed=1)
     strong = fit_of_strong.prior_sensitivity()
-    assert strong.table.loc["Days", "diagnosis"] == "prior against data"
+    assert strong.table.loc["Days", "diagnosis"] == "prior and data may disagree"
     assert "Days" in strong.message and strong.message in str(strong)
     page = fit_of_strong.report(tmp_path / "report.html", pictures=False).read_text()
-    assert "pull the posterior of Days" in page
+    assert "may disagree about Days" in page
     assert list(strong.table.columns) == ["prior", "likelihood", "diagnosis"]
 
 
