@@ -21,6 +21,7 @@ from bayeslmm.covariance import sd_places, sds_and_correlations
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws, terms_to_keep
 from bayeslmm.inference.importance.points import log_mean
+from bayeslmm.inference.generalized_draws import ChainedDraws
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     laplace_proposals,
@@ -320,22 +321,6 @@ def resample_systematic(weights: Array, n_draws: int, rng: np.random.Generator) 
     positions = (np.arange(n_draws) + rng.uniform()) / n_draws
     chosen = np.minimum(np.searchsorted(np.cumsum(weights), positions), len(weights) - 1)
     return rng.permutation(chosen)
-
-
-@dataclass(frozen=True, slots=True)
-class ChainedDraws:
-    """Draws cut into chains.
-
-    Attributes
-    ----------
-    draws
-        All but the dispersions; sigma is one, so that spherical effects are on the scale of the link.
-    dispersion
-        On the natural scale, (chains, draws, m).
-    """
-
-    draws: Draws
-    dispersion: Array
 
 
 def generalized_importance(density: GeneralizedDensity, options: Options) -> ChainedDraws:
