@@ -11,8 +11,8 @@ of its variance, the precision :math:`P(r) = 1 + r^2 g` and a mode in proportion
 .. math:: s^2 = P(\hat r)/P(r), \qquad m = \hat u\,\frac{r/P(r)}{\hat r/P(\hat r)} + b^\top\tau(x - \hat x),
 
 with b what is left of the mode's derivative at :math:`\hat x` and :math:`\tau(d) = 2\tanh(d/2)`, which keeps far points
-near. Effects of several columns take the diagonal of :math:`I + R^\top GR` for P and the derivative alone for m. Any such
-map is exact: its Jacobian, :math:`\sum\log s`, is part of the density.
+near. Effects of several columns take the diagonal of :math:`I + R^\top GR` for P and the derivative alone for m. Any
+such map is exact: its Jacobian, :math:`\sum\log s`, is part of the density.
 
 u belongs to the root :math:`R(x) = T^{-1}F(x)\hat Q` of a term's covariance, T its columns' map and :math:`\hat Q` the
 rotation that makes it triangular at :math:`\hat x`: a triangular factor elsewhere would turn u with x. One evaluation
@@ -23,6 +23,7 @@ References: Papaspiliopoulos, Roberts and Sköld (2007), Statistical Science 22,
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numba
 import numpy as np
@@ -90,15 +91,11 @@ class ExplicitDensity:
         predictor = density.problem.predictor
         sizes = [shape.n_effects for shape in density.shapes]
         ends = np.cumsum([0, *sizes])
-        self.places = [slice(a, b) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+        self.places = [slice(a, b) for a, b in pairwise(ends)]
         self.n_effects = int(ends[-1])
-        self.turns = [
-            m.inverse @ term.centring.matrix for m, term in zip(predictor.maps, density.terms, strict=True)
-        ]
+        self.turns = [m.inverse @ term.centring.matrix for m, term in zip(predictor.maps, density.terms, strict=True)]
         roots = [turn @ point.factor for turn, point in zip(self.turns, density.term_points(mode), strict=True)]
-        self.rotations = [
-            shape.structure.rotation(root) for shape, root in zip(density.shapes, roots, strict=True)
-        ]
+        self.rotations = [shape.structure.rotation(root) for shape, root in zip(density.shapes, roots, strict=True)]
         self.sd_places = np.cumsum([0, *(shape.n_coordinates for shape in density.shapes)])[:-1]
         self.index, self.columns = row_effects(density, self.places)
         weights = np.maximum(-evaluation.mode.rows[2], 0.0)
@@ -109,8 +106,7 @@ class ExplicitDensity:
         found = evaluation.mode
         self.centre = np.concatenate([*(u.ravel() for u in found.u), found.beta])
         self.centre_precisions = [
-            1.0 + quadratic(g, root @ q)
-            for g, root, q in zip(self.curvatures, roots, self.rotations, strict=True)
+            1.0 + quadratic(g, root @ q) for g, root, q in zip(self.curvatures, roots, self.rotations, strict=True)
         ]
         self.centre_roots = [root @ q for root, q in zip(roots, self.rotations, strict=True)]
         self.moves = self._mode_slopes()

@@ -18,10 +18,10 @@ from scipy.optimize import minimize
 from scipy.stats import qmc
 
 from bayeslmm.covariance import sd_places, sds_and_correlations
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, warn_user
 from bayeslmm.inference.draws import Draws, terms_to_keep
-from bayeslmm.inference.importance.points import log_mean
 from bayeslmm.inference.generalized_draws import ChainedDraws
+from bayeslmm.inference.importance.points import log_mean
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     laplace_proposals,
@@ -338,8 +338,16 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
     if options.handover == "error" and not found.smoothed.k_hat <= K_HAT_LIMIT:
         raise FittingError(
             f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}. "
-            "handover='keep' returns the weighted draws as they are."
+            "handover='nuts' samples by NUTS instead, and handover='keep' returns the weighted draws as they are."
         )
+    if options.handover == "nuts" and not found.smoothed.k_hat <= K_HAT_LIMIT:
+        from bayeslmm.inference.nuts.generalized import generalized_nuts
+
+        warn_user(
+            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}, so NUTS takes "
+            "over. handover='error' or 'keep' prevents it."
+        )
+        return generalized_nuts(density, options)
     order = np.random.default_rng(options.seed).permutation(count)
     keep = terms_to_keep(density.problem.predictor.names, options.store)
     precision = np.dtype(options.precision)

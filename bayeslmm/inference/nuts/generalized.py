@@ -88,11 +88,13 @@ def check_nuts_options(options: Options) -> None:
     OptionError
         With what there is.
     """
-    if options.parametrization == "marginal":
+    if options.parametrization is not None:
         raise OptionError(
-            "parametrization='marginal' integrates the random effects out, which only normal responses allow; leave it "
-            "out."
+            f"parametrization={options.parametrization!r} is for normal responses; leave it out: other families are "
+            "sampled in coordinates of their own."
         )
+    if options.sampler != "nutpie":
+        raise OptionError(f"sampler={options.sampler!r} is for normal responses; use 'nutpie'.")
 
 
 def run_facts(density: GeneralizedDensity, options: Options) -> dict[str, Any]:

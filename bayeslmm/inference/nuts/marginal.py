@@ -122,9 +122,7 @@ class Store(Protocol):
         """Keep a finished chain."""
 
 
-def sample_chain(
-    density: Density, laplace: Laplace, options: Options, seed: int, stop: Event | None = None
-) -> Chain:
+def sample_chain(density: Density, laplace: Laplace, options: Options, seed: int, stop: Event | None = None) -> Chain:
     """Run one chain.
 
     Parameters
