@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.errors import ModelFileError as ModelFileError
     from bayeslmm.errors import OptionError as OptionError
     from bayeslmm.errors import PriorError as PriorError
+    from bayeslmm.errors import RowsError as RowsError
     from bayeslmm.errors import StorageError as StorageError
     from bayeslmm.families import Bernoulli as Bernoulli
     from bayeslmm.families import Beta as Beta
@@ -53,6 +54,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.results import compare_models as compare_models
     from bayeslmm.results import loo as loo
     from bayeslmm.results import prior_vs_posterior as prior_vs_posterior
+    from bayeslmm.studies import cross_validate as cross_validate
+    from bayeslmm.studies import power as power
 
 __version__ = "0.1.0"
 
@@ -66,6 +69,8 @@ _PUBLIC = {
     "compare_models": "bayeslmm.results",
     "loo": "bayeslmm.results",
     "prior_vs_posterior": "bayeslmm.results",
+    "cross_validate": "bayeslmm.studies",
+    "power": "bayeslmm.studies",
     "PointFit": "bayeslmm.results",
     "PosteriorFit": "bayeslmm.results",
     "load_dataset": "bayeslmm.datasets",
@@ -88,7 +93,7 @@ _PUBLIC = {
     **dict.fromkeys(
         (
             "BayeslmmError", "FormulaError", "DataError", "ModelError", "PriorError", "OptionError", "FittingError",
-            "StorageError", "ModelFileError", "MissingDependencyError",
+            "StorageError", "ModelFileError", "MissingDependencyError", "RowsError",
         ),
         "bayeslmm.errors",
     ),
