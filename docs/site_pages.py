@@ -1,4 +1,4 @@
-"""Hooks of mkdocs: notebooks become pages, formulas become MathML, so that the site needs no script and no network."""
+"""Hooks of mkdocs: pages from notebooks and docstrings, formulas as MathML; the site needs no network to be read."""
 
 import base64
 import json
@@ -9,18 +9,46 @@ from typing import Any
 from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
+import bayeslmm
+
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add a page, and its pictures, for every notebook."""
+    """Add the reference, and a page with its pictures for every notebook."""
+    files.append(File.generated(config, "reference.md", content=reference_page()))
     for path in sorted((ROOT / "notebooks").glob("*.ipynb")):
         text, pictures = notebook_page(path)
         files.append(File.generated(config, f"tutorials/{path.stem}.md", content=text))
         for name, content in pictures.items():
             files.append(File.generated(config, f"tutorials/{name}", content=content))
     return files
+
+
+HEADINGS = {
+    "model": "Models",
+    "results": "Fits and comparisons",
+    "forest": "Forests",
+    "families": "Response distributions",
+    "priors": "Priors",
+    "datasets": "Data sets",
+    "errors": "Errors",
+}
+
+
+def reference_page() -> str:
+    """Return the page of all public names, by room; mkdocstrings fills in the docstrings."""
+    rooms: dict[str, list[str]] = {heading: [] for heading in HEADINGS.values()}
+    for name in bayeslmm.__all__:
+        value = getattr(bayeslmm, name)
+        if hasattr(value, "__module__"):
+            room = value.__module__.split(".")[1]
+            rooms.setdefault(HEADINGS.get(room, room.capitalize()), []).append(f"{value.__module__}.{name}")
+    parts = ["# Reference", "Every public name, from its docstring. `help(bayeslmm.Model)` shows the same."]
+    for heading, names in rooms.items():
+        parts += [f"## {heading}", *(f"::: {name}" for name in names)] if names else []
+    return "\n\n".join(parts)
 
 
 def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
@@ -56,7 +84,15 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         text = re.sub(r"(?<![\\$\w])\$([^$\n]+?)\$", lambda m: convert(m[1]), text)
         text = re.sub(r"\]\(\.\./docs/", "](../", text)
         pieces[k] = re.sub(rf"\[([^\]]+)\]\((?:\.\./){{{depth + 1}}}([^)]+)\)", outside, text)
+    for k in range(1, len(pieces), 2):
+        if not pieces[k].startswith("```"):  # in tables GitHub wants a bar escaped, mkdocs does not
+            pieces[k] = pieces[k].replace("\\|", "|")
     return "".join(pieces)
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Leave out the one script fetched from elsewhere; only the search of pages opened as files needs it."""
+    return re.sub(r'<script src="https://unpkg[^>]*></script>', "", output)
 
 
 def outside(match: re.Match[str]) -> str:

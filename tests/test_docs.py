@@ -85,10 +85,4 @@ def test_every_page_is_in_the_navigation():
     named = set(re.findall(r": ([\w/]+\.md)$", (DOCS.parent / "mkdocs.yml").read_text(), re.MULTILINE))
     pages = {page.relative_to(DOCS).as_posix() for page in DOCS.rglob("*.md") if "results" not in page.parts}
     notebooks = {f"tutorials/{path.stem}.md" for path in (DOCS.parent / "notebooks").glob("*.ipynb")}
-    assert named == pages | notebooks
-
-
-def test_every_public_name_is_in_the_reference():
-    text = (DOCS / "reference.md").read_text()
-    assert [name for name in blm.__all__ if name != "__version__" and not re.search(rf"\.{name}$", text, re.M)] == []
-    assert [name for name in re.findall(r"^::: [\w.]+\.(\w+)$", text, re.M) if name not in blm.__all__] == []
+    assert named == pages | notebooks | {"reference.md"}  # made when the site is built
