@@ -19,11 +19,14 @@ from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import find_method
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
+from bayeslmm.results.evidence import MarginalLikelihoodMethods
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.kept_effects import kept_frames, require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior_prediction import cholesky, flatten, posterior_interval, simulate_rows
 from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, training_rows
+from bayeslmm.results.predictive_methods import PredictiveCheckMethods
+from bayeslmm.results.prior_sensitivity import PriorSensitivityMethods
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary
@@ -40,7 +43,7 @@ BATCH = 4_000_000  # random-effect draws rescaled at once
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PosteriorFit(Fit):
+class PosteriorFit(MarginalLikelihoodMethods, PriorSensitivityMethods, PredictiveCheckMethods, Fit):
     """A mixed model as draws from the posterior of all its parameters.
 
     Attributes
@@ -85,12 +88,17 @@ class PosteriorFit(Fit):
         """
         if "idata" not in self._store:
             from bayeslmm.results.arviz_bridge import inference_data
-            from bayeslmm.results.draws_dataset import datasets
 
-            groups = datasets(self.design, self.draws)
+            groups = self.datasets()
             groups |= {name: self._store[name] for name in self.added}
             self._store["idata"] = inference_data(groups)
         return self._store["idata"]
+
+    def datasets(self) -> "dict[str, xarray.Dataset]":
+        """Return the groups of :attr:`idata` but those added, ready to be written."""
+        from bayeslmm.results.draws_dataset import datasets
+
+        return datasets(self.design, self.draws)
 
     def add(self, *groups: Group, seed: Any = None) -> "PosteriorFit":
         """Add groups to ``idata`` that take draws × rows of memory, so only when asked for.
