@@ -263,7 +263,7 @@ class Fit:
         if self.dropped_columns:
             names = ", ".join(self.dropped_columns)
             facts.append(("Dropped columns", f"{names} (collinear with the others)"))
-        if self.design.weights is not None:
+        if self.design.weights_column is not None:
             facts.append(("Weights", str(self.spec.weights)))
         if self.spec.sigma is not None:
             facts.append(("Residual sd", f"fixed at {self.spec.sigma:g}"))

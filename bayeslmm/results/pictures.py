@@ -107,4 +107,5 @@ def _elbo(fit: PosteriorFit) -> "Figure":
 def _ppc(fit: PosteriorFit, n_draws: int = 50, seed: Any = None) -> "Figure":
     from bayeslmm.plots.predictive import predictive_figure
 
-    return predictive_figure(fit.design.y, fit.simulate(n_draws, seed), fit.design.response)
+    simulated = fit.simulate(n_draws, random="conditional", seed=seed)
+    return predictive_figure(fit.design.y, simulated.to_numpy().T, fit.design.response)
