@@ -11,7 +11,8 @@ from bayeslmm.design.design import Design
 from bayeslmm.design.table import used_columns
 from bayeslmm.rows import CHUNK_ROWS, is_stream, open_rows
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def batch_by_batch(method: Callable[P, T]) -> Callable[P, T]:
