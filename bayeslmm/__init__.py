@@ -16,6 +16,18 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.errors import PriorError as PriorError
     from bayeslmm.errors import RowsError as RowsError
     from bayeslmm.errors import StorageError as StorageError
+    from bayeslmm.families import Bernoulli as Bernoulli
+    from bayeslmm.families import Beta as Beta
+    from bayeslmm.families import Binomial as Binomial
+    from bayeslmm.families import Cumulative as Cumulative
+    from bayeslmm.families import HurdleNegativeBinomial as HurdleNegativeBinomial
+    from bayeslmm.families import HurdlePoisson as HurdlePoisson
+    from bayeslmm.families import LogNormal as LogNormal
+    from bayeslmm.families import NegativeBinomial as NegativeBinomial
+    from bayeslmm.families import Poisson as Poisson
+    from bayeslmm.families import Student as Student
+    from bayeslmm.families import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
+    from bayeslmm.families import ZeroInflatedPoisson as ZeroInflatedPoisson
     from bayeslmm.forest import MixedEffectsForest as MixedEffectsForest
     from bayeslmm.forest import mixed_forest as mixed_forest
     from bayeslmm.model import Model as Model
@@ -72,6 +84,13 @@ _PUBLIC = {
             "Exponential", "Gamma", "InverseGamma", "LKJ", "Flat",
         ),
         "bayeslmm.priors",
+    ),
+    **dict.fromkeys(
+        (
+            "Bernoulli", "Beta", "Binomial", "Cumulative", "HurdleNegativeBinomial", "HurdlePoisson", "LogNormal",
+            "NegativeBinomial", "Poisson", "Student", "ZeroInflatedNegativeBinomial", "ZeroInflatedPoisson",
+        ),
+        "bayeslmm.families",
     ),
     **dict.fromkeys(
         (

@@ -17,7 +17,8 @@ from typing import Any, Literal, TextIO
 from bayeslmm import __version__
 from bayeslmm.commands import check, demo, predict, report
 from bayeslmm.commands.outcome import Outcome, fit_facts
-from bayeslmm.datasets import DATASET_NAMES, is_table
+from bayeslmm.commands.table_options import add_csv, csv_options
+from bayeslmm.datasets import DATASET_NAMES, ENDINGS_SAID, is_table
 from bayeslmm.errors import BayeslmmError, ModelFileError, OptionError
 from bayeslmm.methods import METHODS
 from bayeslmm.model_files import ModelFile, check_methods, read_data, read_model_file
@@ -89,6 +90,7 @@ def _said(run: Callable[[argparse.Namespace], Outcome]) -> Callable[[argparse.Na
 def _add_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("model", metavar="MODEL.toml | FORMULA", help="a model file, or a formula with a table after it")
     fit.add_argument("data", nargs="?", metavar="TABLE", help="for a formula: a shipped data set's name, or a file")
+    add_csv(fit)
     fit.add_argument(
         "--method",
         action="append",
@@ -112,7 +114,7 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
 
 def _fit(options: argparse.Namespace) -> int:
     """Fit a model file, or a formula to a table, by each of the methods; print the fits side by side and save them."""
-    model_file = _model_asked_for(options.model, options.data)
+    model_file = _model_asked_for(options.model, options.data, csv_options(options))
     if options.method:
         model_file = replace(model_file, methods=check_methods(options.method, "--method"))
     sampler = _sampler_options(options, model_file)
@@ -133,12 +135,13 @@ def _fit(options: argparse.Namespace) -> int:
     return _FAILED if any(fit.status.code == "failed" for fit in fits.values()) else 0
 
 
-def _model_asked_for(model: str, data: str | None) -> ModelFile:
+def _model_asked_for(model: str, data: str | None, csv: dict[str, str]) -> ModelFile:
     """Return the model file of a path, or one made of a formula and a table."""
     if "~" not in model:
         if data is not None:
             raise OptionError(f'A table goes with a formula, such as "y ~ x + (1 | g)"; {model!r} is none.')
-        return read_model_file(Path(model))
+        found = read_model_file(Path(model))
+        return replace(found, csv=csv) if csv else found
     if data is None:
         raise OptionError('A formula needs a table after it: bayeslmm fit "y ~ x + (1 | g)" data.csv.')
     if data in DATASET_NAMES:
@@ -147,8 +150,8 @@ def _model_asked_for(model: str, data: str | None) -> ModelFile:
     if not path.is_file():
         raise ModelFileError(f"There is no file {data}; shipped data sets are {', '.join(DATASET_NAMES)}.")
     if not is_table(path.name):
-        raise ModelFileError(f"{data} is no table that can be read: give a .csv, .csv.gz or .parquet file.")
-    return ModelFile(path.with_name(f"{path.name.split('.')[0]}.toml"), model, path.name)
+        raise ModelFileError(f"{data} is no table that can be read: its name should end in {ENDINGS_SAID}.")
+    return ModelFile(path.with_name(f"{path.name.split('.')[0]}.toml"), model, path.name, csv=csv)
 
 
 def _sampler_options(options: argparse.Namespace, model_file: ModelFile) -> dict[str, dict[str, int]]:

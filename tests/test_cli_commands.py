@@ -92,3 +92,21 @@ def test_json_has_no_numbers_that_are_not_finite():
     assert plain({"x": np.inf, "t": frame, "n": np.int64(3)}) == {
         "x": None, "t": [{"row": "p", "a": None}, {"row": "q", "a": 1.0}], "n": 3,
     }  # fmt: skip
+
+
+def test_semicolons_and_decimal_commas(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    data = blm.load_dataset("sleepstudy").assign(Reaction=lambda d: d.Reaction + 0.5)
+    data.to_csv(tmp_path / "sleep.csv", index=False, sep=";", decimal=",")
+    formula = "Reaction ~ Days + (1 | Subject)"
+    assert cli.main(["fit", formula, "sleep.csv", "--method", "reml"]) == 2
+    assert "separated by semicolons" in capsys.readouterr().err
+    written = ["--separator", ";", "--decimal", ","]
+    assert cli.main(["fit", formula, "sleep.csv", "--method", "reml", *written]) == 0
+    text = f'formula = "{formula}"\ndata = "sleep.csv"\nmethods = ["reml"]\n'
+    (tmp_path / "m.toml").write_text(f'{text}[csv]\nseparator = ";"\ndecimal = ","\n')
+    assert cli.main(["fit", "m.toml"]) == 0
+    assert cli.main(["predict", "results/m", "sleep.csv", "--output", "out.csv", *written]) == 0
+    (tmp_path / "n.toml").write_text(f'{text}[csv]\ndecimal = ","\n')
+    assert cli.main(["fit", "n.toml"]) == 2
+    assert "state another separator" in capsys.readouterr().err

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from bayeslmm.commands.outcome import NOT_TRUSTED, Outcome, chosen_fits
+from bayeslmm.commands.table_options import add_csv, csv_options
 from bayeslmm.datasets import read_table
 from bayeslmm.errors import StorageError
 from bayeslmm.files import whole_file
@@ -16,6 +17,7 @@ def add(parser: argparse.ArgumentParser) -> None:
     """State the arguments."""
     parser.add_argument("folder", type=Path, help="a result folder or one saved fit")
     parser.add_argument("data", type=Path, help="a table with the columns of the formula")
+    add_csv(parser)
     parser.add_argument("--output", type=Path, metavar="FILE.csv", help="where to; default: printed")
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
     parser.add_argument("--method", choices=METHODS, help="which fit; default: a posterior if there is one")
@@ -36,7 +38,7 @@ def run(options: argparse.Namespace) -> Outcome:
     if output is not None and output.exists() and not (options.overwrite and output.is_file()):
         raise StorageError(f"{output} is there already. Give --overwrite to replace it, or another --output.")
     fit = chosen_fits(options.folder, options.method)[0]
-    rows = read_table(options.data)
+    rows = read_table(options.data, **csv_options(options))
     found = fit.predict(
         rows, kind=options.kind, interval=options.interval, new_levels=options.new_levels, seed=options.seed
     )

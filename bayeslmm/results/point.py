@@ -20,6 +20,7 @@ from bayeslmm.methods import find_method
 from bayeslmm.results import coefficient_tests, effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.point_predictions import PointPredictions
+from bayeslmm.results.predictive_methods import PredictiveCheckMethods
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PointFit(PointPredictions, Fit):
+class PointFit(PointPredictions, PredictiveCheckMethods, Fit):
     r"""A mixed model at the optimum of an objective.
 
     The covariance parameters θ minimise the profiled objective −2 log L (ML) or −2 log L_R (REML); the fixed
