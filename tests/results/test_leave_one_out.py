@@ -150,10 +150,10 @@ def test_errors_name_the_remedy(fit):
 
 def test_labels_of_rows_are_units_too(fit):
     half = np.arange(180) // 90
-    found = blm.loo(fit, unit=pd.Series(half, index=fit.design.index)[::-1])
+    found = blm.loo(fit, unit=pd.Series(half, index=fit.design.index)[::-1], draws=64)
     assert found["n_data_points"] == 2 and found["unit"] == "label"
     codes = fit.design.terms[0].codes
-    by_label, by_name = blm.loo(fit, unit=codes), blm.loo(fit, unit="Subject")
+    by_label, by_name = blm.loo(fit, unit=codes, draws=64), blm.loo(fit, unit="Subject", draws=64)
     np.testing.assert_allclose(by_label["loo_i"], by_name["loo_i"])
     with pytest.raises(DataError, match="one label for each of the 180"):
         blm.loo(fit, unit=[1, 2])
