@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.model import Model as Model
     from bayeslmm.model import lmm as lmm
     from bayeslmm.model import load as load
+    from bayeslmm.model import merge as merge
     from bayeslmm.priors import LKJ as LKJ
     from bayeslmm.priors import Cauchy as Cauchy
     from bayeslmm.priors import Exponential as Exponential
@@ -63,6 +64,7 @@ _PUBLIC = {
     "Model": "bayeslmm.model",
     "lmm": "bayeslmm.model",
     "load": "bayeslmm.model",
+    "merge": "bayeslmm.model",
     "anova": "bayeslmm.results",
     "bayes_factor": "bayeslmm.results",
     "compare": "bayeslmm.results",
