@@ -12,12 +12,16 @@ function of the parameters: with x = S⁻¹z and v = P⁻¹z,
 .. math:: \sum_j C_{jj} = \sum_j [P^{-1}]_{jj} + E \sum_j (x - v)_j v_j^\top, \quad
           T_k = \lambda_k^{-\top}\Bigl(J_kI - \sum_j C_{jj}\Bigr)\lambda_k^{-1}
 
-for a trailing term, and for the leading one, with :math:`F = I - A_{11}M` and :math:`h(x) = F A_{12}\Lambda_2 x`,
+for a trailing term, where lambda is turned to :math:`UD^{1/2}` so that its directions come apart. Where a direction's
+variance is small beside its data, division by it would magnify the noise; there, with :math:`h(x) = \tilde A\Lambda_2x`,
+:math:`T_k = \sum_j \tilde A_{jj} - E\sum_j h(x)_jh(v)_j^\top`, and between the two kinds of direction
+:math:`E\sum_j h(x)_j v_j^\top\lambda_k^{-1}`. For the leading term, with :math:`F = I - A_{11}M` and
+:math:`h(x) = F A_{12}\Lambda_2 x`,
 
 .. math:: T_1 = \sum_j \Bigl(F A_{11} - F A_{12}\Lambda_2P^{-1}\Lambda_2^\top A_{21}F^\top\Bigr)_{jj}
                 - E \sum_j h(x - v)_j h(v)_j^\top .
 
-Every estimate is corrected by its regression on :math:`r^\top\tilde S r - q`, whose mean is known to be zero. The
+Nothing here needs an invertible lambda. Every estimate is corrected by its regression on :math:`r^\top\tilde S r - q`, whose mean is known to be zero. The
 average information (Gilmour, Thompson and Cullis 1995) in the free entries of lambda is
 :math:`q_i^\top P_0 q_j/\sigma^2` with :math:`q_i = Z\,(\partial\Psi/\partial\lambda_i)\,g`, less what profiling sigma takes.
 """
@@ -35,6 +39,7 @@ from bayeslmm.types import Array, Criterion
 EXACT = 1e-9  # of the first residual, for X and y
 SHARED = 1e-4  # for probes, whose error is squared in a trace
 ROUGH = 1e-3  # for working variates: they make a matrix of steps only
+WEAK = 1.0  # variance of an effect times its information by level, below which it counts as small
 REGRESSED = 6  # probes from which on the regression on the known mean pays
 
 
@@ -154,7 +159,7 @@ def evaluate_iteratively(
     paired
         Cross-products.
     lambdas
-        The kernel's lambda of each term, invertible if derivatives are wanted.
+        The kernel's lambda of each term; singular ones will do.
     method, sigma
         The criterion, and the residual standard deviation if it is known.
     signs
@@ -175,7 +180,8 @@ def evaluate_iteratively(
         raise FittingError(
             f"{products.n} rows cannot estimate {products.n_fixed} fixed coefficients by {method.upper()}."
         )
-    eliminated = Eliminated(paired, lambdas)
+    roots = [_turned(f) for f in lambdas]
+    eliminated = Eliminated(paired, roots)
     lead_right, trailing_right = products.nest_xy[0], products.trailing_xy
     probes = eliminated.colour(signs)
     right = np.hstack([probes, eliminated.reduce(lead_right, trailing_right)])
@@ -197,7 +203,7 @@ def evaluate_iteratively(
     if not derivatives:
         empty = np.zeros((0, 0))
         return IterativeEvaluation(value, error, sigma, (), np.zeros(0), empty, empty, solved, probed.iterations)
-    slopes, gradient, spread = _gradient(solved, probed, method, sigma)
+    slopes, gradient, spread = _gradient(solved, probed, lambdas, method, sigma)
     return IterativeEvaluation(
         value,
         error,
@@ -205,7 +211,7 @@ def evaluate_iteratively(
         slopes,
         gradient,
         spread,
-        _information(solved, sigma, profiled),
+        _information(solved, lambdas, sigma, profiled),
         solved,
         probed.iterations,
     )
@@ -238,7 +244,6 @@ def _solved(eliminated: Eliminated, x: Array) -> Solved:
 
 def _probed(eliminated: Eliminated, signs: Array, solution: Solution, derivatives: bool) -> Probed:
     paired = eliminated.paired
-    shapes = paired.products.layout.shapes
     q, m = signs.shape
     quadratures = np.array([log_quadrature(solution, k) for k in range(m)])
     known_zero = np.array([q * (tridiagonal(solution, k)[0][0] - 1.0) if solution.iterations[k] else 0.0 for k in range(m)])
@@ -251,16 +256,58 @@ def _probed(eliminated: Eliminated, signs: Array, solution: Solution, derivative
     inverse = eliminated.inverse_preconditioner()
     solved, near = solution.x[:, :m], eliminated.whiten_transposed(signs)
     rest = solved - near
-    traces: list[Array] = [np.zeros((0, 0, 0))] * len(shapes)
-    for pairs, blocks in zip(paired.pairs, inverse, strict=True):
-        known = blocks.sum(axis=0)
-        each = np.einsum("jsm,jtm->mst", paired.levels_of(rest, pairs), paired.levels_of(near, pairs))
-        sums = corrected(known + (each + each.transpose(0, 2, 1)) / 2)
-        left = np.linalg.inv(eliminated.lambdas[pairs.term])
-        count = shapes[pairs.term].n_levels * np.eye(shapes[pairs.term].n_columns)
-        traces[pairs.term] = left.T @ (count - sums) @ left
+    raw = None
+    if any(weak.any() for weak in map(_weak, eliminated.diagonal, (eliminated.lambdas[pairs.term] for pairs in paired.pairs))):
+        raw = eliminated.raw(eliminated.scale(np.hstack([rest, near])))
+    traces: list[Array] = [np.zeros((0, 0, 0))] * len(paired.products.layout.shapes)
+    for place, pairs in enumerate(paired.pairs):
+        diagonal, root = eliminated.diagonal[place], eliminated.lambdas[pairs.term]
+        vectors = [paired.levels_of(v, pairs) for v in (rest, near)]
+        products = None if raw is None else paired.levels_of(raw, pairs)
+        traces[pairs.term] = corrected(_trailing_traces(diagonal, root, inverse[place], vectors, products))
     traces[paired.lead] = corrected(_lead_traces(eliminated, rest, near, inverse))
     return Probed(tuple(traces), log_dets, corrected.degrees, iterations)
+
+
+def _turned(factor: Array) -> Array:
+    """Return ``U D^(1/2)``, a root of the same covariance whose columns are orthogonal."""
+    left, values, _ = np.linalg.svd(factor)
+    return left * values
+
+
+def _weak(diagonal: Array, root: Array) -> Array:
+    """Return which columns of a turned root have variances small beside their data, (S,)."""
+    return np.einsum("sa,st,ta->a", root, diagonal.mean(axis=0), root) < WEAK
+
+
+def _trailing_traces(
+    diagonal: Array, root: Array, inverse: Array, vectors: Sequence[Array], raw: Array | None
+) -> Array:
+    """Return each probe's estimate of a trailing term's T, (m, S, S).
+
+    diagonal and inverse (J, S, S) are the blocks of the raw Schur complement and of the inverse preconditioner, vectors
+    x - v and v, (J, S, m) each, and raw the raw Schur complement times the scaled two, (J, S, 2m).
+    """
+    weak = _weak(diagonal, root)
+    rest, near = vectors
+    scales = np.sqrt(np.sum(root**2, axis=0))
+    reciprocal = 1.0 / np.where(weak, 1.0, scales)
+    each = np.einsum("jsm,jtm->mst", rest, near)
+    sums = inverse.sum(axis=0) + (each + each.transpose(0, 2, 1)) / 2
+    traces = (len(diagonal) * np.eye(len(root)) - sums) * np.outer(reciprocal, reciprocal)
+    axes = np.linalg.svd(root)[0]
+    if weak.any():
+        assert raw is not None
+        m = rest.shape[2]
+        far, close = axes.T @ raw[:, :, :m], axes.T @ raw[:, :, m:]
+        quadratic = np.einsum("jsm,jtm->mst", far + close, close)
+        small = axes.T @ diagonal.sum(axis=0) @ axes - (quadratic + quadratic.transpose(0, 2, 1)) / 2
+        mixed = np.einsum("jsm,jtm->mst", far, near) + axes.T @ np.einsum("jst,tr,jrq->sq", diagonal, root, inverse)
+        mixed = mixed * reciprocal
+        traces = np.where(np.outer(weak, weak), small, traces)
+        traces = np.where(weak[:, None] & ~weak[None, :], mixed, traces)
+        traces = np.where(~weak[:, None] & weak[None, :], mixed.transpose(0, 2, 1), traces)
+    return axes @ traces @ axes.T
 
 
 def _lead_traces(eliminated: Eliminated, rest: Array, near: Array, inverse: Sequence[Array]) -> Array:
@@ -299,11 +346,10 @@ class _Correction:
 
 
 def _gradient(
-    solved: Solved, probed: Probed, method: Criterion, sigma: float
+    solved: Solved, probed: Probed, lambdas: Sequence[Array], method: Criterion, sigma: float
 ) -> tuple[tuple[Array, ...], Array, Array]:
     """Return G of each term, the gradient by free entries, and its Monte Carlo covariance."""
-    eliminated = solved.eliminated
-    shapes = eliminated.paired.products.layout.shapes
+    shapes = solved.eliminated.paired.products.layout.shapes
     slopes, pieces, each = [], [], []
     for k, shape in enumerate(shapes):
         by_x, by_y = term_scores(solved, k)
@@ -313,8 +359,8 @@ def _gradient(
         slope = trace - by_y.T @ by_y / sigma**2
         slopes.append(slope)
         rows, columns = shape.free_entries
-        pieces.append(2.0 * (slope @ eliminated.lambdas[k])[rows, columns])
-        each.append(2.0 * (probed.traces[k] @ eliminated.lambdas[k])[:, rows, columns])
+        pieces.append(2.0 * (slope @ lambdas[k])[rows, columns])
+        each.append(2.0 * (probed.traces[k] @ lambdas[k])[:, rows, columns])
     by_probe = np.hstack(each)
     moved = by_probe - by_probe.mean(axis=0)
     return tuple(slopes), np.concatenate(pieces), moved.T @ moved / probed.degrees / max(len(by_probe), 1)
@@ -332,12 +378,12 @@ def term_scores(solved: Solved, k: int) -> tuple[Array, Array]:
     return both[:, :, :p], both[:, :, p] - both[:, :, :p] @ solved.beta
 
 
-def _information(solved: Solved, sigma: float, profiled: int | None) -> Array:
+def _information(solved: Solved, lambdas: Sequence[Array], sigma: float, profiled: int | None) -> Array:
     """Return the average information of the free entries of all lambdas, (k, k)."""
     eliminated = solved.eliminated
     paired = eliminated.paired
     products = paired.products
-    lead, trailing = _working_effects(solved)
+    lead, trailing = _working_effects(solved, lambdas)
     lead_right, trailing_right = paired.gram(lead, trailing)
     reduced = eliminated.reduce(lead_right, trailing_right)
     tolerance = np.full(reduced.shape[1], ROUGH)
@@ -357,10 +403,9 @@ def _information(solved: Solved, sigma: float, profiled: int | None) -> Array:
     return (information + information.T) / 2
 
 
-def _working_effects(solved: Solved) -> tuple[Array, Array]:
+def _working_effects(solved: Solved, lambdas: Sequence[Array]) -> tuple[Array, Array]:
     """Return c with q_i = Z c for each free entry, (J_0, S_0, k) and (q_T, k)."""
-    eliminated = solved.eliminated
-    paired = eliminated.paired
+    paired = solved.eliminated.paired
     shapes = paired.products.layout.shapes
     count = sum(shape.n_theta for shape in shapes)
     lead = np.zeros((*solved.lead.shape[:2], count))
@@ -372,7 +417,7 @@ def _working_effects(solved: Solved) -> tuple[Array, Array]:
         scores = term_scores(solved, k)[1]
         for row, place in zip(*shape.free_entries, strict=True):
             change = np.zeros((shape.n_columns, shape.n_columns))
-            change[row] = eliminated.lambdas[k][:, place]
+            change[row] = lambdas[k][:, place]
             target[:, :, column] = scores @ (change + change.T)
             column += 1
     return lead, trailing
