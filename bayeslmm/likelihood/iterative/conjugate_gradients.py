@@ -43,7 +43,8 @@ class Solution:
 
 
 def conjugate_gradients(
-    operator: Callable[[Array], Array], precondition: Callable[[Array], Array], right: Array, tolerance: Array
+    operator: Callable[[Array], Array], precondition: Callable[[Array], Array], right: Array, tolerance: Array, *,
+    together: bool = False,
 ) -> Solution:
     """Solve ``S x = b`` for each column.
 
@@ -55,6 +56,8 @@ def conjugate_gradients(
         Right-hand sides b, (q, m).
     tolerance
         Per column (m,), the share of the first residual, in the norm of the preconditioner's inverse, at which to stop.
+    together
+        Whether solved columns are carried on to the end, so that every direction has all columns.
 
     Raises
     ------
@@ -77,7 +80,7 @@ def conjugate_gradients(
                 "The equations of the random effects were not solved in "
                 f"{MOST_ITERATIONS} steps of conjugate gradients: the covariance parameters are too large."
             )
-        if steps and running.mean() < KEPT_SHARE:
+        if steps and not together and running.mean() < KEPT_SHARE:
             x[:, active] = now
             active, running, now, residual, direction, size = (
                 active[running],
@@ -104,6 +107,36 @@ def conjugate_gradients(
     shape = (len(steps), m)
     alphas, betas = np.array(steps).reshape(shape), np.array(ratios).reshape(shape)
     return Solution(x, np.zeros_like(x) if first is None else first, alphas, betas, np.sum(~np.isnan(alphas), axis=0))
+
+
+def inverse_root(
+    operator: Callable[[Array], Array], precondition: Callable[[Array], Array], right: Array, tolerance: float
+) -> Array:
+    r"""Return :math:`L^{-\top}\tilde S^{-1/2} r` for ``right = L r``, (q, m): with r standard normal, draws from N(0, S^-1).
+
+    The conjugate-gradient directions span Lanczos's space, whose vectors are the preconditioned residuals; in it
+    :math:`\tilde S^{-1/2}r \approx |r|\,Q\,T^{-1/2}e_1`.
+    """
+    kept: list[Array] = []
+
+    def keeping(residual: Array) -> Array:
+        kept.append(precondition(residual))
+        return kept[-1].copy()
+
+    m = right.shape[1]
+    solution = conjugate_gradients(operator, keeping, right, np.full(m, tolerance), together=True)
+    out = np.zeros_like(right)
+    for column in range(m):
+        diagonal, off = tridiagonal(solution, column)
+        if not len(diagonal):
+            continue
+        nodes, vectors = eigh_tridiagonal(diagonal, off)
+        weights = vectors @ (vectors[0] / np.sqrt(nodes))
+        ratios = np.concatenate([[1.0], np.cumprod(np.sqrt(solution.ratios[: len(diagonal) - 1, column]))])
+        signed = weights * np.where(np.arange(len(weights)) % 2, -1.0, 1.0)
+        for basis, weight, ratio in zip(kept, signed, ratios, strict=False):
+            out[:, column] += (weight / ratio) * basis[:, column]
+    return out
 
 
 def _spread(values: Array, running: np.ndarray, active: np.ndarray, m: int) -> Array:
