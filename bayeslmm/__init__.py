@@ -36,9 +36,11 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.results import PointFit as PointFit
     from bayeslmm.results import PosteriorFit as PosteriorFit
     from bayeslmm.results import anova as anova
+    from bayeslmm.results import bayes_factor as bayes_factor
     from bayeslmm.results import compare as compare
     from bayeslmm.results import compare_models as compare_models
     from bayeslmm.results import loo as loo
+    from bayeslmm.results import prior_vs_posterior as prior_vs_posterior
 
 __version__ = "0.1.0"
 
@@ -47,9 +49,11 @@ _PUBLIC = {
     "lmm": "bayeslmm.model",
     "load": "bayeslmm.model",
     "anova": "bayeslmm.results",
+    "bayes_factor": "bayeslmm.results",
     "compare": "bayeslmm.results",
     "compare_models": "bayeslmm.results",
     "loo": "bayeslmm.results",
+    "prior_vs_posterior": "bayeslmm.results",
     "PointFit": "bayeslmm.results",
     "PosteriorFit": "bayeslmm.results",
     "load_dataset": "bayeslmm.datasets",

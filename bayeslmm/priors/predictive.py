@@ -70,20 +70,58 @@ def prior_predictive(
     return simulated
 
 
-def _simulate_term(
-    term: RandomTerm, priors: TermPriors, draws: int, rng: np.random.Generator, simulated: dict[str, Array]
-) -> Array:
-    """Draw a term's covariance and effects into `simulated`; return the effects, shape (draws, J, S)."""
+def prior_parameters(
+    priors: ModelPriors, draws: int, rng: np.random.Generator
+) -> tuple[Array, list[Array], list[Array | None], Array | None]:
+    """Draw parameters from the priors alone, on the user's columns; those under an improper prior are NaN.
+
+    Returns
+    -------
+    beta (draws, p); per term sds (draws, S), and correlations (draws, S, S) or None; sigma (draws,), or None where it
+    is known.
+    """
+    stated = [prior.sample(rng, draws) if prior.proper else np.full(draws, np.nan) for prior in priors.fixed]
+    centred = np.column_stack([np.empty((draws, 0)), *stated])
+    beta = np.zeros_like(centred)
+    for weights, column in zip(priors.fixed_centring.matrix.T, centred.T, strict=True):
+        touched = weights != 0
+        beta[:, touched] += column[:, None] * weights[touched]
+    sds, correlations = [], []
+    for term in priors.terms:
+        if all(prior.proper for prior in term.sd):
+            sd, correlation, _ = _covariances(term, draws, rng)
+        else:
+            size = len(term.sd)
+            sd, correlation = np.full((draws, size), np.nan), np.full((draws, size, size), np.nan)
+        sds.append(sd)
+        correlations.append(None if term.correlation is None else correlation)
+    sigma = None
+    if priors.sigma is not None:
+        sigma = priors.sigma.sample(rng, draws) if priors.sigma.proper else np.full(draws, np.nan)
+    return beta, sds, correlations, sigma
+
+
+def _covariances(priors: TermPriors, draws: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Draw a term's sds (draws, S), correlations (draws, S, S) and a factor of its covariance, same shape."""
+    size = len(priors.sd)
     sd = np.column_stack([prior.sample(rng, draws) for prior in priors.sd])
     if priors.correlation is None:
-        correlation = np.broadcast_to(np.eye(term.n_columns), (draws, term.n_columns, term.n_columns))
+        correlation = np.broadcast_to(np.eye(size), (draws, size, size))
     else:
-        correlation = priors.correlation.sample(rng, term.n_columns, draws)
+        correlation = priors.correlation.sample(rng, size, draws)
     factor = sd[:, :, None] * np.linalg.cholesky(correlation)
     if priors.moved:
         factor = priors.centring.matrix @ factor
         sd = np.sqrt(np.square(factor).sum(axis=-1))
         correlation = factor @ factor.swapaxes(-1, -2) / (sd[:, :, None] * sd[:, None, :])
+    return sd, correlation, factor
+
+
+def _simulate_term(
+    term: RandomTerm, priors: TermPriors, draws: int, rng: np.random.Generator, simulated: dict[str, Array]
+) -> Array:
+    """Draw a term's covariance and effects into `simulated`; return the effects, shape (draws, J, S)."""
+    sd, correlation, factor = _covariances(priors, draws, rng)
     spherical = rng.standard_normal((draws, term.n_levels, term.n_columns))
     effects = spherical @ factor.swapaxes(-1, -2)
     simulated[f"sd_{term.name}"] = sd

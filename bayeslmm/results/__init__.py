@@ -4,22 +4,35 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm.results.comparison import compare as compare
+    from bayeslmm.results.evidence import bayes_factor as bayes_factor
     from bayeslmm.results.leave_one_out import compare_models as compare_models
     from bayeslmm.results.leave_one_out import loo as loo
     from bayeslmm.results.likelihood_ratio import anova as anova
     from bayeslmm.results.point import PointFit as PointFit
     from bayeslmm.results.posterior import PosteriorFit as PosteriorFit
+    from bayeslmm.results.prior_sensitivity import prior_vs_posterior as prior_vs_posterior
 
 _HOMES = {
     "PointFit": "point",
     "PosteriorFit": "posterior",
     "compare": "comparison",
     "anova": "likelihood_ratio",
+    "bayes_factor": "evidence",
     "compare_models": "leave_one_out",
     "loo": "leave_one_out",
+    "prior_vs_posterior": "prior_sensitivity",
 }
 
-__all__ = ["PointFit", "PosteriorFit", "anova", "compare", "compare_models", "loo"]
+__all__ = [
+    "PointFit",
+    "PosteriorFit",
+    "anova",
+    "bayes_factor",
+    "compare",
+    "compare_models",
+    "loo",
+    "prior_vs_posterior",
+]
 
 
 if not TYPE_CHECKING:

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 
 Weights = Literal["stacking", "BB-pseudo-BMA", "pseudo-BMA"]
 
-DRAWS = 1000  # of the covariance parameters: few numbers, which so many draws tell well
+DRAWS, FEWER_DRAWS = 1000, 500  # of the covariance parameters: few numbers, which so many draws tell well
+MANY = 20_000  # units from which fewer draws are used
 LARGEST_SET = 3000  # rows left out at once whose joint density is formed
 
 
-def loo(fit: Fit, unit: str = "row", *, draws: int = DRAWS) -> "ELPDData":
+def loo(fit: Fit, unit: str = "row", *, draws: int | None = None) -> "ELPDData":
     r"""Estimate how well a model predicts data it has not seen, by leaving out one row or group at a time.
 
     The log predictive density of a unit given all others, :math:`\log p(y_u \mid y_{-u})`, is that of a normal
@@ -46,8 +47,9 @@ def loo(fit: Fit, unit: str = "row", *, draws: int = DRAWS) -> "ELPDData":
         grouping factor or of a column that the formula uses. Which of them asks the question at hand: "row" is about
         new rows of known groups, a factor about rows of new groups.
     draws
-        How many of the fit's draws are used, at most, evenly spaced. Where the model is large, the densities at the
-        draws are those of a quadratic through a few of them, checked at others.
+        How many of the fit's draws are used, at most, evenly spaced; None for 1,000, or 500 where more than 20,000
+        units are left out. Where the model is large, the densities at the draws are those of a quadratic through a few
+        points, checked at others.
 
     Returns
     -------
@@ -68,11 +70,12 @@ def loo(fit: Fit, unit: str = "row", *, draws: int = DRAWS) -> "ELPDData":
     Vehtari, Gelman and Gabry (2017), Statistics and Computing 27. Merkle, Furr and Rabe-Hesketh (2019), Psychometrika
     84, on integrating out. Vehtari et al. (2024), JMLR 25(72), on the smoothing.
     """
-    count = check_count("draws", draws, 10)
+    if draws is not None:
+        check_count("draws", draws, 10)
     if not isinstance(fit, PosteriorFit):
         raise OptionError("loo() needs a posterior: fit the model with method='importance' or 'nuts'.")
     units = find_units(fit.design, unit)
-    found = _left_out(fit, units, count)
+    found = _left_out(fit, units, draws or (FEWER_DRAWS if len(units.labels) > MANY else DRAWS))
     bad = ~np.isfinite(found.elpd)
     if bad.any():
         raise FittingError(
@@ -170,7 +173,7 @@ def compare_models(
     *,
     unit: str = "row",
     weights: Weights = "stacking",
-    draws: int = DRAWS,
+    draws: int | None = None,
 ) -> pd.DataFrame:
     """Compare models of one response by their predictions of what they have not seen; see :func:`loo`.
 

@@ -18,11 +18,14 @@ from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import find_method
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
+from bayeslmm.results.evidence import MarginalLikelihoodMethods
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.kept_effects import kept_frames, require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior_prediction import cholesky, flatten, posterior_interval, simulate_rows
 from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, training_rows
+from bayeslmm.results.predictive_methods import PredictiveCheckMethods
+from bayeslmm.results.prior_sensitivity import PriorSensitivityMethods
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary
@@ -39,7 +42,7 @@ BATCH = 4_000_000  # random-effect draws rescaled at once
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PosteriorFit(Fit):
+class PosteriorFit(MarginalLikelihoodMethods, PriorSensitivityMethods, PredictiveCheckMethods, Fit):
     """A mixed model as draws from the posterior of all its parameters.
 
     Attributes

@@ -145,7 +145,9 @@ def _priors(fit: Fit) -> list[Section]:
     if priors is None:
         return []
     table = priors.table().astype(str).rename(columns=str.capitalize)
-    return [Section("Priors", (Table(table, labels=table.shape[1]), *priors.warnings))]
+    sensitivity = [fit.prior_sensitivity().message] if isinstance(fit, PosteriorFit) else []
+    said = (*priors.warnings, *(text for text in sensitivity if text))
+    return [Section("Priors", (Table(table, labels=table.shape[1]), *said))]
 
 
 def _told_terms(fit: Fit) -> list[RandomTerm]:

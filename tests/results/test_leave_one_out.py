@@ -10,8 +10,8 @@ import bayeslmm as blm
 from bayeslmm.comparison import leave_one_out
 from bayeslmm.comparison.pareto_loo import leave_out
 from bayeslmm.errors import OptionError
+from bayeslmm.inference.importance.points import weighted_points
 from bayeslmm.inference.importance.psis import smooth_weights
-from bayeslmm.inference.importance.sampling import weighted_points
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood import Kernel
 from bayeslmm.posterior.density import CovarianceDensity

@@ -20,6 +20,7 @@ from scipy.stats import qmc
 from bayeslmm.covariance import sd_places, sds_and_correlations
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import Draws, terms_to_keep
+from bayeslmm.inference.importance.points import log_mean
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     laplace_proposals,
@@ -66,8 +67,8 @@ class GeneralizedDraws:
         The weights of all draws before resampling, with k-hat and effective size: that of the coefficients.
     effective_points
         Effective size of the points, each one's draws taken together: that of standard deviations and dispersions.
-    log_evidence
-        log p(y), up to the constants of improper priors.
+    log_evidence, log_evidence_error
+        log p(y), up to the constants of improper priors, and its standard error.
     laplace
         Mode and covariance of the Laplace marginal.
     n_points, n_failures, n_rounds
@@ -82,6 +83,7 @@ class GeneralizedDraws:
     smoothed: SmoothedWeights
     effective_points: float
     log_evidence: float
+    log_evidence_error: float
     laplace: Laplace
     n_points: int
     n_failures: int
@@ -283,6 +285,7 @@ class _Sampler:
         """Weigh, resample and gather."""
         logs = self.log_weights()
         smoothed = smooth_weights(logs.ravel())
+        evidence, error = log_mean(np.logaddexp.reduce(logs, axis=1) - np.log(self.per_point))
         chosen = resample_systematic(smoothed.weights, n_draws, np.random.default_rng([self.seed, 2 << 20]))
         points, within = np.divmod(chosen, self.per_point)
         density = self.density
@@ -303,7 +306,8 @@ class _Sampler:
             b=tuple(np.array([found.b[k][j] for found, j in kept]) for k in range(len(density.shapes))),
             smoothed=smoothed,
             effective_points=float(1.0 / np.sum(smoothed.weights.reshape(-1, self.per_point).sum(axis=1) ** 2)),
-            log_evidence=float(np.logaddexp.reduce(logs.ravel()) - np.log(logs.size)),
+            log_evidence=evidence,
+            log_evidence_error=error,
             laplace=laplace,
             n_points=len(self.x),
             n_failures=sum(found is None for found in self.found),
@@ -369,6 +373,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
         "kernel_failures": found.n_failures,
         "kernel_evaluations": found.n_points,
         "log_evidence": found.log_evidence,
+        "log_evidence_error": found.log_evidence_error,
         "remedy": "state more informative priors, or leave out effects",
         "seconds": time.perf_counter() - started,
     }

@@ -67,8 +67,9 @@ class WeightedPoints:
         Normalised weights with k-hat and Kish's effective size.
     effective_size
         Independent draws that would give posterior means and variances of phi the same error.
-    log_evidence
-        log p(y), up to the constants of improper priors.
+    log_evidence, log_evidence_error
+        log p(y), up to the constants of improper priors, and its standard error were the points drawn independently;
+        they are more even than that, so it is less.
     laplace
         Where the proposals started.
     failures
@@ -82,6 +83,7 @@ class WeightedPoints:
     smoothed: SmoothedWeights
     effective_size: float
     log_evidence: float
+    log_evidence_error: float
     laplace: Laplace
     failures: int
     rounds: int
@@ -229,12 +231,14 @@ class _Sampler:
     def finish(self, laplace: Laplace) -> WeightedPoints:
         """Gather everything."""
         smoothed = self.weights()
+        evidence, error = log_mean(self.log_ratios())
         return WeightedPoints(
             phi=self.phi,
             log_density=self.logs,
             smoothed=smoothed,
             effective_size=self.effective_size(smoothed),
-            log_evidence=_log_mean_exp(self.log_ratios()),
+            log_evidence=evidence,
+            log_evidence_error=error,
             laplace=laplace,
             failures=int(np.sum(~np.isfinite(self.logs))),
             rounds=self.rounds,
@@ -315,9 +319,16 @@ def replicate_points(dimension: int) -> int:
     return min(_power_of_two(REPLICATE_POINTS * max(dimension, 2)), LARGEST_REPLICATE)
 
 
-def _log_mean_exp(logs: Array) -> float:
+def log_mean(logs: Array) -> tuple[float, float]:
+    r"""Return the logarithm of the mean of weights given by their logarithms (m,), and its standard error.
+
+    The error is :math:`(1/m_e - 1/m)^{1/2}`, with :math:`m_e = (\sum w)^2 / \sum w^2`.
+    """
     peak = np.max(logs)
-    return float(peak + np.log(np.mean(np.exp(logs - peak))))
+    weights = np.exp(logs - peak)
+    total = weights.sum()
+    excess = np.sum(weights**2) / total**2 - 1.0 / len(logs)
+    return float(peak + np.log(total / len(logs))), float(np.sqrt(max(excess, 0.0)))
 
 
 def _power_of_two(count: int) -> int:

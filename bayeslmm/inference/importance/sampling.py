@@ -62,6 +62,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
             "kernel_failures": points.failures,
             "kernel_evaluations": len(points.phi),
             "log_evidence": points.log_evidence,
+            "log_evidence_error": points.log_evidence_error,
             "evaluations": points.laplace.evaluations + len(points.phi),
             "seed": options.seed,
         },

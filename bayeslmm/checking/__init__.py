@@ -1,0 +1,1 @@
+"""Models checked against their data and their priors: posterior predictive statistics, sensitivity to the prior."""
