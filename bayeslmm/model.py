@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from bayeslmm.design import build_design, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
-from bayeslmm.fitting import point_fit, run_method, unidentified
+from bayeslmm.fitting import iterative_fit, point_fit, run_method, unidentified
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
@@ -33,6 +33,7 @@ from bayeslmm.types import (
     Precision,
     Sampler,
     SamplingMethod,
+    Solver,
 )
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from bayeslmm.design.design import Design
     from bayeslmm.families import Family
     from bayeslmm.forest import MixedEffectsForest
+    from bayeslmm.inference.optimum.maximum import Maximum
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.point import PointFit
@@ -180,11 +182,17 @@ class Model:
 
     @cached_property
     def kernel(self) -> "Kernel":
-        """The likelihood of the covariance parameters, from the data's cross-products."""
+        """The likelihood of the covariance parameters, from the data's cross-products, to be factored."""
+        self.products_kernel.check_memory()
+        return self.products_kernel
+
+    @cached_property
+    def products_kernel(self) -> "Kernel":
+        """The likelihood, which need not be factored: its cross-products fit into memory where its factor does not."""
         from bayeslmm.likelihood.kernel import build_kernel
 
         self._require_normal("The likelihood by cross-products")
-        return build_kernel(self._design)
+        return build_kernel(self._design, factored=False)
 
     @cached_property
     def resolved_priors(self) -> "ModelPriors":
@@ -294,6 +302,7 @@ class Model:
         iterations: int = 20_000,
         handover: Handover = "nuts",
         n_quad: int = 1,
+        solver: Solver = "auto",
         strict: bool = False,
     ) -> "PointFit | PosteriorFit":
         """Fit the model.
@@ -340,6 +349,10 @@ class Model:
             How "ml" integrates the random effects of a generalized model: 1 for Laplace's approximation, 9 or 25 points
             of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which
             is fast and rough.
+        solver
+            How "reml" and "ml" solve the equations of crossed random effects: "exact" factors them; "iterative" uses
+            conjugate gradients and probes, whose error the status and ``fit.monte_carlo`` tell; "auto" is iterative
+            where more than 3,000 effects are left after the largest term is eliminated.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -373,6 +386,7 @@ class Model:
             "iterations": iterations,
             "handover": handover,
             "n_quad": n_quad,
+            "solver": solver,
         }
         check_options(method, given, _fit_defaults())
         fit = cast("PointFit | PosteriorFit", run_method(self, method, make_options(**given)))
@@ -564,6 +578,8 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
 
     if stored.kind == "point":
         method, optimum = read_optimum(stored)
+        if "probes" in stored.result:
+            return _rebuild_iteratively(model, method, optimum, stored.result["probes"])
         if method == "map":
             _check_objective(model, optimum.theta, stored.check.get("objective"), "ml")
         else:
@@ -583,6 +599,17 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     return fit
 
 
+def _rebuild_iteratively(model: Model, method: str, optimum: "Maximum", n_probes: int) -> "PointFit":
+    from bayeslmm.inference.optimum.average_information import maximum_again
+
+    kernel = model.products_kernel
+    if not kernel.products.n_trailing:
+        raise StorageError("fit.json: 'result.probes' is for crossed random effects, and the formula has none.")
+    found = maximum_again(kernel, method, optimum, n_probes, model.spec.sigma)
+    _compare_objectives(found.evaluation.value + kernel.shift(method), optimum.objective)
+    return iterative_fit(model, method, found)
+
+
 def _find_family(family: Any, link: str | None) -> "Family | None":
     """Return a family, or None for normal responses with the identity link."""
     if family == "gaussian" and link in (None, "identity"):
@@ -596,7 +623,10 @@ def _find_family(family: Any, link: str | None) -> "Family | None":
 def _check_objective(model: Model, theta: Array, expected: Any, method: Any) -> None:
     if expected is None:
         raise StorageError("fit.json: the key 'check.objective' is missing.")
-    found = model.objective(theta, method)
+    _compare_objectives(model.objective(theta, method), expected)
+
+
+def _compare_objectives(found: float, expected: float) -> None:
     if not abs(found - expected) <= LOAD_TOLERANCE * (1 + abs(expected)):
         raise StorageError(
             f"The objective of the stored data at the stored theta is {found:.8g}, but {expected:.8g} was "

@@ -96,18 +96,12 @@ class Kernel:
             Positive prior weights, shape (n,); None means ones.
         names
             Names of the terms for messages.
-
-        Raises
-        ------
-        ModelError
-            If the crossed random effects need more memory than there is.
         """
         y = np.asarray(y, dtype=float)
         X = np.asarray(X, dtype=float)
         shapes = [TermShape(t.n_levels, t.columns.shape[1], t.covariance) for t in terms]
         names = tuple(names) if names is not None else tuple(getattr(t, "name", str(k)) for k, t in enumerate(terms))
         layout = choose_layout([t.codes for t in terms], shapes)
-        check_memory(layout, names, X.shape[1])
         fixed = fixed_map(X, weights) if X.shape[1] else ColumnMap(no_centring(0), np.ones(0))
         maps = tuple(term_map(t, weights) for t in terms)
         y_mean = float(np.average(y, weights=weights)) if fixed.centring.spans_constant else 0.0
@@ -115,6 +109,16 @@ class Kernel:
             pattern = Pattern([t.codes for t in terms], layout)
             products = build_crossproducts(y, X, terms, weights, pattern, fixed, maps, y_mean)
         return cls(products, fixed, maps, y_mean, names)
+
+    def check_memory(self) -> None:
+        """Refuse a factor that cannot be held.
+
+        Raises
+        ------
+        ModelError
+            If the crossed random effects need more memory than there is.
+        """
+        check_memory(self.products.layout, self.names, self.p)
 
     @property
     def n(self) -> int:
@@ -228,11 +232,20 @@ class DesignArrays(Protocol):
     def offset(self) -> Array | None: ...  # noqa: D102
 
 
-def build_kernel(design: DesignArrays) -> Kernel:
+def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
     """Return the kernel of a design, the offset taken off the response.
+
+    Parameters
+    ----------
+    design
+        The data.
+    factored
+        Whether it is to be factored.
 
     Raises
     ------
+    ModelError
+        If its factor needs more memory than there is.
     UnavailableError
         If the design's response was read by a family other than the normal.
     """
@@ -241,7 +254,10 @@ def build_kernel(design: DesignArrays) -> Kernel:
             "This is for normal responses: the family of this response has no likelihood by cross-products."
         )
     y = design.y if design.offset is None else design.y - design.offset
-    return Kernel.build(y, design.X, design.terms, design.weights)
+    kernel = Kernel.build(y, design.X, design.terms, design.weights)
+    if factored:
+        kernel.check_memory()
+    return kernel
 
 
 def _user_slope(slope: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Array:

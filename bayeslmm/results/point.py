@@ -21,7 +21,7 @@ from bayeslmm.methods import find_method
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import coefficient_tests, effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
-from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, point_interval
+from bayeslmm.results.prediction import Estimable, Kind, NewLevels, Request, linear_predictor, point_interval
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
@@ -537,8 +537,11 @@ class PointFit(Fit):
         mean = linear_predictor(request, self.modes.beta, self.modes.b)
         limits = None
         if interval is not None:
-            limits = point_interval(request, self.kernel, self._factors, self.sigma, mean, self._fixed_precision())
+            limits = self._limits(request, mean)
         return self._labelled(request, mean, limits, estimable)
+
+    def _limits(self, request: Request, mean: Array) -> tuple[Array, Array]:
+        return point_interval(request, self.kernel, self._factors, self.sigma, mean, self._fixed_precision())
 
     def _fixed_precision(self) -> Array | None:
         """Return the Cholesky factor of the coefficients' precision times sigma² where they have priors."""

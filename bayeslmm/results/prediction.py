@@ -203,8 +203,15 @@ def point_interval(
     R_X
         Lower Cholesky factor of the precision of the kernel's coefficients times sigma², where they have priors.
     """
+    return normal_limits(request, _estimation_variance(request, kernel, factors, R_X), factors, sigma, mean)
+
+
+def normal_limits(
+    request: Request, estimation: Array, factors: Sequence[Array], sigma: float, mean: Array
+) -> tuple[Array, Array]:
+    """Return the limits for the variance over sigma², (m,), of each predictor's error."""
     assert request.interval is not None
-    variance = _estimation_variance(request, kernel, factors, R_X) + 1.0 / request.weights
+    variance = estimation + 1.0 / request.weights
     variance += _new_group_variance(request, [factor @ factor.T for factor in factors])
     half = ndtri(0.5 + request.interval / 2) * sigma * np.sqrt(variance)
     return mean - half, mean + half

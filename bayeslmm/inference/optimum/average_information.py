@@ -6,17 +6,18 @@ steps solve
 .. math:: \bigl(A + 2\,G_+ \otimes I\bigr)\,\delta = -\partial f/\partial\lambda
 
 with the average information A by the free entries of the relative covariance factors and the positive part of G, the
-derivative by the covariance, which is the curvature that is left where a variance goes to zero. The size of the gradient
-in the metric of that matrix says how far the minimum is. The same matrix turns the gradient's Monte Carlo covariance into
-that of the parameters; probes are doubled until that is small beside their statistical error.
+derivative by the covariance, which is the curvature that is left where a variance goes to zero. The size of the
+gradient in the metric of that matrix says how far the minimum is. The same matrix turns the gradient's Monte Carlo
+covariance into that of the parameters; probes are doubled until that is small beside their statistical error.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bayeslmm.covariance import positive_diagonal
+from bayeslmm.covariance import TermShape, positive_diagonal
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.starting import starting_factors
 from bayeslmm.inference.optimum.maximum import Maximum
@@ -24,7 +25,7 @@ from bayeslmm.likelihood.iterative.eliminated import PairedProducts
 from bayeslmm.likelihood.iterative.evaluation import IterativeEvaluation, evaluate_iteratively, rademacher
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import check_criterion
-from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.likelihood.threads import blas_threads, limits_threads
 from bayeslmm.types import Array, Criterion
 
 FEWEST_PROBES, MOST_PROBES = 16, 128
@@ -55,8 +56,8 @@ class IterativeMaximum:
     objective_error
         Monte Carlo standard error of the objective.
     theta_cov, theta_error
-        Approximate covariance of the kernel's free entries by the average information, and the Monte Carlo covariance of
-        their estimates, (k, k).
+        Approximate covariance of the kernel's free entries by the average information, and the Monte Carlo covariance
+        of their estimates, (k, k).
     """
 
     maximum: Maximum
@@ -118,7 +119,7 @@ class _Point:
     curvature: Array
     step: Array
     size: float  # squared size of the gradient in the metric of the curvature
-    held: Array  # diagonal entries at zero
+    held: NDArray[np.bool_]  # diagonal entries at zero
 
 
 class _Search:
@@ -150,28 +151,13 @@ class _Search:
     def point(self, lambdas: Sequence[Array]) -> _Point:
         factors = [positive_diagonal(f) for f in lambdas]
         found = self.evaluate(factors)
-        curvature, held = self._curvature(factors, found)
+        curvature, held = curvature_at(factors, found, self.shapes)
         free = ~held
         step = np.zeros(len(held))
         inner = curvature[np.ix_(free, free)]
         step[free] = -np.linalg.lstsq(inner, found.gradient[free], rcond=1e-12)[0]
         size = float(-found.gradient @ step)
         return _Point(factors, found, curvature, step, size, held)
-
-    def _curvature(self, lambdas: Sequence[Array], found: IterativeEvaluation) -> tuple[Array, Array]:
-        curvature = found.information.copy()
-        held = np.zeros(len(curvature), dtype=bool)
-        first = 0
-        for factor, slope, shape in zip(lambdas, found.slopes, self.shapes, strict=True):
-            values, vectors = np.linalg.eigh((slope + slope.T) / 2)
-            positive = (vectors * np.maximum(values, 0.0)) @ vectors.T
-            rows, columns = shape.free_entries
-            same = columns[:, None] == columns[None, :]
-            place = slice(first, first + shape.n_theta)
-            curvature[place, place] += 2.0 * np.where(same, positive[np.ix_(rows, rows)], 0.0)
-            held[place] = (rows == columns) & (np.diag(factor) == 0)[rows]
-            first += shape.n_theta
-        return curvature, held
 
     # -- the way --------------------------------------------------------------------------------------------
 
@@ -185,7 +171,7 @@ class _Search:
             if escape is not None:
                 point, escapes = escape, escapes + 1
                 continue
-            covariance, error = self.errors(point)
+            covariance, error = errors_at(point.curvature, point.held, point.found)
             count = self.signs.shape[1]
             if not converged or count >= MOST_PROBES or relative_error(covariance, error) <= SMALL_ERROR:
                 return self.finish(point, converged, covariance, error)
@@ -269,16 +255,6 @@ class _Search:
 
     # -- the end --------------------------------------------------------------------------------------------
 
-    def errors(self, point: _Point) -> tuple[Array, Array]:
-        """Return the covariance of the free entries, and the Monte Carlo covariance of their estimates."""
-        free = np.flatnonzero(~point.held)
-        k = len(point.held)
-        covariance, error = np.zeros((k, k)), np.zeros((k, k))
-        inverse = np.linalg.pinv(point.curvature[np.ix_(free, free)], hermitian=True)
-        covariance[np.ix_(free, free)] = 2.0 * inverse
-        error[np.ix_(free, free)] = inverse @ point.found.gradient_error[np.ix_(free, free)] @ inverse
-        return covariance, error
-
     def finish(self, point: _Point, converged: bool, covariance: Array, error: Array) -> IterativeMaximum:
         kernel, criterion = self.kernel, self.method
         lambdas = tuple(point.lambdas)
@@ -324,3 +300,45 @@ class _Search:
             f"Carlo error of covariance parameters is at most {largest:.2g} of their standard errors, that of the "
             f"criterion {last.value_error:.2g}."
         )
+
+
+def curvature_at(
+    lambdas: Sequence[Array], found: IterativeEvaluation, shapes: Sequence[TermShape]
+) -> tuple[Array, NDArray[np.bool_]]:
+    """Return the matrix of a Newton step, (k, k), and which free entries are diagonals at zero."""
+    curvature = found.information.copy()
+    held = np.zeros(len(curvature), dtype=bool)
+    first = 0
+    for factor, slope, shape in zip(lambdas, found.slopes, shapes, strict=True):
+        values, vectors = np.linalg.eigh((slope + slope.T) / 2)
+        positive = (vectors * np.maximum(values, 0.0)) @ vectors.T
+        rows, columns = shape.free_entries
+        same = columns[:, None] == columns[None, :]
+        place = slice(first, first + shape.n_theta)
+        curvature[place, place] += 2.0 * np.where(same, positive[np.ix_(rows, rows)], 0.0)
+        held[place] = (rows == columns) & (np.diag(factor) == 0)[rows]
+        first += shape.n_theta
+    return curvature, held
+
+
+def errors_at(curvature: Array, held: NDArray[np.bool_], found: IterativeEvaluation) -> tuple[Array, Array]:
+    """Return the covariance of the free entries, and the Monte Carlo covariance of their estimates, (k, k) each."""
+    free = np.flatnonzero(~held)
+    k = len(held)
+    covariance, error = np.zeros((k, k)), np.zeros((k, k))
+    inverse = np.linalg.pinv(curvature[np.ix_(free, free)], hermitian=True)
+    covariance[np.ix_(free, free)] = 2.0 * inverse
+    error[np.ix_(free, free)] = inverse @ found.gradient_error[np.ix_(free, free)] @ inverse
+    return covariance, error
+
+
+@limits_threads
+def maximum_again(
+    kernel: Kernel, method: str, maximum: Maximum, n_probes: int, sigma: float | None = None
+) -> IterativeMaximum:
+    """Return what a search had found, from its maximum and the number of its probes."""
+    lambdas = kernel.lambdas(maximum.theta)
+    signs = rademacher(kernel.products.n_trailing, n_probes)
+    found = evaluate_iteratively(PairedProducts.of(kernel.products), lambdas, check_criterion(method), sigma, signs)
+    covariance, error = errors_at(*curvature_at(lambdas, found, kernel.shapes), found)
+    return IterativeMaximum(maximum, tuple(lambdas), found, n_probes, found.value_error, covariance, error)

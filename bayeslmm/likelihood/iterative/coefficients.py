@@ -1,14 +1,14 @@
 r"""Coefficients given the covariance parameters without a factor: modes, variances and draws.
 
 On the scale of b, :math:`\operatorname{var}(b \mid \beta) = \sigma^2\Lambda\Omega^{-1}\Lambda^\top`. Its blocks are
-:math:`\Lambda_2S^{-1}\Lambda_2^\top` for trailing terms and :math:`M + MA_{12}\Lambda_2S^{-1}\Lambda_2^\top A_{21}M` for
-the leading one. With W the sums of each effect over its levels, which crossed factors confound most,
+:math:`\Lambda_2S^{-1}\Lambda_2^\top` for trailing terms and :math:`M + MA_{12}\Lambda_2S^{-1}\Lambda_2^\top A_{21}M`
+for the leading one. With W the sums of each effect over its levels, which crossed factors confound most,
 
 .. math:: S^{-1} = S^{-1}W(W^\top S^{-1}W)^{-1}W^\top S^{-1} + R,
 
 the diagonal blocks of the first part are exact and those of R are estimated level by level by Rademacher probes about
-the part that the preconditioner knows. Draws are exact up to the tolerance of their solves: beta from its marginal distribution, the
-trailing effects by a root of :math:`S^{-1}`, the leading ones level by level.
+the part that the preconditioner knows. Draws are exact up to the tolerance of their solves: beta from its marginal
+distribution, the trailing effects by a root of :math:`S^{-1}`, the leading ones level by level.
 """
 
 from collections.abc import Sequence
@@ -194,7 +194,8 @@ def prediction_variance(solved: Solved, rows: RowsOfKernel) -> Array:
     for first in range(0, m, ROWS_AT_ONCE):
         some = slice(first, min(first + ROWS_AT_ONCE, m))
         out[some] = _variance_of_some(
-            solved, RowsOfKernel(tuple(c[some] for c in rows.codes), tuple(z[some] for z in rows.columns), rows.fixed[some])
+            solved,
+            RowsOfKernel(tuple(c[some] for c in rows.codes), tuple(z[some] for z in rows.columns), rows.fixed[some]),
         )
     return out
 

@@ -43,7 +43,11 @@ class Solution:
 
 
 def conjugate_gradients(
-    operator: Callable[[Array], Array], precondition: Callable[[Array], Array], right: Array, tolerance: Array, *,
+    operator: Callable[[Array], Array],
+    precondition: Callable[[Array], Array],
+    right: Array,
+    tolerance: Array,
+    *,
     together: bool = False,
 ) -> Solution:
     """Solve ``S x = b`` for each column.
@@ -72,7 +76,9 @@ def conjugate_gradients(
     direction = precondition(residual)
     size = np.einsum("ij,ij->j", residual, direction)
     goal = np.maximum(tolerance**2 * size, np.finfo(float).tiny)
-    steps, ratios, first = [], [], None
+    steps: list[Array] = []
+    ratios: list[Array] = []
+    first = None
     running = size > goal
     while running.any():
         if len(steps) == MOST_ITERATIONS:
@@ -112,8 +118,9 @@ def conjugate_gradients(
 def inverse_root(
     operator: Callable[[Array], Array], precondition: Callable[[Array], Array], right: Array, tolerance: float
 ) -> Array:
-    r"""Return :math:`L^{-\top}\tilde S^{-1/2} r` for ``right = L r``, (q, m): with r standard normal, draws from N(0, S^-1).
+    r"""Return :math:`L^{-\top}\tilde S^{-1/2} r` for ``right = L r``, (q, m).
 
+    With r standard normal these are draws from N(0, S^-1).
     The conjugate-gradient directions span Lanczos's space, whose vectors are the preconditioned residuals; in it
     :math:`\tilde S^{-1/2}r \approx |r|\,Q\,T^{-1/2}e_1`.
     """

@@ -179,10 +179,10 @@ class Eliminated:
             subtract_diagonal(pairs.starts, pairs.levels, pairs.blocks, self.middle, blocks)
             own_factor = lambdas[pairs.term]
             preconditioner = own_factor.T @ blocks @ own_factor + np.eye(len(own_factor))
-            root = np.linalg.cholesky(preconditioner)
+            root = np.asarray(np.linalg.cholesky(preconditioner), dtype=float)
             self.diagonal.append(blocks)
             self.roots.append(root)
-            self._inverse_roots.append(np.linalg.inv(root))
+            self._inverse_roots.append(np.asarray(np.linalg.inv(root), dtype=float))
 
     @property
     def log_det_preconditioner(self) -> float:

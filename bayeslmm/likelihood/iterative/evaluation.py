@@ -13,7 +13,8 @@ function of the parameters: with x = S⁻¹z and v = P⁻¹z,
           T_k = \lambda_k^{-\top}\Bigl(J_kI - \sum_j C_{jj}\Bigr)\lambda_k^{-1}
 
 for a trailing term, where lambda is turned to :math:`UD^{1/2}` so that its directions come apart. Where a direction's
-variance is small beside its data, division by it would magnify the noise; there, with :math:`h(x) = \tilde A\Lambda_2x`,
+variance is small beside its data, division by it would magnify the noise; there, with
+:math:`h(x) = \tilde A\Lambda_2x`,
 :math:`T_k = \sum_j \tilde A_{jj} - E\sum_j h(x)_jh(v)_j^\top`, and between the two kinds of direction
 :math:`E\sum_j h(x)_j v_j^\top\lambda_k^{-1}`. For the leading term, with :math:`F = I - A_{11}M` and
 :math:`h(x) = F A_{12}\Lambda_2 x`,
@@ -21,15 +22,17 @@ variance is small beside its data, division by it would magnify the noise; there
 .. math:: T_1 = \sum_j \Bigl(F A_{11} - F A_{12}\Lambda_2P^{-1}\Lambda_2^\top A_{21}F^\top\Bigr)_{jj}
                 - E \sum_j h(x - v)_j h(v)_j^\top .
 
-Nothing here needs an invertible lambda. Every estimate is corrected by its regression on :math:`r^\top\tilde S r - q`, whose mean is known to be zero. The
-average information (Gilmour, Thompson and Cullis 1995) in the free entries of lambda is
-:math:`q_i^\top P_0 q_j/\sigma^2` with :math:`q_i = Z\,(\partial\Psi/\partial\lambda_i)\,g`, less what profiling sigma takes.
+Nothing here needs an invertible lambda. Every estimate is corrected by its regression on
+:math:`r^\top\tilde S r - q`, whose mean is known to be zero. The average information (Gilmour, Thompson and Cullis 1995)
+in the free entries of lambda is :math:`q_i^\top P_0 q_j/\sigma^2` with
+:math:`q_i = Z\,(\partial\Psi/\partial\lambda_i)\,g`, less what profiling sigma takes.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.iterative.conjugate_gradients import Solution, conjugate_gradients, log_quadrature, tridiagonal
@@ -246,7 +249,9 @@ def _probed(eliminated: Eliminated, signs: Array, solution: Solution, derivative
     paired = eliminated.paired
     q, m = signs.shape
     quadratures = np.array([log_quadrature(solution, k) for k in range(m)])
-    known_zero = np.array([q * (tridiagonal(solution, k)[0][0] - 1.0) if solution.iterations[k] else 0.0 for k in range(m)])
+    known_zero = np.array(
+        [q * (tridiagonal(solution, k)[0][0] - 1.0) if solution.iterations[k] else 0.0 for k in range(m)]
+    )
     log_dets = eliminated.log_det_lead + eliminated.log_det_preconditioner + q * quadratures
     corrected = _Correction(known_zero)
     log_dets = corrected(log_dets)
@@ -257,7 +262,10 @@ def _probed(eliminated: Eliminated, signs: Array, solution: Solution, derivative
     solved, near = solution.x[:, :m], eliminated.whiten_transposed(signs)
     rest = solved - near
     raw = None
-    if any(weak.any() for weak in map(_weak, eliminated.diagonal, (eliminated.lambdas[pairs.term] for pairs in paired.pairs))):
+    if any(
+        weak.any()
+        for weak in map(_weak, eliminated.diagonal, (eliminated.lambdas[pairs.term] for pairs in paired.pairs))
+    ):
         raw = eliminated.raw(eliminated.scale(np.hstack([rest, near])))
     traces: list[Array] = [np.zeros((0, 0, 0))] * len(paired.products.layout.shapes)
     for place, pairs in enumerate(paired.pairs):
@@ -275,9 +283,9 @@ def _turned(factor: Array) -> Array:
     return left * values
 
 
-def _weak(diagonal: Array, root: Array) -> Array:
+def _weak(diagonal: Array, root: Array) -> NDArray[np.bool_]:
     """Return which columns of a turned root have variances small beside their data, (S,)."""
-    return np.einsum("sa,st,ta->a", root, diagonal.mean(axis=0), root) < WEAK
+    return np.asarray(np.einsum("sa,st,ta->a", root, diagonal.mean(axis=0), root) < WEAK)
 
 
 def _trailing_traces(

@@ -21,6 +21,7 @@ from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import METHODS
 from bayeslmm.results.fit import Fit
+from bayeslmm.results.iterative import IterativeFit
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.spec import ModelSpec
@@ -64,7 +65,8 @@ OPTIMUM = Table(
         "message": Text(),
         "thetas": ListOf(ListOf(Number())),
         "objectives": ListOf(Number()),
-    }
+    },
+    optional={"probes": Whole(1)},
 )
 RESULTS = {"point": OPTIMUM, "posterior": Table({"info": RUN})}
 CHECKS = {
@@ -210,7 +212,9 @@ def _likelihood_at(fit: PointFit) -> dict[str, Any]:
 
 def _describe_optimum(fit: PointFit) -> dict[str, Any]:
     optimum = fit.optimum
+    probes = {"probes": fit.found.n_probes} if isinstance(fit, IterativeFit) else {}
     return {
+        **probes,
         "theta": list(optimum.theta),
         "sigma": optimum.sigma,
         "objective": optimum.objective,
