@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.results import compare_models as compare_models
     from bayeslmm.results import loo as loo
     from bayeslmm.results import prior_vs_posterior as prior_vs_posterior
+    from bayeslmm.studies import cross_validate as cross_validate
+    from bayeslmm.studies import power as power
 
 __version__ = "0.1.0"
 
@@ -54,6 +56,8 @@ _PUBLIC = {
     "compare_models": "bayeslmm.results",
     "loo": "bayeslmm.results",
     "prior_vs_posterior": "bayeslmm.results",
+    "cross_validate": "bayeslmm.studies",
+    "power": "bayeslmm.studies",
     "PointFit": "bayeslmm.results",
     "PosteriorFit": "bayeslmm.results",
     "load_dataset": "bayeslmm.datasets",

@@ -137,6 +137,8 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, Mapping[str, int]]) ->
     model = Model(
         model_file.formula,
         read_data(model_file),
+        family=model_file.family,
+        link=model_file.link,
         priors=model_file.priors,
         weights=model_file.weights,
         missing=model_file.missing,

@@ -394,6 +394,38 @@ class Model:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
         return fit
 
+    def refit(self, y: Any, method: Literal["reml", "ml"] = "reml") -> "PointFit":
+        """Fit the model to another response of the rows used.
+
+        The cross-products of X and Z are summed once, whatever the number of responses; see :meth:`fit_many` for many
+        at once.
+
+        Parameters
+        ----------
+        y
+            The response, shape (n,), on the scale of the formula's left side, rows as in ``design.index``; a Series is
+            matched to the rows by its labels.
+        method
+            "reml" or "ml".
+
+        Returns
+        -------
+        PointFit
+
+        Raises
+        ------
+        OptionError
+            If the method is neither.
+        DataError
+            If `y` has another length, other labels, or values that are not finite.
+        """
+        from bayeslmm.results.refitting import fit_response
+
+        self._require_normal("refit")
+        if method not in ("reml", "ml"):
+            raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
+        return fit_response(self._design, self._spec, self.kernel, self.blocks, method, y)
+
     def fit_many(self, Y: Any, method: Literal["reml", "ml"] = "reml", *, cores: int | None = None) -> pd.DataFrame:
         """Fit the model to many responses: voxels, genes, simulated data.
 
@@ -576,6 +608,8 @@ def load(
 def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     from bayeslmm.results.store.folder import read_optimum, read_posterior
 
+    if model.family is not None:
+        return _rebuild_generalized(model, model.family, stored)
     if stored.kind == "point":
         method, optimum = read_optimum(stored)
         if "probes" in stored.result:
@@ -592,9 +626,7 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, notes, model_kernel=model.kernel)
     fit = fit.with_groups(added)
     found, kept = fit.fingerprint(), stored.check
-    same_size = len(found["theta"]) == len(kept["theta"])
-    if not same_size or not np.allclose(found["theta"], np.asarray(kept["theta"], dtype=float), rtol=LOAD_TOLERANCE):
-        raise StorageError("posterior.nc does not hold the draws fit.json was written for; fit the model again.")
+    _check_theta(found["theta"], kept["theta"])
     _check_objective(model, np.asarray(found["theta"]), kept.get("objective"), "ml")
     return fit
 
@@ -606,8 +638,41 @@ def _rebuild_iteratively(model: Model, method: str, optimum: "Maximum", n_probes
     if not kernel.products.n_trailing:
         raise StorageError("fit.json: 'result.probes' is for crossed random effects, and the formula has none.")
     found = maximum_again(kernel, method, optimum, n_probes, model.spec.sigma)
-    _compare_objectives(found.evaluation.value + kernel.shift(method), optimum.objective)
+    _check_value(found.evaluation.value + kernel.shift(method), optimum.objective, "the stored theta")
     return iterative_fit(model, method, found)
+
+
+def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") -> "PointFit | PosteriorFit":
+    from bayeslmm.results.generalized import fit_with_message
+    from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
+    from bayeslmm.results.store.folder import read_generalized_posterior
+    from bayeslmm.results.store.generalized import read_generalized
+
+    family = family.for_response(model.design.outcome)
+    if stored.kind == "point":
+        found = read_generalized(stored.result, model.design, family, model.spec)
+        _check_value(-2.0 * found.loglik, stored.result["objective"], "the stored estimates")
+        return fit_with_message(model.design, model.spec, found, stored.result["message"])
+    draws, dispersion = read_generalized_posterior(stored, model.design, family)
+    fit = GeneralizedPosteriorFit(
+        model.design,
+        model.spec,
+        draws,
+        model.resolved_priors,
+        unidentified(model),
+        family=family,
+        dispersion=dispersion,
+    )
+    again = fit.fingerprint()
+    _check_theta(again["theta"], stored.check["theta"])
+    _check_value(again["objective"], stored.check["objective"], "the means of the draws")
+    return fit
+
+
+def _check_theta(found: Sequence[float], kept: Sequence[float]) -> None:
+    same_size = len(found) == len(kept)
+    if not same_size or not np.allclose(found, np.asarray(kept, dtype=float), rtol=LOAD_TOLERANCE):
+        raise StorageError("posterior.nc does not hold the draws fit.json was written for; fit the model again.")
 
 
 def _find_family(family: Any, link: str | None) -> "Family | None":
@@ -623,12 +688,12 @@ def _find_family(family: Any, link: str | None) -> "Family | None":
 def _check_objective(model: Model, theta: Array, expected: Any, method: Any) -> None:
     if expected is None:
         raise StorageError("fit.json: the key 'check.objective' is missing.")
-    _compare_objectives(model.objective(theta, method), expected)
+    _check_value(model.objective(theta, method), expected, "the stored theta")
 
 
-def _compare_objectives(found: float, expected: float) -> None:
+def _check_value(found: float, expected: float, where: str) -> None:
     if not abs(found - expected) <= LOAD_TOLERANCE * (1 + abs(expected)):
         raise StorageError(
-            f"The objective of the stored data at the stored theta is {found:.8g}, but {expected:.8g} was "
+            f"The objective of the stored data at {where} is {found:.8g}, but {expected:.8g} was "
             "saved: the folder has changed, or another version of the package built the model; fit it again."
         )

@@ -4,7 +4,9 @@
 
     formula = "Reaction ~ 1 + Days + (1 + Days | Subject)"
     data = "sleepstudy"             # a shipped data set, or a CSV or Parquet file beside this one
-    methods = ["reml", "nuts"]      # the default
+    family = "poisson"              # of the response; left out, normal
+    link = "log"                    # left out, the family's first
+    methods = ["reml", "nuts"]      # the default; with a family ["ml", "nuts"]
     missing = "drop"                # or "error"
     weights = "w"                   # a column
 
@@ -35,8 +37,9 @@ from bayeslmm.methods import METHODS
 from bayeslmm.types import Missing
 
 DEFAULT_METHODS: tuple[str, ...] = ("reml", "nuts")
+GENERALIZED_METHODS: tuple[str, ...] = ("ml", "nuts")  # the default where the response is not normal
 
-_KEYS = ("formula", "data", "methods", "categories", "weights", "missing", "priors", "nuts")
+_KEYS = ("formula", "data", "family", "link", "methods", "categories", "weights", "missing", "priors", "nuts")
 # Each sampler setting with the smallest value that makes sense.
 _NUTS_MINIMUM = {"draws": 1, "tune": 1, "chains": 1, "seed": 0}
 
@@ -55,6 +58,10 @@ class ModelFile:
         The model, in lme4's notation.
     data : str
         A shipped data set's name, or the path of a CSV or Parquet file relative to the model file.
+    family : str
+        The distribution of the response.
+    link : str or None
+        The link of its mean; None for the family's first.
     methods : tuple of str
         The methods to fit, in order, each once.
     categories : mapping
@@ -73,6 +80,8 @@ class ModelFile:
     path: Path
     formula: str
     data: str
+    family: str = "gaussian"
+    link: str | None = None
     methods: tuple[str, ...] = DEFAULT_METHODS
     categories: Mapping[str, tuple[Level, ...]] = field(default_factory=dict)
     weights: str | None = None
@@ -105,11 +114,15 @@ def read_model_file(path: str | Path) -> ModelFile:
     for key in ("formula", "data"):
         if key not in table:
             raise ModelFileError(f"{path}: the key '{key}' is missing. A model file needs 'formula' and 'data'.")
+    family = _family(path, table.get("family", "gaussian"))
+    default = DEFAULT_METHODS if family == "gaussian" else GENERALIZED_METHODS
     return ModelFile(
         path=path,
         formula=_text(path, "formula", table["formula"]),
         data=_data_name(path, table["data"]),
-        methods=check_methods(table.get("methods", DEFAULT_METHODS), f"{path}: 'methods'"),
+        family=family,
+        link=None if "link" not in table else _link(path, family, table["link"]),
+        methods=check_methods(table.get("methods", default), f"{path}: 'methods'"),
         categories=_categories(path, table.get("categories", {})),
         weights=None if "weights" not in table else _text(path, "weights", table["weights"]),
         missing=_missing(path, table.get("missing", "drop")),
@@ -209,6 +222,26 @@ def _data_name(path: Path, value: object) -> str:
             f"{path}: 'data' is '{name}', which is neither a shipped data set ({', '.join(DATASET_NAMES)}) "
             "nor the path of a .csv, .csv.gz or .parquet file."
         )
+    return name
+
+
+def _family(path: Path, value: object) -> str:
+    name = _text(path, "family", value)
+    if name == "gaussian":
+        return name
+    from bayeslmm.families import FAMILIES
+
+    if name not in FAMILIES:
+        raise ModelFileError(f"{path}: 'family': {unknown_name('family', name, list(FAMILIES))}")
+    return name
+
+
+def _link(path: Path, family: str, value: object) -> str:
+    from bayeslmm.families import FAMILIES
+
+    name, links = _text(path, "link", value), FAMILIES[family].links
+    if name not in links:
+        raise ModelFileError(f"{path}: 'link': the family '{family}' has no link '{name}'. Known: {', '.join(links)}.")
     return name
 
 

@@ -147,7 +147,7 @@ def test_separation_has_a_posterior():
     assert fit.coef_table().loc["rare", "lower"] > -1
 
 
-def test_ratios_pictures_and_refusals(herds, tmp_path):
+def test_ratios_pictures_and_refusals(herds):
     ratios = herds.coef_table(exponentiate=True)
     np.testing.assert_allclose(ratios["mean"], np.exp(herds.draws.beta).mean(axis=(0, 1)))
     for kind in ("forest", "ranef", "trace", "pairs", "residuals"):
@@ -155,8 +155,6 @@ def test_ratios_pictures_and_refusals(herds, tmp_path):
     beside = blm.compare(herds, blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").fit("ml"))
     assert "herd: sd(Intercept)" in beside.index
     assert "Residual: sd" not in beside.index
-    with pytest.raises(blm.StorageError):
-        herds.save(tmp_path / "fit")
     with pytest.raises(blm.OptionError, match="single trial"):
         herds.predict(kind="response")
     with pytest.raises(blm.OptionError, match='method="importance"'):

@@ -55,8 +55,9 @@ def unpack(phi: Array, size: int, *, partial_correlations: bool) -> TermPoint:
             z = phi[..., start : start + size - 1 - column]
             partial[..., below, column] = np.tanh(z)
             lower[..., below, column] = partial[..., below, column] * left[..., below]
-            # sech keeps the digits that 1 - r^2 loses near correlations of one
-            left[..., below] /= np.cosh(z)
+            # sech keeps the digits that 1 - r^2 loses near correlations of one; written so that it cannot overflow
+            decay = np.exp(-np.abs(z))
+            left[..., below] *= 2.0 * decay / (1.0 + decay * decay)
             start += size - 1 - column
         lower[..., column + 1, column + 1] = left[..., column + 1]
     return TermPoint(ratios, partial, lower)

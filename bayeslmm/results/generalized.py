@@ -7,7 +7,6 @@ a mean may be that of a typical group or that over the population of groups, whi
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -17,7 +16,7 @@ from scipy.special import ndtr, ndtri
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.design.design import Design
-from bayeslmm.errors import FittingError, OptionError, StorageError, UnavailableError, check_level
+from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_level
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
@@ -362,28 +361,6 @@ class GeneralizedPointFit(PointFit):
         """
         raise OptionError("refit is for normal responses; build a Model from data with the new response.")
 
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Refuse: fits of generalized models are not stored.
-
-        Raises
-        ------
-        StorageError
-            Always.
-        """
-        raise StorageError(
-            f"Fits of family {self.family.name!r} cannot be saved yet: keep the formula and the data, and fit again."
-        )
-
-    def report(self, path: str | Path, **options: Any) -> Path:  # type: ignore[override]
-        """Refuse: there is no report of generalized models.
-
-        Raises
-        ------
-        OptionError
-            Always.
-        """
-        raise OptionError(f"There is no report of a fit of family {self.family.name!r} yet; print(fit.summary()).")
-
     # -- printing ---------------------------------------------------------------------------------------------
 
     def summary(self, level: float = 0.95) -> Summary:
@@ -405,7 +382,20 @@ def generalized_fit(
     design: Design, spec: ModelSpec, found: GeneralizedMaximum, notes: tuple[str, ...] = ()
 ) -> GeneralizedPointFit:
     """Wrap the maximum of a generalized likelihood."""
-    beta_cov = coefficient_covariance(found)
+    fit = fit_with_message(design, spec, found, _message(design, found, notes))
+    if found.family.name in FIXED_VARIANCE and fit.overdispersion > OVERDISPERSED:
+        sentence = (
+            f"The responses vary more than the {found.family.name} family allows: Pearson's chi-square is "
+            f"{fit.overdispersion:.2f} per degree of freedom, and standard errors are too small. Add an effect for "
+            "every row, (1 | row), or use a family with a dispersion parameter."
+        )
+        optimum = replace(fit.optimum, message=f"{fit.optimum.message} {sentence}")
+        return replace(fit, optimum=optimum)
+    return fit
+
+
+def fit_with_message(design: Design, spec: ModelSpec, found: GeneralizedMaximum, message: str) -> GeneralizedPointFit:
+    """Wrap the maximum of a generalized likelihood, with what its status says."""
     optimum = Maximum(
         theta=found.theta,
         objective=-2.0 * found.loglik,
@@ -414,18 +404,10 @@ def generalized_fit(
         objectives=np.asarray(found.values, dtype=float),
         gradient_norm=found.gradient_norm,
         code=found.status,
-        message=_message(design, found, notes),
+        message=message,
     )
-    modes = Conditional(found.beta, beta_cov, 1.0, found.u, found.b, found.b_cov)
-    fit = GeneralizedPointFit(design, spec, "ml", optimum, modes, pd.DataFrame(), family=found.family, maximum=found)
-    if found.family.name in FIXED_VARIANCE and fit.overdispersion > OVERDISPERSED:
-        sentence = (
-            f"The responses vary more than the {found.family.name} family allows: Pearson's chi-square is "
-            f"{fit.overdispersion:.2f} per degree of freedom, and standard errors are too small. Add an effect for "
-            "every row, (1 | row), or use a family with a dispersion parameter."
-        )
-        object.__setattr__(optimum, "message", f"{optimum.message} {sentence}")
-    return fit
+    modes = Conditional(found.beta, coefficient_covariance(found), 1.0, found.u, found.b, found.b_cov)
+    return GeneralizedPointFit(design, spec, "ml", optimum, modes, pd.DataFrame(), family=found.family, maximum=found)
 
 
 def coefficient_covariance(found: GeneralizedMaximum) -> Array:

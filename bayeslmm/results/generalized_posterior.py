@@ -2,19 +2,20 @@ r"""Fits of generalized models as draws from the posterior of all their paramete
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 import pandas as pd
 
+from bayeslmm.covariance import theta_from_factors
 from bayeslmm.design.design import NewRows
-from bayeslmm.errors import OptionError, StorageError, UnavailableError
+from bayeslmm.errors import OptionError, UnavailableError
 from bayeslmm.families import Family, Response
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
 from bayeslmm.results.kept_effects import require_effects
+from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.prediction import Estimable, NewLevels, make_request, training_rows
 from bayeslmm.results.summary import Summary
@@ -22,7 +23,7 @@ from bayeslmm.results.tables import printed
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
-    from arviz import InferenceData
+    import xarray
 
 CELLS = 4_000_000  # draws times rows held at once
 
@@ -61,21 +62,32 @@ class GeneralizedPosteriorFit(PosteriorFit):
             "fit.dispersion_table()."
         )
 
-    @property
-    def idata(self) -> "InferenceData":
-        """The draws as arviz InferenceData: posterior, observed_data, constant_data; arviz is imported on first use."""
-        if "idata" not in self._store:
-            from bayeslmm.results.arviz_bridge import inference_data
-            from bayeslmm.results.draws_dataset import datasets
+    def datasets(self) -> "dict[str, xarray.Dataset]":
+        """Return the groups of the draws, ready to be written: dispersion parameters in place of sigma."""
+        groups = super().datasets()
+        posterior = groups["posterior"].drop_vars("sigma")
+        for name, values in self._dispersion_by_name().items():
+            dims = ("chain", "draw") if values.ndim == 2 else ("chain", "draw", f"{name}_number")
+            posterior[name] = (dims, values)
+        groups["posterior"] = posterior
+        return groups
 
-            groups = datasets(self.design, self.draws)
-            posterior = groups["posterior"].drop_vars("sigma")
-            for name, values in self._dispersion_by_name().items():
-                dims = ("chain", "draw") if values.ndim == 2 else ("chain", "draw", f"{name}_number")
-                posterior[name] = (dims, values)
-            groups["posterior"] = posterior
-            self._store["idata"] = inference_data(groups)
-        return self._store["idata"]
+    def fingerprint(self) -> dict[str, Any]:
+        """Return θ of the mean covariances, and −2 log f(y) at the mean β, b and φ, to be met again on loading."""
+        factors = [
+            np.linalg.cholesky(np.einsum("dst,dut->su", f, f) / len(f) + 1e-300 * np.eye(f.shape[1]))
+            for f in self._factors
+        ]
+        design, draws = self.design, self.draws
+        eta = design.X @ np.mean(draws.beta, axis=(0, 1), dtype=float)
+        eta += 0.0 if design.offset is None else design.offset
+        for term, b, kept in zip(design.terms, draws.effects, draws.kept, strict=True):
+            if kept:
+                mean = np.mean(b, axis=(0, 1), dtype=float)
+                eta += np.einsum("ns,ns->n", term.columns, mean[term.codes])
+        value = -2.0 * float(np.sum(self.family.log_density(self.outcome, eta, self._working.mean(axis=0))))
+        theta = theta_from_factors(factors, term_shapes(design.terms))
+        return {"theta": list(theta), "objective": value, "method": "ml"}
 
     def _dispersion_by_name(self) -> dict[str, Array]:
         found, start = {}, 0
@@ -126,13 +138,18 @@ class GeneralizedPosteriorFit(PosteriorFit):
                 parts.append(cor[:, :, list(rows), list(columns)])
         return np.concatenate(parts, axis=2)
 
+    def _weighted(self, size: str) -> float:
+        """Return the effective size of importance weights, which draws taken by them cannot exceed; else infinity."""
+        value = self.draws.info.get(size)
+        return np.inf if value is None else float(value)
+
     @cached_property
     def _covariance_diagnostics(self) -> Diagnostics:
-        return diagnose(self.covariance_draws).at_most(self.draws.info["effective_points"])
+        return diagnose(self.covariance_draws).at_most(self._weighted("effective_points"))
 
     @cached_property
     def _fixed_diagnostics(self) -> Diagnostics:
-        return diagnose(self.draws.beta).at_most(self.draws.info["effective_size"])
+        return diagnose(self.draws.beta).at_most(self._weighted("effective_size"))
 
     def dispersion_table(self, level: float = 0.95) -> pd.DataFrame:
         """Return mean, sd, limits and diagnostics of the dispersion parameters; no rows where the family has none."""
@@ -140,7 +157,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         for parameter in self.family.parameters:
             several = [f"{parameter.name}[{k + 1}]" for k in range(parameter.size)]
             names += several if parameter.size > 1 else [parameter.name]
-        found = diagnose(self.dispersion).at_most(self.draws.info["effective_points"])
+        found = diagnose(self.dispersion).at_most(self._weighted("effective_points"))
         return describe(self.dispersion, pd.Index(names), level, found)
 
     def coef_table(self, level: float = 0.95, *, exponentiate: bool = False) -> pd.DataFrame:
@@ -367,29 +384,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
             out[i] = self.family.simulate(self.outcome, eta, self._working[d], rng)
         return out
 
-    # -- storage and printing ---------------------------------------------------------------------------------
-
-    def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
-        """Refuse: fits of generalized models are not stored.
-
-        Raises
-        ------
-        StorageError
-            Always.
-        """
-        raise StorageError(
-            f"Fits of family {self.family.name!r} cannot be saved yet; fit.idata.to_netcdf(path) keeps the draws."
-        )
-
-    def report(self, path: str | Path, **options: Any) -> Path:  # type: ignore[override]
-        """Refuse: there is no report of generalized models.
-
-        Raises
-        ------
-        OptionError
-            Always.
-        """
-        raise OptionError(f"There is no report of a fit of family {self.family.name!r} yet; print(fit.summary()).")
+    # -- printing ---------------------------------------------------------------------------------------------
 
     def summary(self, level: float = 0.95) -> Summary:
         """Return the fit as tables that print well in a terminal and a notebook."""
@@ -403,5 +398,6 @@ class GeneralizedPosteriorFit(PosteriorFit):
             rows.insert(0, "Parameter", list(rows.index))
             rows.insert(0, "Group", ["Dispersion", *[""] * (len(rows) - 1)])
             random = pd.concat([random, rows], ignore_index=True)
-        title = "Bayesian generalized linear mixed model, by importance sampling"
+        how = {"importance": "by importance sampling", "nuts": "sampled by NUTS", "advi": "approximated by ADVI"}
+        title = f"Bayesian generalized linear mixed model, {how[self.method]}"
         return Summary(title, tuple(facts), random, found.fixed, found.status, found.notes)

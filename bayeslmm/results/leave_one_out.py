@@ -14,6 +14,8 @@ from bayeslmm.likelihood.left_out import DataRows, Sets
 from bayeslmm.posterior.density import CovarianceDensity, not_normal
 from bayeslmm.results.draws_dataset import safe_labels
 from bayeslmm.results.fit import Fit
+from bayeslmm.results.generalized_leave_one_out import generalized_units
+from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
 from bayeslmm.results.left_out_units import Units, find_units
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.posterior_prediction import flatten
@@ -36,7 +38,9 @@ def loo(fit: Fit, unit: str = "row", *, draws: int | None = None) -> "ELPDData":
     The log predictive density of a unit given all others, :math:`\log p(y_u \mid y_{-u})`, is that of a normal
     distribution in closed form once the covariance parameters are known: coefficients and random effects are integrated
     out. Only the few covariance parameters are weighted, by Pareto-smoothed importance sampling from the draws of the
-    fit, so the weights hold where those of the conditional likelihood do not.
+    fit, so the weights hold where those of the conditional likelihood do not. For generalized models the effects of one
+    term are integrated out by quadrature at the draws of everything else: of the term with the most levels where rows
+    are left out, of the factor whose levels are left out.
 
     Parameters
     ----------
@@ -75,7 +79,11 @@ def loo(fit: Fit, unit: str = "row", *, draws: int | None = None) -> "ELPDData":
     if not isinstance(fit, PosteriorFit):
         raise OptionError("loo() needs a posterior: fit the model with method='importance' or 'nuts'.")
     units = find_units(fit.design, unit)
-    found = _left_out(fit, units, draws or (FEWER_DRAWS if len(units.labels) > MANY else DRAWS))
+    count = draws or (FEWER_DRAWS if len(units.labels) > MANY else DRAWS)
+    if isinstance(fit, GeneralizedPosteriorFit):
+        found = generalized_units(fit, units, count)
+    else:
+        found = _left_out(fit, units, count)
     bad = ~np.isfinite(found.elpd)
     if bad.any():
         raise FittingError(
@@ -143,8 +151,8 @@ def _labelled(found: LeftOut, units: Units) -> "ELPDData":
     bad = int(np.sum(found.k > good_k))
     if bad:
         warn_user(
-            f"The Pareto k of {bad} of {count} units left out is above {good_k:.2f}: without them the covariance "
-            "parameters would be others, and their weights are not to be trusted. cross_validate() fits the model "
+            f"The Pareto k of {bad} of {count} units left out is above {good_k:.2f}: without them the posterior "
+            "would be another, and their weights are not to be trusted. cross_validate() fits the model "
             "again without them."
         )
     coords = {units.dimension: safe_labels(pd.Index(units.labels))}

@@ -87,12 +87,17 @@ class PosteriorFit(MarginalLikelihoodMethods, PriorSensitivityMethods, Predictiv
         """
         if "idata" not in self._store:
             from bayeslmm.results.arviz_bridge import inference_data
-            from bayeslmm.results.draws_dataset import datasets
 
-            groups = datasets(self.design, self.draws)
+            groups = self.datasets()
             groups |= {name: self._store[name] for name in self.added}
             self._store["idata"] = inference_data(groups)
         return self._store["idata"]
+
+    def datasets(self) -> "dict[str, xarray.Dataset]":
+        """Return the groups of :attr:`idata` but those added, ready to be written."""
+        from bayeslmm.results.draws_dataset import datasets
+
+        return datasets(self.design, self.draws)
 
     def add(self, *groups: Group, seed: Any = None) -> "PosteriorFit":
         """Add groups to ``idata`` that take draws × rows of memory, so only when asked for.

@@ -18,6 +18,7 @@ from bayeslmm.report.file import check_place
 from bayeslmm.report.page import Part, Tone
 from bayeslmm.results.comparison import compare, fit_labels
 from bayeslmm.results.fit import Fit
+from bayeslmm.results.generalized import GeneralizedPointFit
 from bayeslmm.results.pictures import available, draw
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
@@ -94,6 +95,8 @@ def _optimum(fit: Fit) -> list[tuple[str, str]]:
     """Return what is known of the place where a search ended."""
     if not isinstance(fit, PointFit) or fit.method == "map" or not len(fit.theta):
         return []
+    if isinstance(fit, GeneralizedPointFit):
+        return [("Optimum", f"scaled gradient {fit.gradient_norm:.1e}")]
     least = fit.smallest_eigenvalue
     return [("Optimum", f"scaled gradient {fit.gradient_norm:.1e}, smallest eigenvalue of the Hessian {least:.3g}")]
 

@@ -66,7 +66,7 @@ def conjugate_gradients(
     Raises
     ------
     FittingError
-        If some column is not solved after many iterations.
+        If the matrix is not positive definite, or some column is not solved after many iterations.
     """
     right = np.ascontiguousarray(right)
     m = right.shape[1]
@@ -97,7 +97,13 @@ def conjugate_gradients(
         product = operator(direction)
         if first is None:
             first = product.copy()
-        step = np.where(running, size / np.where(running, np.einsum("ij,ij->j", direction, product), 1.0), 0.0)
+        curved = np.einsum("ij,ij->j", direction, product)
+        if not (curved[running] > 0.0).all():
+            raise FittingError(
+                "The equations of the random effects were not solved: they are not positive definite to working "
+                "precision."
+            )
+        step = np.where(running, size / np.where(running, curved, 1.0), 0.0)
         now += step * direction
         residual -= step * product
         preconditioned = precondition(residual)

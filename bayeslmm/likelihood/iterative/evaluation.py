@@ -23,8 +23,8 @@ variance is small beside its data, division by it would magnify the noise; there
                 - E \sum_j h(x - v)_j h(v)_j^\top .
 
 Nothing here needs an invertible lambda. Every estimate is corrected by its regression on
-:math:`r^\top\tilde S r - q`, whose mean is known to be zero. The average information (Gilmour, Thompson and Cullis 1995)
-in the free entries of lambda is :math:`q_i^\top P_0 q_j/\sigma^2` with
+:math:`r^\top\tilde S r - q`, whose mean is known to be zero. The average information (Gilmour, Thompson and Cullis
+1995) in the free entries of lambda is :math:`q_i^\top P_0 q_j/\sigma^2` with
 :math:`q_i = Z\,(\partial\Psi/\partial\lambda_i)\,g`, less what profiling sigma takes.
 """
 

@@ -10,8 +10,10 @@ import numpy as np
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import ROWS, safe_labels, safe_name
 from bayeslmm.errors import StorageError
+from bayeslmm.families import Family
 from bayeslmm.inference.draws import Draws
-from bayeslmm.results.draws_dataset import datasets, row_labels
+from bayeslmm.results.draws_dataset import row_labels
+from bayeslmm.types import Array
 
 if TYPE_CHECKING:
     import xarray
@@ -48,7 +50,7 @@ def write_draws(fit: "PosteriorFit", path: Path) -> None:
     OSError
         If the file cannot be written, on a full disk for one.
     """
-    groups = datasets(fit.design, fit.draws)
+    groups = fit.datasets()
     groups |= {group: fit.rows_of(group) for group in fit.added}
     path.write_bytes(_netcdf(groups))
 
@@ -72,8 +74,12 @@ def _netcdf(groups: Mapping[str, "xarray.Dataset"]) -> memoryview:
     return buffer.getbuffer()
 
 
-def read_draws(path: Path, design: Design, method: str, info: Mapping[str, Any]) -> tuple[Draws, dict[str, Any]]:
+def read_draws(
+    path: Path, design: Design, method: str, info: Mapping[str, Any], *, has_sigma: bool = True
+) -> tuple[Draws, dict[str, Any]]:
     """Read the draws of a saved fit; labels come from the design, built again from the data.
+
+    Without a residual standard deviation, as in generalized models, sigma is one.
 
     Returns
     -------
@@ -87,7 +93,7 @@ def read_draws(path: Path, design: Design, method: str, info: Mapping[str, Any])
     """
     posterior = _open(path, "posterior")
     beta = _variable(posterior, "beta", (design.p,))
-    sigma = _variable(posterior, "sigma", ())
+    sigma = _variable(posterior, "sigma", ()) if has_sigma else np.ones(beta.shape[:2])
     sd, cor, effects = [], [], []
     wanted = info.get("store")
     for term in design.terms:
@@ -107,6 +113,23 @@ def read_draws(path: Path, design: Design, method: str, info: Mapping[str, Any])
     draws = Draws(beta, sigma, tuple(sd), tuple(cor), tuple(effects), stats, method, dict(info))
     added = {name: _relabelled(_open(path, name), design) for name in GROUPS if name in _groups(path)}
     return draws, added
+
+
+def read_dispersion(path: Path, family: Family, shape: tuple[int, int]) -> Array:
+    """Read the draws of a family's dispersion parameters, (chains, draws, m).
+
+    Raises
+    ------
+    StorageError
+        If one is missing or has another shape.
+    """
+    posterior, pieces = _open(path, "posterior"), [np.empty((*shape, 0))]
+    for parameter in family.parameters:
+        values = _variable(posterior, parameter.name, () if parameter.size == 1 else (parameter.size,))
+        if values.shape[:2] != shape:
+            raise StorageError(f"{path.name}: the variables differ in their numbers of chains and draws.")
+        pieces.append(values.reshape(*shape, parameter.size))
+    return np.concatenate(pieces, axis=2)
 
 
 def _groups(path: Path) -> list[str]:

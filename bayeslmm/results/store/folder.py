@@ -15,18 +15,22 @@ import pandas as pd
 from bayeslmm import __version__
 from bayeslmm.design.design import Design
 from bayeslmm.errors import StorageError
+from bayeslmm.families import Family
 from bayeslmm.files import whole_folder
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import METHODS
 from bayeslmm.results.fit import Fit
+from bayeslmm.results.generalized import GeneralizedPointFit
+from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
 from bayeslmm.results.iterative import IterativeFit
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.spec import ModelSpec
-from bayeslmm.results.store.draws import describe_run, read_draws, write_draws
+from bayeslmm.results.store.draws import describe_run, read_dispersion, read_draws, write_draws
 from bayeslmm.results.store.frame import FRAME, read_frame, write_frame
+from bayeslmm.results.store.generalized import GENERALIZED_OPTIMUM, check_family, describe_generalized
 from bayeslmm.results.store.record import check_files, checksums, read_record, write_record
 from bayeslmm.results.store.schema import (
     CHECKSUMS,
@@ -39,16 +43,18 @@ from bayeslmm.results.store.schema import (
     Text,
     Whole,
 )
+from bayeslmm.types import Array
 
 FORMAT = "bayeslmm fit"
 VERSION = 1
 FIT, DATA, POSTERIOR = "fit.json", "data.parquet", "posterior.nc"
 FOREST = "forest.json"  # the main file where the folder holds a forest
-ARGUMENTS = ("formula", "family", "missing", "sigma", "weights", "offset", "priors")
+ARGUMENTS = ("formula", "family", "link", "missing", "sigma", "weights", "offset", "priors")
 
 MODEL = Table(
     required={"formula": Text(), "family": Text(), "missing": Text(), "functions": ListOf(Text())},
     optional={
+        "link": Maybe(Text()),
         "sigma": Maybe(Number(positive=True)),
         "weights": Maybe(Text()),
         "offset": Maybe(Text()),
@@ -75,8 +81,9 @@ CHECKS = {
 }
 
 
-def record_schema(kind: str) -> Table:
+def record_schema(kind: str, family: str = "gaussian") -> Table:
     """Return what fit.json must hold."""
+    result = GENERALIZED_OPTIMUM if kind == "point" and family != "gaussian" else RESULTS[kind]
     return Table(
         required={
             "format": Text((FORMAT,)),
@@ -86,7 +93,7 @@ def record_schema(kind: str) -> Table:
             "method": Text(tuple(name for name, entry in METHODS.items() if entry.samples == (kind == "posterior"))),
             "model": MODEL,
             "data": FRAME,
-            "result": RESULTS[kind],
+            "result": result,
             "check": CHECKS[kind],
             "sha256": CHECKSUMS,
         }
@@ -168,8 +175,12 @@ def _check_place(folder: Path, overwrite: bool) -> None:
 def _write_files(fit: Fit, folder: Path) -> None:
     record: dict[str, Any] = {"format": FORMAT, "version": VERSION, "bayeslmm": __version__}
     record |= {"method": fit.method, "model": _describe_model(fit.spec)}
+    if isinstance(fit, GeneralizedPointFit | GeneralizedPosteriorFit):
+        check_family(fit.family)
     record["data"] = write_frame(fit.design.data, folder / DATA)
-    if isinstance(fit, PointFit):
+    if isinstance(fit, GeneralizedPointFit):
+        record |= {"kind": "point", "result": describe_generalized(fit), "check": {}}
+    elif isinstance(fit, PointFit):
         record |= {"kind": "point", "result": _describe_optimum(fit), "check": _likelihood_at(fit)}
     elif isinstance(fit, PosteriorFit):
         record |= {"kind": "posterior", "result": describe_run(fit.draws), "check": fit.fingerprint()}
@@ -184,6 +195,7 @@ def _describe_model(spec: ModelSpec) -> dict[str, Any]:
     return {
         "formula": spec.formula,
         "family": spec.family,
+        "link": spec.link,
         "missing": spec.missing,
         "sigma": spec.sigma,
         "weights": spec.weights,
@@ -256,10 +268,11 @@ def _read_fit_record(folder: Path) -> dict[str, Any]:
     record = read_record(path)
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise StorageError(f"{path} does not describe a saved fit.")
-    Table({"version": Whole(), "kind": Text(tuple(RESULTS))}, is_open=True).check(record, FIT, "")
+    family = Table({"family": Text()}, is_open=True)
+    Table({"version": Whole(), "kind": Text(tuple(RESULTS)), "model": family}, is_open=True).check(record, FIT, "")
     if record["version"] != VERSION:
         raise StorageError(f"{path} has format version {record['version']}; this bayeslmm reads version {VERSION}.")
-    record_schema(record["kind"]).check(record, FIT, "")
+    record_schema(record["kind"], record["model"]["family"]).check(record, FIT, "")
     return record
 
 
@@ -291,3 +304,10 @@ def read_optimum(stored: StoredFit) -> tuple[str, Maximum]:
 def read_posterior(stored: StoredFit, design: Design) -> tuple[Draws, dict[str, Any]]:
     """Return the draws of a stored posterior fit and the groups added to them."""
     return read_draws(stored.folder / POSTERIOR, design, stored.result["method"], stored.result["info"])
+
+
+def read_generalized_posterior(stored: StoredFit, design: Design, family: Family) -> tuple[Draws, Array]:
+    """Return the draws of a stored posterior of a generalized model, and those of its dispersion parameters."""
+    path = stored.folder / POSTERIOR
+    draws, _ = read_draws(path, design, stored.result["method"], stored.result["info"], has_sigma=False)
+    return draws, read_dispersion(path, family, (draws.n_chains, draws.n_draws))

@@ -252,6 +252,7 @@ RUN = Table(
         "seed": COUNT,
         "k_hat": MEASURE,
         "effective_size": MEASURE,
+        "effective_points": MEASURE,
         "largest_weight": MEASURE,
         "seconds": MEASURE,
         "store": Maybe(ListOf(Text())),

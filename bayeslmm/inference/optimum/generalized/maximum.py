@@ -146,14 +146,14 @@ def maximise_generalized(
     scales = dispersion_spread(inner, start) if dispersion.n_free else np.zeros(0)
     first = minimise(inner, start, np.diag(scales))
     if n_quad == 0:
-        return _result(inner, first, n_quad, tuple(inner.values))
+        return result(inner, first, n_quad, tuple(inner.values))
     mode = first.evaluation.mode
     outer = Objective(
         Problem(family, response, predictor), dispersion, n_quad, start=mode.u if first.parameters.lambdas else None
     )
     root = solve_triangular(mode.factor.R_X, np.eye(predictor.p), lower=True, trans=1) / np.sqrt(2.0)
     second = minimise(outer, replace(first.parameters, beta=mode.beta), block_diag(root, np.diag(scales)))
-    return _result(outer, second, n_quad, (*inner.values, *outer.values))
+    return result(outer, second, n_quad, (*inner.values, *outer.values))
 
 
 def _check(family: Family, predictor: Predictor, zero_columns: Array | None) -> None:
@@ -166,7 +166,8 @@ def _check(family: Family, predictor: Predictor, zero_columns: Array | None) -> 
         raise ModelError(f"The family {family.name!r} has no share of extra zeros that a formula could describe.")
 
 
-def _result(objective: Objective, solution: Solution, n_quad: int, values: tuple[float, ...]) -> GeneralizedMaximum:
+def result(objective: Objective, solution: Solution, n_quad: int, values: tuple[float, ...]) -> GeneralizedMaximum:
+    """Return where a search ended, in the user's columns."""
     predictor = objective.problem.predictor
     parameters, mode = solution.parameters, solution.evaluation.mode
     transforms = [m.matrix @ f for m, f in zip(predictor.maps, parameters.lambdas, strict=True)]
