@@ -7,6 +7,8 @@ import pytest
 import bayeslmm as blm
 from bayeslmm.errors import OptionError, StorageError, UnavailableError
 from bayeslmm.likelihood import layout
+from bayeslmm.likelihood.iterative.eliminated import PairedProducts
+from bayeslmm.likelihood.iterative.evaluation import evaluate_iteratively, rademacher
 from bayeslmm.results.iterative import IterativeFit
 
 WITH_SLOPES = "y ~ x + (x | a) + (1 | b)"
@@ -45,10 +47,28 @@ def test_estimates_are_those_of_the_factor(data: pd.DataFrame, formula: str, arg
     assert fit.status.code == exact.status.code
     # the exact objective at the estimates: a rise of e^2/2 is what an error of e standard errors costs
     assert model.objective(fit.theta, method) - exact.objective < 0.05**2 / 2
-    assert abs(fit.objective - exact.objective) < 4 * fit.monte_carlo["objective"] + 0.01
+    # one set of sixteen probes has an error estimated with few degrees of freedom; its calibration is tested below
+    assert abs(fit.objective - exact.objective) < 6 * fit.monte_carlo["objective"] + 0.01
     assert fit.monte_carlo["parameters"] < 0.05
     np.testing.assert_allclose(fit.fixef(), exact.fixef(), atol=0.02 * np.sqrt(np.diag(exact.vcov())).min())
     assert "Monte Carlo" in fit.status.message
+
+
+@pytest.mark.parametrize("case", [0, 2, 3])
+def test_the_stated_error_of_the_objective_is_calibrated(data: pd.DataFrame, case: int) -> None:
+    formula, arguments, method = CASES[case]
+    model = blm.Model(formula, data, **arguments)
+    exact = model.fit(method)
+    kernel = model.kernel
+    paired, lambdas = PairedProducts.of(kernel.products), kernel.lambdas(exact.theta)
+    scores = []
+    for k in range(40):
+        signs = rademacher(kernel.products.n_trailing, 16, 16 * k)
+        found = evaluate_iteratively(paired, lambdas, method, model.spec.sigma, signs, derivatives=False)
+        scores.append((found.value + kernel.shift(method) - exact.objective) / found.value_error)
+    # a t statistic of 14 degrees of freedom has a root mean square of 1.08
+    assert 0.7 < np.sqrt(np.mean(np.square(scores))) < 1.35
+    assert abs(np.mean(scores)) < 0.6
 
 
 def test_reading_a_fit(data: pd.DataFrame) -> None:

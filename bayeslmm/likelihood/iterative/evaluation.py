@@ -43,6 +43,7 @@ EXACT = 1e-9  # of the first residual, for X and y
 SHARED = 1e-4  # for probes, whose error is squared in a trace
 ROUGH = 1e-3  # for working variates: they make a matrix of steps only
 WEAK = 1.0  # variance of an effect times its information by level, below which it counts as small
+LEAST_REST = 0.05  # of one, that a probe's leverage may leave
 REGRESSED = 6  # probes from which on the regression on the known mean pays
 
 
@@ -91,15 +92,16 @@ class Probed:
         Per term, formula order, each probe's estimate of ML's T, (m, S, S).
     log_dets
         Each probe's estimate of log|Omega|, (m,).
-    degrees
-        What to divide squared deviations by, m less the regression's.
+    shares
+        What to multiply each probe's deviation from the mean by for its part of the mean's error, (m,): these parts'
+        squares add up to the error's (the jackknife's estimate).
     iterations
         Most iterations of conjugate gradients.
     """
 
     traces: tuple[Array, ...]
     log_dets: Array
-    degrees: int
+    shares: Array
     iterations: int
 
 
@@ -202,7 +204,7 @@ def evaluate_iteratively(
     value = float(probed.log_dets.mean()) + residual - products.log_weights
     if method == "reml" and products.n_fixed:
         value += float(np.linalg.slogdet(solved.precision)[1])
-    error = float(np.sqrt(np.sum((probed.log_dets - probed.log_dets.mean()) ** 2) / probed.degrees / max(m, 1)))
+    error = float(np.linalg.norm(probed.shares * (probed.log_dets - probed.log_dets.mean())))
     if not derivatives:
         empty = np.zeros((0, 0))
         return IterativeEvaluation(value, error, sigma, (), np.zeros(0), empty, empty, solved, probed.iterations)
@@ -257,7 +259,7 @@ def _probed(eliminated: Eliminated, signs: Array, solution: Solution, derivative
     log_dets = corrected(log_dets)
     iterations = int(solution.iterations.max(initial=0))
     if not derivatives:
-        return Probed((), log_dets, corrected.degrees, iterations)
+        return Probed((), log_dets, corrected.shares, iterations)
     inverse = eliminated.inverse_preconditioner()
     solved, near = solution.x[:, :m], eliminated.whiten_transposed(signs)
     rest = solved - near
@@ -274,7 +276,7 @@ def _probed(eliminated: Eliminated, signs: Array, solution: Solution, derivative
         products = None if raw is None else paired.levels_of(raw, pairs)
         traces[pairs.term] = corrected(_trailing_traces(diagonal, root, inverse[place], vectors, products))
     traces[paired.lead] = corrected(_lead_traces(eliminated, rest, near, inverse))
-    return Probed(tuple(traces), log_dets, corrected.degrees, iterations)
+    return Probed(tuple(traces), log_dets, corrected.shares, iterations)
 
 
 def _turned(factor: Array) -> Array:
@@ -344,7 +346,12 @@ class _Correction:
         squares = float(moved @ moved)
         self.used = m >= REGRESSED and squares > 0.0
         self.known_zero, self.moved, self.squares = known_zero, moved, squares
-        self.degrees = max(m - (2 if self.used else 1), 1)
+        weights, leverage = np.full(m, 1.0 / max(m, 1)), np.full(m, 1.0 / max(m, 1))
+        if self.used:
+            weights = weights - known_zero.mean() * moved / squares
+            leverage = leverage + moved**2 / squares
+        # as if each probe's deviation were from a regression without it: few probes understate their error otherwise
+        self.shares = weights / np.maximum(1.0 - leverage, LEAST_REST)
 
     def __call__(self, estimates: Array) -> Array:
         if not self.used:
@@ -370,8 +377,8 @@ def _gradient(
         pieces.append(2.0 * (slope @ lambdas[k])[rows, columns])
         each.append(2.0 * (probed.traces[k] @ lambdas[k])[:, rows, columns])
     by_probe = np.hstack(each)
-    moved = by_probe - by_probe.mean(axis=0)
-    return tuple(slopes), np.concatenate(pieces), moved.T @ moved / probed.degrees / max(len(by_probe), 1)
+    moved = probed.shares[:, None] * (by_probe - by_probe.mean(axis=0))
+    return tuple(slopes), np.concatenate(pieces), moved.T @ moved
 
 
 def term_scores(solved: Solved, k: int) -> tuple[Array, Array]:
