@@ -14,6 +14,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.errors import ModelFileError as ModelFileError
     from bayeslmm.errors import OptionError as OptionError
     from bayeslmm.errors import PriorError as PriorError
+    from bayeslmm.errors import RowsError as RowsError
     from bayeslmm.errors import StorageError as StorageError
     from bayeslmm.forest import MixedEffectsForest as MixedEffectsForest
     from bayeslmm.forest import mixed_forest as mixed_forest
@@ -73,7 +74,7 @@ _PUBLIC = {
     **dict.fromkeys(
         (
             "BayeslmmError", "FormulaError", "DataError", "ModelError", "PriorError", "OptionError", "FittingError",
-            "StorageError", "ModelFileError", "MissingDependencyError",
+            "StorageError", "ModelFileError", "MissingDependencyError", "RowsError",
         ),
         "bayeslmm.errors",
     ),

@@ -138,8 +138,11 @@ def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
 def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.advi.sampling import sample_advi
     from bayeslmm.inference.nuts.sampling import choose_parametrization
+    from bayeslmm.inference.optimum.maximum import maximise
 
     priors = _usable_priors(model)
+    if model.spec.sigma is None and model.kernel.n > model.kernel.p:
+        maximise(model.kernel, "reml")  # refuses residuals of zero, for which ADVI would find a small sigma
     chosen, messages = choose_parametrization(options.parametrization, priors)
     draws = sample_advi(
         model.design, priors, replace(options, parametrization=chosen), kernel=model.kernel, sigma=model.spec.sigma

@@ -21,6 +21,7 @@ from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.tables import WholeFrame, block_table
+from bayeslmm.rows import CHUNK_ROWS, check_chunk_rows, is_stream, open_rows
 from bayeslmm.types import (
     Array,
     DrawOptions,
@@ -43,12 +44,14 @@ if TYPE_CHECKING:
     from bayeslmm.design.design import Design
     from bayeslmm.families import Family
     from bayeslmm.forest import MixedEffectsForest
+    from bayeslmm.formula import Formula
     from bayeslmm.inference.optimum.maximum import Maximum
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.point import PointFit
     from bayeslmm.results.posterior import PosteriorFit
     from bayeslmm.results.store.folder import StoredFit
+    from bayeslmm.rows import Rows
 
 
 LOAD_TOLERANCE = 1e-7  # relative: the objective on another machine's BLAS differs in the last digits only
@@ -62,7 +65,9 @@ class Model:
     formula
         lme4's notation: ``"Reaction ~ 1 + Days + (1 + Days | Subject)"``.
     data
-        A pandas or polars data frame, or a mapping from names to columns. Never changed.
+        A pandas or polars data frame, or a mapping from names to columns. Never changed. Or rows that are read in
+        batches and not kept: a Parquet file, folder or pattern, a pyarrow Dataset or Table, a polars LazyFrame, a
+        DuckDB relation, a Dask DataFrame, or a function without arguments that yields frames.
     family
         Distribution of the response: its name ("gaussian", "bernoulli", "binomial", "poisson", ...) or an object of
         `bayeslmm.families`, such as ``Poisson(link="log")``.
@@ -82,6 +87,9 @@ class Model:
         Functions of your own to use in the formula, by name.
     missing
         "drop" leaves out rows with missing values and counts them; "error" refuses them.
+    chunk_rows
+        Rows of a batch, at most; given with a data frame, the frame is read in batches, too, and no copy of its columns
+        is kept.
 
     Raises
     ------
@@ -110,6 +118,7 @@ class Model:
         sigma: float | None = None,
         functions: Mapping[str, Callable[..., Any]] | None = None,
         missing: Missing = "drop",
+        chunk_rows: int | None = None,
     ) -> None:
         self._family = _find_family(family, link)
         if self._family is not None and sigma is not None:
@@ -117,22 +126,28 @@ class Model:
         from bayeslmm.likelihood.threads import blas_threads
 
         _check_sigma(sigma)
-        parsed = parse(formula, tuple(functions or ()), dotted_names(data))
+        rows = open_rows(data) if chunk_rows is not None or is_stream(data) else None
+        names = data if rows is None else dict.fromkeys(rows.columns)
+        parsed = parse(formula, tuple(functions or ()), dotted_names(names))
         if parsed.learner:
             raise ModelError(
                 f"bart({' + '.join(parsed.learner)}) is for the learner of a forest; a linear model has none: use "
                 "mixed_forest, or write the columns without bart(...)."
             )
-        with blas_threads(0):
-            self._design = build_design(
-                parsed,
-                data,
-                weights=weights,
-                offset=offset,
-                functions=functions,
-                missing=missing,
-                family=self._family,
-            )
+        self._design: Design
+        if rows is not None:
+            self._design = self._summed(parsed, rows, chunk_rows, weights, offset, functions, missing)
+        else:
+            with blas_threads(0):
+                self._design = build_design(
+                    parsed,
+                    data,
+                    weights=weights,
+                    offset=offset,
+                    functions=functions,
+                    missing=missing,
+                    family=self._family,
+                )
         self._spec = ModelSpec(
             formula=formula,
             family="gaussian" if self._family is None else self._family.name,
@@ -146,6 +161,29 @@ class Model:
         )
         if priors is not None:
             _ = self.resolved_priors  # a prior that cannot be used is refused here, not after a long fit
+
+    def _summed(
+        self,
+        formula: "Formula",
+        rows: "Rows",
+        chunk_rows: int | None,
+        weights: Any,
+        offset: Any,
+        functions: Mapping[str, Callable[..., Any]] | None,
+        missing: Missing,
+    ) -> "Design":
+        """Read rows in batches."""
+        from bayeslmm.streams import build_streamed_design
+
+        if self._family is not None:
+            raise OptionError(
+                f"The likelihood of the family {self._family.name!r} needs every row at every step, which a stream "
+                "does not keep: pass a data frame."
+            )
+        count = CHUNK_ROWS if chunk_rows is None else check_chunk_rows(chunk_rows)
+        return build_streamed_design(
+            formula, rows, chunk_rows=count, weights=weights, offset=offset, functions=functions, missing=missing
+        )
 
     # -- what the model is ----------------------------------------------------------------------------------
 

@@ -1,7 +1,6 @@
 """The columns of a fitted design at new rows."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,7 @@ def new_rows(
         if not random:
             break
         codes, rows = match_rows(frame, grouping) if groups else _unknown_groups(len(frame))
-        terms.append(replace(term, codes=codes, columns=rebuild_columns(effects, evaluator)))
+        terms.append(term.at_rows(codes, rebuild_columns(effects, evaluator)))
         labels.append(rows)
     columns = rebuild_columns(recipe.fixed, evaluator)
     X = np.ascontiguousarray(columns[:, recipe.kept])

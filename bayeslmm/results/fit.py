@@ -206,12 +206,12 @@ class Fit:
         ----------
         kind
             For any fit "forest" (estimates with intervals), "ranef" (random effects in order, with plus and
-            minus two standard deviations) or "residuals"; for a PointFit also "history" (the optimiser's
-            evaluations); for a PosteriorFit also "trace", "pairs" (standard deviations and correlations
-            against each other) or "ppc" (the response beside simulated ones). Left out, "history" or
-            "trace".
+            minus two standard deviations), "shrinkage" (no, partial and complete pooling) or "residuals"; for a
+            PointFit also "history" (the optimiser's evaluations); for a PosteriorFit also "trace", "pairs" (standard
+            deviations and correlations against each other), "rank", "energy" (of NUTS) or "ppc" (the response beside
+            simulated ones). Left out, "history" or "trace".
         **options
-            "forest": ``against=`` a fit, or several, to draw beside this one, and ``level=``; "ranef":
+            "forest": ``against=`` a fit, or several, to draw beside this one, and ``level=``; "ranef" and "shrinkage":
             ``group=`` a term's name; "ppc": ``n_draws=`` and ``seed=``.
 
         Returns
@@ -263,7 +263,7 @@ class Fit:
         if self.dropped_columns:
             names = ", ".join(self.dropped_columns)
             facts.append(("Dropped columns", f"{names} (collinear with the others)"))
-        if self.design.weights is not None:
+        if self.design.weights_column is not None:
             facts.append(("Weights", str(self.spec.weights)))
         if self.spec.sigma is not None:
             facts.append(("Residual sd", f"fixed at {self.spec.sigma:g}"))

@@ -13,7 +13,7 @@ from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.iterative.coefficients import effect_variances, prediction_variance, rows_of_kernel
 from bayeslmm.results import coefficient_tests, effects
 from bayeslmm.results.point import PointFit
-from bayeslmm.results.prediction import Request, normal_limits
+from bayeslmm.results.prediction import Request, known_codes, normal_limits
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -116,8 +116,8 @@ class IterativeFit(PointFit):
                 f'Intervals of {len(mean):,} rows take as many solves after solver="iterative": ask for at most '
                 f"{MOST_INTERVALS:,} rows at a time."
             )
-        known = [t.codes if request.kind == "conditional" else np.full_like(t.codes, -1) for t in rows.terms]
-        wanted = rows_of_kernel(self.model_kernel, known, [t.columns for t in rows.terms], rows.X)
+        columns = [t.columns for t in request.terms]
+        wanted = rows_of_kernel(self.model_kernel, known_codes(request), columns, rows.X)
         variance = prediction_variance(self.found.evaluation.solved, wanted)
         return normal_limits(request, variance, self._factors, self.sigma, mean)
 

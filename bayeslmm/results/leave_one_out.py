@@ -29,10 +29,11 @@ Weights = Literal["stacking", "BB-pseudo-BMA", "pseudo-BMA"]
 
 DRAWS, FEWER_DRAWS = 1000, 500  # of the covariance parameters: few numbers, which so many draws tell well
 MANY = 20_000  # units from which fewer draws are used
+UNEVEN = 10.0  # times the average weight: below, the shape of the weights' tail is that of noise
 LARGEST_SET = 3000  # rows left out at once whose joint density is formed
 
 
-def loo(fit: Fit, unit: str = "row", *, draws: int | None = None) -> "ELPDData":
+def loo(fit: Fit, unit: Any = "row", *, draws: int | None = None) -> "ELPDData":
     r"""Estimate how well a model predicts data it has not seen, by leaving out one row or group at a time.
 
     The log predictive density of a unit given all others, :math:`\log p(y_u \mid y_{-u})`, is that of a normal
@@ -47,9 +48,10 @@ def loo(fit: Fit, unit: str = "row", *, draws: int | None = None) -> "ELPDData":
     fit
         A posterior.
     unit
-        What is left out at a time: "row"; "group", all rows of a level of the model's grouping factor; or the name of a
-        grouping factor or of a column that the formula uses. Which of them asks the question at hand: "row" is about
-        new rows of known groups, a factor about rows of new groups.
+        What is left out at a time: "row"; "group", all rows of a level of the model's grouping factor; the name of a
+        grouping factor or of a column that the formula uses; or a label for each row used, a Series matched by row
+        labels. Which of them asks the question at hand: "row" is about new rows of known groups, a factor about rows of
+        new groups.
     draws
         How many of the fit's draws are used, at most, evenly spaced; None for 1,000, or 500 where more than 20,000
         units are left out. Where the model is large, the densities at the draws are those of a quadratic through a few
@@ -147,8 +149,8 @@ def _labelled(found: LeftOut, units: Units) -> "ELPDData":
     from bayeslmm.results.arviz_bridge import elpd_data
 
     count = len(found.elpd)
-    good_k = min(1.0 - 1.0 / np.log10(found.n_draws), 0.7)
-    bad = int(np.sum(found.k > good_k))
+    good_k = 0.7 if found.n_draws == 1 else min(1.0 - 1.0 / np.log10(max(found.n_draws, 20)), 0.7)
+    bad = int(np.sum((found.k > good_k) & (found.largest > UNEVEN)))
     if bad:
         warn_user(
             f"The Pareto k of {bad} of {count} units left out is above {good_k:.2f}: without them the posterior "
@@ -179,7 +181,7 @@ def _labelled(found: LeftOut, units: Units) -> "ELPDData":
 def compare_models(
     models: "Mapping[str, PosteriorFit | ELPDData]",
     *,
-    unit: str = "row",
+    unit: Any = "row",
     weights: Weights = "stacking",
     draws: int | None = None,
 ) -> pd.DataFrame:
