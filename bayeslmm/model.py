@@ -530,6 +530,96 @@ class Model:
         simulated = prior_predictive(self._design, self.resolved_priors, draws=count, seed=seed, sigma=self._spec.sigma)
         return inference_data(prior_datasets(self._design, simulated))
 
+    def save_sums(self, path: str | Path) -> Path:
+        """Write the cross-products of rows that streamed to a file, from which :func:`merge` makes a model.
+
+        The file holds sums by level and the labels of levels, and no rows. A level of a single row, though, has sums
+        that tell the row.
+
+        Parameters
+        ----------
+        path
+            The file, which must not exist.
+
+        Raises
+        ------
+        OptionError
+            If the model was made from a data frame without ``chunk_rows=``.
+        StorageError
+            If the file cannot be written.
+        """
+        from bayeslmm.design.streamed import StreamedDesign
+        from bayeslmm.streams.storage import write_sums
+
+        if not isinstance(self._design, StreamedDesign):
+            raise OptionError("This model keeps its rows, not their sums: build it with chunk_rows= to save sums.")
+        return write_sums(self._design.sums, Path(path))
+
+    @classmethod
+    def _of_sums(cls, streamed: Any, priors: Any, sigma: float | None) -> "Model":
+        from bayeslmm.streams import decide
+
+        _check_sigma(sigma)
+        model = cls.__new__(cls)
+        model._family, model._design = None, decide(streamed)
+        plan = streamed.learned.plan
+        model._spec = ModelSpec(
+            formula=plan.formula.text,
+            family="gaussian",
+            link="identity",
+            weights=plan.weights_column,
+            offset=plan.offset_column,
+            sigma=None if sigma is None else float(sigma),
+            missing=plan.missing,
+            priors=dict(priors) if isinstance(priors, Mapping) else priors,
+            functions=dict(plan.functions),
+        )
+        if priors is not None:
+            _ = model.resolved_priors
+        return model
+
+
+def merge(
+    sums: "Sequence[str | Path | Model]",
+    *,
+    priors: Any = None,
+    sigma: float | None = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+) -> Model:
+    """Return the model of all rows whose sums were saved, perhaps on different machines.
+
+    Parameters
+    ----------
+    sums
+        Files of ``model.save_sums``, or models whose rows streamed.
+    priors, sigma
+        As for :class:`Model`; sums hold none.
+    functions
+        Functions of your own that the formula uses.
+
+    Raises
+    ------
+    ModelError
+        If formulas, weights, levels of fixed factors or constants of transforms differ.
+    StorageError
+        If a file is no file of sums, or is damaged.
+    """
+    from bayeslmm.design.streamed import StreamedDesign
+    from bayeslmm.streams.merging import merge_sums
+    from bayeslmm.streams.storage import read_sums
+
+    if isinstance(sums, str | Path) or not len(sums):
+        raise OptionError("merge takes a list of files of sums, or of models, with at least one.")
+    pieces = []
+    for item in sums:
+        if not isinstance(item, Model):
+            pieces.append(read_sums(Path(item), functions))
+        elif isinstance(item.design, StreamedDesign):
+            pieces.append(item.design.sums)
+        else:
+            raise OptionError("A model to be merged must have streamed: build it with chunk_rows=.")
+    return Model._of_sums(merge_sums(pieces), priors, sigma)
+
 
 @cache
 def _fit_defaults() -> dict[str, Any]:

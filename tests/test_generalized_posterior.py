@@ -158,4 +158,4 @@ def test_ratios_pictures_and_refusals(herds):
     with pytest.raises(blm.OptionError, match="single trial"):
         herds.predict(kind="response")
     with pytest.raises(blm.OptionError, match='method="importance"'):
-        blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").fit("nuts")
+        blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").fit("advi")

@@ -50,7 +50,7 @@ def group_rows(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Codes, Grou
         return codes, Grouping((name,), parts, np.arange(len(levels)), levels.rename(name))
     combined = combine_codes([codes for codes, _ in coded], parts)
     observed, inverse = np.unique(combined, return_inverse=True)
-    levels = _interaction_labels(_split(observed, parts), parts, name)
+    levels = _interaction_labels(split_codes(observed, parts), parts, name)
     return inverse.astype(np.int32), Grouping(tuple(columns), parts, observed, levels)
 
 
@@ -63,7 +63,9 @@ def make_grouping(
     name = ":".join(columns)
     if observed is None:
         return Grouping((name,), tuple(parts), np.arange(len(parts[0])), parts[0].rename(name))
-    return Grouping(tuple(columns), tuple(parts), observed, _interaction_labels(_split(observed, parts), parts, name))
+    return Grouping(
+        tuple(columns), tuple(parts), observed, _interaction_labels(split_codes(observed, parts), parts, name)
+    )
 
 
 def match_rows(frame: pd.DataFrame, grouping: Grouping) -> tuple[Codes, pd.Index]:
@@ -110,7 +112,8 @@ def combine_codes(codes: Sequence[Codes], parts: Sequence[pd.Index]) -> NDArray[
     return combined
 
 
-def _split(combined: NDArray[np.int64], parts: Sequence[pd.Index]) -> list[NDArray[np.int64]]:
+def split_codes(combined: NDArray[np.int64], parts: Sequence[pd.Index]) -> list[NDArray[np.int64]]:
+    """Return the codes of each column from mixed-radix numbers."""
     codes = []
     for part in reversed(parts):
         combined, code = np.divmod(combined, max(1, len(part)))

@@ -86,6 +86,18 @@ def new_rows(
     )
 
 
+def new_response(design: Design, frame: pd.DataFrame) -> pd.Series:
+    """Return the response of new rows, NaN where a column of it is missing."""
+    recipe: Recipe = design.recipe
+    keep = complete_rows(frame, "drop")
+    rows = keep_rows(frame, keep)
+    evaluator = Evaluator(rows, design.functions, recipe.memory, False, frame.index, np.flatnonzero(keep))
+    values = np.full(len(frame), np.nan)
+    if len(rows):
+        values[keep] = evaluator.numbers(recipe.parts.response)
+    return pd.Series(values, index=frame.index, name=design.response)
+
+
 def _unknown_groups(m: int) -> tuple[Codes, pd.Index]:
     return np.full(m, -1, dtype=np.int32), pd.RangeIndex(m)
 

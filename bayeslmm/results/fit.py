@@ -22,6 +22,7 @@ from bayeslmm.results.prediction import (
     make_request,
     training_rows,
 )
+from bayeslmm.results.row_batches import batch_by_batch, response_of
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
@@ -136,9 +137,19 @@ class Fit:
         """Return the conditional means of the rows used, by row label."""
         return self.predict().rename("fitted")
 
-    def residuals(self) -> pd.Series:
-        """Return observed minus fitted values, by row label."""
-        return (pd.Series(self.design.y, index=self.design.index) - self.fitted()).rename("residual")
+    @batch_by_batch
+    def residuals(self, data: Any = None) -> pd.Series:
+        """Return observed minus fitted values, by row label.
+
+        Parameters
+        ----------
+        data
+            New rows with the response, or rows that stream, for which an iterator over batches is returned; None means
+            the rows of the fit.
+        """
+        if data is None:
+            return (pd.Series(self.design.y, index=self.design.index) - self.fitted()).rename("residual")
+        return (response_of(self.design, data) - self.predict(data)).rename("residual")
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the fit to a folder, completely or not at all.

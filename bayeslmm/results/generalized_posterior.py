@@ -362,7 +362,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         """Return the posterior means of the rows used, by row label; of a single trial where there are trials."""
         return self.predict().rename("fitted")  # type: ignore[union-attr]
 
-    def residuals(self) -> pd.Series:
+    def residuals(self) -> pd.Series:  # type: ignore[override]
         """Return observed minus posterior mean, of counts where there are trials, by row label."""
         values = self.outcome.y - self.outcome.size * self.fitted().to_numpy()
         return pd.Series(values, index=self.design.index, name="residual")

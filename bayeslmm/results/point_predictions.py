@@ -23,6 +23,7 @@ from bayeslmm.results.prediction import (
     relative_variance,
 )
 from bayeslmm.results.predictions import Predictions
+from bayeslmm.results.row_batches import batch_by_batch
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.types import Array, Criterion
 
@@ -47,6 +48,7 @@ class PointPredictions(Predictions):
         @property
         def _factors(self) -> list[Array]: ...
 
+    @batch_by_batch
     def predict(
         self,
         data: Any = None,
@@ -65,7 +67,8 @@ class PointPredictions(Predictions):
         ----------
         data
             New rows with the columns of the formula; None means the rows of the fit. A row with a missing value is
-            predicted as NaN.
+            predicted as NaN. For rows that stream (a Parquet path, say) an iterator over the predictions of each batch
+            is returned.
         kind
             What the limits are for: a new "response" of each row (of weight one in new rows), or its "mean". The
             prediction is the same. "conditional" stands for a response with ``random="all"``, "marginal" and

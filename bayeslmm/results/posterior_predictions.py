@@ -11,6 +11,7 @@ from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.posterior_prediction import flatten, posterior_interval
 from bayeslmm.results.prediction import Estimable, NewLevels, RandomPart, Request, Target, linear_predictor
 from bayeslmm.results.predictions import Predictions
+from bayeslmm.results.row_batches import batch_by_batch
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.types import Array
 
@@ -20,6 +21,7 @@ class PosteriorPredictions(Predictions):
 
     draws: Draws
 
+    @batch_by_batch
     def predict(
         self,
         data: Any = None,
@@ -37,7 +39,8 @@ class PosteriorPredictions(Predictions):
         ----------
         data
             New rows with the columns of the formula; None means the rows of the fit. A row with a missing value is
-            predicted as NaN.
+            predicted as NaN. For rows that stream (a Parquet path, say) an iterator over the predictions of each batch
+            is returned.
         kind
             What the limits are for: a new "response" of each row (of weight one in new rows), or its "mean". The
             prediction is the same. "conditional" stands for a response with ``random="all"``, "marginal" and

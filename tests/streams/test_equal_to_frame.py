@@ -150,3 +150,15 @@ def test_prediction_of_new_rows():
     summed = blm.Model(formula, frame, chunk_rows=50).fit("reml")
     np.testing.assert_allclose(summed.predict(frame), whole.predict(frame), rtol=1e-7)
     pd.testing.assert_frame_equal(summed.predict(frame, interval=0.9), whole.predict(frame, interval=0.9), rtol=1e-6)
+
+
+def test_predictions_and_residuals_of_batches(tmp_path):
+    frame = _data("sleepstudy")
+    frame.astype({"Subject": int}).to_parquet(tmp_path / "rows.parquet")
+    fit = blm.Model("Reaction ~ Days + (Days | Subject)", tmp_path).fit("reml")
+    whole = blm.Model("Reaction ~ Days + (Days | Subject)", frame).fit("reml")
+    predicted = pd.concat(list(fit.predict(tmp_path, new_levels="population")))
+    np.testing.assert_allclose(predicted, whole.predict(), rtol=1e-7)
+    left = pd.concat(list(fit.residuals(lambda: (frame.iloc[k : k + 70] for k in range(0, 180, 70)))))
+    np.testing.assert_allclose(left, whole.residuals(), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(whole.residuals(frame.iloc[:5]), whole.residuals().iloc[:5])
