@@ -25,6 +25,7 @@ from bayeslmm.methods import METHODS
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.generalized import GeneralizedPointFit
 from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
+from bayeslmm.results.iterative import IterativeFit
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.spec import ModelSpec
@@ -71,7 +72,8 @@ OPTIMUM = Table(
         "message": Text(),
         "thetas": ListOf(ListOf(Number())),
         "objectives": ListOf(Number()),
-    }
+    },
+    optional={"probes": Whole(1)},
 )
 RESULTS = {"point": OPTIMUM, "posterior": Table({"info": RUN})}
 CHECKS = {
@@ -228,7 +230,9 @@ def _likelihood_at(fit: PointFit) -> dict[str, Any]:
 
 def _describe_optimum(fit: PointFit) -> dict[str, Any]:
     optimum = fit.optimum
+    probes = {"probes": fit.found.n_probes} if isinstance(fit, IterativeFit) else {}
     return {
+        **probes,
         "theta": list(optimum.theta),
         "sigma": optimum.sigma,
         "objective": optimum.objective,
