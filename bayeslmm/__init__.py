@@ -14,12 +14,26 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.errors import ModelFileError as ModelFileError
     from bayeslmm.errors import OptionError as OptionError
     from bayeslmm.errors import PriorError as PriorError
+    from bayeslmm.errors import RowsError as RowsError
     from bayeslmm.errors import StorageError as StorageError
+    from bayeslmm.families import Bernoulli as Bernoulli
+    from bayeslmm.families import Beta as Beta
+    from bayeslmm.families import Binomial as Binomial
+    from bayeslmm.families import Cumulative as Cumulative
+    from bayeslmm.families import HurdleNegativeBinomial as HurdleNegativeBinomial
+    from bayeslmm.families import HurdlePoisson as HurdlePoisson
+    from bayeslmm.families import LogNormal as LogNormal
+    from bayeslmm.families import NegativeBinomial as NegativeBinomial
+    from bayeslmm.families import Poisson as Poisson
+    from bayeslmm.families import Student as Student
+    from bayeslmm.families import ZeroInflatedNegativeBinomial as ZeroInflatedNegativeBinomial
+    from bayeslmm.families import ZeroInflatedPoisson as ZeroInflatedPoisson
     from bayeslmm.forest import MixedEffectsForest as MixedEffectsForest
     from bayeslmm.forest import mixed_forest as mixed_forest
     from bayeslmm.model import Model as Model
     from bayeslmm.model import lmm as lmm
     from bayeslmm.model import load as load
+    from bayeslmm.model import merge as merge
     from bayeslmm.priors import LKJ as LKJ
     from bayeslmm.priors import Cauchy as Cauchy
     from bayeslmm.priors import Exponential as Exponential
@@ -50,6 +64,7 @@ _PUBLIC = {
     "Model": "bayeslmm.model",
     "lmm": "bayeslmm.model",
     "load": "bayeslmm.model",
+    "merge": "bayeslmm.model",
     "anova": "bayeslmm.results",
     "bayes_factor": "bayeslmm.results",
     "compare": "bayeslmm.results",
@@ -72,8 +87,15 @@ _PUBLIC = {
     ),
     **dict.fromkeys(
         (
+            "Bernoulli", "Beta", "Binomial", "Cumulative", "HurdleNegativeBinomial", "HurdlePoisson", "LogNormal",
+            "NegativeBinomial", "Poisson", "Student", "ZeroInflatedNegativeBinomial", "ZeroInflatedPoisson",
+        ),
+        "bayeslmm.families",
+    ),
+    **dict.fromkeys(
+        (
             "BayeslmmError", "FormulaError", "DataError", "ModelError", "PriorError", "OptionError", "FittingError",
-            "StorageError", "ModelFileError", "MissingDependencyError",
+            "StorageError", "ModelFileError", "MissingDependencyError", "RowsError",
         ),
         "bayeslmm.errors",
     ),

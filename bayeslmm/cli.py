@@ -1,4 +1,4 @@
-"""The command line: ``bayeslmm fit``, ``bayeslmm models``, ``bayeslmm compare``.
+"""The command line: ``bayeslmm fit``, ``models``, ``compare``, ``predict``, ``report``, ``check``, ``demo``.
 
 Exit codes: 0, done; 1, done and a fit has failed; 2, wrong input, said in one paragraph; 130, interrupted.
 """
@@ -15,6 +15,10 @@ from pathlib import Path
 from typing import Any, Literal, TextIO
 
 from bayeslmm import __version__
+from bayeslmm.commands import check, demo, predict, report
+from bayeslmm.commands.outcome import Outcome, fit_facts
+from bayeslmm.commands.table_options import add_csv, csv_options
+from bayeslmm.datasets import DATASET_NAMES, ENDINGS_SAID, is_table
 from bayeslmm.errors import BayeslmmError, ModelFileError, OptionError
 from bayeslmm.methods import METHODS
 from bayeslmm.model_files import ModelFile, check_methods, read_data, read_model_file
@@ -65,11 +69,28 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="show saved fits side by side", description=_compare.__doc__)
     compare.add_argument("folders", nargs="+", type=Path, metavar="FOLDER", help="a result folder or one saved fit")
     compare.set_defaults(command=_compare)
+    for name, command in {"predict": predict, "report": report, "check": check, "demo": demo}.items():
+        added = commands.add_parser(name, help=command.HELP, description=command.run.__doc__)
+        command.add(added)
+        added.set_defaults(command=_said(command.run))
+    for added in commands.choices.values():
+        added.add_argument("--json", action="store_true", help="print for programs")
     return parser
 
 
+def _said(run: Callable[[argparse.Namespace], Outcome]) -> Callable[[argparse.Namespace], int]:
+    def command(options: argparse.Namespace) -> int:
+        outcome = run(options)
+        _say(outcome.said(options.json))
+        return outcome.code
+
+    return command
+
+
 def _add_fit(fit: argparse.ArgumentParser) -> None:
-    fit.add_argument("model", type=Path, metavar="MODEL.toml", help="a model file, such as models/sleepstudy.toml")
+    fit.add_argument("model", metavar="MODEL.toml | FORMULA", help="a model file, or a formula with a table after it")
+    fit.add_argument("data", nargs="?", metavar="TABLE", help="for a formula: a shipped data set's name, or a file")
+    add_csv(fit)
     fit.add_argument(
         "--method",
         action="append",
@@ -92,8 +113,8 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
 
 
 def _fit(options: argparse.Namespace) -> int:
-    """Fit the model of a model file by each of its methods, print the fits side by side and save them."""
-    model_file = read_model_file(options.model)
+    """Fit a model file, or a formula to a table, by each of the methods; print the fits side by side and save them."""
+    model_file = _model_asked_for(options.model, options.data, csv_options(options))
     if options.method:
         model_file = replace(model_file, methods=check_methods(options.method, "--method"))
     sampler = _sampler_options(options, model_file)
@@ -102,13 +123,35 @@ def _fit(options: argparse.Namespace) -> int:
 
     fits = _fit_all(model_file, sampler)
     text = _report(model_file, fits, sampler)
-    _say(text)
+    facts = {"fits": [fit_facts(fit) for fit in fits.values()], "folder": str(target)} if options.json else {}
+    outcome = Outcome(text, facts)
+    _say(outcome.said(options.json))
     with written_whole(target, overwrite=options.overwrite) as folder:
         _save(folder, fits, text, plots=not options.no_plots)
         if options.report:
             _write_report(folder, fits, pictures=not options.no_plots)
-    _say(f"\nWritten to {target}/")
+    if not options.json:
+        _say(f"\nWritten to {target}/")
     return _FAILED if any(fit.status.code == "failed" for fit in fits.values()) else 0
+
+
+def _model_asked_for(model: str, data: str | None, csv: dict[str, str]) -> ModelFile:
+    """Return the model file of a path, or one made of a formula and a table."""
+    if "~" not in model:
+        if data is not None:
+            raise OptionError(f'A table goes with a formula, such as "y ~ x + (1 | g)"; {model!r} is none.')
+        found = read_model_file(Path(model))
+        return replace(found, csv=csv) if csv else found
+    if data is None:
+        raise OptionError('A formula needs a table after it: bayeslmm fit "y ~ x + (1 | g)" data.csv.')
+    if data in DATASET_NAMES:
+        return ModelFile(Path(f"{data}.toml"), model, data)
+    path = Path(data).resolve()
+    if not path.is_file():
+        raise ModelFileError(f"There is no file {data}; shipped data sets are {', '.join(DATASET_NAMES)}.")
+    if not is_table(path.name):
+        raise ModelFileError(f"{data} is no table that can be read: its name should end in {ENDINGS_SAID}.")
+    return ModelFile(path.with_name(f"{path.name.split('.')[0]}.toml"), model, path.name, csv=csv)
 
 
 def _sampler_options(options: argparse.Namespace, model_file: ModelFile) -> dict[str, dict[str, int]]:
@@ -218,7 +261,9 @@ def _compare(options: argparse.Namespace) -> int:
     from bayeslmm.results import compare
 
     fits = [load(path) for folder in options.folders for path in saved_fits(folder)]
-    _say(str(compare(*fits) if len(fits) > 1 else fits[0].summary()))
+    text = str(compare(*fits) if len(fits) > 1 else fits[0].summary())
+    facts = {"fits": [fit_facts(fit) for fit in fits]} if options.json else {}
+    _say(Outcome(text, facts).said(options.json))
     return 0
 
 

@@ -43,6 +43,10 @@ class UnavailableError(OptionError, AttributeError):
     """An attribute that this object does not have, though others of its class do; ``hasattr`` says so, too."""
 
 
+class RowsError(BayeslmmError, RuntimeError):
+    """Something needs the rows of the data, and the model was made from a stream or from sums, which keep none."""
+
+
 class FittingError(BayeslmmError, RuntimeError):
     """A fit could not be carried out, or ``strict=True`` turned its status into an error."""
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bayeslmm.design import Design, Finding
     from bayeslmm.families import Family
     from bayeslmm.inference.draws import Draws
+    from bayeslmm.inference.generalized_draws import ChainedDraws
     from bayeslmm.inference.optimum.maximum import Maximum
     from bayeslmm.likelihood import Kernel
     from bayeslmm.posterior.density import CovarianceDensity
@@ -108,8 +109,11 @@ def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
 def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.advi.sampling import sample_advi
     from bayeslmm.inference.nuts.sampling import choose_parametrization
+    from bayeslmm.inference.optimum.maximum import maximise
 
     priors = _usable_priors(model)
+    if model.spec.sigma is None and model.kernel.n > model.kernel.p:
+        maximise(model.kernel, "reml")  # refuses residuals of zero, for which ADVI would find a small sigma
     chosen, messages = choose_parametrization(options.parametrization, priors)
     draws = sample_advi(
         model.design, priors, replace(options, parametrization=chosen), kernel=model.kernel, sigma=model.spec.sigma
@@ -188,18 +192,40 @@ def _fit_generalized_likelihood(model: Fittable, method: str, options: Options) 
 def _fit_generalized_importance(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.importance.generalized import generalized_importance
     from bayeslmm.posterior.generalized import generalized_density
-    from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
 
     priors = _usable_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
     with _extremes_explained():
         found = generalized_importance(generalized_density(model.design, family, priors), options)
+    return _generalized_posterior(model, family, priors, found, options)
+
+
+def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit:
+    from bayeslmm.inference.nuts.generalized import generalized_nuts
+    from bayeslmm.posterior.generalized import generalized_density
+
+    priors = _usable_priors(model)
+    family = cast("Family", model.family).for_response(model.design.outcome)
+    with _extremes_explained():
+        found = generalized_nuts(generalized_density(model.design, family, priors), options)
+    return _generalized_posterior(model, family, priors, found, options)
+
+
+def _generalized_posterior(
+    model: Fittable, family: "Family", priors: "ModelPriors", found: "ChainedDraws", options: Options
+) -> Fit:
+    from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
+
+    draws = found.draws
+    if options.store is not None:
+        draws = replace(draws, info={**draws.info, "store": tuple(options.store)})
     return GeneralizedPosteriorFit(
-        model.design, model.spec, found.draws, priors, unidentified(model), family=family, dispersion=found.dispersion
+        model.design, model.spec, draws, priors, unidentified(model), family=family, dispersion=found.dispersion
     )
 
 
 GENERALIZED_RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
+    "nuts": _fit_generalized_nuts,
     "ml": _fit_generalized_likelihood,
     "importance": _fit_generalized_importance,
 }

@@ -21,6 +21,7 @@ from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.tables import WholeFrame, block_table
+from bayeslmm.rows import CHUNK_ROWS, check_chunk_rows, is_stream, open_rows
 from bayeslmm.types import (
     Array,
     DrawOptions,
@@ -42,11 +43,13 @@ if TYPE_CHECKING:
     from bayeslmm.design.design import Design
     from bayeslmm.families import Family
     from bayeslmm.forest import MixedEffectsForest
+    from bayeslmm.formula import Formula
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.point import PointFit
     from bayeslmm.results.posterior import PosteriorFit
     from bayeslmm.results.store.folder import StoredFit
+    from bayeslmm.rows import Rows
 
 
 LOAD_TOLERANCE = 1e-7  # relative: the objective on another machine's BLAS differs in the last digits only
@@ -60,7 +63,9 @@ class Model:
     formula
         lme4's notation: ``"Reaction ~ 1 + Days + (1 + Days | Subject)"``.
     data
-        A pandas or polars data frame, or a mapping from names to columns. Never changed.
+        A pandas or polars data frame, or a mapping from names to columns. Never changed. Or rows that are read in
+        batches and not kept: a Parquet file, folder or pattern, a pyarrow Dataset or Table, a polars LazyFrame, a
+        DuckDB relation, a Dask DataFrame, or a function without arguments that yields frames.
     family
         Distribution of the response: its name ("gaussian", "bernoulli", "binomial", "poisson", ...) or an object of
         `bayeslmm.families`, such as ``Poisson(link="log")``.
@@ -80,6 +85,9 @@ class Model:
         Functions of your own to use in the formula, by name.
     missing
         "drop" leaves out rows with missing values and counts them; "error" refuses them.
+    chunk_rows
+        Rows of a batch, at most; given with a data frame, the frame is read in batches, too, and no copy of its columns
+        is kept.
 
     Raises
     ------
@@ -108,6 +116,7 @@ class Model:
         sigma: float | None = None,
         functions: Mapping[str, Callable[..., Any]] | None = None,
         missing: Missing = "drop",
+        chunk_rows: int | None = None,
     ) -> None:
         self._family = _find_family(family, link)
         if self._family is not None and sigma is not None:
@@ -115,22 +124,28 @@ class Model:
         from bayeslmm.likelihood.threads import blas_threads
 
         _check_sigma(sigma)
-        parsed = parse(formula, tuple(functions or ()), dotted_names(data))
+        rows = open_rows(data) if chunk_rows is not None or is_stream(data) else None
+        names = data if rows is None else dict.fromkeys(rows.columns)
+        parsed = parse(formula, tuple(functions or ()), dotted_names(names))
         if parsed.learner:
             raise ModelError(
                 f"bart({' + '.join(parsed.learner)}) is for the learner of a forest; a linear model has none: use "
                 "mixed_forest, or write the columns without bart(...)."
             )
-        with blas_threads(0):
-            self._design = build_design(
-                parsed,
-                data,
-                weights=weights,
-                offset=offset,
-                functions=functions,
-                missing=missing,
-                family=self._family,
-            )
+        self._design: Design
+        if rows is not None:
+            self._design = self._summed(parsed, rows, chunk_rows, weights, offset, functions, missing)
+        else:
+            with blas_threads(0):
+                self._design = build_design(
+                    parsed,
+                    data,
+                    weights=weights,
+                    offset=offset,
+                    functions=functions,
+                    missing=missing,
+                    family=self._family,
+                )
         self._spec = ModelSpec(
             formula=formula,
             family="gaussian" if self._family is None else self._family.name,
@@ -144,6 +159,29 @@ class Model:
         )
         if priors is not None:
             _ = self.resolved_priors  # a prior that cannot be used is refused here, not after a long fit
+
+    def _summed(
+        self,
+        formula: "Formula",
+        rows: "Rows",
+        chunk_rows: int | None,
+        weights: Any,
+        offset: Any,
+        functions: Mapping[str, Callable[..., Any]] | None,
+        missing: Missing,
+    ) -> "Design":
+        """Read rows in batches."""
+        from bayeslmm.streams import build_streamed_design
+
+        if self._family is not None:
+            raise OptionError(
+                f"The likelihood of the family {self._family.name!r} needs every row at every step, which a stream "
+                "does not keep: pass a data frame."
+            )
+        count = CHUNK_ROWS if chunk_rows is None else check_chunk_rows(chunk_rows)
+        return build_streamed_design(
+            formula, rows, chunk_rows=count, weights=weights, offset=offset, functions=functions, missing=missing
+        )
 
     # -- what the model is ----------------------------------------------------------------------------------
 
@@ -380,6 +418,38 @@ class Model:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
         return fit
 
+    def refit(self, y: Any, method: Literal["reml", "ml"] = "reml") -> "PointFit":
+        """Fit the model to another response of the rows used.
+
+        The cross-products of X and Z are summed once, whatever the number of responses; see :meth:`fit_many` for many
+        at once.
+
+        Parameters
+        ----------
+        y
+            The response, shape (n,), on the scale of the formula's left side, rows as in ``design.index``; a Series is
+            matched to the rows by its labels.
+        method
+            "reml" or "ml".
+
+        Returns
+        -------
+        PointFit
+
+        Raises
+        ------
+        OptionError
+            If the method is neither.
+        DataError
+            If `y` has another length, other labels, or values that are not finite.
+        """
+        from bayeslmm.results.refitting import fit_response
+
+        self._require_normal("refit")
+        if method not in ("reml", "ml"):
+            raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
+        return fit_response(self._design, self._spec, self.kernel, self.blocks, method, y)
+
     def fit_many(self, Y: Any, method: Literal["reml", "ml"] = "reml", *, cores: int | None = None) -> pd.DataFrame:
         """Fit the model to many responses: voxels, genes, simulated data.
 
@@ -445,6 +515,96 @@ class Model:
         count = check_count("draws", draws, 1)
         simulated = prior_predictive(self._design, self.resolved_priors, draws=count, seed=seed, sigma=self._spec.sigma)
         return inference_data(prior_datasets(self._design, simulated))
+
+    def save_sums(self, path: str | Path) -> Path:
+        """Write the cross-products of rows that streamed to a file, from which :func:`merge` makes a model.
+
+        The file holds sums by level and the labels of levels, and no rows. A level of a single row, though, has sums
+        that tell the row.
+
+        Parameters
+        ----------
+        path
+            The file, which must not exist.
+
+        Raises
+        ------
+        OptionError
+            If the model was made from a data frame without ``chunk_rows=``.
+        StorageError
+            If the file cannot be written.
+        """
+        from bayeslmm.design.streamed import StreamedDesign
+        from bayeslmm.streams.storage import write_sums
+
+        if not isinstance(self._design, StreamedDesign):
+            raise OptionError("This model keeps its rows, not their sums: build it with chunk_rows= to save sums.")
+        return write_sums(self._design.sums, Path(path))
+
+    @classmethod
+    def _of_sums(cls, streamed: Any, priors: Any, sigma: float | None) -> "Model":
+        from bayeslmm.streams import decide
+
+        _check_sigma(sigma)
+        model = cls.__new__(cls)
+        model._family, model._design = None, decide(streamed)
+        plan = streamed.learned.plan
+        model._spec = ModelSpec(
+            formula=plan.formula.text,
+            family="gaussian",
+            link="identity",
+            weights=plan.weights_column,
+            offset=plan.offset_column,
+            sigma=None if sigma is None else float(sigma),
+            missing=plan.missing,
+            priors=dict(priors) if isinstance(priors, Mapping) else priors,
+            functions=dict(plan.functions),
+        )
+        if priors is not None:
+            _ = model.resolved_priors
+        return model
+
+
+def merge(
+    sums: "Sequence[str | Path | Model]",
+    *,
+    priors: Any = None,
+    sigma: float | None = None,
+    functions: Mapping[str, Callable[..., Any]] | None = None,
+) -> Model:
+    """Return the model of all rows whose sums were saved, perhaps on different machines.
+
+    Parameters
+    ----------
+    sums
+        Files of ``model.save_sums``, or models whose rows streamed.
+    priors, sigma
+        As for :class:`Model`; sums hold none.
+    functions
+        Functions of your own that the formula uses.
+
+    Raises
+    ------
+    ModelError
+        If formulas, weights, levels of fixed factors or constants of transforms differ.
+    StorageError
+        If a file is no file of sums, or is damaged.
+    """
+    from bayeslmm.design.streamed import StreamedDesign
+    from bayeslmm.streams.merging import merge_sums
+    from bayeslmm.streams.storage import read_sums
+
+    if isinstance(sums, str | Path) or not len(sums):
+        raise OptionError("merge takes a list of files of sums, or of models, with at least one.")
+    pieces = []
+    for item in sums:
+        if not isinstance(item, Model):
+            pieces.append(read_sums(Path(item), functions))
+        elif isinstance(item.design, StreamedDesign):
+            pieces.append(item.design.sums)
+        else:
+            raise OptionError("A model to be merged must have streamed: build it with chunk_rows=.")
+    return Model._of_sums(merge_sums(pieces), priors, sigma)
 
 
 @cache

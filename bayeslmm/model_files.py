@@ -16,6 +16,10 @@
     [priors]
     Intercept = "Normal(250, 100)"
 
+    [csv]                           # how a CSV file is written, where not with commas and points
+    separator = ";"
+    decimal = ","
+
     [nuts]                          # draws, chains and seed are those of "importance" and "advi", too
     draws = 1000
     tune = 1000
@@ -31,7 +35,7 @@ from typing import Any, get_args
 
 import pandas as pd
 
-from bayeslmm.datasets import DATASET_NAMES, is_table, load_dataset, read_table
+from bayeslmm.datasets import DATASET_NAMES, ENDINGS_SAID, is_table, load_dataset, read_table
 from bayeslmm.errors import ModelFileError, suggest
 from bayeslmm.methods import METHODS
 from bayeslmm.types import Missing
@@ -39,7 +43,7 @@ from bayeslmm.types import Missing
 DEFAULT_METHODS: tuple[str, ...] = ("reml", "nuts")
 GENERALIZED_METHODS: tuple[str, ...] = ("ml", "nuts")  # the default where the response is not normal
 
-_KEYS = ("formula", "data", "family", "link", "methods", "categories", "weights", "missing", "priors", "nuts")
+_KEYS = ("formula", "data", "family", "link", "methods", "categories", "weights", "missing", "priors", "nuts", "csv")
 # Each sampler setting with the smallest value that makes sense.
 _NUTS_MINIMUM = {"draws": 1, "tune": 1, "chains": 1, "seed": 0}
 
@@ -75,6 +79,8 @@ class ModelFile:
     nuts : mapping
         Those of ``draws``, ``tune``, ``chains`` and ``seed`` that the file sets; every method that samples takes
         those it knows.
+    csv : mapping
+        ``separator`` and ``decimal`` of a CSV file, those of them that the file states.
     """
 
     path: Path
@@ -88,6 +94,7 @@ class ModelFile:
     missing: Missing = "drop"
     priors: Mapping[str, str] | str | None = None
     nuts: Mapping[str, int] = field(default_factory=dict)
+    csv: Mapping[str, str] = field(default_factory=dict)
 
 
 def read_model_file(path: str | Path) -> ModelFile:
@@ -128,6 +135,7 @@ def read_model_file(path: str | Path) -> ModelFile:
         missing=_missing(path, table.get("missing", "drop")),
         priors=_priors(path, table.get("priors")),
         nuts=_nuts(path, table.get("nuts", {})),
+        csv=_csv(path, table.get("csv", {})),
     )
 
 
@@ -151,7 +159,7 @@ def read_data(model_file: ModelFile) -> pd.DataFrame:
         and data do not match.
     """
     shipped = model_file.data in DATASET_NAMES
-    frame = load_dataset(model_file.data) if shipped else read_table(_inside(model_file))
+    frame = load_dataset(model_file.data) if shipped else read_table(_inside(model_file), **model_file.csv)
     for column, levels in model_file.categories.items():
         where = f"{model_file.path}: 'categories.{column}'"
         if column not in frame.columns:
@@ -220,7 +228,7 @@ def _data_name(path: Path, value: object) -> str:
     if name not in DATASET_NAMES and not is_table(name):
         raise ModelFileError(
             f"{path}: 'data' is '{name}', which is neither a shipped data set ({', '.join(DATASET_NAMES)}) "
-            "nor the path of a .csv, .csv.gz or .parquet file."
+            f"nor the path of a file that ends in {ENDINGS_SAID}."
         )
     return name
 
@@ -277,6 +285,32 @@ def _priors(path: Path, value: object) -> dict[str, str] | str | None:
     if not isinstance(value, dict):
         raise _wrong_kind(path, "priors", value, expected)
     return {name: _text(path, f"priors.{name}", text) for name, text in value.items()}
+
+
+def check_csv(stated: Mapping[str, object], where: str) -> dict[str, str]:
+    """Return how a CSV file is written.
+
+    Raises
+    ------
+    ModelFileError
+        If the separator or the decimal point is none; ``where`` opens the message.
+    """
+    separator, decimal = stated.get("separator", ","), stated.get("decimal", ".")
+    if not isinstance(separator, str) or len(separator) != 1 or separator in '\r\n"' or separator.isalnum():
+        raise ModelFileError(f"{where}: the separator is {separator!r}; expected one sign, such as ';' or a tab.")
+    if decimal not in (".", ","):
+        raise ModelFileError(f"{where}: the decimal point is {decimal!r}; expected '.' or ','.")
+    if decimal == separator or (decimal == "," and "separator" not in stated):
+        raise ModelFileError(f"{where}: commas cannot be both decimal points and separators; state another separator.")
+    return {key: str(value) for key, value in stated.items()}
+
+
+def _csv(path: Path, value: object) -> dict[str, str]:
+    if not isinstance(value, dict):
+        raise _wrong_kind(path, "csv", value, "a table with separator and decimal")
+    for key in value:
+        _check_known(path, key, ("separator", "decimal"), "key", prefix="csv.")
+    return check_csv(value, f"{path}: [csv]")
 
 
 def _nuts(path: Path, value: object) -> dict[str, int]:

@@ -135,7 +135,7 @@ def data_line(name):
     return f"formula = \"y ~ 1\"\ndata = '{name}'\n"
 
 
-@pytest.mark.parametrize("name", ["sleepstdy", "table.xlsx", "table"])
+@pytest.mark.parametrize("name", ["sleepstdy", "table.xls", "table"])
 def test_data_that_is_neither_shipped_nor_a_table(model, name):
     with pytest.raises(ModelFileError, match=r"neither a shipped data set .*sleepstudy"):
         read_model_file(model(data_line(name)))

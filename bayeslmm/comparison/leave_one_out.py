@@ -247,6 +247,7 @@ def _joined(pieces: Sequence[LeftOut]) -> LeftOut:
         error=np.concatenate([piece.error for piece in pieces]),
         k=np.concatenate([piece.k for piece in pieces]),
         within=np.concatenate([piece.within for piece in pieces]),
+        largest=np.concatenate([piece.largest for piece in pieces]),
         moved=np.sum([piece.moved for piece in pieces], axis=0),
     )
 

@@ -37,6 +37,8 @@ class LeftOut:
         Shape of the largest importance ratios, shape (U,).
     within
         Log predictive density of each unit given all units, itself too, shape (U,).
+    largest
+        The largest weight of each unit, times the number of draws, shape (U,).
     moved
         How much each draw moves the sum of `elpd`, shape (S,): units share their draws.
     """
@@ -45,6 +47,7 @@ class LeftOut:
     error: Array
     k: Array
     within: Array
+    largest: Array
     moved: Array
 
     @property
@@ -70,7 +73,7 @@ def leave_out(logs: Array, within: Array, log_weights: Array | None = None) -> L
     """
     n_draws, count = logs.shape
     base = np.zeros(n_draws) if log_weights is None else log_weights - np.max(log_weights)
-    elpd, error, k, inside = np.empty(count), np.empty(count), np.empty(count), np.empty(count)
+    elpd, error, k, inside, largest = (np.empty(count) for _ in range(5))
     firsts = range(0, count, COLUMNS)
 
     def run(first: int) -> Array:
@@ -85,19 +88,21 @@ def leave_out(logs: Array, within: Array, log_weights: Array | None = None) -> L
             error[some],
             k[some],
             inside[some],
+            largest[some],
             moved,
         )
         return moved
 
     moved = np.sum(in_threads(run, firsts, max(1, min(idle_cores(), len(firsts)))), axis=0)
-    return LeftOut(elpd, error, k, inside, moved)
+    return LeftOut(elpd, error, k, inside, largest, moved)
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def weigh_columns(
-    logs: Array, base: Array, within: Array, elpd: Array, error: Array, k: Array, inside: Array, moved: Array
+    logs: Array, base: Array, within: Array,
+    elpd: Array, error: Array, k: Array, inside: Array, largest: Array, moved: Array,
 ) -> None:  # fmt: skip
-    """Fill elpd, error, k and inside (U,) from columns (U, S), and add each draw's pull on the sum to moved (S,)."""
+    """Fill elpd, error, k, inside and largest (U,) from columns (U, S); add draws' pulls on the sum to moved (S,)."""
     count, n_draws = logs.shape
     tail = int(np.ceil(min(0.2 * n_draws, 3.0 * np.sqrt(n_draws))))
     share = np.exp(base).sum()
@@ -129,6 +134,7 @@ def weigh_columns(
         total, highest, peak = 0.0, logs[u].max(), within[u].max()
         for s in range(n_draws):
             total += weights[s]
+        largest[u] = weights.max() / total * n_draws
         mean, inner = 0.0, 0.0
         for s in range(n_draws):
             mean += weights[s] / total * np.exp(logs[u, s] - highest)
@@ -144,6 +150,18 @@ def weigh_columns(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def mean_log(theta: float, excess: Array) -> float:
+    """Return the mean of log(1 - theta x) over x (m,): logarithms of products, which are few."""
+    total, product = 0.0, 1.0
+    for x in excess:
+        product *= 1.0 - theta * x
+        if not 1e-100 < product < 1e100:
+            total += np.log(product)
+            product = 1.0
+    return (total + np.log(product)) / excess.shape[0]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def pareto(excess: Array) -> tuple[float, float]:
     """Return shape and scale of a generalised Pareto distribution fitted to ascending excesses, (m,)."""
     count = excess.shape[0]
@@ -152,10 +170,7 @@ def pareto(excess: Array) -> tuple[float, float]:
     theta, profile = np.empty(grid), np.empty(grid)
     for g in range(grid):
         theta[g] = 1.0 / excess[count - 1] + (1.0 - np.sqrt(grid / (g + 0.5))) / (3.0 * quartile)
-        mean = 0.0
-        for i in range(count):
-            mean += np.log1p(-theta[g] * excess[i])
-        mean /= count
+        mean = mean_log(theta[g], excess)
         profile[g] = count * (np.log(-theta[g] / mean) - mean - 1.0)
     highest, total, estimate = profile.max(), 0.0, 0.0
     for g in range(grid):
@@ -163,8 +178,5 @@ def pareto(excess: Array) -> tuple[float, float]:
         total += weight
         estimate += weight * theta[g]
     estimate /= total
-    shape = 0.0
-    for i in range(count):
-        shape += np.log1p(-estimate * excess[i])
-    shape /= count
+    shape = mean_log(estimate, excess)
     return (shape * count + 0.5 * PRIOR_WEIGHT) / (count + PRIOR_WEIGHT), -shape / estimate

@@ -1,37 +1,43 @@
-"""Tables in files: CSV and Parquet, read without guessing in silence."""
+"""Tables in files: CSV, TSV, Parquet and Excel, read without guessing in silence."""
 
 import csv
 import gzip
 import io
 import warnings
+import zipfile
 from pathlib import Path
 
 import pandas as pd
 
-from bayeslmm.errors import ModelFileError
+from bayeslmm.errors import MissingDependencyError, ModelFileError
 
-_ENDINGS = (".csv", ".csv.gz", ".parquet")
+_ENDINGS = (".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet", ".xlsx")
+ENDINGS_SAID = ".csv, .tsv (or either with .gz), .parquet or .xlsx"
 # What counts as a missing value in a CSV file. pandas' own list also takes the words None and null, which are
 # perfectly good levels of a treatment.
 _NA_VALUES = ["", "NA", "NaN", "nan"]
-_OTHER_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+_SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 
 
 def is_table(name: str) -> bool:
-    """Say whether a file name ends as the tables read here do: .csv, .csv.gz or .parquet."""
+    """Say whether a file name ends as the tables read here do."""
     return name.lower().endswith(_ENDINGS)
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """Read a data frame from a CSV or Parquet file.
+def read_table(path: Path, *, separator: str | None = None, decimal: str = ".") -> pd.DataFrame:
+    """Read a data frame from a CSV, TSV, Parquet or Excel file.
 
-    CSV files are UTF-8, with or without a byte order mark, separated by commas; the first line names the
-    columns. Empty cells and NA, NaN, nan are missing values.
+    CSV files are UTF-8, with or without a byte order mark; the first line names the columns. Empty cells and NA, NaN,
+    nan are missing values. Of an Excel file the first sheet is read.
 
     Parameters
     ----------
     path : pathlib.Path
-        A file whose name ends in .csv, .csv.gz or .parquet.
+        A file whose name ends in .csv, .tsv (or either with .gz), .parquet or .xlsx.
+    separator
+        What separates the columns of a text; None means commas, and tabs in .tsv files.
+    decimal
+        The decimal point of a text, "." or ",".
 
     Returns
     -------
@@ -42,12 +48,18 @@ def read_table(path: Path) -> pd.DataFrame:
     ------
     ModelFileError
         If the file cannot be read, is not what its name says, or its columns are not named once each.
+    MissingDependencyError
+        If an Excel file is to be read without openpyxl.
     """
+    name = path.name.lower()
     try:
-        if path.name.lower().endswith(".parquet"):
+        if name.endswith(".parquet"):
             return pd.read_parquet(path).reset_index(drop=True)
-        return _read_csv(path)
-    except ModelFileError:
+        if name.endswith(".xlsx"):
+            return _read_excel(path)
+        usual = "\t" if name.endswith((".tsv", ".tsv.gz")) else ","
+        return _read_csv(path, usual if separator is None else separator, decimal)
+    except (ModelFileError, MissingDependencyError):
         raise
     except UnicodeDecodeError as error:
         raise ModelFileError(f"{path}: not UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
@@ -58,28 +70,50 @@ def read_table(path: Path) -> pd.DataFrame:
         raise ModelFileError(f"{path}: the data cannot be read: {said}") from None
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_excel(path: Path) -> pd.DataFrame:
+    try:
+        frame = pd.read_excel(path, keep_default_na=False, na_values=_NA_VALUES)
+    except ImportError:
+        raise MissingDependencyError(
+            f"{path}: Excel files are read by openpyxl: pip install openpyxl, or save the table as CSV."
+        ) from None
+    except (KeyError, zipfile.BadZipFile):
+        raise ModelFileError(f"{path}: the data cannot be read: it is no Excel workbook.") from None
+    frame.columns = [str(column) for column in frame.columns]
+    return frame
+
+
+def _read_csv(path: Path, separator: str, decimal: str) -> pd.DataFrame:
     raw = path.read_bytes()
     if path.name.lower().endswith(".gz"):
         raw = gzip.decompress(raw)
     text = raw.decode("utf-8-sig")
-    _check_header(path, next(csv.reader(io.StringIO(text, newline="")), []))
+    _check_header(path, next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), []), separator)
     with warnings.catch_warnings():
         # A row longer than the header is only a warning in pandas, which then cuts the row.
         warnings.simplefilter("error", pd.errors.ParserWarning)
         return pd.read_csv(
-            io.StringIO(text), index_col=False, keep_default_na=False, na_values=_NA_VALUES, low_memory=False
+            io.StringIO(text),
+            sep=separator,
+            decimal=decimal,
+            index_col=False,
+            keep_default_na=False,
+            na_values=_NA_VALUES,
+            low_memory=False,
         )
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(path: Path, header: list[str], used: str) -> None:
     if not header:
         raise ModelFileError(f"{path}: the file is empty. Its first line must name the columns.")
     found = f"Columns found: {', '.join(header)}."
     if len(header) == 1:
-        for separator, word in _OTHER_SEPARATORS.items():
-            if separator in header[0]:
-                raise ModelFileError(f"{path}: the columns seem separated by {word}; use commas. {found}")
+        for separator, word in _SEPARATORS.items():
+            if separator != used and separator in header[0]:
+                raise ModelFileError(
+                    f"{path}: the columns seem separated by {word}, not by {_SEPARATORS.get(used, repr(used))}; say so "
+                    f"(separator = {separator!r} under [csv] in a model file, --separator on the command line). {found}"
+                )
     for name in header:
         if name and header.count(name) > 1:
             raise ModelFileError(f"{path}: two columns are named '{name}'. Rename one. {found}")

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayeslmm.covariance import find_structure
 from bayeslmm.design.centring import find_centring, no_centring
-from bayeslmm.design.coding import ColumnRecipe, build_columns
+from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
 from bayeslmm.design.grouping import Grouping, group_rows
@@ -284,7 +284,7 @@ def _fixed(
     terms: Terms, evaluator: Evaluator, w: Array | None
 ) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array]:
     X, recipe = build_columns(terms, evaluator)
-    _check_unique(recipe.names)
+    check_unique(recipe.names)
     keep = independent_columns(X, find_centring(X, w))
     n, p = len(X), int(keep.sum())
     if n <= p:
@@ -299,12 +299,6 @@ def _fixed(
     return kept, names, dropped, recipe, np.flatnonzero(keep), dependence_on(kept, X[:, ~keep])
 
 
-def _check_unique(names: tuple[str, ...]) -> None:
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"Two columns of the model are called {name!r}: rename a column or a level of the data.")
-
-
 def _random(
     formula: Formula, parts: Parts, evaluator: Evaluator, w: Array | None
 ) -> tuple[tuple[RandomTerm, ...], tuple[ColumnRecipe, ...], tuple[Grouping, ...]]:
@@ -315,14 +309,14 @@ def _random(
     names = {bar.factor for bar in formula.bars}
     for bar, effects in zip(formula.bars, parts.effects, strict=True):
         columns, recipe = build_columns(effects, evaluator)
-        _check_unique(recipe.names)
+        check_unique(recipe.names)
         if bar.factors not in coded:
             coded[bar.factors] = group_rows(evaluator.frame, bar.factors)
         codes, grouping = coded[bar.factors]
         covariance = find_structure(bar.covariance)
         terms.append(
             RandomTerm(
-                name=_term_name(bar.factor, names, [term.name for term in terms]),
+                name=term_name(bar.factor, names, [term.name for term in terms]),
                 factor=bar.factor,
                 effects=recipe.names,
                 codes=codes,
@@ -337,7 +331,8 @@ def _random(
     return tuple(terms), tuple(recipes), tuple(groupings)
 
 
-def _term_name(factor: str, factors: set[str], taken: list[str]) -> str:
+def term_name(factor: str, factors: set[str], taken: list[str]) -> str:
+    """Return the name of a term: its factor, numbered where an earlier term has the name."""
     if factor not in taken:
         return factor
     number = 1

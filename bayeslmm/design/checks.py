@@ -5,6 +5,7 @@ from typing import Literal
 
 from bayeslmm.design.confounding import confounded
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.design.streamed import is_streamed
 
 Kind = Literal["single level", "one row per level", "too many effects", "confounded"]
 
@@ -77,6 +78,8 @@ def generalized_identifiability(design: Design, rows_tell: bool) -> list[Finding
 
 
 def _confounded(design: Design, sigma_known: bool) -> list[Finding]:
+    if is_streamed(design):
+        return []
     names = confounded(design.terms, design.weights, design.n, sigma_known)
     if not names:
         return []

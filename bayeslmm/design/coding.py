@@ -38,19 +38,36 @@ def build_columns(terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator)
     """Return the columns of a sum of terms, shape (n, p), C-ordered, and the recipe to build them again."""
     terms = tuple(terms)
     values = term_values(terms, evaluator)
-    if all(type(value) is np.ndarray and value.ndim == 1 for value in values.values()):
-        spec = None
-        names = tuple(":".join(factor.label for factor in term) or "Intercept" for term in terms)
-        matrix = _products(terms, values, len(evaluator.frame))
-    else:
-        _check_size(terms, values, len(evaluator.frame))
+    if not _all_plain(values):
+        check_size(terms, values, len(evaluator.frame))
         for factor in {factor.label: factor for term in terms for factor in term}.values():
             if factor.is_column and isinstance(values[factor.label], pd.Categorical):
                 evaluator.check_labels(evaluator.frame[factor.label])
-        matrix, spec = encode_terms(terms, values, len(evaluator.frame))
-        names = tuple(map(str, spec.column_names))
-    check_magnitude(matrix, names, smallest=SMALLEST_NUMBER)
-    return matrix, ColumnRecipe(terms, spec, names)
+    matrix, recipe = columns_of_values(terms, values, len(evaluator.frame))
+    check_magnitude(matrix, recipe.names, smallest=SMALLEST_NUMBER)
+    return matrix, recipe
+
+
+def columns_of_values(
+    terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Any], n: int
+) -> tuple[Array, ColumnRecipe]:
+    """Return the columns of terms for given values of their factors, shape (n, p), and the recipe."""
+    if _all_plain(values):
+        names = tuple(":".join(factor.label for factor in term) or "Intercept" for term in terms)
+        return _products(terms, values, n), ColumnRecipe(terms, None, names)
+    matrix, spec = encode_terms(terms, values, n)
+    return matrix, ColumnRecipe(terms, spec, tuple(map(str, spec.column_names)))
+
+
+def _all_plain(values: Mapping[str, Any]) -> bool:
+    return all(type(value) is np.ndarray and value.ndim == 1 for value in values.values())
+
+
+def check_unique(names: tuple[str, ...]) -> None:
+    """Refuse two columns of one name."""
+    for name in names:
+        if names.count(name) > 1:
+            raise DataError(f"Two columns of the model are called {name!r}: rename a column or a level of the data.")
 
 
 def rebuild_columns(recipe: ColumnRecipe, evaluator: Evaluator) -> Array:
@@ -87,7 +104,8 @@ def _products(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Ar
     return matrix
 
 
-def _check_size(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Any], n: int) -> None:
+def check_size(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Any], n: int) -> None:
+    """Refuse a matrix of more entries than memory is likely to hold."""
     widths = {label: _width(value) for label, value in values.items()}
     columns = sum(int(np.prod([widths[factor.label] for factor in term], dtype=float)) for term in terms)
     if columns * n > LARGEST_MATRIX:

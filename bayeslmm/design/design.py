@@ -57,6 +57,12 @@ class RandomTerm:
         """S, the number of effects per level."""
         return len(self.effects)
 
+    def at_rows(self, codes: Codes, columns: Array) -> "RandomTerm":
+        """Return the term at other rows: the level of each, shape (m,), and its columns, shape (m, S)."""
+        return RandomTerm(
+            self.name, self.factor, self.effects, codes, columns, self.levels, self.covariance, self.centring
+        )
+
     @property
     def shape(self) -> TermShape:
         """(J, S, covariance structure)."""

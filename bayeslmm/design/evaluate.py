@@ -144,6 +144,16 @@ class Evaluator:
                 f"C({column.name}) if these are labels."
             )
 
+    def state(self, key: str) -> dict[str, Any]:
+        """Return what a remembered function keeps: filled while fitting, a copy of it on new data."""
+        if self.fitting:
+            return self.memory.states.setdefault(key, {})
+        return deepcopy(self.memory.states[key])
+
+    def transform(self, name: str, key: str, first: Any, others: Sequence[Any], words: Mapping[str, Any]) -> Any:
+        """Return the value of a remembered function such as ``poly`` of its first argument."""
+        return remembered(name)(first, *others, _state=self.state(key), **words)
+
     def column_numbers(self, name: str) -> Array:
         """Return a numeric column by its name, shape (n,)."""
         column = self.frame[name]
@@ -369,14 +379,11 @@ class _Interpreter:
         if name not in REMEMBERED:
             raise DataError(f"{name} has no meaning in {self.expression.text}")
         check_size(name, others, words)
-        return remembered(name)(first, *others, _state=self.state(node), **words)
+        return self.rows.transform(name, self.state_key(node), first, others, words)
 
-    def state(self, node: ast.Call) -> dict[str, Any]:
-        """Return what a remembered function keeps: filled while fitting, a copy of it on new data."""
-        key = f"{self.expression.text} at {node.col_offset}"
-        if self.rows.fitting:
-            return self.rows.memory.states.setdefault(key, {})
-        return deepcopy(self.rows.memory.states[key])
+    def state_key(self, node: ast.Call) -> str:
+        """Return what the state of a remembered function goes by: the expression, and its place there."""
+        return f"{self.expression.text} at {node.col_offset}"
 
     def user_function(self, name: str, node: ast.Call) -> Any:
         """Return the value of one of the user's functions."""
@@ -384,7 +391,7 @@ class _Interpreter:
         words = {str(word.arg): self.value(word.value) for word in node.keywords}
         function = self.rows.functions[name]
         if getattr(function, "__is_stateful_transform__", False):
-            words["_state"] = self.state(node)
+            words["_state"] = self.rows.state(self.state_key(node))
         result = function(*arguments, **words)
         if isinstance(result, pd.Series | pd.DataFrame):
             self.check_order(name, result.index)

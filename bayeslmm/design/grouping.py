@@ -48,10 +48,24 @@ def group_rows(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Codes, Grou
     if len(coded) == 1:
         codes, levels = coded[0]
         return codes, Grouping((name,), parts, np.arange(len(levels)), levels.rename(name))
-    combined = _combine([codes for codes, _ in coded], parts)
+    combined = combine_codes([codes for codes, _ in coded], parts)
     observed, inverse = np.unique(combined, return_inverse=True)
-    levels = _interaction_labels(_split(observed, parts), parts, name)
+    levels = _interaction_labels(split_codes(observed, parts), parts, name)
     return inverse.astype(np.int32), Grouping(tuple(columns), parts, observed, levels)
+
+
+def make_grouping(
+    columns: Sequence[str], parts: Sequence[pd.Index], observed: NDArray[np.int64] | None = None
+) -> Grouping:
+    """Return the grouping of columns with known levels and, for several columns, known combinations."""
+    for column, found in zip(columns, parts, strict=True):
+        warn_of_spellings(column, found)
+    name = ":".join(columns)
+    if observed is None:
+        return Grouping((name,), tuple(parts), np.arange(len(parts[0])), parts[0].rename(name))
+    return Grouping(
+        tuple(columns), tuple(parts), observed, _interaction_labels(split_codes(observed, parts), parts, name)
+    )
 
 
 def match_rows(frame: pd.DataFrame, grouping: Grouping) -> tuple[Codes, pd.Index]:
@@ -61,7 +75,7 @@ def match_rows(frame: pd.DataFrame, grouping: Grouping) -> tuple[Codes, pd.Index
     if len(coded) == 1:
         codes, labels = coded[0]
         return codes, labels.rename(name)
-    combined = _combine([np.maximum(codes, 0) for codes, _ in coded], grouping.parts)
+    combined = combine_codes([np.maximum(codes, 0) for codes, _ in coded], grouping.parts)
     place = np.minimum(np.searchsorted(grouping.observed, combined), len(grouping.observed) - 1)
     known = (grouping.observed[place] == combined) & np.all([codes >= 0 for codes, _ in coded], axis=0)
     texts = [":".join(map(str, row)) for row in zip(*(labels for _, labels in coded), strict=True)]
@@ -86,7 +100,8 @@ def _lookup(levels: pd.Index, found: pd.Index) -> Codes:
     return levels.astype(object).get_indexer(found.astype(object)).astype(np.int32)
 
 
-def _combine(codes: Sequence[Codes], parts: Sequence[pd.Index]) -> NDArray[np.int64]:
+def combine_codes(codes: Sequence[Codes], parts: Sequence[pd.Index]) -> NDArray[np.int64]:
+    """Return mixed-radix numbers of the columns' codes, shape (n,)."""
     size = float(np.prod([max(1, len(part)) for part in parts], dtype=float))
     if size > np.iinfo(np.int64).max:
         raise DataError("The grouping factors combine to more levels than can be counted: make one column of them.")
@@ -97,7 +112,8 @@ def _combine(codes: Sequence[Codes], parts: Sequence[pd.Index]) -> NDArray[np.in
     return combined
 
 
-def _split(combined: NDArray[np.int64], parts: Sequence[pd.Index]) -> list[NDArray[np.int64]]:
+def split_codes(combined: NDArray[np.int64], parts: Sequence[pd.Index]) -> list[NDArray[np.int64]]:
+    """Return the codes of each column from mixed-radix numbers."""
     codes = []
     for part in reversed(parts):
         combined, code = np.divmod(combined, max(1, len(part)))

@@ -1,7 +1,6 @@
 """The columns of a fitted design at new rows."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -70,7 +69,7 @@ def new_rows(
         if not random:
             break
         codes, rows = match_rows(frame, grouping) if groups else _unknown_groups(len(frame))
-        terms.append(replace(term, codes=codes, columns=rebuild_columns(effects, evaluator)))
+        terms.append(term.at_rows(codes, rebuild_columns(effects, evaluator)))
         labels.append(rows)
     columns = rebuild_columns(recipe.fixed, evaluator)
     X = np.ascontiguousarray(columns[:, recipe.kept])
@@ -85,6 +84,18 @@ def new_rows(
         labels=index,
         estimable=estimable_rows(X, np.delete(columns, recipe.kept, axis=1), recipe.dependence),
     )
+
+
+def new_response(design: Design, frame: pd.DataFrame) -> pd.Series:
+    """Return the response of new rows, NaN where a column of it is missing."""
+    recipe: Recipe = design.recipe
+    keep = complete_rows(frame, "drop")
+    rows = keep_rows(frame, keep)
+    evaluator = Evaluator(rows, design.functions, recipe.memory, False, frame.index, np.flatnonzero(keep))
+    values = np.full(len(frame), np.nan)
+    if len(rows):
+        values[keep] = evaluator.numbers(recipe.parts.response)
+    return pd.Series(values, index=frame.index, name=design.response)
 
 
 def _unknown_groups(m: int) -> tuple[Codes, pd.Index]:

@@ -41,6 +41,11 @@ def independent_columns(X: Array, centring: Centring, tolerance: float = TOLERAN
     return keep
 
 
+def independent_factor(columns: Array, tolerance: float = TOLERANCE) -> NDArray[np.bool_]:
+    """Return which columns of length one (or zero) to keep, shape (p,), without a look for the constant."""
+    return _independent(np.ascontiguousarray(columns), tolerance)
+
+
 def dependence_on(kept: Array, others: Array) -> Array:
     """Return A with ``others = kept @ A``, shape (p, q), for columns that are combinations of those kept."""
     return np.asarray(np.linalg.lstsq(kept, others, rcond=None)[0])

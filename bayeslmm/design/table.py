@@ -9,6 +9,7 @@ import pandas as pd
 
 from bayeslmm.design.alignment import common_index
 from bayeslmm.errors import DataError, suggest
+from bayeslmm.rows.source import ROW_NUMBER
 
 _NAMES_SHOWN = 12
 
@@ -58,6 +59,8 @@ def row_name(index: pd.Index, position: int) -> str:
     """Return how messages call a row: its position from 0, and its label where that is something else."""
     label = index[position]
     label = label.item() if isinstance(label, np.generic) else label
+    if index.name == ROW_NUMBER:
+        return f"row {label}"
     plain = isinstance(index, pd.RangeIndex) and label == position
     return f"row {position}" if plain else f"row {position} (index {label!r})"
 

@@ -31,6 +31,19 @@ def looks_numeric(column: pd.Series) -> bool:
     return levels > max(MANY, LEVELS_PER_ROW * len(column)) and cells_not_numbers(column) is not None
 
 
+def warn_of_levels(name: str, levels: pd.Index, n: int) -> None:
+    """Warn of levels of n rows that were probably meant as numbers, or as each other."""
+    warn_of_spellings(name, levels)
+    texts = pd.Series(levels, dtype=object)
+    if len(levels) <= max(MANY, LEVELS_PER_ROW * n) or not all(isinstance(text, str) for text in texts):
+        return
+    if cells_not_numbers(texts) is not None:
+        warn_user(
+            f"Column {name!r} is text with {len(levels)} different values, each a level, although they read as "
+            f"numbers: convert it to numbers, or write C({name}) if these are labels."
+        )
+
+
 def warn_of_spellings(name: str, levels: pd.Index) -> None:
     """Warn of levels that look alike, because Unicode spells an accented letter as one sign or as two."""
     if pd.api.types.is_numeric_dtype(levels.dtype):

@@ -14,6 +14,7 @@ from bayeslmm.errors import OptionError, UnavailableError
 from bayeslmm.forest import reading
 from bayeslmm.forest.bart.fitting import fit_bart
 from bayeslmm.forest.data.group_information import explained_by_group_means, warn_constant_columns
+from bayeslmm.forest.data.identification import check_identified
 from bayeslmm.forest.data.inputs import Linear, read_training
 from bayeslmm.forest.em.fitting import EMOptions, fit_em
 from bayeslmm.forest.fitted import FittedForest
@@ -176,6 +177,8 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
             If the data do not belong together or hold what the learner or the model cannot take.
         OptionError
             If an option is not among the valid ones.
+        ModelError
+            If the groups say nothing of their variance, as a single group or one for every row, under method="em".
         """
         if isinstance(self.learner, str) and self.learner != "bart":
             raise OptionError(f"learner={self.learner!r} is unknown; use a scikit-learn regressor, 'bart' or None.")
@@ -190,6 +193,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
             raise OptionError(f"outer={self.outer!r} is for method='gibbs', which refits f around every draw.")
         linear = "1" if self.linear is None and isinstance(self.learner, str) else self.linear
         training = read_training(X, y, groups, sample_weight, self.random, linear, self.features)
+        check_identified(training.design, has_priors=isinstance(self.learner, str) or self.method != "em")
         if isinstance(self.learner, str):
             self.fitted_ = fit_bart(training, self._sampling())
         else:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from bayeslmm.design.design import Design
+from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import FittingError, OptionError
 from bayeslmm.intervals.refits import Estimate, Refitter
 from bayeslmm.likelihood.kernel import Kernel
@@ -94,28 +95,55 @@ def outermost(design: Design) -> int:
 
 def kernel_of_levels(design: Design, codes: NDArray[Any], levels: NDArray[Any]) -> Kernel:
     """Return the kernel of the rows of some levels, each entry of `levels` a level of its own."""
+    return kernel_of(design_of_levels(design, codes, levels))
+
+
+def kernel_of(design: Design) -> Kernel:
+    """Return the kernel of a design's rows."""
+    y = design.y if design.offset is None else design.y - design.offset
+    return Kernel.build(y, design.X, design.terms, design.weights, names=[term.name for term in design.terms])
+
+
+def design_of_levels(design: Design, codes: NDArray[Any], levels: NDArray[Any]) -> Design:
+    """Return the design of the rows of some levels, each entry of `levels` a level of its own.
+
+    Levels are called what they are in the data; the second and later copies of one have the number of the copy behind.
+
+    Raises
+    ------
+    FittingError
+        If the rows do not identify all coefficients.
+    """
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(codes.max() + 2))
     rows = np.concatenate([order[starts[level] : starts[level + 1]] for level in levels])
     drawn = np.repeat(np.arange(len(levels)), [starts[level + 1] - starts[level] for level in levels])
-    terms = []
-    for term in design.terms:
-        pairs = drawn.astype(np.int64) * term.n_levels + term.codes[rows]
-        known, new = np.unique(pairs, return_inverse=True)
-        terms.append(
-            replace(
-                term,
-                codes=new.astype(np.int32),
-                columns=np.ascontiguousarray(term.columns[rows]),
-                levels=term.levels[known % term.n_levels],
-            )
-        )
-    y = design.y if design.offset is None else design.y - design.offset
-    weights = None if design.weights is None else design.weights[rows]
+    copies = pd.Series(levels).groupby(levels).cumcount().to_numpy()
     X = np.ascontiguousarray(design.X[rows])
     if X.shape[1] and np.linalg.matrix_rank(X) < X.shape[1]:
         raise FittingError("The levels drawn do not identify all coefficients.")
-    return Kernel.build(y[rows], X, terms, weights, names=[term.name for term in terms])
+    return replace(
+        design,
+        y=design.y[rows],
+        X=X,
+        terms=tuple(_term_of_levels(term, rows, drawn, copies) for term in design.terms),
+        weights=None if design.weights is None else design.weights[rows],
+        offset=None if design.offset is None else design.offset[rows],
+        index=design.index[rows],
+        rows=design.rows[rows] if len(design.rows) else design.rows,
+    )
+
+
+def _term_of_levels(term: RandomTerm, rows: NDArray[Any], drawn: NDArray[Any], copies: NDArray[Any]) -> RandomTerm:
+    pairs = drawn.astype(np.int64) * term.n_levels + term.codes[rows]
+    known, new = np.unique(pairs, return_inverse=True)
+    copy, level = np.divmod(known, term.n_levels)
+    levels, number = term.levels[level], copies[copy]
+    if number.any():
+        labels = [f"{label} ({k + 1})" if k else label for label, k in zip(levels, number, strict=True)]
+        levels = pd.Index(labels, dtype=object, name=term.levels.name)
+    columns = np.ascontiguousarray(term.columns[rows])
+    return replace(term, codes=new.astype(np.int32), columns=columns, levels=levels)
 
 
 def replicates(

@@ -132,7 +132,8 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
 def _failure(products: CrossProducts, info: int, log_det: float) -> str:
     if info == products.order:
         return (
-            "The residual sum of squares is zero: the model fits the response perfectly and sigma cannot be estimated."
+            "The residual sum of squares is zero: the model fits the response perfectly and sigma cannot be estimated. "
+            "Look for a column or a grouping factor that determines the response."
         )
     if np.isfinite(log_det) and info > products.n_trailing:
         return "The fixed columns are collinear to working precision. Remove or rescale one of them."

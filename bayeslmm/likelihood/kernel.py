@@ -29,8 +29,10 @@ from bayeslmm.likelihood.crossproducts import CrossProducts, build_crossproducts
 from bayeslmm.likelihood.factor import is_dense
 from bayeslmm.likelihood.layout import check_memory, choose_layout
 from bayeslmm.likelihood.marginal import check_criterion, evaluate, factor_gradients
+from bayeslmm.likelihood.partial_sums import PartialSums
 from bayeslmm.likelihood.pattern import Pattern
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.likelihood.streamed_kernel import Columns, finish
 from bayeslmm.likelihood.threads import blas_threads, limits_threads
 from bayeslmm.types import Array
 
@@ -240,8 +242,20 @@ def build_kernel(design: DesignArrays) -> Kernel:
         raise UnavailableError(
             "This is for normal responses: the family of this response has no likelihood by cross-products."
         )
+    if (summed := getattr(design, "sums", None)) is not None:
+        return kernel_of_sums(design, summed.sums)
     y = design.y if design.offset is None else design.y - design.offset
     return Kernel.build(y, design.X, design.terms, design.weights)
+
+
+def kernel_of_sums(design: Any, sums: PartialSums) -> Kernel:
+    """Return the kernel of a design whose rows were summed in batches."""
+    names = tuple(term.name for term in design.terms)
+    columns = Columns(design.recipe.kept, design.centring, tuple(term.centring for term in design.terms))
+    with blas_threads(0):
+        found = finish(sums, columns, [term.covariance for term in design.terms])
+    check_memory(found.products.layout, names, len(design.fixed_names))
+    return Kernel(found.products, found.fixed, found.maps, found.y_mean, names)
 
 
 def _user_slope(slope: Array, factor: Array, columns: ColumnMap, shape: TermShape) -> Array:

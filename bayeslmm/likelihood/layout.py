@@ -6,7 +6,7 @@ in the number of levels. Otherwise the term with the most random effects leads a
 effects join X and y in one dense trailing matrix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,11 +48,24 @@ class Layout:
 
 def choose_layout(codes: Sequence[Codes], shapes: Sequence[TermShape]) -> Layout:
     """Choose the nest and the trailing terms from the codes (n,) of each term."""
+    return layout_of(shapes, lambda inner, outer: nesting(codes[inner], codes[outer], shapes[inner].n_levels))
+
+
+def layout_of(shapes: Sequence[TermShape], parents_of: Callable[[int, int], Codes | None]) -> Layout:
+    """Choose the nest and the trailing terms.
+
+    Parameters
+    ----------
+    shapes
+        Shapes of the terms.
+    parents_of
+        Returns the level of a second term for each level of a first one, shape (J,), or None where some meets two.
+    """
     shapes = tuple(shapes)
     order = sorted(range(len(shapes)), key=lambda k: (-shapes[k].n_levels, k))
     parents: list[tuple[Codes, ...]] = []
     for place, inner in enumerate(order):
-        maps = [nesting(codes[inner], codes[outer], shapes[inner].n_levels) for outer in order[place + 1 :]]
+        maps = [parents_of(inner, outer) for outer in order[place + 1 :]]
         if any(m is None for m in maps):
             break
         parents.append(tuple(m for m in maps if m is not None))

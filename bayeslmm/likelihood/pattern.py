@@ -33,6 +33,62 @@ class TrailingPairs:
     pair_of_row: Index
 
 
+@dataclass(frozen=True, slots=True)
+class LeadEntries:
+    """Trailing columns that meet each level of the leading term.
+
+    Attributes
+    ----------
+    starts, columns
+        As ``entry_starts`` and ``entry_columns`` of `CrossProducts`.
+    blocks
+        Per trailing term, the place of each pair's first column among the entries, shape (E,).
+    """
+
+    starts: Index
+    columns: Places
+    blocks: tuple[Index, ...]
+
+
+def trailing_offsets(layout: Layout) -> dict[int, int]:
+    """Return the first place of each trailing term in the trailing matrix, by formula position."""
+    offsets: dict[int, int] = {}
+    total = 0
+    for k in layout.trailing:
+        offsets[k] = total
+        total += layout.shapes[k].n_effects
+    return offsets
+
+
+def lay_out_lead(layout: Layout, pairs: Sequence[tuple[Index, Codes]]) -> LeadEntries:
+    """Lay out the blocks of the leading term with the trailing ones.
+
+    Parameters
+    ----------
+    layout
+        Which terms lead.
+    pairs
+        Per trailing term, the first pair of each leading level, shape (J_0 + 1,), and the trailing level of each
+        pair, shape (E,).
+    """
+    offsets = trailing_offsets(layout)
+    sizes = [layout.shapes[k].n_columns for k in layout.trailing]
+    per_level = [np.diff(first) * size for (first, _), size in zip(pairs, sizes, strict=True)]
+    starts = np.concatenate([[0], np.cumsum(np.sum(per_level, axis=0))]).astype(np.int64)
+    columns = np.empty(starts[-1], dtype=np.uint32)
+    before = starts[:-1].copy()
+    blocks: list[Index] = []
+    for k, (first, levels), size, width in zip(layout.trailing, pairs, sizes, per_level, strict=True):
+        counts = np.diff(first)
+        within = np.arange(len(levels)) - np.repeat(first[:-1], counts)
+        places = np.repeat(before, counts) + within * size
+        for s in range(size):
+            columns[places + s] = offsets[k] + levels.astype(np.int64) * size + s
+        blocks.append(places)
+        before = before + width
+    return LeadEntries(starts, columns, tuple(blocks))
+
+
 class Pattern:
     """Where the rows' products are added up: by level, and by pair of levels that meet.
 
@@ -64,12 +120,7 @@ class Pattern:
     def __init__(self, codes: Sequence[Codes], layout: Layout) -> None:
         self.codes = [np.ascontiguousarray(c, dtype=np.int32) for c in codes]
         self.layout = layout
-        shapes = layout.shapes
-        self.offsets: dict[int, int] = {}
-        total = 0
-        for k in layout.trailing:
-            self.offsets[k] = total
-            total += shapes[k].n_effects
+        self.offsets = trailing_offsets(layout)
         self.lead_starts: list[Index] = []
         self.lead_rows: list[Index] = []
         self.entry_starts = np.zeros(1, dtype=np.int64)
@@ -91,24 +142,11 @@ class Pattern:
 
     def _lay_out_lead(self) -> None:
         lead = self.layout.nest[0]
-        shapes = self.layout.shapes
         found = [self._pairs(lead, k) for k in self.layout.trailing]
-        sizes = [shapes[k].n_columns for k in self.layout.trailing]
-        per_level = [np.diff(first) * size for (first, _, _), size in zip(found, sizes, strict=True)]
-        self.entry_starts = np.concatenate([[0], np.cumsum(np.sum(per_level, axis=0))]).astype(np.int64)
-        self.entry_columns = np.empty(self.entry_starts[-1], dtype=np.uint32)
-        before = self.entry_starts[:-1].copy()
-        for k, (first, levels, pair_of_row), size, width in zip(
-            self.layout.trailing, found, sizes, per_level, strict=True
-        ):
-            counts = np.diff(first)
-            within = np.arange(len(levels)) - np.repeat(first[:-1], counts)
-            starts = np.repeat(before, counts) + within * size
-            for s in range(size):
-                self.entry_columns[starts + s] = self.offsets[k] + levels.astype(np.int64) * size + s
-            self.lead_starts.append(starts)
-            self.lead_rows.append(pair_of_row)
-            before = before + width
+        entries = lay_out_lead(self.layout, [(first, levels) for first, levels, _ in found])
+        self.entry_starts, self.entry_columns = entries.starts, entries.columns
+        self.lead_starts = list(entries.blocks)
+        self.lead_rows = [pair_of_row for _, _, pair_of_row in found]
 
     def _lay_out_trailing(self) -> None:
         shapes = self.layout.shapes

@@ -10,6 +10,7 @@ dispersion parameters on their working scale,
 and the coefficients, whose prior is normal.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,7 @@ from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, evaluate,
 from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
+from bayeslmm.posterior.coded_priors import encode, log_density
 from bayeslmm.posterior.density import (
     correlation_exponents,
     log_complement,
@@ -88,6 +90,8 @@ class GeneralizedDensity:
     ) -> None:
         self.problem = Problem(family, response, predictor, inner=True, prior=fixed)
         self.terms, self.dispersion = tuple(terms), tuple(dispersion)
+        self.codes = [[_code(prior) for prior in term.sd] for term in self.terms]
+        self.dispersion_codes = [_code(prior) for prior in self.dispersion]
         self.log_normaliser = sum(
             term.correlation.log_normaliser(len(term.sd)) for term in self.terms if term.correlation is not None
         )
@@ -205,11 +209,12 @@ class GeneralizedDensity:
         points, working = self.term_points(x), x[self.n_phi :]
         value = -self.log_normaliser
         pieces = [np.zeros(0)]
-        for point, term in zip(points, self.terms, strict=True):
+        for point, term, codes in zip(points, self.terms, self.codes, strict=True):
             by_sd = np.empty(len(point.ratios))
-            for a, (prior, sd) in enumerate(zip(term.sd, point.ratios, strict=True)):
-                value += float(prior.logpdf(sd)) + float(np.log(sd))
-                by_sd[a] = float(prior.dlogpdf(sd)) * sd + 1.0
+            for a, (prior, code, sd) in enumerate(zip(term.sd, codes, point.ratios.tolist(), strict=True)):
+                added, slope = positive_log_prior(prior, code, sd)
+                value += added
+                by_sd[a] = slope
             pieces.append(by_sd)
             if term.correlation is not None:
                 exponents = correlation_exponents(term)
@@ -219,11 +224,29 @@ class GeneralizedDensity:
         start = 0
         for parameter in self.problem.family.parameters:
             here = slice(start, start + parameter.size)
-            added, slope = log_dispersion_prior(self.dispersion[here], working[here], parameter.transform)
+            if parameter.transform == "log" and parameter.size == 1:
+                natural = math.exp(working[start])
+                added, one = positive_log_prior(self.dispersion[start], self.dispersion_codes[start], natural)
+                slopes = np.array([one])
+            else:
+                added, slopes = log_dispersion_prior(self.dispersion[here], working[here], parameter.transform)
             value += added
-            pieces.append(slope)
+            pieces.append(slopes)
             start += parameter.size
         return value, np.concatenate(pieces)
+
+
+def _code(prior: Prior) -> Array | None:
+    code = encode(prior)
+    return None if code is None else np.array(code)
+
+
+def positive_log_prior(prior: Prior, code: Array | None, value: float) -> tuple[float, float]:
+    """Return the log prior density of the logarithm of a positive value, and its derivative by that."""
+    if code is not None:
+        found, slope = log_density(code, value)
+        return found + math.log(value), slope + 1.0
+    return float(prior.logpdf(value)) + math.log(value), float(prior.dlogpdf(value)) * value + 1.0
 
 
 def log_dispersion_prior(priors: Sequence[Prior], working: Array, transform: Transform) -> tuple[float, Array]:

@@ -5,6 +5,7 @@ import numpy as np
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.families import Family, Response
 from bayeslmm.priors.lkj import LKJ
+from bayeslmm.priors.moments import fixed_summary, term_summary
 from bayeslmm.priors.parse import parse_prior
 from bayeslmm.priors.positive import HalfStudentT
 from bayeslmm.priors.prior import Prior
@@ -53,7 +54,7 @@ class FamilyRule:
         design = self._design
         constant = design.centring.constant[j]
         name = design.fixed_names[j]
-        size = column_scale(design.X, j, design.weights, name)
+        size = column_scale(fixed_summary(design), j, name)
         scale = self._wide * self._scale / size
         if constant == 0:
             return Choice(Normal(0.0, scale), f"default: {self._unit}/sd(x)")
@@ -65,7 +66,7 @@ class FamilyRule:
     def sd(self, term: RandomTerm, s: int) -> Choice:
         """Return the prior of the standard deviation of effect s of a term."""
         name = f"{term.effects[s]} of {term.name}"
-        size = column_scale(term.columns, s, self._design.weights, name)
+        size = column_scale(term_summary(self._design, term), s, name)
         per = "" if term.effects[s] == "Intercept" else "/sd(x)"
         return Choice(HalfStudentT(3.0, self._scale / size), f"default: {self._unit}{per}")
 

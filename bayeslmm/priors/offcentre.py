@@ -6,9 +6,10 @@ import numpy as np
 
 from bayeslmm.design.centring import Centring
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.design.summaries import ColumnSummary
 from bayeslmm.formula.formula import COVARIANCE_BARS
 from bayeslmm.priors.model_priors import TermPriors
-from bayeslmm.priors.moments import mean_and_sd
+from bayeslmm.priors.moments import fixed_summary, term_summary
 from bayeslmm.types import Array
 
 FAR_FROM_ZERO = 3.0  # standard deviations of x between zero and its mean
@@ -24,25 +25,22 @@ def far_from_zero_warnings(design: Design, centring: Centring, terms: Sequence[T
     """
     sentences = []
     if np.any(design.centring.constant) and not np.any(centring.constant):
-        for j, far in enumerate(_far_columns(design.X, design.centring.constant, design.weights)):
+        for j, far in enumerate(_far_columns(fixed_summary(design), design.centring.constant)):
             if far:
                 sentences.append(_fixed_sentence(design.fixed_names[j], far))
     for term, priors in zip(design.terms, terms, strict=True):
-        for s, far in enumerate(_far_columns(term.columns, term.centring.constant, design.weights)):
+        for s, far in enumerate(_far_columns(term_summary(design, term), term.centring.constant)):
             if far and not priors.centring.means[s]:
                 sentences.append(_term_sentence(term, s, far))
     return tuple(sentences)
 
 
-def _far_columns(columns: Array, constant: Array, weights: Array | None) -> list[tuple[float, float] | None]:
+def _far_columns(summary: ColumnSummary, constant: Array) -> list[tuple[float, float] | None]:
     """Return (mean, sd) of each column far from zero, None for the others; indicators are never far."""
-    found: list[tuple[float, float] | None] = []
-    for s in range(columns.shape[1]):
-        column = columns[:, s]
-        mean, sd = mean_and_sd(column, weights)
-        harmless = constant[s] != 0 or np.ptp(column) == 0 or bool(np.all((column == 0) | (column == 1)))
-        found.append(None if harmless or not abs(mean) > FAR_FROM_ZERO * sd else (mean, sd))
-    return found
+    harmless = (constant != 0) | summary.constant | summary.binary
+    far = ~harmless & (np.abs(summary.mean) > FAR_FROM_ZERO * summary.sd)
+    moments = zip(summary.mean.tolist(), summary.sd.tolist(), strict=True)
+    return [pair if is_far else None for pair, is_far in zip(moments, far, strict=True)]
 
 
 def _term_sentence(term: RandomTerm, s: int, moments: tuple[float, float]) -> str:

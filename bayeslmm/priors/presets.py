@@ -7,7 +7,13 @@ import numpy as np
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError
 from bayeslmm.priors.lkj import LKJ
-from bayeslmm.priors.moments import ResponseMoments, column_sd, response_moments
+from bayeslmm.priors.moments import (
+    ResponseMoments,
+    column_sd,
+    plain_fixed_summary,
+    plain_response_moments,
+    summary_sd,
+)
 from bayeslmm.priors.positive import Exponential, HalfNormal, HalfStudentT
 from bayeslmm.priors.real_line import Flat, Normal, StudentT
 from bayeslmm.priors.rules import Choice, DefaultRule, Rule
@@ -94,15 +100,15 @@ class RstanarmRule:
 
     @cached_property
     def _response(self) -> ResponseMoments:
-        return response_moments(self._design.y, None)
+        return plain_response_moments(self._design)
 
     def coefficient(self, j: int) -> Choice:
         """Return the prior of fixed column j."""
         y, name = self._response, self._design.fixed_names[j]
         if name == "Intercept":
             return Choice(Normal(y.mean, 2.5 * y.sd), "preset rstanarm: mean(y), 2.5 sd(y); at the column means")
-        column = self._design.X[:, j]
-        size = 1.0 if np.ptp(column) == 0 else column_sd(column, None, name)
+        summary = plain_fixed_summary(self._design)
+        size = 1.0 if summary.constant[j] else summary_sd(summary, j, name)
         return Choice(Normal(0.0, 2.5 * y.sd / size), "preset rstanarm: 2.5 sd(y)/sd(x)")
 
     def sd(self, term: RandomTerm, s: int) -> Choice:

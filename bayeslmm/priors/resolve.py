@@ -12,6 +12,7 @@ from bayeslmm.families import Family, Response
 from bayeslmm.priors.family_rule import FamilyRule
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors, coefficient_key, sd_name
+from bayeslmm.priors.moments import term_summary
 from bayeslmm.priors.offcentre import far_from_zero_warnings
 from bayeslmm.priors.parse import as_prior
 from bayeslmm.priors.presets import PRESETS, preset_rule
@@ -50,7 +51,7 @@ def resolve_priors(
     user = _overrides(design, stated, sigma_is_fixed=sigma is not None)
     choices = _choices(design, preset_rule(preset, design), user, sigma_is_fixed=sigma is not None)
     _check_supports(design, choices)
-    terms = tuple(_term_priors(term, choices, _term_centring(term, preset, user)) for term in design.terms)
+    terms = tuple(_term_priors(term, choices, _term_centring(design, term, preset, user)) for term in design.terms)
     centring = _fixed_centring(design, preset, user)
     return ModelPriors(
         preset=preset,
@@ -98,7 +99,7 @@ def resolve_family_priors(
     user = _overrides(design, {k: v for k, v in stated.items() if k not in own}, sigma_is_fixed=True)
     choices = _choices(design, rule, user, sigma_is_fixed=True)
     _check_supports(design, choices)
-    terms = tuple(_term_priors(term, choices, _term_centring(term, preset, user)) for term in design.terms)
+    terms = tuple(_term_priors(term, choices, _term_centring(design, term, preset, user)) for term in design.terms)
     chosen = {**dispersion, **own}
     return ModelPriors(
         preset=preset,
@@ -218,7 +219,7 @@ def _term_priors(term: RandomTerm, choices: Mapping[str, Choice], centring: Cent
     return TermPriors(term.name, term.effects, sd, correlation, centring)
 
 
-def _term_centring(term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> Centring:
+def _term_centring(design: Design, term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> Centring:
     """Return where the priors of a term's covariance hold.
 
     On the user's columns, but for the default rule where zero lies outside a column's range: there at the end of the
@@ -228,7 +229,8 @@ def _term_centring(term: RandomTerm, preset: str, user: Mapping[str, Choice]) ->
     constant = term.centring.constant
     if preset != "default" or stated or not term.has_correlations:
         return Centring(constant, np.zeros(term.n_columns))
-    low, high = term.columns.min(axis=0), term.columns.max(axis=0)
+    summary = term_summary(design, term)
+    low, high = summary.low, summary.high
     nearest = np.where(low > 0, low, np.where(high < 0, high, 0.0))
     return Centring(constant, np.where(constant != 0, 0.0, nearest if np.any(constant) else 0.0))
 

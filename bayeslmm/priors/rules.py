@@ -5,9 +5,10 @@ from functools import cached_property
 from typing import Protocol
 
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.design.summaries import ColumnSummary
 from bayeslmm.errors import PriorError
 from bayeslmm.priors.lkj import LKJ
-from bayeslmm.priors.moments import ResponseMoments, column_sd, response_moments
+from bayeslmm.priors.moments import ResponseMoments, fixed_summary, response_moments, summary_sd, term_summary
 from bayeslmm.priors.positive import HalfStudentT
 from bayeslmm.priors.prior import LARGEST, SMALLEST, Distribution
 from bayeslmm.priors.real_line import Normal
@@ -67,14 +68,18 @@ class DefaultRule:
 
     @cached_property
     def _response(self) -> ResponseMoments:
-        return response_moments(net_response(self._design), self._design.weights)
+        return response_moments(self._design)
+
+    @cached_property
+    def _fixed(self) -> ColumnSummary:
+        return fixed_summary(self._design)
 
     def coefficient(self, j: int) -> Choice:
         """Return the prior of fixed column j."""
         design, y = self._design, self._response
         constant = design.centring.constant[j]
         name = design.fixed_names[j]
-        size = column_scale(design.X, j, design.weights, name)
+        size = column_scale(self._fixed, j, name)
         scale = _in_range(COEFFICIENT_SCALE * y.sd / size, name)
         if constant == 0:
             return Choice(Normal(0.0, scale), "default: 2.5 sd(y)/sd(x)")
@@ -85,7 +90,7 @@ class DefaultRule:
     def sd(self, term: RandomTerm, s: int) -> Choice:
         """Return the prior of the standard deviation of effect s of a term."""
         name = f"{term.effects[s]} of {term.name}"
-        size = column_scale(term.columns, s, self._design.weights, name)
+        size = column_scale(term_summary(self._design, term), s, name)
         source = "default: sd(y)" if term.effects[s] == "Intercept" else "default: sd(y)/sd(x)"
         return Choice(HalfStudentT(3.0, _in_range(self._response.sd / size, name)), source)
 
@@ -108,9 +113,9 @@ def _in_range(scale: float, name: str) -> float:
     return scale
 
 
-def column_scale(columns: Array, j: int, weights: Array | None, name: str) -> float:
+def column_scale(summary: ColumnSummary, j: int, name: str) -> float:
     """Return |x| for the first constant among the columns, sd(x) for any other."""
-    flat = (columns == columns[0]).all(axis=0) & (columns[0] != 0)
+    flat = summary.constant & (summary.low != 0)
     if flat[j] and not flat[:j].any():
-        return float(abs(columns[0, j]))
-    return column_sd(columns[:, j], weights, name)
+        return float(abs(summary.low[j]))
+    return summary_sd(summary, j, name)

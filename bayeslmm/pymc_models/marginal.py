@@ -21,10 +21,9 @@ from bayeslmm.errors import ModelError
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.posterior.marginal_likelihood import MarginalLikelihood
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
-from bayeslmm.priors.moments import mean_and_sd
+from bayeslmm.priors.moments import response_spread, term_summary
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Flat
-from bayeslmm.priors.rules import net_response
 from bayeslmm.pymc_models.coordinates import term_coordinates
 from bayeslmm.pymc_models.correlations import full_matrix, lower_correlations, partial_correlations
 from bayeslmm.pymc_models.distributions import parameters, pymc_family
@@ -66,12 +65,13 @@ def build_marginal(kernel: Kernel, priors: ModelPriors, design: Design, *, sigma
     operation = KernelLikelihood(MarginalLikelihood(kernel, priors, sigma))
     if operation.likelihood.dimension == 0:
         raise ModelError("The model has no random term and a fixed sigma: no covariance parameter is left to sample.")
-    unit = mean_and_sd(net_response(design), design.weights)[1] or 1.0
+    spread = response_spread(design)
+    unit = spread.sd or 1.0
     with pm.Model(coords=term_coordinates(design)) as model:
-        residual = _residual_sd(priors, unit, design, sigma)
+        residual = _residual_sd(priors, spread.residual_sd or 1.0, sigma)
         pieces: list[Any] = []
         for term, own in zip(design.terms, priors.terms, strict=True):
-            pieces += _term_coordinates(term, own, unit, residual)
+            pieces += _term_coordinates(term, own, unit / _sizes(design, term, own), residual)
         if sigma is None:
             pieces.append(pt.log(residual)[None])
         pm.Potential(POTENTIAL, operation(pt.concatenate(pieces))[0])
@@ -89,22 +89,25 @@ def kernel_operation(model: pm.Model) -> KernelLikelihood:
     return operation
 
 
-def _residual_sd(priors: ModelPriors, unit: float, design: Design, sigma: float | None) -> Any:
+def _residual_sd(priors: ModelPriors, start: float, sigma: float | None) -> Any:
     if sigma is not None:
         return pm.Data("sigma", float(sigma))
     if priors.sigma is None:
         raise ModelError("sigma has neither a prior nor a fixed value.")
-    start = unit if design.weights is None else unit * float(np.sqrt(design.weights.mean()))
     return _positive("sigma", [priors.sigma], start)
 
 
-def _term_coordinates(term: RandomTerm, priors: TermPriors, unit: float, residual: Any) -> list[Any]:
+def _sizes(design: Design, term: RandomTerm, priors: TermPriors) -> Array:
+    """Return the root mean square of a term's columns where its priors hold, one for a column of zeros, shape (S,)."""
+    summary = term_summary(design, term)
+    spread = np.sqrt((summary.mean - priors.centring.means) ** 2 + np.nan_to_num(summary.sd) ** 2)
+    return np.where(spread > 0, spread, 1.0)
+
+
+def _term_coordinates(term: RandomTerm, priors: TermPriors, start: Array, residual: Any) -> list[Any]:
     """Add one term's variables; return its coordinates, log sd/sigma and atanh of the partial correlations."""
     name, size = safe_name(term.name), term.n_columns
     effect, other = f"{name}_effect", f"{name}_effect_other"
-    columns = priors.centring.apply(term.columns)
-    spread = np.sqrt(np.mean(columns**2, axis=0))
-    start = unit / np.where(spread > 0, spread, 1.0)
     wrapped = "moved[{}]" if priors.moved else "{}"  # only correlated terms ever are
     label = wrapped.format(f"sd_{name}")
     sd = _standard_deviations(label, priors, start, effect)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,8 @@ from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import (
     FittedModel,
     bca_limits,
+    design_of_levels,
+    kernel_of,
     kernel_of_levels,
     outermost,
     percentile_limits,
@@ -116,7 +118,9 @@ def bootstrap(
                 "from: use kind='parametric'."
             )
     shown = sys.stderr.isatty() if progressbar is None else progressbar
-    one = _Statistic(fit, model, statistic) if statistic is not None else _of(model, kind)
+    one: Callable[[np.random.Generator], Any] = (
+        _of(model, kind) if statistic is None else _STATISTICS[kind](fit, model, statistic)
+    )
     with progress_bar(n, "refits", shown) as report:
         found = replicates(one, n, seed, cores, report)
     done = [item for item in found if item is not None]
@@ -142,8 +146,6 @@ def _check(fit: "PointFit", statistic: Any, kind: str) -> None:
         raise OptionError("A posterior mode has no bootstrap, its priors follow the response: fit with method='reml'.")
     if not fit.status.ok:
         raise OptionError(f"The fit is no optimum, so it cannot be bootstrapped. {fit.status.message}")
-    if statistic is not None and kind == "groups":
-        raise OptionError("statistic= needs kind='parametric': the levels drawn have no labels a fit could be made of.")
 
 
 def fitted_model(fit: "PointFit") -> FittedModel:
@@ -172,6 +174,33 @@ class _Statistic:
         if again.status.code == "failed":
             raise FittingError(again.status.message)
         return again.status.code, _series(self.statistic(again))
+
+
+@dataclass(frozen=True)
+class _StatisticOfGroups:
+    """The user's statistic of a fit to the rows of levels drawn with replacement."""
+
+    fit: "PointFit"
+    model: FittedModel
+    statistic: Callable[["PointFit"], Any]
+
+    def __call__(self, rng: np.random.Generator) -> tuple[str, pd.Series]:
+        fit = self.fit
+        codes = fit.design.terms[outermost(fit.design)].codes
+        n_levels = int(codes.max()) + 1
+        design = design_of_levels(fit.design, codes, rng.integers(0, n_levels, n_levels))
+        kernel = kernel_of(design)
+        found = self.model.refitter.fit(kernel)
+        if found.code == "failed":
+            raise FittingError("The search for the optimum failed.")
+        theta = kernel.theta(found.lambdas)
+        optimum = replace(fit.optimum, theta=theta, objective=found.objective, code=found.code, message="")
+        modes = kernel.conditional(theta, fit.method, fit.spec.sigma)
+        again = replace(fit, design=design, optimum=optimum, modes=modes, model_kernel=kernel)
+        return found.code, _series(self.statistic(again))
+
+
+_STATISTICS: dict[str, Any] = {"parametric": _Statistic, "groups": _StatisticOfGroups}
 
 
 def _series(value: Any) -> pd.Series:

@@ -46,15 +46,16 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
     names
         What to call them; their methods by default.
     level
-        Probability between the limits of the posterior fits.
+        Probability between the limits.
 
     Returns
     -------
     Comparison
         A DataFrame. Rows: fixed coefficients, standard deviations and correlations (``"Subject:
         sd(Days)"``), the residual's standard deviation. Columns: (name, "estimate") and (name, "std_error")
-        of a PointFit; (name, "mean"), "sd", "lower" and "upper" (equal-tailed) of a PosteriorFit. A
-        parameter a fit does not have is NaN.
+        of a PointFit, and "lower" and "upper" where a profile of it that reaches so far, or else a bootstrap, was
+        computed; (name, "mean"), "sd", "lower" and "upper" (equal-tailed) of a PosteriorFit. A parameter a fit does
+        not have is NaN.
 
     Raises
     ------
@@ -83,6 +84,10 @@ def estimates(fit: Fit, level: float = 0.95) -> pd.DataFrame:
         varcorr = fit.varcorr()
         values = varcorr["sd"].fillna(varcorr["correlation"]).astype(float).to_numpy()
         random = pd.DataFrame({"estimate": values, "std_error": np.nan}, index=covariance_labels(varcorr))
+        limits = fit._computed_limits(level)
+        if limits is not None:
+            joined = pd.concat([fixed, random])
+            return joined.join(limits.reindex(joined.index)).rename_axis("parameter")
     elif isinstance(fit, PosteriorFit):
         fixed = fit.coef_table(level)[list(POSTERIOR)]
         random = fit.covariance_table(level)[list(POSTERIOR)]

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import ROWS, safe_labels
+from bayeslmm.design.streamed import is_streamed
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results.posterior_prediction import predictor_draws
 from bayeslmm.results.prediction import training_rows
@@ -22,7 +23,7 @@ def datasets(design: Design, draws: Draws) -> dict[str, "xarray.Dataset"]:
 
     In the posterior: ``beta`` (dim "fixed"), ``sigma``, and per term g ``sd_g`` (g_effect), ``cor_g``
     (g_effect, g_effect_other; only where there are correlations) and ``r_g`` (g, g_effect; only where the draws
-    were kept).
+    were kept). A design without rows has no observed_data and no constant_data.
     """
     import xarray
 
@@ -32,9 +33,10 @@ def datasets(design: Design, draws: Draws) -> dict[str, "xarray.Dataset"]:
     if draws.stats:
         stats = {name: (sampled, np.asarray(values)) for name, values in draws.stats.items()}
         groups["sample_stats"] = xarray.Dataset(stats, coords=chains)
-    rows = {ROWS: safe_labels(row_labels(design))}
-    groups["observed_data"] = xarray.Dataset({design.response: ((ROWS,), design.y)}, coords=rows)
-    groups["constant_data"] = _constants(design, rows)
+    if not is_streamed(design):
+        rows = {ROWS: safe_labels(row_labels(design))}
+        groups["observed_data"] = xarray.Dataset({design.response: ((ROWS,), design.y)}, coords=rows)
+        groups["constant_data"] = _constants(design, rows)
     for group in groups.values():
         group.attrs.update(_attributes(design, draws))
     return {name: storable(group) for name, group in groups.items()}

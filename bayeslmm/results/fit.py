@@ -23,6 +23,7 @@ from bayeslmm.results.prediction import (
     make_request,
     training_rows,
 )
+from bayeslmm.results.row_batches import batch_by_batch, response_of
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
@@ -137,9 +138,19 @@ class Fit(MeansMethods):
         """Return the conditional means of the rows used, by row label."""
         return self.predict().rename("fitted")
 
-    def residuals(self) -> pd.Series:
-        """Return observed minus fitted values, by row label."""
-        return (pd.Series(self.design.y, index=self.design.index) - self.fitted()).rename("residual")
+    @batch_by_batch
+    def residuals(self, data: Any = None) -> pd.Series:
+        """Return observed minus fitted values, by row label.
+
+        Parameters
+        ----------
+        data
+            New rows with the response, or rows that stream, for which an iterator over batches is returned; None means
+            the rows of the fit.
+        """
+        if data is None:
+            return (pd.Series(self.design.y, index=self.design.index) - self.fitted()).rename("residual")
+        return (response_of(self.design, data) - self.predict(data)).rename("residual")
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
         """Write the fit to a folder, completely or not at all.
@@ -207,12 +218,12 @@ class Fit(MeansMethods):
         ----------
         kind
             For any fit "forest" (estimates with intervals), "ranef" (random effects in order, with plus and
-            minus two standard deviations) or "residuals"; for a PointFit also "history" (the optimiser's
-            evaluations); for a PosteriorFit also "trace", "pairs" (standard deviations and correlations
-            against each other) or "ppc" (the response beside simulated ones). Left out, "history" or
-            "trace".
+            minus two standard deviations), "shrinkage" (no, partial and complete pooling) or "residuals"; for a
+            PointFit also "history" (the optimiser's evaluations); for a PosteriorFit also "trace", "pairs" (standard
+            deviations and correlations against each other), "rank", "energy" (of NUTS) or "ppc" (the response beside
+            simulated ones). Left out, "history" or "trace".
         **options
-            "forest": ``against=`` a fit, or several, to draw beside this one, and ``level=``; "ranef":
+            "forest": ``against=`` a fit, or several, to draw beside this one, and ``level=``; "ranef" and "shrinkage":
             ``group=`` a term's name; "ppc": ``n_draws=`` and ``seed=``.
 
         Returns
@@ -264,7 +275,7 @@ class Fit(MeansMethods):
         if self.dropped_columns:
             names = ", ".join(self.dropped_columns)
             facts.append(("Dropped columns", f"{names} (collinear with the others)"))
-        if self.design.weights is not None:
+        if self.design.weights_column is not None:
             facts.append(("Weights", str(self.spec.weights)))
         if self.spec.sigma is not None:
             facts.append(("Residual sd", f"fixed at {self.spec.sigma:g}"))

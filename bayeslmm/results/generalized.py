@@ -25,8 +25,10 @@ from bayeslmm.likelihood import Conditional
 from bayeslmm.likelihood.generalized.mode import factor_at
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.results import effects
+from bayeslmm.results.generalized_simulation import family_responses
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Estimable, NewLevels, Request, linear_predictor
+from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.summary import Summary
 from bayeslmm.results.tables import number
@@ -315,41 +317,38 @@ class GeneralizedPointFit(PointFit):
         """
         return float(np.sum(self.residuals("pearson") ** 2) / max(self.nobs - self.dof, 1))
 
-    def simulate(self, n: int = 1, *, random: Literal["new", "conditional"] = "new", seed: Any = None) -> pd.DataFrame:
-        """Simulate responses of the rows used.
+    def simulate(self, n: int = 1, data: Any = None, *, random: RandomDraws = "new", seed: Any = None) -> pd.DataFrame:
+        """Simulate responses at the estimates.
 
         Parameters
         ----------
         n
-            Number of responses.
+            Number of responses of each row.
+        data
+            New rows with the columns of the formula; None means the rows of the fit.
         random
-            "new" draws the random effects; "conditional" keeps the estimated ones.
+            "new" draws the effects of every group anew; "conditional" keeps the estimated ones and draws only those of
+            levels unknown to the fit.
         seed
             Seed or Generator.
 
         Returns
         -------
         DataFrame
-            A column for each; successes where there are trials, places of ordered categories counted from zero.
+            Rows by n responses: successes where there are trials, places of ordered categories counted from zero.
 
         Raises
         ------
         OptionError
-            If `random` is neither.
+            If an option is not among the valid ones, or responses of several trials are asked for of new rows.
+        DataError
+            If the data lack a column.
         """
-        if random not in ("new", "conditional"):
-            raise OptionError(f"random={random!r} is unknown; use 'new' or 'conditional'.")
-        rng = np.random.default_rng(seed)
-        design, columns = self.design, []
-        fixed = design.X @ self.modes.beta + (0.0 if design.offset is None else design.offset)
-        for _ in range(n):
-            eta = self.maximum.eta if random == "conditional" else fixed.copy()
-            if random == "new":
-                for term, factor in zip(design.terms, self._factors, strict=True):
-                    b = rng.normal(size=(term.n_levels, term.n_columns)) @ factor.T
-                    eta += np.einsum("ns,ns->n", term.columns, b[term.codes])
-            columns.append(self.family.simulate(self.outcome, eta, self.maximum.dispersion, rng))
-        return pd.DataFrame(np.column_stack(columns), index=design.index)
+        estimates = Parameters(self.modes.beta, 0.0, tuple(self._factors), tuple(self.modes.b))
+        working = self.maximum.dispersion
+        draws = lambda _: (estimates for _ in range(n))  # noqa: E731
+        respond = family_responses(self.family, self.outcome, data is None, lambda _: working)
+        return self._simulated(n, data, random, np.random.default_rng(seed), draws, respond)
 
     def refit(self, y: Any) -> "PointFit":
         """Refuse: for normal responses.

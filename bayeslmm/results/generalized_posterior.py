@@ -1,5 +1,6 @@
 r"""Fits of generalized models as draws from the posterior of all their parameters."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, get_args
@@ -14,10 +15,12 @@ from bayeslmm.families import Family, Response
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
+from bayeslmm.results.generalized_simulation import family_responses
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.prediction import Estimable, NewLevels, make_request, training_rows
+from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.summary import Summary
 from bayeslmm.results.tables import printed
 from bayeslmm.types import Array
@@ -359,30 +362,37 @@ class GeneralizedPosteriorFit(PosteriorFit):
         """Return the posterior means of the rows used, by row label; of a single trial where there are trials."""
         return self.predict().rename("fitted")  # type: ignore[union-attr]
 
-    def residuals(self) -> pd.Series:
+    def residuals(self) -> pd.Series:  # type: ignore[override]
         """Return observed minus posterior mean, of counts where there are trials, by row label."""
         values = self.outcome.y - self.outcome.size * self.fitted().to_numpy()
         return pd.Series(values, index=self.design.index, name="residual")
 
-    def simulate(self, n_draws: int = 50, seed: Any = None) -> Array:
-        """Return new responses of the rows used, at draws picked at random, shape (n_draws, n).
+    def simulate(self, n: int = 50, data: Any = None, *, random: RandomDraws = "new", seed: Any = None) -> pd.DataFrame:
+        """Simulate responses at draws picked at random; see :meth:`PosteriorFit.simulate`.
 
-        Successes where there are trials, places of ordered categories counted from zero.
+        They are successes where there are trials, and places of ordered categories counted from zero.
+
+        Raises
+        ------
+        OptionError
+            If an option is not among the valid ones, draws of random effects were not kept and are needed, or responses
+            of several trials are asked for of new rows.
+        DataError
+            If the data lack a column.
         """
-        require_effects(self.design, self.draws)
+        if random == "conditional":
+            require_effects(self.design, self.draws)
         rng = np.random.default_rng(seed)
-        count = self.draws.n_chains * self.draws.n_draws
-        picked = rng.choice(count, size=n_draws, replace=n_draws > count)
-        rows = training_rows(self.design)
-        beta = self.draws.beta.reshape(count, -1)
-        out = np.empty((n_draws, self.nobs))
-        for i, d in enumerate(picked):
-            eta = rows.X @ beta[d] + rows.offset
-            for term, b in zip(rows.terms, self.draws.effects, strict=True):
-                effect = b.reshape(count, -1, term.n_columns)[d]
-                eta += np.einsum("ns,ns->n", term.columns, effect[term.codes])
-            out[i] = self.family.simulate(self.outcome, eta, self._working[d], rng)
-        return out
+        beta = self.draws.beta.reshape(-1, self.draws.beta.shape[2])
+        picked = np.sort(rng.choice(len(beta), n, replace=n > len(beta)))
+        effects = [b.reshape(len(beta), -1, b.shape[3]) for b in self.draws.effects]
+
+        def draws(_: np.random.Generator) -> Iterator[Parameters]:
+            for d in picked:
+                yield Parameters(beta[d], 0.0, tuple(f[d] for f in self._factors), tuple(b[d] for b in effects))
+
+        respond = family_responses(self.family, self.outcome, data is None, lambda i: self._working[picked[i]])
+        return self._simulated(n, data, random, rng, draws, respond)
 
     # -- printing ---------------------------------------------------------------------------------------------
 

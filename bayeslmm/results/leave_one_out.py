@@ -14,6 +14,8 @@ from bayeslmm.likelihood.left_out import DataRows, Sets
 from bayeslmm.posterior.density import CovarianceDensity, not_normal
 from bayeslmm.results.draws_dataset import safe_labels
 from bayeslmm.results.fit import Fit
+from bayeslmm.results.generalized_leave_one_out import generalized_units
+from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
 from bayeslmm.results.left_out_units import Units, find_units
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.posterior_prediction import flatten
@@ -27,25 +29,29 @@ Weights = Literal["stacking", "BB-pseudo-BMA", "pseudo-BMA"]
 
 DRAWS, FEWER_DRAWS = 1000, 500  # of the covariance parameters: few numbers, which so many draws tell well
 MANY = 20_000  # units from which fewer draws are used
+UNEVEN = 10.0  # times the average weight: below, the shape of the weights' tail is that of noise
 LARGEST_SET = 3000  # rows left out at once whose joint density is formed
 
 
-def loo(fit: Fit, unit: str = "row", *, draws: int | None = None) -> "ELPDData":
+def loo(fit: Fit, unit: Any = "row", *, draws: int | None = None) -> "ELPDData":
     r"""Estimate how well a model predicts data it has not seen, by leaving out one row or group at a time.
 
     The log predictive density of a unit given all others, :math:`\log p(y_u \mid y_{-u})`, is that of a normal
     distribution in closed form once the covariance parameters are known: coefficients and random effects are integrated
     out. Only the few covariance parameters are weighted, by Pareto-smoothed importance sampling from the draws of the
-    fit, so the weights hold where those of the conditional likelihood do not.
+    fit, so the weights hold where those of the conditional likelihood do not. For generalized models the effects of one
+    term are integrated out by quadrature at the draws of everything else: of the term with the most levels where rows
+    are left out, of the factor whose levels are left out.
 
     Parameters
     ----------
     fit
         A posterior.
     unit
-        What is left out at a time: "row"; "group", all rows of a level of the model's grouping factor; or the name of a
-        grouping factor or of a column that the formula uses. Which of them asks the question at hand: "row" is about
-        new rows of known groups, a factor about rows of new groups.
+        What is left out at a time: "row"; "group", all rows of a level of the model's grouping factor; the name of a
+        grouping factor or of a column that the formula uses; or a label for each row used, a Series matched by row
+        labels. Which of them asks the question at hand: "row" is about new rows of known groups, a factor about rows of
+        new groups.
     draws
         How many of the fit's draws are used, at most, evenly spaced; None for 1,000, or 500 where more than 20,000
         units are left out. Where the model is large, the densities at the draws are those of a quadratic through a few
@@ -75,7 +81,11 @@ def loo(fit: Fit, unit: str = "row", *, draws: int | None = None) -> "ELPDData":
     if not isinstance(fit, PosteriorFit):
         raise OptionError("loo() needs a posterior: fit the model with method='importance' or 'nuts'.")
     units = find_units(fit.design, unit)
-    found = _left_out(fit, units, draws or (FEWER_DRAWS if len(units.labels) > MANY else DRAWS))
+    count = draws or (FEWER_DRAWS if len(units.labels) > MANY else DRAWS)
+    if isinstance(fit, GeneralizedPosteriorFit):
+        found = generalized_units(fit, units, count)
+    else:
+        found = _left_out(fit, units, count)
     bad = ~np.isfinite(found.elpd)
     if bad.any():
         raise FittingError(
@@ -139,12 +149,12 @@ def _labelled(found: LeftOut, units: Units) -> "ELPDData":
     from bayeslmm.results.arviz_bridge import elpd_data
 
     count = len(found.elpd)
-    good_k = min(1.0 - 1.0 / np.log10(found.n_draws), 0.7)
-    bad = int(np.sum(found.k > good_k))
+    good_k = 0.7 if found.n_draws == 1 else min(1.0 - 1.0 / np.log10(max(found.n_draws, 20)), 0.7)
+    bad = int(np.sum((found.k > good_k) & (found.largest > UNEVEN)))
     if bad:
         warn_user(
-            f"The Pareto k of {bad} of {count} units left out is above {good_k:.2f}: without them the covariance "
-            "parameters would be others, and their weights are not to be trusted. cross_validate() fits the model "
+            f"The Pareto k of {bad} of {count} units left out is above {good_k:.2f}: without them the posterior "
+            "would be another, and their weights are not to be trusted. cross_validate() fits the model "
             "again without them."
         )
     coords = {units.dimension: safe_labels(pd.Index(units.labels))}
@@ -171,7 +181,7 @@ def _labelled(found: LeftOut, units: Units) -> "ELPDData":
 def compare_models(
     models: "Mapping[str, PosteriorFit | ELPDData]",
     *,
-    unit: str = "row",
+    unit: Any = "row",
     weights: Weights = "stacking",
     draws: int | None = None,
 ) -> pd.DataFrame:

@@ -10,6 +10,7 @@ from bayeslmm.errors import OptionError
 from bayeslmm.results.comparison import interval_frames
 from bayeslmm.results.effects import covariance_labels
 from bayeslmm.results.fit import Fit
+from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
 
@@ -41,9 +42,14 @@ def draw(fit: Fit, kind: str | None, options: Mapping[str, Any]) -> "Figure":
 
 def available(fit: Fit) -> dict[str, Callable[..., "Figure"]]:
     """Return the functions that draw a kind of fit, the default first."""
-    both: dict[str, Callable[..., Figure]] = {"forest": _forest, "ranef": _ranef, "residuals": _residuals}
+    both: dict[str, Callable[..., Figure]] = {
+        "forest": _forest,
+        "ranef": _ranef,
+        "shrinkage": _shrinkage,
+        "residuals": _residuals,
+    }
     if isinstance(fit, PosteriorFit):
-        kinds = {"trace": _trace, **both, "pairs": _pairs, "ppc": _ppc}
+        kinds = {"trace": _trace, **both, "pairs": _pairs, "rank": _rank, "energy": _energy, "ppc": _ppc}
         return {**kinds, "elbo": _elbo} if "elbo" in fit.info else kinds
     return {"history": _history, **both}
 
@@ -68,6 +74,36 @@ def _ranef(fit: Fit, group: str | None = None) -> "Figure":
         shown = "mode ± 2 sd of its error, θ and σ taken as known"
         return caterpillar_figure(fit.ranef()[chosen], fit.ranef_sd(coefficients="estimated")[chosen], shown)
     return caterpillar_figure(fit.ranef()[chosen], fit.ranef_sd()[chosen], "posterior mean ± 2 sd")
+
+
+def _shrinkage(fit: Fit, group: str | None = None) -> "Figure":
+    from bayeslmm.plots.shrinkage import shrinkage_figure
+    from bayeslmm.results.shrinkage import pooling
+
+    names = [term.name for term in fit.design.terms]
+    if not names or fit.design.outcome is not None:
+        raise OptionError("Shrinkage is drawn of normal responses with random effects.")
+    chosen = names[0] if group is None else group
+    if chosen not in names:
+        raise OptionError(f"There is no random term {chosen!r}; the terms are {', '.join(map(repr, names))}.")
+    if isinstance(fit, PosteriorFit):
+        require_effects(fit.design, fit.draws)
+    return shrinkage_figure(*pooling(fit, chosen), chosen)
+
+
+def _rank(fit: PosteriorFit) -> "Figure":
+    from bayeslmm.plots.rank import rank_figure
+
+    draws = np.concatenate([fit.covariance_draws, fit.draws.beta], axis=2)
+    return rank_figure(draws, [*covariance_labels(fit.varcorr()), *fit.design.fixed_names])
+
+
+def _energy(fit: PosteriorFit) -> "Figure":
+    from bayeslmm.plots.energy import energy_figure
+
+    if "energy" not in fit.draws.stats:
+        raise OptionError(f"Only NUTS has an energy; these draws are by {fit.method!r}.")
+    return energy_figure(np.asarray(fit.draws.stats["energy"], dtype=float))
 
 
 def _residuals(fit: Fit) -> "Figure":
@@ -107,4 +143,5 @@ def _elbo(fit: PosteriorFit) -> "Figure":
 def _ppc(fit: PosteriorFit, n_draws: int = 50, seed: Any = None) -> "Figure":
     from bayeslmm.plots.predictive import predictive_figure
 
-    return predictive_figure(fit.design.y, fit.simulate(n_draws, seed), fit.design.response)
+    simulated = fit.simulate(n_draws, random="conditional", seed=seed)
+    return predictive_figure(fit.design.y, simulated.to_numpy().T, fit.design.response)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -15,13 +15,12 @@ from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional, Kernel
 from bayeslmm.likelihood.factor import factorise
-from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.methods import find_method
-from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import coefficient_tests, effects
 from bayeslmm.results.fit import Fit, PriorTable, Scale
-from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, point_interval
+from bayeslmm.results.point_predictions import PointPredictions
+from bayeslmm.results.predictive_methods import PredictiveCheckMethods
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
@@ -29,13 +28,12 @@ from bayeslmm.results.tables import aligned, p_value, random_table
 from bayeslmm.types import Array, Ddf
 
 if TYPE_CHECKING:
-    from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.bootstrap import Bootstrap
     from bayeslmm.results.profiles import LikelihoodProfile
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PointFit(Fit):
+class PointFit(PointPredictions, PredictiveCheckMethods, Fit):
     r"""A mixed model at the optimum of an objective.
 
     The covariance parameters θ minimise the profiled objective −2 log L (ML) or −2 log L_R (REML); the fixed
@@ -483,70 +481,6 @@ class PointFit(Fit):
     @cached_property
     def _errors(self) -> coefficient_tests.ErrorsOfFit:
         return coefficient_tests.ErrorsOfFit(self)
-
-    # -- predictions ----------------------------------------------------------------------------------------
-
-    def predict(
-        self,
-        data: Any = None,
-        *,
-        kind: Kind = "conditional",
-        new_levels: NewLevels = "error",
-        interval: float | None = None,
-        estimable: Estimable | None = None,
-        seed: Any = None,
-    ) -> pd.Series | pd.DataFrame:
-        """Predict the response.
-
-        Parameters
-        ----------
-        data
-            New rows with the columns of the formula; None means the rows of the fit. A row with a missing value is
-            predicted as NaN.
-        kind
-            "conditional" adds the estimated effects of each row's groups; "marginal" is the mean over the
-            population of groups.
-        new_levels
-            What a level unknown to the fit gets in a conditional prediction: "population", no effect of its
-            own; "sample", an effect with mean zero whose variance widens the interval; "error", an error.
-        interval
-            Probability, such as 0.9: also return the limits for a new observation of each row. They carry the
-            error of the coefficients and random effects and the residual (of weight one in new rows); the
-            marginal kind adds the variance between groups. θ and σ are taken as known.
-        estimable
-            What happens to rows whose mean the data do not identify because the fit left out collinear columns, such
-            as a cell of an interaction without data: "error", "nan", or "ignore" for a prediction that depends on
-            which column was left out. None warns, and gives NaN with an interval.
-        seed
-            Accepted for symmetry with posterior fits; nothing is drawn here.
-
-        Returns
-        -------
-        Series or DataFrame
-            Predictions by row label; with an interval the columns prediction, lower, upper.
-
-        Raises
-        ------
-        OptionError
-            If an option is not among the valid ones.
-        DataError
-            If the data lack a column, a level is unknown and ``new_levels="error"``, or a mean is not estimable and
-            ``estimable="error"``.
-        """
-        request = self._request(data, kind, new_levels, interval, estimable)
-        mean = linear_predictor(request, self.modes.beta, self.modes.b)
-        limits = None
-        if interval is not None:
-            limits = point_interval(request, self.kernel, self._factors, self.sigma, mean, self._fixed_precision())
-        return self._labelled(request, mean, limits, estimable)
-
-    def _fixed_precision(self) -> Array | None:
-        """Return the Cholesky factor of the coefficients' precision times sigma² where they have priors."""
-        if self.method != "map":
-            return None
-        density = CovarianceDensity(self.kernel, cast("ModelPriors", self.priors), self.spec.sigma)
-        factor = factorise(self.kernel.products, self.kernel.lambdas(self.theta))
-        return fixed_posterior(factor, density.fixed_prior).precision_factor(self.sigma, density.fixed_prior)
 
     def refit(self, y: Any) -> "PointFit":
         """Fit the same model to another response.

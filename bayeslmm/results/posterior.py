@@ -22,8 +22,8 @@ from bayeslmm.results.evidence import MarginalLikelihoodMethods
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.kept_effects import kept_frames, require_effects
 from bayeslmm.results.point import term_shapes
-from bayeslmm.results.posterior_prediction import cholesky, flatten, posterior_interval, simulate_rows
-from bayeslmm.results.prediction import Estimable, Kind, NewLevels, linear_predictor, training_rows
+from bayeslmm.results.posterior_prediction import cholesky, flatten
+from bayeslmm.results.posterior_predictions import PosteriorPredictions
 from bayeslmm.results.predictive_methods import PredictiveCheckMethods
 from bayeslmm.results.prior_sensitivity import PriorSensitivityMethods
 from bayeslmm.results.spec import ModelSpec
@@ -42,7 +42,9 @@ BATCH = 4_000_000  # random-effect draws rescaled at once
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PosteriorFit(MarginalLikelihoodMethods, PriorSensitivityMethods, PredictiveCheckMethods, Fit):
+class PosteriorFit(
+    PosteriorPredictions, MarginalLikelihoodMethods, PriorSensitivityMethods, PredictiveCheckMethods, Fit
+):
     """A mixed model as draws from the posterior of all its parameters.
 
     Attributes
@@ -339,71 +341,6 @@ class PosteriorFit(MarginalLikelihoodMethods, PriorSensitivityMethods, Predictiv
     @property
     def _effects_were_sampled(self) -> bool:
         return self.method == "nuts" and self.draws.info.get("parametrization") != "marginal"
-
-    # -- predictions ----------------------------------------------------------------------------------------
-
-    def predict(
-        self,
-        data: Any = None,
-        *,
-        kind: Kind = "conditional",
-        new_levels: NewLevels = "error",
-        interval: float | None = None,
-        estimable: Estimable | None = None,
-        seed: Any = None,
-    ) -> pd.Series | pd.DataFrame:
-        """Predict the response by its posterior mean.
-
-        Parameters
-        ----------
-        data
-            New rows with the columns of the formula; None means the rows of the fit. A row with a missing value is
-            predicted as NaN.
-        kind
-            "conditional" adds the effects of each row's groups; "marginal" is over the population of groups.
-        new_levels
-            What a level unknown to the fit gets in a conditional prediction: "population", no effect of its
-            own; "sample", effects drawn from N(0, Σ) at every draw, the same for all its rows, which widen
-            the interval; "error", an error.
-        interval
-            Probability, such as 0.9: also return equal-tailed limits of the posterior predictive
-            distribution of a new observation of each row (of weight one in new rows); the marginal kind
-            draws new groups.
-        estimable
-            What happens to rows whose mean the data do not identify because the fit left out collinear columns, such
-            as a cell of an interaction without data: "error", "nan", or "ignore" for a prediction that depends on
-            which column was left out. None warns, and gives NaN with an interval.
-        seed
-            Seed or Generator of what the interval draws.
-
-        Returns
-        -------
-        Series or DataFrame
-            Predictions by row label; with an interval the columns prediction, lower, upper.
-
-        Raises
-        ------
-        OptionError
-            If an option is not among the valid ones, or a conditional prediction needs random effects whose
-            draws were not kept.
-        DataError
-            If the data lack a column, a level is unknown and ``new_levels="error"``, or a mean is not estimable and
-            ``estimable="error"``.
-        """
-        request = self._request(data, kind, new_levels, interval, estimable)
-        if request.kind == "conditional":
-            require_effects(self.design, self.draws)
-        mean = linear_predictor(request, _mean(self.draws.beta), [_mean(b) for b in self.draws.effects])
-        limits = None
-        if interval is not None:
-            limits = posterior_interval(request, self.draws, np.random.default_rng(seed))
-        return self._labelled(request, mean, limits, estimable)
-
-    def simulate(self, n_draws: int = 50, seed: Any = None) -> Array:
-        """Return new responses of the rows used, at draws picked at random, shape (n_draws, n)."""
-        require_effects(self.design, self.draws)
-        rng = np.random.default_rng(seed)
-        return simulate_rows(self.draws, training_rows(self.design), self.design.weights, n_draws, rng)
 
     # -- printing -------------------------------------------------------------------------------------------
 

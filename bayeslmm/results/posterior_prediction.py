@@ -44,29 +44,6 @@ def predictor_draws(draws: Draws, rows: NewRows, weights: Array) -> Iterator[tup
         yield where, predictor, flat.sigma[where, None] / np.sqrt(weights)
 
 
-def simulate_rows(draws: Draws, rows: NewRows, weights: Array | None, n_draws: int, rng: np.random.Generator) -> Array:
-    """Return new responses of some rows at draws picked at random, shape (n_draws, m)."""
-    size = draws.n_chains * draws.n_draws
-    picked = np.sort(rng.choice(size, min(n_draws, size), replace=False))
-    few = Draws(
-        beta=_pick(draws.beta, picked),
-        sigma=_pick(draws.sigma, picked),
-        sd=tuple(_pick(sd, picked) for sd in draws.sd),
-        cor=tuple(None if cor is None else _pick(cor, picked) for cor in draws.cor),
-        effects=tuple(_pick(b, picked) for b in draws.effects),
-        stats={},
-        method=draws.method,
-    )
-    ones = np.ones(len(rows.index)) if weights is None else weights
-    batches = [mean + sd * rng.standard_normal(mean.shape) for _, mean, sd in predictor_draws(few, rows, ones)]
-    return np.concatenate(batches)
-
-
-def _pick(array: NDArray[np.floating], picked: NDArray[np.intp]) -> NDArray[np.floating]:
-    """Return some draws of all chains as one chain."""
-    return array.reshape(-1, *array.shape[2:])[picked][None]
-
-
 @dataclass(frozen=True, slots=True)
 class FlatDraws:
     """Draws of all chains in one axis D: beta (D, p), sigma (D,), factors (D, S, S), effects (D, J, S)."""
@@ -112,11 +89,12 @@ def posterior_interval(
     rng: np.random.Generator,
     function: Callable[[slice], Array] | None = None,
 ) -> tuple[Array, Array]:
-    """Return equal-tailed limits of the posterior predictive distribution of each row.
+    """Return equal-tailed limits of the mean, or of the posterior predictive distribution, of each row.
 
-    Every draw gives each row one new observation; a level unknown to the fit gets, per draw, one set of
-    effects from N(0, Σ) shared by its rows with ``new_levels="sample"``, and zero with ``"population"``; the
-    marginal kind draws new effects for every row.
+    Every draw gives each row one mean or one new observation; a level unknown to the fit gets, per draw, one set of
+    effects from N(0, Σ) shared by its rows with ``new_levels="sample"``, and zero with ``"population"``; new
+    observations of the marginal kind have new effects for every row. Some rows are taken at a time, so that `BATCH`
+    values are held at once and not draws times rows.
 
     Parameters
     ----------
@@ -132,7 +110,7 @@ def posterior_interval(
     assert request.interval is not None
     flat = flatten(draws)
     rows = request.rows
-    unknown = [_sampled_effects(request, k, flat, rng) for k in range(len(rows.terms))]
+    unknown = [_unknown_groups(request, k, rng) for k in range(len(rows.terms))]
     probabilities = [0.5 - request.interval / 2, 0.5 + request.interval / 2]
     m, size = len(rows.index), len(flat.sigma)
     limits = np.empty((2, m))
@@ -143,48 +121,63 @@ def posterior_interval(
         if function is not None:
             values += function(where)
         for k in range(len(rows.terms)):
-            values += _random_part(request, k, where, flat.effects[k], unknown[k], rng)
-        values += rng.standard_normal(values.shape) * (flat.sigma[:, None] / np.sqrt(request.weights[where]))
+            if request.included is None or request.included[k]:
+                _add_random_part(values, request, k, where, flat, unknown[k], rng)
+        if request.target == "response":
+            values += rng.standard_normal(values.shape) * (flat.sigma[:, None] / np.sqrt(request.weights[where]))
         limits[:, where] = np.quantile(values, probabilities, axis=0)
     return limits[0], limits[1]
 
 
-def _sampled_effects(
-    request: Request, k: int, flat: FlatDraws, rng: np.random.Generator
-) -> tuple[NDArray[np.intp], Array] | Array | None:
-    """Return what the effects of unknown groups of term k are drawn from.
+@dataclass(frozen=True, slots=True)
+class UnknownGroups:
+    """Groups of a term that the fit does not know.
 
-    The marginal kind needs only the factors, shape (D, S, S); new levels need codes, shape (m,), and effects,
-    shape (levels, D, S).
+    Attributes
+    ----------
+    codes
+        Number of each row's group, shape (m,); -1 where the fit knows it.
+    seed
+        With a group's number, what its effects are drawn from, so that they need not be kept for the other rows.
     """
-    if request.kind == "marginal":
-        return flat.factors[k]
+
+    codes: NDArray[np.intp]
+    seed: int
+
+    def effects(self, group: int, factors: Array) -> Array:
+        """Return a group's effects at every draw, shape (D, S), of covariance factors (D, S, S)."""
+        noise = np.random.default_rng([self.seed, group]).standard_normal(factors.shape[:2])
+        return np.einsum("dst,dt->ds", factors, noise)
+
+
+def _unknown_groups(request: Request, k: int, rng: np.random.Generator) -> UnknownGroups | None:
     term = request.rows.terms[k]
     new = term.codes < 0
-    if request.new_levels != "sample" or not new.any():
+    if request.kind == "marginal" or request.new_levels != "sample" or not new.any():
         return None
     codes = np.full(len(term.codes), -1, dtype=np.intp)
-    codes[new], labels = pd.factorize(request.rows.new_labels[k][new])
-    noise = rng.standard_normal((len(labels), *flat.factors[k].shape[:2]))
-    return codes, np.einsum("dst,ldt->lds", flat.factors[k], noise)
+    codes[new], _ = pd.factorize(request.rows.new_labels[k][new])
+    return UnknownGroups(codes, int(rng.integers(2**62)))
 
 
-def _random_part(
-    request: Request, k: int, where: slice, effects: Array, unknown: object, rng: np.random.Generator
-) -> Array:
-    """Return the contribution of term k to a batch of rows, shape (D, batch)."""
+def _add_random_part(
+    values: Array, request: Request, k: int, where: slice, flat: FlatDraws, unknown: UnknownGroups | None,
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Add the contribution of term k to a batch of rows, values (D, batch)."""
     term = request.rows.terms[k]
     columns = term.columns[where]
+    factors, effects = flat.factors[k], flat.effects[k]
     if request.kind == "marginal":
-        factors = np.asarray(unknown)
-        noise = rng.standard_normal((len(factors), len(columns), factors.shape[1]))
-        return np.einsum("ms,dst,dmt->dm", columns, factors, noise, optimize=True)
+        if request.target == "response":
+            noise = rng.standard_normal((len(factors), len(columns), factors.shape[1]))
+            values += np.einsum("ms,dst,dmt->dm", columns, factors, noise, optimize=True)
+        return
     codes = term.codes[where]
-    part = np.zeros((len(effects), len(columns)))
     known = codes >= 0
-    part[:, known] = np.einsum("dms,ms->dm", effects[:, codes[known]], columns[known])
-    if isinstance(unknown, tuple):
-        fresh = unknown[0][where] >= 0
-        drawn = unknown[1][unknown[0][where][fresh]]
-        part[:, fresh] = np.einsum("mds,ms->dm", drawn, columns[fresh])
-    return part
+    values[:, known] += np.einsum("dms,ms->dm", effects[:, codes[known]], columns[known])
+    if unknown is not None:
+        groups = unknown.codes[where]
+        for group in np.unique(groups[groups >= 0]):
+            here = groups == group
+            values[:, here] += unknown.effects(int(group), factors) @ columns[here].T

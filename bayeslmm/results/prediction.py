@@ -4,7 +4,7 @@ The linear predictor of a row is :math:`\eta = x^\top\beta + \sum_k z_k^\top b_{
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from bayeslmm.design.design import Design, NewRows
+from bayeslmm.design.design import Design, NewRows, RandomTerm
 from bayeslmm.errors import DataError, OptionError, warn_user
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.factor import factorise
@@ -20,9 +20,19 @@ from bayeslmm.likelihood.prediction_error import error_variance, predictor_rows
 from bayeslmm.types import Array
 
 Kind = Literal["conditional", "marginal"]
+Target = Literal["mean", "response"]
+RandomPart = Literal["all", "none", "marginal"]
+Uncertainty = Literal["conditional", "full"]
 NewLevels = Literal["population", "sample", "error"]
+Included = tuple[bool, ...] | None
 Estimable = Literal["error", "nan", "ignore"]
 ALIASES = {"population": "marginal"}  # other words for a kind
+# Other words for what is predicted: a new response with the effects of its groups, or of groups drawn anew.
+KINDS: dict[str, tuple[Target, RandomPart]] = {
+    "conditional": ("response", "all"),
+    "marginal": ("response", "marginal"),
+    "population": ("response", "marginal"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +51,10 @@ class Request:
         What the effects of a level unknown to the fit are.
     interval
         Probability covered, or None.
+    target
+        What the limits are for: the "mean", or a new "response".
+    included
+        Whether the effects of each term are in; those of the others are zero. None means all.
     """
 
     rows: NewRows
@@ -48,6 +62,16 @@ class Request:
     kind: Kind
     new_levels: NewLevels
     interval: float | None
+    target: Target = "response"
+    included: Included = None
+
+    @property
+    def terms(self) -> tuple[RandomTerm, ...]:
+        """The terms of the rows, those whose effects are left out with columns of zeros."""
+        if self.included is None:
+            return self.rows.terms
+        pairs = zip(self.rows.terms, self.included, strict=True)
+        return tuple(t if kept else replace(t, columns=np.zeros_like(t.columns)) for t, kept in pairs)
 
 
 def check_options(
@@ -74,7 +98,13 @@ def check_options(
 
 
 def make_request(
-    rows: NewRows, weights: Array | None, kind: Kind, new_levels: NewLevels, interval: float | None
+    rows: NewRows,
+    weights: Array | None,
+    kind: Kind,
+    new_levels: NewLevels,
+    interval: float | None,
+    target: Target = "response",
+    included: Included = None,
 ) -> Request:
     """Return what to predict.
 
@@ -84,9 +114,71 @@ def make_request(
         If a level is unknown to the fit and ``new_levels="error"``.
     """
     if kind == "conditional" and new_levels == "error":
-        _refuse_new_levels(rows)
+        _refuse_new_levels(rows, included)
     ones = np.ones(len(rows.index)) if weights is None else weights
-    return Request(rows, ones, kind, new_levels, interval)
+    return Request(rows, ones, kind, new_levels, interval, target, included)
+
+
+def what_to_predict(
+    kind: str, random: str | Sequence[str], names: Sequence[str]
+) -> tuple[Target, RandomPart, Included]:
+    """Check the words of a prediction from a normal response.
+
+    Parameters
+    ----------
+    kind
+        "mean" or "response", or another word for one of them with its random part.
+    random
+        "all", "none", "marginal", or names of terms.
+    names
+        The terms of the model.
+
+    Returns
+    -------
+    target, random, included
+        What the limits are for; whose effects are in; and with names, for each term, whether it is named.
+
+    Raises
+    ------
+    OptionError
+        If a word or a name is unknown.
+    """
+    if kind in KINDS:
+        kind, random = KINDS[kind]
+    if kind == "link":  # the identity
+        kind = "mean"
+    if kind not in get_args(Target):
+        raise OptionError(f"kind={kind!r} is unknown; use one of {', '.join(map(repr, (*get_args(Target), *KINDS)))}.")
+    listed = ", ".join(map(repr, names)) if names else "none"
+    if isinstance(random, str):
+        if random not in get_args(RandomPart):
+            hint = f" For that term alone use random=[{random!r}]." if random in names else ""
+            raise OptionError(
+                f"random={random!r} is unknown; use 'all', 'none', 'marginal' or a list of terms ({listed}).{hint}"
+            )
+        return kind, random, None  # type: ignore[return-value]
+    chosen = list(random)
+    for name in chosen:
+        if name not in names:
+            raise OptionError(f"random= names {name!r}, which is no random term; the terms are {listed}.")
+    return kind, "all", tuple(name in chosen for name in names)  # type: ignore[return-value]
+
+
+def check_uncertainty(uncertainty: str, method: str) -> None:
+    """Refuse a word for the uncertainty of limits that is unknown, or not for a posterior mode.
+
+    Raises
+    ------
+    OptionError
+        If it is.
+    """
+    if uncertainty not in get_args(Uncertainty):
+        raise OptionError(f"uncertainty={uncertainty!r} is unknown; use 'conditional' or 'full'.")
+    if uncertainty == "full" and method == "map":
+        raise OptionError(
+            "uncertainty='full' is for fits by 'ml' or 'reml'; where there are priors, predict from a posterior, as of "
+            "method='importance'."
+        )
 
 
 def inestimable(
@@ -127,8 +219,10 @@ def inestimable(
     return bad if estimable == "nan" or interval else np.zeros(len(bad), dtype=bool)
 
 
-def _refuse_new_levels(rows: NewRows) -> None:
-    for term, labels in zip(rows.terms, rows.new_labels, strict=True):
+def _refuse_new_levels(rows: NewRows, included: Included) -> None:
+    for k, (term, labels) in enumerate(zip(rows.terms, rows.new_labels, strict=True)):
+        if included is not None and not included[k]:
+            continue
         unknown = np.flatnonzero(term.codes < 0)
         if unknown.size:
             first = unknown[0]
@@ -170,7 +264,9 @@ def linear_predictor(request: Request, beta: Array, effects: Sequence[Array]) ->
     mean = rows.X @ beta + rows.offset
     if request.kind == "marginal":
         return mean
-    for term, b in zip(rows.terms, effects, strict=True):
+    for k, (term, b) in enumerate(zip(rows.terms, effects, strict=True)):
+        if request.included is not None and not request.included[k]:
+            continue
         mean += np.where(term.codes >= 0, np.einsum("ms,ms->m", term.columns, b[term.codes]), 0.0)
     return mean
 
@@ -178,12 +274,14 @@ def linear_predictor(request: Request, beta: Array, effects: Sequence[Array]) ->
 def point_interval(
     request: Request, kernel: Kernel, factors: Sequence[Array], sigma: float, mean: Array, R_X: Array | None = None
 ) -> tuple[Array, Array]:
-    r"""Return the limits between which a new observation of each row falls with probability `interval`.
+    r"""Return the limits between which the mean, or a new observation, of each row lies with probability `interval`.
 
     Normal limits around the prediction with variance
 
     .. math:: \operatorname{var}(\hat\eta - \eta) + z^\top\Sigma z\,[\text{group not in the fit}] + \sigma^2
     / w,
+
+    without the last part for a mean, and without the second for the mean over a population of groups.
 
     the first from Henderson's mixed-model equations at the estimated covariance parameters, so that the
     error of the coefficients and of the random effects, and their covariance, are both in.
@@ -204,16 +302,24 @@ def point_interval(
         Lower Cholesky factor of the precision of the kernel's coefficients times sigma², where they have priors.
     """
     assert request.interval is not None
-    variance = _estimation_variance(request, kernel, factors, R_X) + 1.0 / request.weights
-    variance += _new_group_variance(request, [factor @ factor.T for factor in factors])
-    half = ndtri(0.5 + request.interval / 2) * sigma * np.sqrt(variance)
+    half = ndtri(0.5 + request.interval / 2) * sigma * np.sqrt(relative_variance(request, kernel, factors, R_X))
     return mean - half, mean + half
+
+
+def relative_variance(request: Request, kernel: Kernel, factors: Sequence[Array], R_X: Array | None = None) -> Array:
+    """Return the variance of each prediction's error over sigma², as in `point_interval`, shape (m,)."""
+    variance = _estimation_variance(request, kernel, factors, R_X)
+    if request.target == "response":
+        variance += 1.0 / request.weights
+    return variance + _new_group_variance(request, [factor @ factor.T for factor in factors])
 
 
 def _new_group_variance(request: Request, covariances: Sequence[Array]) -> Array:
     """Return zᵀΣz of the terms whose groups are not in the fit, shape (m,)."""
     total = np.zeros(len(request.rows.index))
-    for term, covariance in zip(request.rows.terms, covariances, strict=True):
+    for term, covariance in zip(request.terms, covariances, strict=True):
+        if request.kind == "marginal" and request.target == "mean":
+            continue
         if request.kind == "marginal":
             new = np.ones(len(total), dtype=bool)
         elif request.new_levels == "sample":
@@ -228,9 +334,18 @@ def _estimation_variance(request: Request, kernel: Kernel, factors: Sequence[Arr
     """Return the variance of the predictor's error over sigma², shape (m,)."""
     rows = request.rows
     factor = factorise(kernel.products, kernel.kernel_factors(factors))
-    known = [t.codes if request.kind == "conditional" else np.full_like(t.codes, -1) for t in rows.terms]
-    wanted = predictor_rows(kernel, factor, known, [t.columns for t in rows.terms], rows.X)
+    terms = request.terms
+    included = request.included or (request.kind == "conditional",) * len(terms)
+    known = [t.codes if kept else np.full_like(t.codes, -1) for t, kept in zip(terms, included, strict=True)]
+    wanted = predictor_rows(kernel, factor, known, [t.columns for t in terms], rows.X)
     return error_variance(factor, wanted, R_X)
+
+
+def without_groups(rows: NewRows, terms: Sequence[RandomTerm]) -> NewRows:
+    """Return rows evaluated without random terms with terms of no known level, whose columns are zero."""
+    m = len(rows.index)
+    nothing = tuple(replace(t, codes=np.full(m, -1, dtype=np.int32), columns=np.zeros((m, t.n_columns))) for t in terms)
+    return replace(rows, terms=nothing, new_labels=tuple(pd.RangeIndex(m) for _ in terms))
 
 
 def by_row(

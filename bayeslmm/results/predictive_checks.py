@@ -11,6 +11,7 @@ from bayeslmm.checking.predictive import Replicated, distance_of_distributions, 
 from bayeslmm.errors import OptionError, suggest
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.options import check_count
+from bayeslmm.results.fit import Fit
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.posterior_prediction import flatten, predictor_draws
@@ -96,14 +97,14 @@ class PredictiveCheck:
 
 
 def predictive_check(
-    fit: PosteriorFit,
+    fit: Fit,
     statistic: "Statistic | Callable[[Array], Any]",
     group: str | None,
-    groups: str,
+    groups: str | None,
     draws: int | None,
     seed: Any,
 ) -> PredictiveCheck:
-    """Check a posterior; see :meth:`PosteriorFit.ppc`."""
+    """Check a fit; see :meth:`PosteriorFit.ppc`."""
     name = statistic if isinstance(statistic, str) else getattr(statistic, "__name__", "statistic")
     if isinstance(statistic, str) and statistic not in get_args(Statistic):
         near = suggest(statistic, get_args(Statistic))
@@ -112,16 +113,26 @@ def predictive_check(
         raise OptionError(
             f"statistic={statistic!r} is unknown; use one of {listed}, or a function of a response.{hint}"
         )
+    point = not isinstance(fit, PosteriorFit)
+    groups = ("new" if point else "same") if groups is None else groups
     if groups not in get_args(Groups):
         raise OptionError(f"groups={groups!r} is unknown; use 'same' or 'new'.")
     generalized = fit.design.outcome is not None
-    if generalized and (groups == "new" or statistic == "residual autocorrelation"):
+    if point and (groups == "same" or statistic == "residual autocorrelation"):
+        raise OptionError(
+            "groups='same' and statistic='residual autocorrelation' need a posterior: fit with method='importance'."
+        )
+    if not point and generalized and (groups == "new" or statistic == "residual autocorrelation"):
         raise OptionError("groups='new' and statistic='residual autocorrelation' are for normal responses.")
     most = max(FEWEST_REPLICATES, NUMBERS // max(fit.nobs, 1))
     count = min(REPLICATES, most) if draws is None else check_count("draws", draws, 2)
     rng = np.random.default_rng(seed)
-    if generalized:
-        y, replicates = np.asarray(fit.design.outcome.y, dtype=float), fit.simulate(count, rng)
+    if not isinstance(fit, PosteriorFit):
+        y = np.asarray(fit.design.outcome.y if generalized else fit.design.y, dtype=float)
+        means, replicates = np.zeros((1, 1)), _from_estimates(fit, count, rng)
+    elif generalized:
+        simulated = fit.simulate(count, random="conditional", seed=rng)
+        y, replicates = np.asarray(fit.design.outcome.y, dtype=float), simulated.to_numpy().T
         means = np.zeros((1, 1))
     else:
         y, (means, replicates) = fit.design.y, replicate(fit, count, groups == "new", rng)
@@ -180,6 +191,19 @@ def _term(design: "Design", group: str | None) -> "RandomTerm":
     if group not in factors:
         raise OptionError(f"group={group!r} is no grouping factor; the factors are {', '.join(map(repr, factors))}.")
     return factors[group]
+
+
+def _from_estimates(fit: Fit, count: int, rng: np.random.Generator) -> Array:
+    """Return responses of new groups at the estimates of a point fit, (R, n)."""
+    from bayeslmm.results.bootstrap import fitted_model
+    from bayeslmm.results.generalized import GeneralizedPointFit
+    from bayeslmm.results.point import PointFit
+
+    if isinstance(fit, GeneralizedPointFit):
+        return np.ascontiguousarray(fit.simulate(count, random="new", seed=rng).to_numpy(dtype=float).T)
+    assert isinstance(fit, PointFit)
+    model, offset = fitted_model(fit), 0.0 if fit.design.offset is None else fit.design.offset
+    return np.array([model.simulate(rng) + offset for _ in range(count)])
 
 
 def replicate(fit: PosteriorFit, count: int, new: bool, rng: np.random.Generator) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""The method of posteriors that checks them by replicates of their data."""
+"""The method of fits that checks them by replicates of their data."""
 
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -6,19 +6,19 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
-    from bayeslmm.results.posterior import PosteriorFit
+    from bayeslmm.results.fit import Fit
     from bayeslmm.results.predictive_checks import PredictiveCheck, Statistic
 
 
 class PredictiveCheckMethods:
-    """Posterior predictive checks."""
+    """Predictive checks."""
 
     def ppc(
         self,
         statistic: "Statistic | Callable[[Array], Any]" = "density",
         *,
         group: str | None = None,
-        groups: Literal["same", "new"] = "same",
+        groups: Literal["same", "new"] | None = None,
         draws: int | None = None,
         seed: Any = None,
     ) -> "PredictiveCheck":
@@ -34,8 +34,9 @@ class PredictiveCheckMethods:
         group
             The grouping factor of group means and of the neighbours; None for the first one.
         groups
-            Whether replicates are of the same groups, or of new ones, whose effects are drawn from their distribution,
-            which trusts less what was fitted to the groups.
+            Whether replicates are of the "same" groups (what None means for posteriors), or of "new" ones whose effects
+            are drawn from their distribution, which trusts less what was fitted to the groups (what None means for
+            point fits, whose parameters are taken as known).
         draws
             Replicates; None for 1,000, fewer where they would fill the memory.
         seed
@@ -55,4 +56,4 @@ class PredictiveCheckMethods:
         """
         from bayeslmm.results.predictive_checks import predictive_check
 
-        return predictive_check(cast("PosteriorFit", self), statistic, group, groups, draws, seed)
+        return predictive_check(cast("Fit", self), statistic, group, groups, draws, seed)

@@ -25,7 +25,7 @@ DRAWS = 1000  # at which the likelihood is evaluated again
 FEWEST_DRAWS = 200
 WORK = 40_000_000  # in rows of the factor squared, that the likelihood may cost
 PRIOR_DRAWS = 10_000  # of the priors beside posteriors
-STRONG, CONFLICT = "strong prior or weak data", "prior against data"
+STRONG, CONFLICT = "strong prior or weak data", "prior and data may disagree"
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +36,7 @@ class PriorSensitivity:
     ----------
     table
         Index parameter; columns prior and likelihood, the sensitivities, and diagnosis: "strong prior or weak data"
-        where only the prior's is above 0.05, "prior against data" where both are, else empty.
+        where only the prior's is above 0.05, "prior and data may disagree" where both are, else empty.
     """
 
     table: pd.DataFrame
@@ -50,7 +50,10 @@ class PriorSensitivity:
                 STRONG,
                 "The prior decides much of the posterior of {}: it is strong, or the data say little.",
             ),
-            (CONFLICT, "Prior and data pull the posterior of {} apart: state a wider prior unless this one is meant."),
+            (
+                CONFLICT,
+                "Prior and data may disagree about {}, which moves with both: widen the prior unless it is meant so.",
+            ),
         ):
             names = list(self.table.index[self.table["diagnosis"] == diagnosis])
             if names:

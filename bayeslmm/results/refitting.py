@@ -12,8 +12,10 @@ from bayeslmm.design.table import dotted_names
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.formula import parse
 from bayeslmm.inference.optimum.maximum import maximise
+from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.results.point import PointFit
+from bayeslmm.results.spec import ModelSpec
 from bayeslmm.types import Array
 
 NEW_RESPONSE = "new response"  # the column of a response whose formula has an expression on the left
@@ -26,15 +28,21 @@ def refit(fit: PointFit, y: Any) -> PointFit:
             "The priors of a posterior mode follow the scale of the response: fit a new Model, or refit "
             "method='ml' or 'reml'."
         )
-    design = fit.design
+    return fit_response(fit.design, fit.spec, fit.kernel, fit.blocks, fit.method, y)
+
+
+def fit_response(
+    design: Design, spec: ModelSpec, kernel: Kernel, blocks: pd.DataFrame, method: str, y: Any
+) -> PointFit:
+    """Fit a design to another response by "ml" or "reml", with the cross-products of X and Z in a kernel."""
     response = read_response(y, design)
-    structure = KernelStructure.of(fit.kernel, design.X, design.terms, design.weights)
+    structure = KernelStructure.of(kernel, design.X, design.terms, design.weights)
     kernel = structure.at(response if design.offset is None else response - design.offset)
-    optimum = maximise(kernel, fit.method, sigma=fit.spec.sigma)
-    modes = kernel.conditional(optimum.theta, fit.method, fit.spec.sigma)
+    optimum = maximise(kernel, method, sigma=spec.sigma)
+    modes = kernel.conditional(optimum.theta, method, spec.sigma)
     design = with_response(design, response)
-    spec = replace(fit.spec, formula=design.formula.text)
-    return PointFit(design, spec, fit.method, optimum, modes, fit.blocks, model_kernel=kernel)
+    spec = replace(spec, formula=design.formula.text)
+    return PointFit(design, spec, method, optimum, modes, blocks, model_kernel=kernel)
 
 
 def by_criterion(fit: PointFit, method: str) -> PointFit:

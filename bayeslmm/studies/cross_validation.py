@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayeslmm.comparison.scores import Scored
 from bayeslmm.design import new_rows
-from bayeslmm.errors import DataError, FittingError, ModelError, OptionError, check_level
+from bayeslmm.errors import DataError, FittingError, ModelError, OptionError, check_level, warn_user
 from bayeslmm.inference.options import check_count
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.model import Model
@@ -200,7 +200,12 @@ def cross_validate(
         found = _all_folds(task, len(names), workers, report)
     failed = {name: what for name, what in zip(names, found, strict=True) if isinstance(what, str)}
     if len(failed) == len(names):
-        raise FittingError(f"The model could not be fitted without any fold. The first: {next(iter(failed.values()))}")
+        raise FittingError(f"Every fold failed. The first: {next(iter(failed.values()))}")
+    if failed:
+        name, what = next(iter(failed.items()))
+        warn_user(
+            f"{len(failed)} of {len(names)} folds failed and are left out of the scores, first fold {name!r}: {what}"
+        )
     return CrossValidation(_frame(model, codes, names, found), method, level, failed)
 
 

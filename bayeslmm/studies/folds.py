@@ -3,11 +3,10 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from bayeslmm.design.design import Design
-from bayeslmm.errors import DataError, OptionError
-from bayeslmm.results.left_out_units import find_units
+from bayeslmm.errors import OptionError
+from bayeslmm.results.left_out_units import find_units, read_labels
 from bayeslmm.types import Index
 
 FOLDS = 10
@@ -40,8 +39,9 @@ def make_folds(design: Design, by: Any, k: int | None, seed: Any) -> tuple[Index
             raise OptionError(
                 "k= is the number of folds drawn at random; folds given by labels are as many as they are."
             )
-        return _labelled(design, by)
-    units = find_units(design, by)
+        codes, labels = read_labels(design, by, "by")
+        return codes.astype(np.int64), list(labels)
+    units = find_units(design, by, "by")
     codes = np.arange(design.n) if units.codes is None else np.asarray(units.codes)
     count = int(codes.max()) + 1
     folds = min(FOLDS, count) if k is None else k
@@ -53,24 +53,3 @@ def make_folds(design: Design, by: Any, k: int | None, seed: Any) -> tuple[Index
     fold_of_unit = np.empty(count, dtype=np.int64)
     fold_of_unit[places] = np.arange(count) * folds // count
     return fold_of_unit[codes], list(range(folds))
-
-
-def _labelled(design: Design, by: Any) -> tuple[Index, list[Any]]:
-    values = by
-    if isinstance(by, pd.Series) and not by.index.equals(design.index):
-        if len(design.index.difference(by.index)) or not by.index.is_unique:
-            raise DataError(
-                "The labels of the folds' rows are not those of the rows used: index them by the data's rows."
-            )
-        values = by.loc[design.index]
-    array = np.asarray(values)
-    if array.shape != (design.n,):
-        raise DataError(
-            f"Folds have shape {array.shape}; there must be one label for each of the {design.n} rows used."
-        )
-    codes, labels = pd.factorize(array, sort=True)
-    if (codes < 0).any():
-        raise DataError("Some rows have no fold: every row used needs a label.")
-    if len(labels) < 2:
-        raise OptionError("All rows are in one fold: nothing would be left to fit the model to.")
-    return codes.astype(np.int64), list(labels)

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from bayeslmm.datasets import is_table, read_table
-from bayeslmm.errors import ModelFileError
+from bayeslmm.errors import MissingDependencyError, ModelFileError
 
 PLAIN = "g,x,y\na,1,0.5\nb,2,1.5\n"
 EXPECTED = pd.DataFrame({"g": ["a", "b"], "x": [1, 2], "y": [0.5, 1.5]})
@@ -88,7 +88,42 @@ def test_a_missing_file(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("a.csv", True), ("a.CSV.GZ", True), ("a.parquet", True), ("a.xlsx", False), ("csv", False)],
+    [
+        ("a.csv", True),
+        ("a.CSV.GZ", True),
+        ("a.parquet", True),
+        ("a.xlsx", True),
+        ("a.tsv", True),
+        ("a.xls", False),
+        ("csv", False),
+    ],
 )
 def test_is_table(name, expected):
     assert is_table(name) is expected
+
+
+def test_other_separators_and_decimal_commas(tmp_path):
+    path = write(tmp_path, "g;x\na;1,5\nb;-2\n")
+    assert read_table(path, separator=";", decimal=",")["x"].tolist() == [1.5, -2.0]
+    path = write(tmp_path, "g\tx\na\t1.5\n", name="data.tsv")
+    assert read_table(path)["x"].tolist() == [1.5]
+    with pytest.raises(ModelFileError, match=r"separated by commas, not by tabs.*--separator"):
+        read_table(write(tmp_path, "g,x\na,1.5\n", name="data.tsv"))
+
+
+def test_excel_files_name_what_they_need(tmp_path, monkeypatch):
+    path = write(tmp_path, b"no workbook", name="data.xlsx")
+
+    def missing(*_, **__):
+        raise ImportError("Missing optional dependency 'openpyxl'.")
+
+    monkeypatch.setattr(pd, "read_excel", missing)
+    with pytest.raises(MissingDependencyError, match=r"pip install openpyxl, or save the table as CSV"):
+        read_table(path)
+
+
+def test_a_sheet_of_an_excel_file(tmp_path):
+    pytest.importorskip("openpyxl")
+    frame = pd.DataFrame({"g": ["None", "b"], "x": [1.5, float("nan")]})
+    frame.to_excel(tmp_path / "data.xlsx", index=False)
+    pd.testing.assert_frame_equal(read_table(tmp_path / "data.xlsx"), frame)

@@ -107,6 +107,17 @@ def test_same_result_for_any_number_of_workers():
     assert not fit.bootstrap(120, seed=4).replicates.equals(alone)
 
 
+def test_a_statistic_of_drawn_groups_is_that_of_their_fit(sleep):
+    """The same levels are drawn with a statistic and without one, so the same fits come out."""
+    plain = sleep.bootstrap(6, seed=4, kind="groups")
+    own = sleep.bootstrap(6, seed=4, kind="groups", statistic=lambda fit: fit.fixef())
+    np.testing.assert_allclose(own.replicates["Days"], plain.replicates["Days"])
+    labels = sleep.bootstrap(2, seed=4, kind="groups", statistic=lambda fit: len(set(fit.ranef()["Subject"].index)))
+    assert list(labels.replicates["statistic"]) == [18, 18]
+    means = sleep.bootstrap(3, seed=4, kind="groups", statistic=lambda fit: fit.fitted().mean())
+    assert means.replicates["statistic"].between(250, 350).all()
+
+
 def test_statistic(sleep):
     by_name = sleep.bootstrap(10, seed=1, statistic=lambda fit: fit.fixef())
     np.testing.assert_allclose(
@@ -153,5 +164,3 @@ def test_refusals(sleep):
         blm.lmm(SLEEP, blm.load_dataset("sleepstudy"), "map").bootstrap(5)
     with pytest.raises(blm.OptionError, match="there is none"):
         blm.lmm("y ~ w", crossed()).bootstrap(5, kind="groups")
-    with pytest.raises(blm.OptionError, match="needs kind='parametric'"):
-        sleep.bootstrap(5, kind="groups", statistic=lambda fit: 1.0)

@@ -74,3 +74,14 @@ def test_the_level_of_the_limits_is_said(reml, bayes):
     assert "nuts (90% limits)" in text.splitlines()[0]
     assert "nuts (90% limits)" in blm.compare(reml, bayes, level=0.9)._repr_html_()
     assert "limits" not in str(blm.compare(reml, reml))
+
+
+def test_computed_intervals_of_a_point_fit_are_shown(sleepstudy):
+    fit = blm.lmm("Reaction ~ Days + (1 | Subject)", sleepstudy)
+    other = blm.lmm("Reaction ~ 1 + (1 | Subject)", sleepstudy)
+    assert ("reml", "lower") not in blm.compare(fit, other).columns
+    limits = fit.confint(method="profile")
+    table = blm.compare(fit, other)
+    assert table.loc["Subject: sd(Intercept)", ("reml", "lower")] == limits.loc["Subject: sd(Intercept)", "lower"]
+    assert table.loc["Days", ("reml", "upper")] == limits.loc["Days", "upper"]
+    assert "95% limits" in str(table)

@@ -11,7 +11,7 @@ def test_pictures_of_a_point_fit(reml, kind):
     reml.plot(kind).canvas.draw()
 
 
-@pytest.mark.parametrize("kind", [None, "trace", "forest", "ranef", "residuals", "pairs", "ppc"])
+@pytest.mark.parametrize("kind", [None, "trace", "forest", "ranef", "residuals", "pairs", "ppc", "rank", "shrinkage"])
 def test_pictures_of_a_posterior_fit(bayes, kind):
     bayes.plot(kind).canvas.draw()
 
@@ -39,7 +39,7 @@ def test_options(bayes, reml, crossed):
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        ("trace", {}, "'history', 'forest', 'ranef', 'residuals'"),
+        ("trace", {}, "'history', 'forest', 'ranef', 'shrinkage', 'residuals'"),
         ("ranef", {"group": "nowhere"}, "'Subject'"),
         ("ranef", {"color": "red"}, "'group'"),
         ("history", {"x": 1}, "none"),

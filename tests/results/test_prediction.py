@@ -120,7 +120,10 @@ def test_unknown_levels_can_be_refused(reml, bayes, sleepstudy):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"kind": "mean"}, "'conditional', 'marginal'"),
+        ({"kind": "fixed"}, "'mean', 'response', 'conditional', 'marginal'"),
+        ({"random": "Subject"}, r"use random=\['Subject'\]"),
+        ({"random": ["subject"]}, "the terms are 'Subject'"),
+        ({"uncertainty": "all"}, "'conditional' or 'full'"),
         ({"new_levels": "drop"}, "'population', 'sample', 'error'"),
         ({"interval": 90}, "between 0 and 1"),
     ],

@@ -46,10 +46,10 @@ def test_weak_priors_do_not_matter_and_strong_ones_are_named(fit, data, tmp_path
     assert fit.prior_sensitivity().message == ""
     fit_of_strong = blm.Model(FORMULA, data, priors={"Days": "Normal(0, 1)"}).fit("importance", seed=1)
     strong = fit_of_strong.prior_sensitivity()
-    assert strong.table.loc["Days", "diagnosis"] == "prior against data"
+    assert strong.table.loc["Days", "diagnosis"] == "prior and data may disagree"
     assert "Days" in strong.message and strong.message in str(strong)
     page = fit_of_strong.report(tmp_path / "report.html", pictures=False).read_text()
-    assert "pull the posterior of Days" in page
+    assert "may disagree about Days" in page
     assert list(strong.table.columns) == ["prior", "likelihood", "diagnosis"]
 
 
@@ -123,3 +123,21 @@ def test_errors(fit):
         fit.ppc("mean", groups="old")
     with pytest.raises(OptionError, match="must return a number"):
         fit.ppc(lambda y: np.ones((2, 2)), draws=5)
+
+
+def test_point_fits_make_new_groups_at_their_estimates(data):
+    reml = blm.lmm(FORMULA, data)
+    assert 0.05 < reml.ppc("sd", seed=1).p_value < 0.95
+    wide = reml.ppc("group means", seed=1).table
+    sd = np.sqrt(np.array([1, MEAN_DAYS]) @ _covariance(reml) @ np.array([1, MEAN_DAYS]) + reml.sigma**2 / 10)
+    np.testing.assert_allclose(wide["upper"] - wide["lower"], 2 * 1.96 * sd, rtol=0.15)
+    with pytest.raises(OptionError, match="need a posterior"):
+        reml.ppc("residual autocorrelation")
+    counts = blm.lmm("TICKS ~ YEAR + (1 | BROOD)", blm.load_dataset("grouseticks"), "ml", family="poisson")
+    assert 0.0 <= counts.ppc("mean", draws=100, seed=1).p_value <= 1.0
+
+
+def _covariance(fit):
+    table = fit.varcorr()
+    a, b, r = table["sd"][0], table["sd"][1], table["correlation"][2]
+    return np.array([[a**2, r * a * b], [r * a * b, b**2]])

@@ -103,3 +103,14 @@ def test_names_with_dots_and_transformed_responses(sleepstudy):
     fit = blm.lmm("np.log(Reaction) ~ days.on + (1 | Subject)", data)
     again = fit.refit(np.log(sleepstudy["Reaction"]))
     assert again.objective == pytest.approx(fit.objective)
+
+
+def test_a_model_takes_another_response(sleepstudy):
+    model = blm.Model("Reaction ~ Days + (Days | Subject)", sleepstudy)
+    y = sleepstudy["Reaction"] + 10 * np.sin(np.arange(180.0))
+    again = model.refit(y[::-1])
+    direct = blm.lmm("Reaction ~ Days + (Days | Subject)", sleepstudy.assign(Reaction=y))
+    assert again.objective == pytest.approx(direct.objective)
+    assert model.refit(y, "ml").method == "ml"
+    with pytest.raises(blm.OptionError, match="use 'reml' or 'ml'"):
+        model.refit(y, "map")

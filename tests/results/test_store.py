@@ -84,7 +84,7 @@ def test_asking_for_what_was_not_kept(found, two_factors):
         lambda f: f.predict(two_factors.design.data, interval=0.9, seed=1),
         lambda f: f.fitted(),
         lambda f: f.residuals(),
-        lambda f: f.simulate(3, seed=1),
+        lambda f: f.simulate(3, random="conditional", seed=1),
         lambda f: f.add("log_likelihood"),
         lambda f: f.plot("residuals"),
         lambda f: f.plot("ppc"),

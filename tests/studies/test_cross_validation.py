@@ -97,7 +97,7 @@ def test_errors_name_the_remedy(data, model):
         blm.cross_validate(model, "group", k=40)
     with pytest.raises(DataError, match="one label for each of the 180"):
         blm.cross_validate(model, np.arange(7))
-    with pytest.raises(OptionError, match="in one fold"):
+    with pytest.raises(OptionError, match="the same label"):
         blm.cross_validate(model, np.zeros(180))
     with pytest.raises(OptionError, match="takes a Model"):
         blm.cross_validate(model.fit("reml"))

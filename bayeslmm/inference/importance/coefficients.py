@@ -139,5 +139,5 @@ def _draw_compiled(
             noise = rng.standard_normal((len(some), length, found.effects[0].shape[1], shape.n_columns))
             _, sigma, beta, effects = single.draw(rows, uniforms, fixed, noise)
             found.sigma[places] = sigma.ravel()
-            found.beta[places] = beta.reshape(-1, kernel.p) @ kernel.fixed.matrix.T + shift
+            found.beta[places] = beta.reshape(len(places), kernel.p) @ kernel.fixed.matrix.T + shift
             found.effects[0][places] = effects.reshape(len(places), *effects.shape[2:])

@@ -18,8 +18,9 @@ from scipy.optimize import minimize
 from scipy.stats import qmc
 
 from bayeslmm.covariance import sd_places, sds_and_correlations
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, warn_user
 from bayeslmm.inference.draws import Draws, terms_to_keep
+from bayeslmm.inference.generalized_draws import ChainedDraws
 from bayeslmm.inference.importance.points import log_mean
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
@@ -322,22 +323,6 @@ def resample_systematic(weights: Array, n_draws: int, rng: np.random.Generator) 
     return rng.permutation(chosen)
 
 
-@dataclass(frozen=True, slots=True)
-class ChainedDraws:
-    """Draws cut into chains.
-
-    Attributes
-    ----------
-    draws
-        All but the dispersions; sigma is one, so that spherical effects are on the scale of the link.
-    dispersion
-        On the natural scale, (chains, draws, m).
-    """
-
-    draws: Draws
-    dispersion: Array
-
-
 def generalized_importance(density: GeneralizedDensity, options: Options) -> ChainedDraws:
     """Sample a generalized model's posterior and cut the draws into chains, in random order.
 
@@ -353,8 +338,16 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
     if options.handover == "error" and not found.smoothed.k_hat <= K_HAT_LIMIT:
         raise FittingError(
             f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}. "
-            "handover='keep' returns the weighted draws as they are."
+            "handover='nuts' samples by NUTS instead, and handover='keep' returns the weighted draws as they are."
         )
+    if options.handover == "nuts" and not found.smoothed.k_hat <= K_HAT_LIMIT:
+        from bayeslmm.inference.nuts.generalized import generalized_nuts
+
+        warn_user(
+            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}, so NUTS takes "
+            "over. handover='error' or 'keep' prevents it."
+        )
+        return generalized_nuts(density, options)
     order = np.random.default_rng(options.seed).permutation(count)
     keep = terms_to_keep(density.problem.predictor.names, options.store)
     precision = np.dtype(options.precision)

@@ -30,9 +30,23 @@ PATIENCE = 0.2  # seconds after which a chain looks whether it is to stop
 JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
 
 
+class Density(Protocol):
+    """A log density of x, shape (d,)."""
+
+    @property
+    def dimension(self) -> int:
+        """Its number of coordinates d."""
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Return the log density, up to a constant, and its gradient."""
+
+
 @dataclass(slots=True)
 class WhitenedDensity:
     """The log density in standardised coordinates, safe for a sampler written in another language.
+
+    Where the density has more coordinates than the Laplace approximation, the others come last and are taken as they
+    are.
 
     An exception must not cross into the sampler: where the kernel fails the density is -inf with a zero gradient, the
     failure is counted, and the first error is kept.
@@ -51,7 +65,7 @@ class WhitenedDensity:
         The first kernel error and its x.
     """
 
-    density: CovarianceDensity
+    density: Density
     laplace: Laplace
     stop: Event = field(default_factory=Event)
     failures: int = 0
@@ -65,7 +79,14 @@ class WhitenedDensity:
 
     def point(self, z: Array) -> Array:
         """Return x = (phi, log sigma) for z, shape (..., d)."""
-        return self.laplace.mode + z @ self.root.T
+        k = len(self.root)
+        first = self.laplace.mode + z[..., :k] @ self.root.T
+        return first if z.shape[-1] == k else np.concatenate([first, z[..., k:]], axis=-1)
+
+    def _by_z(self, gradient: Array) -> Array:
+        k = len(self.root)
+        first = gradient[:k] @ self.root
+        return first if len(gradient) == k else np.concatenate([first, gradient[k:]])
 
     def __call__(self, z: Array, **_: Any) -> tuple[float, Array]:
         """Return the log density and its gradient by z."""
@@ -75,7 +96,7 @@ class WhitenedDensity:
         try:
             with np.errstate(all="ignore"):
                 value, gradient = self.density.value_and_gradient(x)
-                by_z = gradient @ self.root
+                by_z = self._by_z(gradient)
         except Exception as error:  # an escaping exception would poison the sampler
             self._fail(error, x)
             return -np.inf, np.zeros_like(z)
@@ -101,9 +122,7 @@ class Store(Protocol):
         """Keep a finished chain."""
 
 
-def sample_chain(
-    density: CovarianceDensity, laplace: Laplace, options: Options, seed: int, stop: Event | None = None
-) -> Chain:
+def sample_chain(density: Density, laplace: Laplace, options: Options, seed: int, stop: Event | None = None) -> Chain:
     """Run one chain.
 
     Parameters

@@ -7,6 +7,7 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.inference.nuts.starting import starting_factors
+from bayeslmm.inference.optimum.rounding import describe_rounding, judged, require_residuals
 from bayeslmm.inference.optimum.search import Minimum, Point, Record, minimise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import (
@@ -105,13 +106,17 @@ def maximise(
     Raises
     ------
     FittingError
-        If the objective cannot be evaluated at the start.
+        If the objective cannot be evaluated at the start, or the residuals cannot be told from zero.
     """
     criterion = check_criterion(method)
     record = Record(report=progress)
     target = Likelihood(kernel, criterion, sigma)
     with blas_threads(kernel.products.order):
         minimum = minimise(target, starting_factors(kernel.products, sigma), record)
+    if sigma is None:
+        dof = kernel.products.n - (kernel.products.n_fixed if criterion == "reml" else 0)
+        require_residuals(kernel.products, minimum.sigma, dof)
+    minimum = judged(minimum, kernel.products, minimum.sigma)
     shift = kernel.shift(criterion)
     return Maximum(
         theta=kernel.theta(minimum.lambdas),
@@ -121,7 +126,7 @@ def maximise(
         objectives=np.array(record.values) + shift,
         gradient_norm=minimum.gradient_norm,
         code=code_of(minimum),
-        message=describe(minimum, kernel),
+        message=describe(minimum, kernel, minimum.sigma),
     )
 
 
@@ -132,8 +137,10 @@ def code_of(minimum: Minimum) -> str:
     return "boundary" if minimum.singular else "converged"
 
 
-def describe(minimum: Minimum, kernel: Kernel) -> str:
-    """Say in a sentence how a search ended."""
+def describe(minimum: Minimum, kernel: Kernel, sigma: float) -> str:
+    """Say in a sentence how a search ended, sigma the residual sd there."""
+    if rounding := describe_rounding(minimum, kernel.products, sigma):
+        return rounding
     if not minimum.converged:
         return (
             f"The search stopped with a scaled gradient of {minimum.gradient_norm:.1e}: do not trust these estimates. "

@@ -15,6 +15,7 @@ from scipy.optimize import brentq
 from bayeslmm.covariance import TermShape
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.maximum import Maximum, code_of, describe
+from bayeslmm.inference.optimum.rounding import judged, require_residuals
 from bayeslmm.inference.optimum.search import Point, Record, minimise
 from bayeslmm.likelihood.conditional import effect_modes
 from bayeslmm.likelihood.factor import factorise
@@ -234,7 +235,8 @@ def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, f
     Raises
     ------
     FittingError
-        If the objective cannot be evaluated at the start, or no sigma maximises it.
+        If the objective cannot be evaluated at the start, no sigma maximises it, or the residuals cannot be told
+        from zero.
     """
     kernel = density.kernel
     target = _PosteriorMode(density)
@@ -247,7 +249,11 @@ def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, f
                 "No mode with a finite density was found: "
                 f"{target.impossible(minimum.lambdas, sigma)}. State a prior that allows for what the data say."
             )
+        minimum = judged(minimum, kernel.products, sigma)
         at_edge = not minimum.converged and bool(target.edges(minimum.lambdas, sigma))
+    if density.sigma is None:
+        residual = float(np.sqrt(factorise(kernel.products, minimum.lambdas).r_squared / kernel.products.n))
+        require_residuals(kernel.products, residual, kernel.products.n)
     shift = _flat_shift(density)
     return Maximum(
         theta=kernel.theta(minimum.lambdas),
@@ -257,7 +263,7 @@ def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, f
         objectives=np.array(record.values) + shift,
         gradient_norm=minimum.gradient_norm,
         code=code_of(minimum),
-        message=target.describe_edge(minimum.lambdas, sigma) if at_edge else describe(minimum, kernel),
+        message=target.describe_edge(minimum.lambdas, sigma) if at_edge else describe(minimum, kernel, sigma),
     )
 
 

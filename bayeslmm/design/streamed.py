@@ -1,0 +1,157 @@
+"""A design whose rows were read in batches and are not kept."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import pandas as pd
+
+from bayeslmm.covariance import Structure
+from bayeslmm.design.centring import Centring
+from bayeslmm.design.design import Array, Codes, Design, RandomTerm
+from bayeslmm.design.summaries import Summaries
+from bayeslmm.errors import RowsError
+from bayeslmm.formula.formula import Formula
+
+ROWS = ("y", "X", "weights", "offset", "index", "data", "rows")
+ROWS_OF_TERM = ("codes", "columns")
+
+
+def refuse_rows(what: str) -> NoReturn:
+    """Say that rows are needed and what to do."""
+    raise RowsError(
+        f"This needs the rows of the data ({what}), and the model was made from a stream or from sums, which keep "
+        "none: for predictions and residuals pass rows, as in fit.predict(rows) and fit.residuals(rows); for all else "
+        "build the model from a data frame, of a sample of the rows if need be."
+    )
+
+
+class StreamedTerm(RandomTerm):
+    """A random term without codes and columns of rows."""
+
+    __slots__ = ()
+
+    def __init__(
+        self,
+        name: str,
+        factor: str,
+        effects: tuple[str, ...],
+        levels: pd.Index,
+        covariance: Structure,
+        centring: Centring,
+    ) -> None:
+        for key, value in (
+            ("name", name),
+            ("factor", factor),
+            ("effects", effects),
+            ("levels", levels),
+            ("covariance", covariance),
+            ("centring", centring),
+        ):
+            object.__setattr__(self, key, value)
+
+    @property
+    def codes(self) -> Codes:  # type: ignore[override]
+        """Not there."""
+        refuse_rows(f"the groups of {self.factor!r}")
+
+    @property
+    def columns(self) -> Array:  # type: ignore[override]
+        """Not there."""
+        refuse_rows(f"the columns of {self.name!r}")
+
+
+class StreamedDesign(Design):
+    """A formula applied to rows that were read in batches: everything but the rows.
+
+    Attributes
+    ----------
+    n
+        Number of rows used.
+    summaries
+        Moments and ranges of the response and of all columns.
+    sums
+        The cross-products of the rows, which the likelihood is made of.
+    """
+
+    __slots__ = ("_n", "summaries", "sums")
+    _n: int
+    sums: Any
+    summaries: Summaries
+
+    def __init__(
+        self,
+        *,
+        formula: Formula,
+        response: str,
+        fixed_names: tuple[str, ...],
+        terms: tuple[RandomTerm, ...],
+        n: int,
+        n_dropped: Mapping[str, int],
+        dropped_columns: tuple[str, ...],
+        centring: Centring,
+        weights_column: str | None,
+        offset_column: str | None,
+        functions: Mapping[str, Callable[..., Any]],
+        recipe: Any,
+        summaries: Summaries,
+        sums: Any,
+    ) -> None:
+        for key, value in (
+            ("formula", formula),
+            ("response", response),
+            ("fixed_names", fixed_names),
+            ("terms", terms),
+            ("n_dropped", n_dropped),
+            ("dropped_columns", dropped_columns),
+            ("centring", centring),
+            ("weights_column", weights_column),
+            ("offset_column", offset_column),
+            ("functions", functions),
+            ("outcome", None),
+            ("recipe", recipe),
+            ("_n", n),
+            ("summaries", summaries),
+            ("sums", sums),
+        ):
+            object.__setattr__(self, key, value)
+
+    @property
+    def n(self) -> int:
+        """Number of rows used."""
+        return self._n
+
+    @property
+    def has_offset(self) -> bool:
+        """Whether an offset was taken off the response."""
+        return self.offset_column is not None or bool(self.recipe.parts.offsets)
+
+    @property
+    def p(self) -> int:
+        """Number of fixed columns, the rank of X."""
+        return len(self.fixed_names)
+
+
+def _refused(name: str, what: str) -> property:
+    def fetch(self: StreamedDesign) -> NoReturn:
+        refuse_rows(what)
+
+    fetch.__doc__ = f"Not there: {what}."
+    return property(fetch)
+
+
+_WHAT = {
+    "y": "the response",
+    "X": "the fixed columns",
+    "weights": "the weights",
+    "offset": "the offset",
+    "index": "the row labels",
+    "data": "the data",
+    "rows": "the rows used",
+}
+for _name in ROWS:
+    setattr(StreamedDesign, _name, _refused(_name, _WHAT[_name]))
+
+
+def is_streamed(design: Design) -> bool:
+    """Whether a design has no rows."""
+    return isinstance(design, StreamedDesign)

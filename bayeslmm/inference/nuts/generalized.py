@@ -1,0 +1,155 @@
+r"""NUTS on the explicit posterior of a generalized model, nothing integrated out and nothing to compile.
+
+nutpie samples (z, v): :math:`x = \hat x + Rz` are the covariance and dispersion parameters, whitened by Laplace's
+approximation of their marginal, and v the coefficients and random effects in the coordinates of
+`bayeslmm.posterior.generalized_explicit`, whitened by the factor at :math:`\hat x` and rescaled with x.
+"""
+
+import time
+from dataclasses import replace
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from bayeslmm.covariance import sds_and_correlations
+from bayeslmm.errors import OptionError
+from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.generalized_draws import ChainedDraws
+from bayeslmm.inference.importance.generalized import find_generalized_laplace
+from bayeslmm.inference.nuts.chain import Chain
+from bayeslmm.inference.nuts.chain_store import ChainStore, digest
+from bayeslmm.inference.nuts.marginal import chain_seeds, sample_chain
+from bayeslmm.inference.options import Options
+from bayeslmm.inference.progress import progress_bar
+from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
+from bayeslmm.posterior.generalized import GeneralizedDensity
+from bayeslmm.posterior.generalized_explicit import ExplicitDensity, user_effects
+
+THREADED_ROWS = 2000  # from here on a gradient's compiled part outweighs Python's, and chains run at once
+
+
+def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDraws:
+    """Sample the posterior of a generalized model.
+
+    Parameters
+    ----------
+    density
+        The model.
+    options
+        Draws, chains and seed: chain k depends on (seed, k) only. Finished chains are kept in the folder `resume`.
+
+    Raises
+    ------
+    OptionError
+        If options do not go together.
+    FittingError
+        If the density cannot be evaluated at the start, or at no point.
+    KeyboardInterrupt
+        If sampling was interrupted.
+    """
+    check_nuts_options(options)
+    started = time.perf_counter()
+    laplace, evaluation = find_generalized_laplace(density)
+    explicit = ExplicitDensity(density, laplace.mode, evaluation)
+    store = None if options.resume is None else ChainStore(options.resume, run_facts(density, options))
+    seeds = chain_seeds(options.seed, options.chains)
+    stop = Event()
+
+    def run(k: int) -> Chain:
+        kept = store.load(k) if store is not None else None
+        if kept is not None:
+            return kept
+        chain = sample_chain(explicit, laplace, options, seeds[k], stop)
+        if store is not None:
+            store.save(k, chain)
+        return chain
+
+    workers = min(options.chains, options.cores or idle_cores()) if density.problem.predictor.n >= THREADED_ROWS else 1
+    with blas_threads(0), progress_bar(options.chains, "chains", options.progressbar) as report:
+        chains = in_threads(run, range(options.chains), workers, report, stop)
+        found = chained_draws(explicit, chains, options)
+    facts = {
+        "sampler": options.sampler,
+        "parametrization": "whitened",
+        "seed": options.seed,
+        "tune": options.tune,
+        "target_accept": options.target_accept,
+        "seconds": time.perf_counter() - started,
+    }
+    return replace(found, draws=replace(found.draws, info={**found.draws.info, **facts}))
+
+
+def check_nuts_options(options: Options) -> None:
+    """Refuse samplers and parametrizations that are for normal responses.
+
+    Raises
+    ------
+    OptionError
+        With what there is.
+    """
+    if options.parametrization is not None:
+        raise OptionError(
+            f"parametrization={options.parametrization!r} is for normal responses; leave it out: other families are "
+            "sampled in coordinates of their own."
+        )
+    if options.sampler != "nutpie":
+        raise OptionError(f"sampler={options.sampler!r} is for normal responses; use 'nutpie'.")
+
+
+def run_facts(density: GeneralizedDensity, options: Options) -> dict[str, Any]:
+    """Return what makes a run: the same facts give the same draws."""
+    problem = density.problem
+    arrays = [problem.response.y, problem.response.size, problem.predictor.X, problem.predictor.offset]
+    arrays += [*problem.predictor.z, *(codes.astype(float) for codes in problem.predictor.pattern.codes)]
+    if problem.response.weights is not None:
+        arrays.append(problem.response.weights)
+    if problem.prior is not None:
+        arrays += [problem.prior.precision, problem.prior.mean]
+    return {
+        "seed": options.seed,
+        "draws": options.draws,
+        "tune": options.tune,
+        "chains": options.chains,
+        "target_accept": options.target_accept,
+        "model": digest(arrays, [repr((problem.family, density.terms, density.dispersion))]),
+    }
+
+
+def chained_draws(density: ExplicitDensity, chains: list[Chain], options: Options) -> ChainedDraws:
+    """Return the draws of all parameters on the user's columns."""
+    model = density.density
+    predictor, family = model.problem.predictor, model.problem.family
+    q = np.array([chain.x for chain in chains])
+    shape = q.shape[:2]
+    keep = options.keep(list(predictor.names))
+    beta = np.empty((*shape, predictor.p))
+    effects: tuple[Any, ...] = tuple(
+        np.empty((*shape, s.n_levels if kept else 0, s.n_columns), dtype=options.dtype)
+        for s, kept in zip(model.shapes, keep, strict=True)
+    )
+    for place in np.ndindex(*shape):
+        point = density.unpack(q[place])
+        beta[place] = predictor.fixed.matrix @ point.beta
+        if any(keep):
+            for target, values, kept in zip(effects, user_effects(density, point), keep, strict=True):
+                if kept:
+                    target[place] = values
+    x = q[..., : model.dimension]
+    shown = [sds_and_correlations(factor) for factor in model.user_factors(model.term_points(x))]
+    working = x[..., model.n_phi :].reshape(shape[0] * shape[1], family.n_dispersion)
+    natural = np.array([np.hstack([np.zeros(0), *family.natural(row).values()]) for row in working])
+    draws = Draws(
+        beta=beta,
+        sigma=np.ones(shape),
+        sd=tuple(sd for sd, _ in shown),
+        cor=tuple(c if s.has_correlations else None for (_, c), s in zip(shown, model.shapes, strict=True)),
+        effects=effects,
+        stats={name: np.array([chain.stats[name] for chain in chains]) for name in chains[0].stats},
+        method="nuts",
+        info={
+            "kernel_failures": sum(chain.failures for chain in chains),
+            "kernel_evaluations": sum(chain.evaluations for chain in chains),
+        },
+    )
+    return ChainedDraws(draws, natural.reshape(*shape, family.n_dispersion))

@@ -1,0 +1,104 @@
+"""Frames already in memory, read in slices, and functions that yield frames."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+
+from bayeslmm.errors import DataError
+from bayeslmm.rows.arrow import batch_frame
+from bayeslmm.rows.source import Rows, numbered
+
+
+@dataclass(frozen=True, slots=True)
+class FramePart:
+    """One frame."""
+
+    name: str
+    frame: Any
+
+    def batches(self, columns: Sequence[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
+        """Yield slices."""
+        for first in range(0, len(self.frame), chunk_rows):
+            frame = self.frame[first : first + chunk_rows]
+            yield frame if isinstance(frame, pd.DataFrame) else numbered(as_frame(frame, columns), first)
+
+
+class FrameRows(Rows):
+    """A pandas or polars frame."""
+
+    def __init__(self, frame: Any) -> None:
+        self._part = FramePart("", frame)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return tuple(name for name in self._part.frame.columns if isinstance(name, str))
+
+    @property
+    def parts(self) -> Sequence[FramePart]:
+        """The frame."""
+        return (self._part,)
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionPart:
+    """What a function yields."""
+
+    function: Callable[[], Iterable[Any]]
+    name: str = ""
+
+    def batches(self, columns: Sequence[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
+        """Yield the frames in slices."""
+        first = 0
+        for number, given in enumerate(self.function()):
+            frame = _checked(given, columns, number)
+            for start in range(0, len(frame), chunk_rows):
+                yield numbered(frame.iloc[start : start + chunk_rows], first + start)
+            first += len(frame)
+
+
+class FunctionRows(Rows):
+    """A function without arguments that yields frames or Arrow tables, called for every pass."""
+
+    def __init__(self, function: Callable[[], Iterable[Any]]) -> None:
+        self._function = function
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, those of the first frame."""
+        for given in self._function():
+            names = given.schema.names if hasattr(given, "schema") and hasattr(given, "num_rows") else given.columns
+            return tuple(name for name in names if isinstance(name, str))
+        raise DataError("The function yields no frame.")
+
+    @property
+    def parts(self) -> Sequence[FunctionPart]:
+        """All that it yields."""
+        return (FunctionPart(self._function),)
+
+
+def as_frame(given: Any, columns: Sequence[str]) -> pd.DataFrame:
+    """Return the columns of a pandas or polars frame, or of an Arrow table or batch, as a pandas frame.
+
+    Raises
+    ------
+    DataError
+        If it is none of them.
+    """
+    if isinstance(given, pd.DataFrame):
+        return given[list(columns)]
+    if type(given).__module__.split(".")[0] == "polars":
+        given = given.select(list(columns)).to_arrow()
+    if type(given).__module__.split(".")[0] == "pyarrow" and hasattr(given, "num_rows"):
+        return batch_frame(given, columns, 0)
+    raise DataError(f"A batch is a pandas or polars frame or an Arrow table, not a {type(given).__name__}.")
+
+
+def _checked(given: Any, columns: Sequence[str], number: int) -> pd.DataFrame:
+    names = given.schema.names if hasattr(given, "num_rows") else getattr(given, "columns", ())
+    if absent := [name for name in columns if name not in list(names)]:
+        raise DataError(f"Batch {number + 1} has no column {absent[0]!r}, which the first has: add it.")
+    return as_frame(given, columns)

@@ -1,0 +1,158 @@
+"""Parquet files, and pyarrow's data sets and tables."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bayeslmm.errors import DataError
+from bayeslmm.rows.arrow import batch_frame
+from bayeslmm.rows.source import Rows, unreadable
+
+READ_AHEAD = 2  # batches decoded in advance; pyarrow's 16 of each of 4 files would take gigabytes
+GLOB = "*?["
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """One file of a data set."""
+
+    name: str
+    fragment: Any
+    schema: Any
+    keys: frozenset[str]
+
+    def batches(self, columns: Sequence[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
+        """Yield the columns in batches."""
+        import pyarrow as pa
+
+        schema = self.checked_schema(columns)
+        first = 0
+        try:
+            for batch in self.fragment.to_batches(
+                schema=schema,
+                columns=list(columns),
+                batch_size=chunk_rows,
+                batch_readahead=READ_AHEAD,
+                fragment_readahead=1,
+            ):
+                if batch.num_rows:
+                    yield batch_frame(batch, columns, first)
+                    first += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(self.name, error) from error
+
+    def checked_schema(self, columns: Sequence[str]) -> Any:
+        """Return the file's own types of the columns, and refuse a file whose columns are not those of the first.
+
+        Raises
+        ------
+        DataError
+            If a column is absent, or of another type.
+        """
+        import pyarrow as pa
+
+        try:
+            own = self.fragment.physical_schema
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(self.name, error) from error
+        fields = []
+        for name in columns:
+            if name in self.keys:
+                fields.append(self.schema.field(name))
+                continue
+            if own.get_field_index(name) < 0:
+                raise DataError(f"{self.name} has no column {name!r}, which other files have: add it, or leave it out.")
+            found, expected = _kind(own.field(name).type), _kind(self.schema.field(name).type)
+            if found != expected:
+                raise DataError(
+                    f"{self.name}: column {name!r} holds {found} and holds {expected} in the first file: write all "
+                    "files with the same types."
+                )
+            fields.append(own.field(name))
+        return pa.schema(fields)
+
+
+class DatasetRows(Rows):
+    """A pyarrow data set, file after file."""
+
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns."""
+        return tuple(self._dataset.schema.names)
+
+    @cached_property
+    def parts(self) -> Sequence[Fragment]:
+        """The files, by name."""
+        import pyarrow.dataset as ds
+
+        found = []
+        for number, fragment in enumerate(self._dataset.get_fragments()):
+            keys = frozenset(ds.get_partition_keys(fragment.partition_expression))
+            name = getattr(fragment, "path", None) or f"table {number + 1}"
+            found.append(Fragment(str(name), fragment, self._dataset.schema, keys))
+        return found
+
+
+def table_rows(table: Any) -> Rows:
+    """Return the rows of a pyarrow Table."""
+    import pyarrow.dataset as ds
+
+    return DatasetRows(ds.dataset(table))
+
+
+def parquet_rows(path: str | Path) -> Rows:
+    """Return the rows of a Parquet file, of all files of a folder, or of those a pattern matches.
+
+    Raises
+    ------
+    DataError
+        If there is no such file, or it is not Parquet.
+    """
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+    files = _files(Path(path))
+    try:
+        return DatasetRows(ds.dataset(files, format="parquet", partitioning="hive"))
+    except (pa.ArrowException, OSError) as error:
+        raise unreadable(str(path), error) from error
+
+
+def _files(path: Path) -> list[str]:
+    if path.is_dir():
+        found = sorted(p for p in path.rglob("*.parquet") if p.is_file())
+        what = f"The folder {path} holds no .parquet file"
+    elif any(sign in str(path) for sign in GLOB):
+        anchor = Path(path.anchor) if path.is_absolute() else Path()
+        found = sorted(p for p in anchor.glob(str(path.relative_to(path.anchor))) if p.is_file())
+        what = f"No file matches {path}"
+    else:
+        found = [path] if path.is_file() else []
+        what = f"There is no file {path}"
+    if not found:
+        raise DataError(f"{what}: check the path.")
+    if wrong := [p for p in found if p.suffix.lower() not in (".parquet", ".pq")]:
+        raise DataError(
+            f"{wrong[0]} is not a .parquet file: rows are streamed from Parquet; read other files with pandas, or pass "
+            "a function that yields frames, such as lambda: pandas.read_csv(path, chunksize=100_000)."
+        )
+    return [str(p) for p in found]
+
+
+def _kind(kind: Any) -> str:
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+        return "numbers"
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+        return "text"
+    return str(kind)

@@ -1,0 +1,103 @@
+"""What a source of rows must offer, and how its batches are added up."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol, Self, TypeVar
+
+import pandas as pd
+
+from bayeslmm.errors import BayeslmmError, DataError
+
+ROW_NUMBER = "(row)"  # name of an index that numbers the rows of a part
+CHUNK_ROWS = 131_072  # rows of a batch; a few columns of them fit into a processor's cache
+
+
+class Fold(Protocol):
+    """Something that batches are added to, and that adds up: sums, levels, counts."""
+
+    def add(self, frame: pd.DataFrame, part: str) -> None:
+        """Add one batch of a part."""
+
+    def merge(self, other: Self) -> None:
+        """Add what other batches gave."""
+
+
+class Part(Protocol):
+    """A piece of a source that is read by itself: a file, a partition."""
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        ...
+
+    def batches(self, columns: Sequence[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
+        """Yield the columns in batches, row labels counting from the part's first row."""
+        ...
+
+
+F = TypeVar("F", bound=Fold)
+
+
+class Rows(ABC):
+    """A source of rows that can be read several times.
+
+    A new source is a file with a subclass that has `columns` and `parts`, and a line in ``opening.py``.
+    """
+
+    @property
+    @abstractmethod
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns."""
+
+    @property
+    @abstractmethod
+    def parts(self) -> Sequence[Part]:
+        """The pieces, in order."""
+
+    def batches(self, columns: Sequence[str], chunk_rows: int) -> Iterator[tuple[str, pd.DataFrame]]:
+        """Yield the name of the part and a batch of it, part after part."""
+        for part in self.parts:
+            for frame in part.batches(columns, chunk_rows):
+                yield part.name, frame
+
+    def fold(self, start: Callable[[], F], columns: Sequence[str], chunk_rows: int) -> F:
+        """Return what all batches add up to, from what `start` returns."""
+        total = start()
+        for part in self.parts:
+            add_part(total, part, columns, chunk_rows)
+        return total
+
+
+def add_part(total: Fold, part: Part, columns: Sequence[str], chunk_rows: int) -> None:
+    """Add the batches of one part.
+
+    Raises
+    ------
+    DataError
+        What is wrong with a batch, the part named first.
+    """
+    for frame in part.batches(columns, chunk_rows):
+        with_part_named(total, frame, part.name)
+
+
+def with_part_named(total: Fold, frame: pd.DataFrame, part: str) -> None:
+    """Add one batch; an error says which part it is from."""
+    try:
+        total.add(frame, part)
+    except DataError as error:
+        raise DataError(f"{part}: {error}" if part else str(error)) from error
+
+
+def numbered(frame: pd.DataFrame, first: int) -> pd.DataFrame:
+    """Return a batch whose row labels count from `first`."""
+    return frame.set_axis(row_numbers(first, len(frame)))
+
+
+def row_numbers(first: int, count: int) -> pd.RangeIndex:
+    """Return the numbers of a batch's rows in their part as row labels."""
+    return pd.RangeIndex(first, first + count, name=ROW_NUMBER)
+
+
+def unreadable(part: str, error: Exception) -> BayeslmmError:
+    """Return the error for a part that its library cannot read, or that ends early."""
+    return DataError(f"{part} cannot be read: {str(error).rstrip('.')}. The file may be incomplete: write it again.")

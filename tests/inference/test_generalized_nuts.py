@@ -1,0 +1,103 @@
+"""NUTS on the explicit posterior of generalized models."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayeslmm as blm
+from bayeslmm.inference.importance import generalized as importance
+from bayeslmm.inference.importance.generalized import find_generalized_laplace
+from bayeslmm.posterior.generalized import generalized_density
+from bayeslmm.posterior.generalized_explicit import ExplicitDensity, pack_zero
+
+CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+SHORT = {"draws": 250, "tune": 250, "chains": 2, "seed": 1, "progressbar": False}
+MONTE_CARLO = 5  # standard errors of the difference of two means
+
+
+@pytest.fixture(scope="module")
+def model():
+    return blm.Model(CBPP, blm.load_dataset("cbpp"), family=blm.Binomial(link="logit"))
+
+
+@pytest.fixture(scope="module")
+def fit(model):
+    return model.fit("nuts", **SHORT)
+
+
+@pytest.fixture(scope="module")
+def counts():
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame({"x": rng.normal(size=150), "g": np.repeat(np.arange(15), 10)})
+    mean = np.exp(1 + 0.4 * data.x + 0.5 * rng.normal(size=15)[data.g])
+    return data.assign(y=rng.negative_binomial(3, 3 / (3 + mean)))
+
+
+def test_agrees_with_importance_sampling(model, fit):
+    """Two exact methods that share the density of the rows only."""
+    other = model.fit("importance", seed=2, draws=500, progressbar=False)
+    table, reference = fit.coef_table(), other.coef_table()
+    error = np.sqrt(table["sd"] ** 2 / table["ess_bulk"] + reference["sd"] ** 2 / reference["ess_bulk"])
+    assert (np.abs(table["mean"] - reference["mean"]) / error).max() < MONTE_CARLO
+    sds, theirs = fit.covariance_table().iloc[0], other.covariance_table().iloc[0]
+    error = np.hypot(sds["sd"] / np.sqrt(sds["ess_bulk"]), theirs["sd"] / np.sqrt(theirs["ess_bulk"]))
+    assert abs(sds["mean"] - theirs["mean"]) < MONTE_CARLO * error
+    assert "sampled by NUTS" in str(fit.summary())
+    assert fit.draws.stats["diverging"].shape == (2, 250)
+
+
+@pytest.mark.parametrize("formula", ["y ~ x + (x | g)", "y ~ x + (1 | g) + (1 | h)"])
+def test_the_map_has_the_jacobian_it_says(counts, formula):
+    """By differences of unpack, densely."""
+    model = blm.Model(formula, counts.assign(h=counts.index % 4), family="negative_binomial")
+    density = generalized_density(model.design, model.family, model.resolved_priors)
+    laplace, evaluation = find_generalized_laplace(density)
+    explicit = ExplicitDensity(density, laplace.mode, evaluation)
+    n_x = density.dimension
+
+    def coefficients(q):
+        point = explicit.unpack(q)
+        return np.concatenate([*(u.ravel() for u in point.u), point.beta])
+
+    def log_determinant(x):
+        q = np.concatenate([x, np.zeros(explicit.dimension - n_x)])
+        columns = [coefficients(q + axis) - coefficients(q) for axis in np.eye(explicit.dimension)[n_x:]]
+        return np.linalg.slogdet(np.array(columns))[1]  # the map is linear in v
+
+    x = laplace.mode + 0.4
+    assert log_determinant(x) - log_determinant(laplace.mode) == pytest.approx(explicit.log_jacobian(x), abs=1e-8)
+    assert explicit.log_jacobian(pack_zero(explicit)[:n_x]) == pytest.approx(0.0, abs=1e-12)
+
+
+def test_seeds_resuming_and_kept_terms(model, fit, tmp_path):
+    kept = model.fit("nuts", resume=tmp_path / "run", store=(), **SHORT)
+    np.testing.assert_array_equal(kept.draws.beta, fit.draws.beta)
+    assert kept.draws.effects[0].shape[2] == 0
+    (tmp_path / "run" / "chain_1.npz").unlink()
+    again = model.fit("nuts", resume=tmp_path / "run", **SHORT)
+    np.testing.assert_array_equal(again.draws.effects[0], fit.draws.effects[0])
+    with pytest.raises(blm.StorageError, match="another seed"):
+        model.fit("nuts", resume=tmp_path / "run", **{**SHORT, "seed": 2})
+
+
+def test_dispersions_and_storage(counts, tmp_path):
+    fit = blm.Model("y ~ x + (x | g)", counts, family=blm.NegativeBinomial()).fit("nuts", **SHORT)
+    assert 1 < fit.dispersion_table().loc["shape", "mean"] < 10
+    again = blm.load(fit.save(tmp_path / "fit"))
+    assert str(again) == str(fit)
+    np.testing.assert_array_equal(again.dispersion, fit.dispersion)
+
+
+def test_importance_hands_over(model, monkeypatch):
+    monkeypatch.setattr(importance, "K_HAT_LIMIT", -5.0)
+    with pytest.warns(UserWarning, match="NUTS takes over"):
+        fit = model.fit("importance", **{k: v for k, v in SHORT.items() if k != "tune"})
+    assert fit.method == "nuts"
+    with pytest.raises(blm.FittingError, match="handover='keep'"):
+        model.fit("importance", seed=1, handover="error", progressbar=False)
+
+
+def test_options_of_normal_responses_are_refused(model):
+    for options in ({"parametrization": "marginal"}, {"parametrization": "centered"}, {"sampler": "pymc"}):
+        with pytest.raises(blm.OptionError, match="normal responses"):
+            model.fit("nuts", **options)
