@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from bayeslmm.families import Family
     from bayeslmm.inference.draws import Draws
     from bayeslmm.inference.generalized_draws import ChainedDraws
+    from bayeslmm.inference.optimum.average_information import IterativeMaximum
     from bayeslmm.inference.optimum.maximum import Maximum
     from bayeslmm.likelihood import Kernel
     from bayeslmm.posterior.density import CovarianceDensity
@@ -53,6 +54,11 @@ class Fittable(Protocol):
         ...
 
     @property
+    def products_kernel(self) -> "Kernel":
+        """The likelihood, which need not be factored."""
+        ...
+
+    @property
     def resolved_priors(self) -> "ModelPriors":
         """The priors."""
         ...
@@ -70,10 +76,34 @@ class Fittable(Protocol):
 
 def _fit_likelihood(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.maximum import maximise
+    from bayeslmm.likelihood.iterative.choice import is_iterative
 
     _require_identified([f for f in model.findings if f.kind != "confounded"], f'method="{method}"')
+    if is_iterative(model.products_kernel, options.solver):
+        return _fit_iteratively(model, method)
     found = maximise(model.kernel, method, sigma=model.spec.sigma)
     return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
+
+
+def _fit_iteratively(model: Fittable, method: str) -> PointFit:
+    from bayeslmm.inference.optimum.average_information import maximise_iteratively
+
+    found = maximise_iteratively(model.products_kernel, method, sigma=model.spec.sigma)
+    message = " ".join([found.maximum.message, *unidentified(model)])
+    return iterative_fit(model, method, replace(found, maximum=replace(found.maximum, message=message)))
+
+
+def iterative_fit(model: Fittable, method: str, found: "IterativeMaximum") -> PointFit:
+    """Return the fit at an optimum that was found without a factor."""
+    from bayeslmm.likelihood.iterative.coefficients import conditional_modes
+    from bayeslmm.results.iterative import IterativeFit, without_factor
+    from bayeslmm.results.tables import block_table
+
+    kernel, optimum = model.products_kernel, found.maximum
+    modes = conditional_modes(kernel, optimum.theta, found.evaluation.solved, optimum.sigma)
+    n_pairs = sum(len(pairs.starts) for pairs in kernel.products.lead_pairs)
+    blocks = block_table(without_factor(kernel.blocks, kernel.products.n_trailing, n_pairs))
+    return IterativeFit(model.design, model.spec, method, optimum, modes, blocks, model_kernel=kernel, found=found)
 
 
 def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:

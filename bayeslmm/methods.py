@@ -46,9 +46,9 @@ METHODS: dict[str, MethodEntry] = {
         (*DRAW_OPTIONS, "parametrization", "full_rank", "iterations"),
     ),
     "map": MethodEntry("Linear mixed model at its posterior mode", False, ("progressbar",), "-2 log posterior"),
-    "reml": MethodEntry("Linear mixed model fit by REML", False, ("progressbar",), "REML criterion"),
+    "reml": MethodEntry("Linear mixed model fit by REML", False, ("progressbar", "solver"), "REML criterion"),
     "ml": MethodEntry(
-        "Linear mixed model fit by maximum likelihood", False, ("progressbar", "n_quad"), "-2 log-likelihood"
+        "Linear mixed model fit by maximum likelihood", False, ("progressbar", "n_quad", "solver"), "-2 log-likelihood"
     ),
 }
 

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from bayeslmm.design import build_design, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
-from bayeslmm.fitting import point_fit, run_method, unidentified
+from bayeslmm.fitting import iterative_fit, point_fit, run_method, unidentified
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
@@ -34,6 +34,7 @@ from bayeslmm.types import (
     Precision,
     Sampler,
     SamplingMethod,
+    Solver,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from bayeslmm.families import Family
     from bayeslmm.forest import MixedEffectsForest
     from bayeslmm.formula import Formula
+    from bayeslmm.inference.optimum.maximum import Maximum
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.point import PointFit
@@ -218,11 +220,17 @@ class Model:
 
     @cached_property
     def kernel(self) -> "Kernel":
-        """The likelihood of the covariance parameters, from the data's cross-products."""
+        """The likelihood of the covariance parameters, from the data's cross-products, to be factored."""
+        self.products_kernel.check_memory()
+        return self.products_kernel
+
+    @cached_property
+    def products_kernel(self) -> "Kernel":
+        """The likelihood, which need not be factored: its cross-products fit into memory where its factor does not."""
         from bayeslmm.likelihood.kernel import build_kernel
 
         self._require_normal("The likelihood by cross-products")
-        return build_kernel(self._design)
+        return build_kernel(self._design, factored=False)
 
     @cached_property
     def resolved_priors(self) -> "ModelPriors":
@@ -332,6 +340,7 @@ class Model:
         iterations: int = 20_000,
         handover: Handover = "nuts",
         n_quad: int = 1,
+        solver: Solver = "auto",
         strict: bool = False,
     ) -> "PointFit | PosteriorFit":
         """Fit the model.
@@ -378,6 +387,10 @@ class Model:
             How "ml" integrates the random effects of a generalized model: 1 for Laplace's approximation, 9 or 25 points
             of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which
             is fast and rough.
+        solver
+            How "reml" and "ml" solve the equations of crossed random effects: "exact" factors them; "iterative" uses
+            conjugate gradients and probes, whose error the status and ``fit.monte_carlo`` tell; "auto" is iterative
+            where more than 3,000 effects are left after the largest term is eliminated.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -411,6 +424,7 @@ class Model:
             "iterations": iterations,
             "handover": handover,
             "n_quad": n_quad,
+            "solver": solver,
         }
         check_options(method, given, _fit_defaults())
         fit = cast("PointFit | PosteriorFit", run_method(self, method, make_options(**given)))
@@ -726,6 +740,8 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
         return _rebuild_generalized(model, model.family, stored)
     if stored.kind == "point":
         method, optimum = read_optimum(stored)
+        if "probes" in stored.result:
+            return _rebuild_iteratively(model, method, optimum, stored.result["probes"])
         if method == "map":
             _check_objective(model, optimum.theta, stored.check.get("objective"), "ml")
         else:
@@ -741,6 +757,17 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     _check_theta(found["theta"], kept["theta"])
     _check_objective(model, np.asarray(found["theta"]), kept.get("objective"), "ml")
     return fit
+
+
+def _rebuild_iteratively(model: Model, method: str, optimum: "Maximum", n_probes: int) -> "PointFit":
+    from bayeslmm.inference.optimum.average_information import maximum_again
+
+    kernel = model.products_kernel
+    if not kernel.products.n_trailing:
+        raise StorageError("fit.json: 'result.probes' is for crossed random effects, and the formula has none.")
+    found = maximum_again(kernel, method, optimum, n_probes, model.spec.sigma)
+    _check_value(found.evaluation.value + kernel.shift(method), optimum.objective, "the stored theta")
+    return iterative_fit(model, method, found)
 
 
 def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") -> "PointFit | PosteriorFit":

@@ -23,6 +23,7 @@ Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
 Parametrization = Literal["marginal", "noncentered", "centered"]
 Precision = Literal["float64", "float32"]
 Handover = Literal["nuts", "error", "keep"]  # what happens where importance weights are in trouble
+Solver = Literal["auto", "exact", "iterative"]  # how the equations of crossed effects are solved
 
 
 class EstimateOptions(TypedDict, total=False):
@@ -31,6 +32,7 @@ class EstimateOptions(TypedDict, total=False):
     progressbar: bool | None
     strict: bool
     n_quad: int
+    solver: Solver
 
 
 class DrawOptions(EstimateOptions, total=False):

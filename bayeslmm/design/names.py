@@ -75,7 +75,7 @@ def check_terms(terms: Sequence[RandomTerm]) -> None:
         If a factor ``h`` is called like ``sd_g``, ``cor_g``, ``r_g`` or ``g_effect`` of a factor ``g``.
     """
     taken = {f"{prefix}_{term.name}" for term in terms for prefix in ("sd", "cor", "r")}
-    taken |= {f"{term.name}_{suffix}" for term in terms for suffix in ("effect", "effect_other")}
+    taken |= {f"{term.name}_{suffix}" for term in terms for suffix in ("effect", "pair")}
     for term in terms:
         if term.factor in taken:
             raise ModelError(

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import sds_and_correlations, theta_from_factors
+from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.forest.bart.sampler import TreeDraws
 from bayeslmm.forest.data.inputs import read_new
@@ -197,7 +198,7 @@ def monitored(fitted: FittedForest) -> tuple[list[str], Array]:
         labels += [f"sd_{term.name}[{effect}]" for effect in term.effects]
         parts.append(sd)
         if cor is not None:
-            pairs = effects.lower_triangle(term.n_columns)
+            pairs = lower_triangle(term.n_columns)
             labels += [f"cor_{term.name}[{term.effects[j]}, {term.effects[i]}]" for i, j in pairs]
             parts.append(np.stack([cor[..., i, j] for i, j in pairs], axis=2))
         labels += [f"mean of {term.name}[{effect}]" for effect in term.effects]

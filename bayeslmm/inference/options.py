@@ -11,7 +11,7 @@ import numpy as np
 
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import terms_to_keep
-from bayeslmm.types import Handover, Parametrization, Precision, Sampler
+from bayeslmm.types import Handover, Parametrization, Precision, Sampler, Solver
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,6 +54,9 @@ class Options:
     n_quad
         Quadrature points of a generalized model's likelihood: 1 for Laplace's approximation, more for adaptive
         Gauss-Hermite quadrature with one grouping factor, 0 for coefficients in the inner loop.
+    solver
+        How the equations of crossed effects are solved: "exact" factors them, "iterative" uses conjugate gradients and
+        probes, "auto" chooses by their number.
     """
 
     draws: int = 1000
@@ -72,6 +75,7 @@ class Options:
     iterations: int = 20_000
     handover: Handover = "nuts"
     n_quad: int = 1
+    solver: Solver = "auto"
 
     def __post_init__(self) -> None:
         for name in ("draws", "tune", "chains", "iterations"):  # nutpie panics without any warm-up
@@ -83,6 +87,7 @@ class Options:
         _check_rate(self.target_accept)
         check_choice("sampler", self.sampler, get_args(Sampler))
         check_choice("precision", self.precision, get_args(Precision))
+        check_choice("solver", self.solver, get_args(Solver))
         check_choice("handover", self.handover, get_args(Handover))
         if self.parametrization is not None:
             check_choice("parametrization", self.parametrization, get_args(Parametrization))

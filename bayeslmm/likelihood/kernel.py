@@ -98,18 +98,12 @@ class Kernel:
             Positive prior weights, shape (n,); None means ones.
         names
             Names of the terms for messages.
-
-        Raises
-        ------
-        ModelError
-            If the crossed random effects need more memory than there is.
         """
         y = np.asarray(y, dtype=float)
         X = np.asarray(X, dtype=float)
         shapes = [TermShape(t.n_levels, t.columns.shape[1], t.covariance) for t in terms]
         names = tuple(names) if names is not None else tuple(getattr(t, "name", str(k)) for k, t in enumerate(terms))
         layout = choose_layout([t.codes for t in terms], shapes)
-        check_memory(layout, names, X.shape[1])
         fixed = fixed_map(X, weights) if X.shape[1] else ColumnMap(no_centring(0), np.ones(0))
         maps = tuple(term_map(t, weights) for t in terms)
         y_mean = float(np.average(y, weights=weights)) if fixed.centring.spans_constant else 0.0
@@ -117,6 +111,16 @@ class Kernel:
             pattern = Pattern([t.codes for t in terms], layout)
             products = build_crossproducts(y, X, terms, weights, pattern, fixed, maps, y_mean)
         return cls(products, fixed, maps, y_mean, names)
+
+    def check_memory(self) -> None:
+        """Refuse a factor that cannot be held.
+
+        Raises
+        ------
+        ModelError
+            If the crossed random effects need more memory than there is.
+        """
+        check_memory(self.products.layout, self.names, self.p)
 
     @property
     def n(self) -> int:
@@ -230,11 +234,20 @@ class DesignArrays(Protocol):
     def offset(self) -> Array | None: ...  # noqa: D102
 
 
-def build_kernel(design: DesignArrays) -> Kernel:
+def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
     """Return the kernel of a design, the offset taken off the response.
+
+    Parameters
+    ----------
+    design
+        The data.
+    factored
+        Whether it is to be factored.
 
     Raises
     ------
+    ModelError
+        If its factor needs more memory than there is.
     UnavailableError
         If the design's response was read by a family other than the normal.
     """
@@ -245,7 +258,10 @@ def build_kernel(design: DesignArrays) -> Kernel:
     if (summed := getattr(design, "sums", None)) is not None:
         return kernel_of_sums(design, summed.sums)
     y = design.y if design.offset is None else design.y - design.offset
-    return Kernel.build(y, design.X, design.terms, design.weights)
+    kernel = Kernel.build(y, design.X, design.terms, design.weights)
+    if factored:
+        kernel.check_memory()
+    return kernel
 
 
 def kernel_of_sums(design: Any, sums: PartialSums) -> Kernel:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bayeslmm.covariance.pairs import pair_labels
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import DIMENSIONS, safe_labels, safe_name
 from bayeslmm.errors import ModelError
@@ -14,8 +15,8 @@ def term_coordinates(design: Design) -> dict[str, Sequence[Any]]:
     Returns
     -------
     dict
-        ``fixed``: coefficient names; the name of a grouping factor: its levels; per term g: ``g_effect`` and
-        ``g_effect_other`` the effects.
+        ``fixed``: coefficient names; the name of a grouping factor: its levels; per term g: ``g_effect`` the
+        effects, and ``g_pair`` their pairs where they are correlated.
 
     Raises
     ------
@@ -26,7 +27,9 @@ def term_coordinates(design: Design) -> dict[str, Sequence[Any]]:
     for term in design.terms:
         effects = list(term.effects)
         label = safe_name(term.name)
-        labels = {f"{label}_effect": effects, f"{label}_effect_other": effects}
+        labels = {f"{label}_effect": effects}
+        if term.has_correlations:
+            labels[f"{label}_pair"] = pair_labels(effects)
         if term.name == term.factor:  # further terms on one factor share its levels
             labels[label] = list(safe_labels(term.levels))
         for name, values in labels.items():

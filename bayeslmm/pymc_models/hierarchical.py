@@ -14,6 +14,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
+from bayeslmm.covariance.pairs import pair_places
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.names import safe_name
 from bayeslmm.errors import ModelError
@@ -61,7 +62,7 @@ def build_hierarchical(
     -------
     pm.Model
         With ``beta`` (dim ``fixed``), ``sigma``, and per term g ``sd_g`` (``g_effect``), ``cor_g``
-        (``g_effect``, ``g_effect_other``; where there are correlations) and ``r_g`` (levels of the factor,
+        (``g_pair``; where there are correlations) and ``r_g`` (levels of the factor,
         ``g_effect``), all on the user's columns; the response is ``y``.
 
     Raises
@@ -110,7 +111,7 @@ def _fixed_part(design: Design, priors: ModelPriors, units: _Units) -> Any:
 def _random_part(term: RandomTerm, priors: TermPriors, units: _Units, *, centered: bool) -> Any:
     """Add one term's covariance and effects; return its part of the mean, shape (n,)."""
     name = safe_name(term.name)
-    level, effect, other = safe_name(term.factor), f"{name}_effect", f"{name}_effect_other"
+    level, effect, pair = safe_name(term.factor), f"{name}_effect", f"{name}_pair"
     columns = priors.centring.apply(term.columns)
     unit = units.of_columns(columns)
     to_user = priors.centring.matrix
@@ -127,7 +128,8 @@ def _random_part(term: RandomTerm, priors: TermPriors, units: _Units, *, centere
         covariance = pt.dot(user_factor, user_factor.T)
         user_sd = pt.sqrt(pt.diagonal(covariance))
         pm.Deterministic(f"sd_{name}", user_sd, dims=effect)
-        pm.Deterministic(f"cor_{name}", covariance / (user_sd[:, None] * user_sd), dims=(effect, other))
+        correlation = covariance / (user_sd[:, None] * user_sd)
+        pm.Deterministic(f"cor_{name}", correlation[pair_places(term.n_columns)], dims=pair)
     pm.Deterministic(f"r_{name}", pt.dot(raw, (to_user * unit).T), dims=(level, effect))
     codes = pm.Data(f"data[codes_{name}]", term.codes)
     return pt.sum(pm.Data(f"data[columns_{name}]", columns * unit) * raw[codes], axis=1)

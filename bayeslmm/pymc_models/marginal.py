@@ -15,6 +15,7 @@ import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
+from bayeslmm.covariance.pairs import pair_places
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.names import safe_name
 from bayeslmm.errors import ModelError
@@ -50,7 +51,7 @@ def build_marginal(kernel: Kernel, priors: ModelPriors, design: Design, *, sigma
     Returns
     -------
     pm.Model
-        With ``sigma`` and per term g ``sd_g`` (dim ``g_effect``) and ``cor_g`` (``g_effect``, ``g_effect_other``; where
+        With ``sigma`` and per term g ``sd_g`` (dim ``g_effect``) and ``cor_g`` (``g_pair``; where
         there are correlations) on the user's columns. Where the priors speak of them these are the free variables, the
         correlations as ``lower[cor_g]``, those below the diagonal column by column; where the priors speak of centred
         columns the free variables are ``centred[sd_g]`` and ``centred[lower[cor_g]]``.
@@ -107,7 +108,7 @@ def _sizes(design: Design, term: RandomTerm, priors: TermPriors) -> Array:
 def _term_coordinates(term: RandomTerm, priors: TermPriors, start: Array, residual: Any) -> list[Any]:
     """Add one term's variables; return its coordinates, log sd/sigma and atanh of the partial correlations."""
     name, size = safe_name(term.name), term.n_columns
-    effect, other = f"{name}_effect", f"{name}_effect_other"
+    effect, pair = f"{name}_effect", f"{name}_pair"
     wrapped = "moved[{}]" if priors.moved else "{}"  # only correlated terms ever are
     label = wrapped.format(f"sd_{name}")
     sd = _standard_deviations(label, priors, start, effect)
@@ -121,9 +122,9 @@ def _term_coordinates(term: RandomTerm, priors: TermPriors, start: Array, residu
         covariance = pt.dot(pt.dot(turn, sd[:, None] * correlation * sd), turn.T)
         user_sd = pt.sqrt(pt.diagonal(covariance))
         pm.Deterministic(f"sd_{name}", user_sd, dims=effect)
-        pm.Deterministic(f"cor_{name}", covariance / (user_sd[:, None] * user_sd), dims=(effect, other))
+        pm.Deterministic(f"cor_{name}", (covariance / (user_sd[:, None] * user_sd))[pair_places(size)], dims=pair)
     else:
-        pm.Deterministic(f"cor_{name}", correlation, dims=(effect, other))
+        pm.Deterministic(f"cor_{name}", correlation[pair_places(size)], dims=pair)
     return [ratios, pt.arctanh(partial_correlations(lower, size))]
 
 

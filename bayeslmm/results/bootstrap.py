@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import sds_and_correlations
+from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import FittingError, OptionError, check_level
 from bayeslmm.inference.options import check_count
 from bayeslmm.inference.progress import progress_bar
@@ -26,7 +27,6 @@ from bayeslmm.intervals.bootstrap import (
 from bayeslmm.intervals.refits import Estimate, Refitter
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.new_response import KernelStructure
-from bayeslmm.results.effects import lower_triangle
 from bayeslmm.results.profiles import parameter_names
 from bayeslmm.types import Array
 

@@ -39,6 +39,17 @@ class ErrorsOfFit:
         return self.found[named]
 
 
+class NormalErrorsOfFit(ErrorsOfFit):
+    """The errors of a fit without a factor: normal unless another method is named, which then makes the factor."""
+
+    def find(self, ddf: str | None) -> tuple[ErrorsOfEstimation, Ddf]:
+        """Return the errors, and the method where none was named."""
+        if ddf is not None and ddf != "normal":
+            return super().find(ddf)
+        covariance = np.asarray(self.fit.modes.beta_cov, dtype=float)
+        return ErrorsOfEstimation(np.asarray(self.fit.modes.beta, dtype=float), covariance), "normal"
+
+
 def estimates_of(fit: "PointFit") -> Estimates:
     """Return what the tests need of a fit."""
     return Estimates(

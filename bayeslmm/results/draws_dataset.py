@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.covariance.pairs import pair_labels, pair_values
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import ROWS, safe_labels
 from bayeslmm.design.streamed import is_streamed
@@ -22,7 +23,7 @@ def datasets(design: Design, draws: Draws) -> dict[str, "xarray.Dataset"]:
     """Return the groups posterior, sample_stats, observed_data and constant_data, ready to be written.
 
     In the posterior: ``beta`` (dim "fixed"), ``sigma``, and per term g ``sd_g`` (g_effect), ``cor_g``
-    (g_effect, g_effect_other; only where there are correlations) and ``r_g`` (g, g_effect; only where the draws
+    (g_pair, as "Intercept, Days"; only where there are correlations) and ``r_g`` (g, g_effect; only where the draws
     were kept). A design without rows has no observed_data and no constant_data.
     """
     import xarray
@@ -52,12 +53,12 @@ def _posterior(design: Design, draws: Draws, chains: Mapping[str, Any]) -> "xarr
         "sigma": (sampled, draws.sigma),
     }
     for term, sd, cor, b, kept in zip(design.terms, draws.sd, draws.cor, draws.effects, draws.kept, strict=True):
-        effect, other = f"{term.name}_effect", f"{term.name}_effect_other"
+        effect, pair = f"{term.name}_effect", f"{term.name}_pair"
         coords[effect] = np.array(term.effects, dtype=object)
         variables[f"sd_{term.name}"] = ((*sampled, effect), sd)
         if cor is not None:
-            coords[other] = coords[effect]
-            variables[f"cor_{term.name}"] = ((*sampled, effect, other), cor)
+            coords[pair] = np.array(pair_labels(term.effects), dtype=object)
+            variables[f"cor_{term.name}"] = ((*sampled, pair), pair_values(cor))
         if kept:
             coords[term.factor] = safe_labels(term.levels)
             variables[f"r_{term.name}"] = ((*sampled, term.factor, effect), b)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
+from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.names import RESIDUAL
 from bayeslmm.types import Array
@@ -85,11 +86,6 @@ def varcorr_frame(
             for position, (name, column) in enumerate(zip(VARCORR_COLUMNS, columns, strict=True))
         }
     )
-
-
-def lower_triangle(size: int) -> list[tuple[int, int]]:
-    """Return the positions (i, j), i > j, below the diagonal, column by column."""
-    return [(i, j) for j in range(size) for i in range(j + 1, size)]
 
 
 def parameter_label(group: str, effect: str | None, other: str | None) -> str:

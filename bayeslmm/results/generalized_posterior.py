@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import theta_from_factors
+from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import NewRows
 from bayeslmm.errors import OptionError, UnavailableError
 from bayeslmm.families import Family, Response
@@ -134,11 +135,10 @@ class GeneralizedPosteriorFit(PosteriorFit):
     def covariance_draws(self) -> Array:
         """Draws of the K rows of :meth:`varcorr`, shape (chains, draws, K)."""
         parts: list[Any] = [np.empty((self.draws.n_chains, self.draws.n_draws, 0))]
-        for term, sd, cor in zip(self.design.terms, self.draws.sd, self.draws.cor, strict=True):
+        for sd, cor in zip(self.draws.sd, self.draws.cor, strict=True):
             parts.append(sd)
             if cor is not None:
-                rows, columns = zip(*effects.lower_triangle(term.n_columns), strict=True)
-                parts.append(cor[:, :, list(rows), list(columns)])
+                parts.append(pair_values(cor))
         return np.concatenate(parts, axis=2)
 
     def _weighted(self, size: str) -> float:

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr
 
+from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError, check_level
 from bayeslmm.formula.statement import Statement, parse_statement
-from bayeslmm.results.effects import lower_triangle
 from bayeslmm.testing.contrasts import linear_functions
 from bayeslmm.types import Array
 

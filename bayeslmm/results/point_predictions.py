@@ -113,8 +113,11 @@ class PointPredictions(Predictions):
         if interval is not None and uncertainty == "full":
             limits = self._full_limits(request)
         elif interval is not None:
-            limits = point_interval(request, self.kernel, self._factors, self.sigma, mean, self._fixed_precision())
+            limits = self._limits(request, mean)
         return self._labelled(request, mean, limits, estimable)
+
+    def _limits(self, request: Request, mean: Array) -> tuple[Array, Array]:
+        return point_interval(request, self.kernel, self._factors, self.sigma, mean, self._fixed_precision())
 
     def _full_limits(self, request: Request) -> tuple[Array, Array]:
         from bayeslmm.intervals.prediction import full_limits

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.covariance import theta_from_factors
+from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
@@ -30,7 +31,7 @@ from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary
 from bayeslmm.results.tables import printed, within
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Floats
 
 if TYPE_CHECKING:
     import xarray
@@ -270,15 +271,25 @@ class PosteriorFit(
             tables[term.name] = describe(b.reshape(*b.shape[:2], -1), index, level, found)
         return tables
 
+    def correlation_draws(self) -> dict[str, Floats]:
+        """Return the draws of every term's correlation matrix, (chains, draws, S, S), of the terms that have one.
+
+        `idata` holds one number per pair of effects: ``cor_g`` (g_pair).
+        """
+        return {
+            term.name: np.array(cor)
+            for term, cor in zip(self.design.terms, self.draws.cor, strict=True)
+            if cor is not None
+        }
+
     @cached_property
     def covariance_draws(self) -> Array:
         """Draws of the K rows of :meth:`varcorr`, shape (chains, draws, K)."""
         parts = []
-        for term, sd, cor in zip(self.design.terms, self.draws.sd, self.draws.cor, strict=True):
+        for sd, cor in zip(self.draws.sd, self.draws.cor, strict=True):
             parts.append(sd)
             if cor is not None:
-                rows, columns = zip(*effects.lower_triangle(term.n_columns), strict=True)
-                parts.append(cor[:, :, list(rows), list(columns)])
+                parts.append(pair_values(cor))
         return np.concatenate([*parts, self.draws.sigma[:, :, None]], axis=2)
 
     @cached_property

@@ -17,7 +17,7 @@ from bayeslmm.errors import DataError, OptionError, warn_user
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.prediction_error import error_variance, predictor_rows
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Codes
 
 Kind = Literal["conditional", "marginal"]
 Target = Literal["mean", "response"]
@@ -301,16 +301,26 @@ def point_interval(
     R_X
         Lower Cholesky factor of the precision of the kernel's coefficients times sigma², where they have priors.
     """
+    return normal_limits(request, _estimation_variance(request, kernel, factors, R_X), factors, sigma, mean)
+
+
+def normal_limits(
+    request: Request, estimation: Array, factors: Sequence[Array], sigma: float, mean: Array
+) -> tuple[Array, Array]:
+    """Return the limits for the variance over sigma², (m,), of each predictor's error."""
     assert request.interval is not None
-    half = ndtri(0.5 + request.interval / 2) * sigma * np.sqrt(relative_variance(request, kernel, factors, R_X))
+    half = ndtri(0.5 + request.interval / 2) * sigma * np.sqrt(added_variance(request, estimation, factors))
     return mean - half, mean + half
 
 
 def relative_variance(request: Request, kernel: Kernel, factors: Sequence[Array], R_X: Array | None = None) -> Array:
     """Return the variance of each prediction's error over sigma², as in `point_interval`, shape (m,)."""
-    variance = _estimation_variance(request, kernel, factors, R_X)
-    if request.target == "response":
-        variance += 1.0 / request.weights
+    return added_variance(request, _estimation_variance(request, kernel, factors, R_X), factors)
+
+
+def added_variance(request: Request, estimation: Array, factors: Sequence[Array]) -> Array:
+    """Return the variance over sigma² of a prediction's error, (m,), from that of its predictor."""
+    variance = estimation + 1.0 / request.weights if request.target == "response" else estimation
     return variance + _new_group_variance(request, [factor @ factor.T for factor in factors])
 
 
@@ -334,11 +344,15 @@ def _estimation_variance(request: Request, kernel: Kernel, factors: Sequence[Arr
     """Return the variance of the predictor's error over sigma², shape (m,)."""
     rows = request.rows
     factor = factorise(kernel.products, kernel.kernel_factors(factors))
+    wanted = predictor_rows(kernel, factor, known_codes(request), [t.columns for t in request.terms], rows.X)
+    return error_variance(factor, wanted, R_X)
+
+
+def known_codes(request: Request) -> list[Codes]:
+    """Return the level of each row whose estimated effects count, (m,) per term, -1 for none."""
     terms = request.terms
     included = request.included or (request.kind == "conditional",) * len(terms)
-    known = [t.codes if kept else np.full_like(t.codes, -1) for t, kept in zip(terms, included, strict=True)]
-    wanted = predictor_rows(kernel, factor, known, [t.columns for t in terms], rows.X)
-    return error_variance(factor, wanted, R_X)
+    return [t.codes if kept else np.full_like(t.codes, -1) for t, kept in zip(terms, included, strict=True)]
 
 
 def without_groups(rows: NewRows, terms: Sequence[RandomTerm]) -> NewRows:

@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.checking.sensitivity import SENSITIVE, power_sensitivity
+from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import OptionError, check_level
 from bayeslmm.inference.options import check_count
 from bayeslmm.posterior.draw_densities import log_likelihoods, log_priors
 from bayeslmm.priors.predictive import prior_parameters
-from bayeslmm.results.effects import covariance_labels, lower_triangle
+from bayeslmm.results.effects import covariance_labels
 from bayeslmm.results.posterior_prediction import flatten
 from bayeslmm.types import Array
 

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtri
 
+from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import OptionError, check_level, suggest
 from bayeslmm.intervals.profile import Curve, Profiler, transformed
-from bayeslmm.results.effects import covariance_labels, fixed_index, lower_triangle
+from bayeslmm.results.effects import covariance_labels, fixed_index
 from bayeslmm.results.refitting import by_criterion
 
 if TYPE_CHECKING:

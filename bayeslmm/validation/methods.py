@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.covariance.pairs import correlation_matrices
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import safe_name
 from bayeslmm.errors import FittingError
@@ -121,7 +122,11 @@ def explicit_draws(trace: Any, design: Design) -> Draws:
         beta=values["beta"],
         sigma=values["sigma"],
         sd=tuple(values[f"sd_{safe_name(term.name)}"] for term in design.terms),
-        cor=tuple(values.get(f"cor_{safe_name(term.name)}") for term in design.terms),
+        cor=tuple(
+            None if pairs is None else correlation_matrices(pairs, term.n_columns)
+            for term in design.terms
+            for pairs in [values.get(f"cor_{safe_name(term.name)}")]
+        ),
         effects=tuple(values[f"r_{safe_name(term.name)}"] for term in design.terms),
         stats=trace.stats,
         method="nuts",

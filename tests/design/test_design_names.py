@@ -32,7 +32,7 @@ def test_responses_with_a_name_of_dimensions(name):
     assert build_design(parse(f"log(exp(`{name}`)) ~ 1 + (1 | g)"), table(y=name)).n == 40
 
 
-@pytest.mark.parametrize("name", ["sd_g", "cor_g", "r_g", "g_effect", "g_effect_other"])
+@pytest.mark.parametrize("name", ["sd_g", "cor_g", "r_g", "g_effect", "g_pair"])
 def test_factors_named_like_parts_of_another(name):
     with pytest.raises(ModelError, match="rename the column"):
         build_design(parse(f"y ~ 1 + (1 | g) + (1 | {name})"), table(h=name))

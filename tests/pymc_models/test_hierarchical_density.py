@@ -13,6 +13,7 @@ import pytest
 from handmade import make_design, make_term
 from scipy.stats import multivariate_normal
 
+from bayeslmm.covariance.pairs import correlation_matrices
 from bayeslmm.priors import resolve_priors
 
 TOLERANCE = 1e-5  # central differences with steps of 1e-5 lose about 1e-8 of O(1) derivatives, some 30 of them
@@ -68,7 +69,8 @@ def parameters_from(model, design, priors):
         terms = []
         for term, own in zip(design.terms, priors.terms, strict=True):
             sd, b = value[f"sd_{term.name}"], value[f"r_{term.name}"]
-            correlation = value.get(f"cor_{term.name}", np.eye(len(sd)))
+            pairs = value.get(f"cor_{term.name}")
+            correlation = np.eye(len(sd)) if pairs is None else correlation_matrices(pairs, len(sd))
             if own.moved:
                 back = own.centring.inverse
                 covariance = back @ (sd[:, None] * correlation * sd) @ back.T

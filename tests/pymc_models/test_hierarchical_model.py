@@ -41,7 +41,7 @@ def test_names_dimensions_and_labels(centered):
     dims = model.named_vars_to_dims
     assert dims["beta"] == ("fixed",)
     assert dims["sd_Subject"] == ("Subject_effect",)
-    assert dims["cor_Subject"] == ("Subject_effect", "Subject_effect_other")
+    assert dims["cor_Subject"] == ("Subject_pair",)
     assert dims["r_Subject"] == ("Subject", "Subject_effect")
     assert list(model.coords["Subject"][:2]) == [308, 309]
     assert model.coords["Subject_effect"] == ("Intercept", "Days")

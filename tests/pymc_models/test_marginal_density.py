@@ -12,6 +12,7 @@ import pytest
 from handmade import make_design, make_term, sleepstudy_design
 from scipy.optimize import root
 
+from bayeslmm.covariance.pairs import correlation_matrices, pair_values
 from bayeslmm.errors import FittingError, ModelError, PriorError
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import build_kernel
@@ -223,7 +224,7 @@ def test_names_and_dimensions():
     model, _ = build(small_design())  # x lies far from zero: the priors hold at its lower end
     assert [v.name for v in model.free_RVs] == ["sigma", "moved[sd_g]", "moved[lower[cor_g]]"]
     assert {v.name for v in model.deterministics} == {"sd_g", "cor_g"}
-    assert model.named_vars_to_dims["cor_g"] == ("g_effect", "g_effect_other")
+    assert model.named_vars_to_dims["cor_g"] == ("g_pair",)
     model, _ = build(sleepstudy_design())
     assert [v.name for v in model.free_RVs] == ["sigma", "sd_Subject", "lower[cor_Subject]"]
     assert model.named_vars_to_dims["sd_Subject"] == ("Subject_effect",)
@@ -244,7 +245,7 @@ def test_deterministics_are_on_the_users_columns():
     x, sd, correlation = compile_function(model.value_vars, outputs, mode="FAST_COMPILE")(*values.values())
     expected_sd, expected = covariance_parameters(density, x[:-1], float(np.exp(x[-1])))
     np.testing.assert_allclose(sd, expected_sd[0], rtol=1e-12)
-    np.testing.assert_allclose(correlation, expected[0], atol=1e-12)
+    np.testing.assert_allclose(correlation, pair_values(expected[0]), atol=1e-12)
 
 
 def test_the_model_can_be_extended():
@@ -347,8 +348,9 @@ def test_pymcs_optimiser_finds_reml():
     (factor,) = factors_from_theta(polished, kernel.shapes)
     sd, correlation = sds_and_correlations(factor, kernel.conditional(polished, "reml").sigma)
     np.testing.assert_allclose(found["sd_Subject"], sd, rtol=MODE_TOLERANCE)
-    np.testing.assert_allclose(found["cor_Subject"], correlation, atol=MODE_TOLERANCE)
+    np.testing.assert_allclose(found["cor_Subject"], pair_values(correlation), atol=MODE_TOLERANCE)
     assert found["sigma"] == pytest.approx(kernel.conditional(polished, "reml").sigma, rel=MODE_TOLERANCE)
-    covariance = found["sd_Subject"][:, None] * found["cor_Subject"] * found["sd_Subject"] / found["sigma"] ** 2
+    full = correlation_matrices(found["cor_Subject"], 2)
+    covariance = found["sd_Subject"][:, None] * full * found["sd_Subject"] / found["sigma"] ** 2
     theta = theta_from_factors([np.linalg.cholesky(covariance)], kernel.shapes)
     assert kernel.objective(theta, "reml") == pytest.approx(reml.objective, abs=MODE_TOLERANCE)

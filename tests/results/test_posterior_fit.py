@@ -25,12 +25,12 @@ def test_idata_has_the_agreed_names_dims_and_labels(bayes, sleepstudy):
         "beta": ("chain", "draw", "fixed"),
         "sigma": ("chain", "draw"),
         "sd_Subject": ("chain", "draw", "Subject_effect"),
-        "cor_Subject": ("chain", "draw", "Subject_effect", "Subject_effect_other"),
+        "cor_Subject": ("chain", "draw", "Subject_pair"),
         "r_Subject": ("chain", "draw", "Subject", "Subject_effect"),
     }
     assert list(posterior["Subject"].values) == list(sleepstudy["Subject"].cat.categories)
     assert list(posterior["fixed"].values) == ["Intercept", "Days"]
-    assert list(posterior["Subject_effect_other"].values) == ["Intercept", "Days"]
+    assert list(posterior["Subject_pair"].values) == ["Intercept, Days"]
     np.testing.assert_array_equal(posterior["sd_Subject"], bayes.draws.sd[0])
     one = posterior["r_Subject"].sel(Subject=309, Subject_effect="Days")
     np.testing.assert_array_equal(one, bayes.draws.effects[0][:, :, 1, 1])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bayeslmm.covariance.pairs import correlation_matrices
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import safe_name
 from bayeslmm.errors import OptionError
@@ -189,11 +190,8 @@ def _explicit(
     shape = stats["lp"].shape
     correlations = []
     for term in design.terms:
-        matrix = values.get(f"cor_{safe_name(term.name)}")
-        if matrix is not None:
-            diagonal = np.arange(term.n_columns)
-            matrix[..., diagonal, diagonal] = 1.0  # exactly, for all rounding
-        correlations.append(matrix)
+        pairs = values.get(f"cor_{safe_name(term.name)}")
+        correlations.append(None if pairs is None else correlation_matrices(pairs, term.n_columns))
     return Draws(
         beta=values["beta"] if design.p else np.empty((*shape, 0)),
         sigma=values["sigma"] if sigma is None else np.full(shape, float(sigma)),

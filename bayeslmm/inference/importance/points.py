@@ -48,7 +48,7 @@ BAD_K_HAT = 0.7
 LARGEST_WEIGHT = 50.0  # a weight this many times the average carries the estimate alone
 ENOUGH_EFFECTIVE = 400.0
 REPLICATES = 4  # sets of points scrambled apart
-LARGEST_REPLICATE = 512  # proposals learn more from several rounds than from one long one
+LARGEST_REPLICATE = 1024  # proposals learn more from several rounds than from one long one
 REPLICATE_POINTS = 8  # points of a set per dimension, at least twice that
 CHUNK_POINTS = 256  # points of a single term evaluated in one call
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
+from bayeslmm.covariance.pairs import correlation_matrices
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import safe_name
 from bayeslmm.errors import OptionError
@@ -18,7 +19,7 @@ from bayeslmm.inference.options import Options, check_choice
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.kernel import Kernel, build_kernel
 from bayeslmm.posterior.density import CovarianceDensity, not_normal
-from bayeslmm.types import Floats, Parametrization
+from bayeslmm.types import Parametrization
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
@@ -165,18 +166,13 @@ def _draws(trace: Trace, design: Design, sigma: float | None, shape: tuple[int, 
         beta=values["beta"] if design.p else np.empty((*shape, 0)),
         sigma=values["sigma"] if sigma is None else np.full(shape, float(sigma)),
         sd=tuple(values[f"sd_{safe_name(term.name)}"] for term in design.terms),
-        cor=tuple(None if matrix is None else unit_diagonal(matrix) for matrix in correlations),
+        cor=tuple(
+            None if pairs is None else correlation_matrices(pairs, term.n_columns)
+            for pairs, term in zip(correlations, design.terms, strict=True)
+        ),
         effects=tuple(
             values.get(f"r_{safe_name(term.name)}", np.empty((*shape, 0, term.n_columns))) for term in design.terms
         ),
         stats=trace.stats,
         method="nuts",
     )
-
-
-def unit_diagonal(correlation: Floats) -> Floats:
-    """Return correlation matrices, shape (..., S, S), with a diagonal of exactly one."""
-    exact = correlation.copy()
-    size = correlation.shape[-1]
-    exact[..., np.arange(size), np.arange(size)] = 1.0
-    return exact

@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslmm.design.design import Design
+from bayeslmm.covariance.pairs import correlation_matrices
+from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.names import ROWS, safe_labels, safe_name
 from bayeslmm.errors import StorageError
 from bayeslmm.families import Family
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results.draws_dataset import row_labels
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Floats
 
 if TYPE_CHECKING:
     import xarray
@@ -74,6 +75,12 @@ def _netcdf(groups: Mapping[str, "xarray.Dataset"]) -> memoryview:
     return buffer.getbuffer()
 
 
+def _correlations(posterior: "xarray.Dataset", term: RandomTerm) -> Floats:
+    """Return the correlation matrices of a term, stored as one number per pair."""
+    size = term.n_columns
+    return correlation_matrices(_variable(posterior, f"cor_{term.name}", (size * (size - 1) // 2,)), size)
+
+
 def read_draws(
     path: Path, design: Design, method: str, info: Mapping[str, Any], *, has_sigma: bool = True
 ) -> tuple[Draws, dict[str, Any]]:
@@ -99,7 +106,7 @@ def read_draws(
     for term in design.terms:
         size = term.n_columns
         sd.append(_variable(posterior, f"sd_{term.name}", (size,)))
-        cor.append(_variable(posterior, f"cor_{term.name}", (size, size)) if term.has_correlations else None)
+        cor.append(_correlations(posterior, term) if term.has_correlations else None)
         if wanted is None or term.name in wanted:
             effects.append(_variable(posterior, f"r_{term.name}", (term.n_levels, size)))
         else:

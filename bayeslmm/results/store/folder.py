@@ -14,6 +14,7 @@ import pandas as pd
 
 from bayeslmm import __version__
 from bayeslmm.design.design import Design
+from bayeslmm.design.streamed import is_streamed
 from bayeslmm.errors import StorageError
 from bayeslmm.families import Family
 from bayeslmm.files import whole_folder
@@ -24,6 +25,7 @@ from bayeslmm.methods import METHODS
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.generalized import GeneralizedPointFit
 from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
+from bayeslmm.results.iterative import IterativeFit
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.spec import ModelSpec
@@ -70,7 +72,8 @@ OPTIMUM = Table(
         "message": Text(),
         "thetas": ListOf(ListOf(Number())),
         "objectives": ListOf(Number()),
-    }
+    },
+    optional={"probes": Whole(1)},
 )
 RESULTS = {"point": OPTIMUM, "posterior": Table({"info": RUN})}
 CHECKS = {
@@ -146,6 +149,11 @@ def write_fit(fit: Fit, folder: Path, *, overwrite: bool = False) -> Path:
     StorageError
         If the place is taken or cannot be written to, or a part of the fit cannot be stored.
     """
+    if is_streamed(fit.design):
+        raise StorageError(
+            "A fit of rows that streamed has no data to save beside it: keep its sums by model.save_sums(path), and "
+            "fit the model of blm.merge([path]) again, which reads no rows."
+        )
     folder = folder.absolute()
     _check_place(folder, overwrite)
     try:
@@ -222,7 +230,9 @@ def _likelihood_at(fit: PointFit) -> dict[str, Any]:
 
 def _describe_optimum(fit: PointFit) -> dict[str, Any]:
     optimum = fit.optimum
+    probes = {"probes": fit.found.n_probes} if isinstance(fit, IterativeFit) else {}
     return {
+        **probes,
         "theta": list(optimum.theta),
         "sigma": optimum.sigma,
         "objective": optimum.objective,

@@ -1,0 +1,43 @@
+"""The correlations of a term as one number per pair of its effects.
+
+Pairs are the places below the diagonal of a correlation matrix, column by column: for effects a, b, c they are
+(b, a), (c, a), (c, b), labelled "a, b", "a, c", "b, c".
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from bayeslmm.types import Floats
+
+
+def lower_triangle(size: int) -> list[tuple[int, int]]:
+    """Return the positions (i, j), i > j, below the diagonal, column by column."""
+    return [(i, j) for j in range(size) for i in range(j + 1, size)]
+
+
+def pair_labels(effects: Sequence[str]) -> list[str]:
+    """Return the label of each pair, the effect that comes first in the term first."""
+    return [f"{effects[j]}, {effects[i]}" for i, j in lower_triangle(len(effects))]
+
+
+def pair_places(size: int) -> tuple[list[int], list[int]]:
+    """Return the rows and the columns of the pairs, to index a matrix with."""
+    places = lower_triangle(size)
+    return [i for i, _ in places], [j for _, j in places]
+
+
+def pair_values(matrices: Floats) -> Floats:
+    """Return the correlations (..., S(S - 1)/2) of matrices (..., S, S)."""
+    rows, columns = pair_places(matrices.shape[-1])
+    return matrices[..., rows, columns]
+
+
+def correlation_matrices(values: Floats, size: int) -> Floats:
+    """Return the matrices (..., S, S) with ones on the diagonal of correlations (..., S(S - 1)/2)."""
+    found = np.empty((*values.shape[:-1], size, size), dtype=values.dtype)
+    found[...] = np.eye(size)
+    rows, columns = pair_places(size)
+    found[..., rows, columns] = values
+    found[..., columns, rows] = values
+    return found

@@ -1,0 +1,438 @@
+r"""The profiled objective, its gradient and its average information, without a factor.
+
+With :math:`P_0 = V_0^{-1} - V_0^{-1}X(X^\top V_0^{-1}X)^{-1}X^\top V_0^{-1}` and :math:`g = Z^\top P_0 y`, the
+derivative by a relative covariance :math:`\Psi_k = \lambda_k\lambda_k^\top` is
+
+.. math:: G_k = T_k - \sum_j g_j g_j^\top/\sigma^2, \qquad T_k = \sum_j Z_j^\top M Z_j,
+
+:math:`M = V_0^{-1}` for ML and :math:`P_0` for REML. The second sum and all of REML's are exact; the traces of ML's are
+estimated by Hutchinson's probes z = Lr with the same Rademacher r at every point, so that the estimate is a smooth
+function of the parameters: with x = S⁻¹z and v = P⁻¹z,
+
+.. math:: \sum_j C_{jj} = \sum_j [P^{-1}]_{jj} + E \sum_j (x - v)_j v_j^\top, \quad
+          T_k = \lambda_k^{-\top}\Bigl(J_kI - \sum_j C_{jj}\Bigr)\lambda_k^{-1}
+
+for a trailing term, where lambda is turned to :math:`UD^{1/2}` so that its directions come apart. Where a direction's
+variance is small beside its data, division by it would magnify the noise; there, with
+:math:`h(x) = \tilde A\Lambda_2x`,
+:math:`T_k = \sum_j \tilde A_{jj} - E\sum_j h(x)_jh(v)_j^\top`, and between the two kinds of direction
+:math:`E\sum_j h(x)_j v_j^\top\lambda_k^{-1}`. For the leading term, with :math:`F = I - A_{11}M` and
+:math:`h(x) = F A_{12}\Lambda_2 x`,
+
+.. math:: T_1 = \sum_j \Bigl(F A_{11} - F A_{12}\Lambda_2P^{-1}\Lambda_2^\top A_{21}F^\top\Bigr)_{jj}
+                - E \sum_j h(x - v)_j h(v)_j^\top .
+
+Nothing here needs an invertible lambda. Every estimate is corrected by its regression on
+:math:`r^\top\tilde S r - q`, whose mean is known to be zero. The average information (Gilmour, Thompson and Cullis
+1995) in the free entries of lambda is :math:`q_i^\top P_0 q_j/\sigma^2` with
+:math:`q_i = Z\,(\partial\Psi/\partial\lambda_i)\,g`, less what profiling sigma takes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.errors import FittingError
+from bayeslmm.likelihood.iterative.conjugate_gradients import Solution, conjugate_gradients, log_quadrature, tridiagonal
+from bayeslmm.likelihood.iterative.eliminated import Eliminated, PairedProducts
+from bayeslmm.types import Array, Criterion
+
+EXACT = 1e-9  # of the first residual, for X and y
+SHARED = 1e-4  # for probes, whose error is squared in a trace
+ROUGH = 1e-3  # for working variates: they make a matrix of steps only
+WEAK = 1.0  # variance of an effect times its information by level, below which it counts as small
+LEAST_REST = 0.05  # of one, that a probe's leverage may leave
+REGRESSED = 6  # probes from which on the regression on the known mean pays
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """X and y solved at one point, everything exact.
+
+    Attributes
+    ----------
+    eliminated
+        The system.
+    lead, trailing
+        Effects of the right-hand sides X and y on the scale of b, (J_0, S_0, p + 1) and (q_T, p + 1).
+    lead_scores, trailing_scores
+        ``Z'V_0^-1 [X y]``, same shapes.
+    beta
+        Generalised least-squares estimate of the kernel's coefficients, (p,).
+    precision
+        ``X'V_0^-1 X``, (p, p).
+    r_squared
+        ``y'P_0 y``.
+    """
+
+    eliminated: Eliminated
+    lead: Array
+    trailing: Array
+    lead_scores: Array
+    trailing_scores: Array
+    beta: Array
+    precision: Array
+    r_squared: float
+
+    def of_response(self, lead: Array, trailing: Array) -> tuple[Array, Array]:
+        """Return the columns of y less those of X times beta."""
+        residual = np.append(-self.beta, 1.0)
+        return lead @ residual, trailing @ residual
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """Traces and the determinant by probes.
+
+    Attributes
+    ----------
+    traces
+        Per term, formula order, each probe's estimate of ML's T, (m, S, S).
+    log_dets
+        Each probe's estimate of log|Omega|, (m,).
+    shares
+        What to multiply each probe's deviation from the mean by for its part of the mean's error, (m,): these parts'
+        squares add up to the error's (the jackknife's estimate).
+    iterations
+        Most iterations of conjugate gradients.
+    """
+
+    traces: tuple[Array, ...]
+    log_dets: Array
+    shares: Array
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True)
+class IterativeEvaluation:
+    """The objective at one point, kernel's columns.
+
+    Attributes
+    ----------
+    value, value_error
+        f and its Monte Carlo standard error.
+    sigma
+        Residual standard deviation.
+    slopes
+        G of each term, (S, S).
+    gradient, gradient_error
+        Derivative by the free entries of all lambdas (k,), and the Monte Carlo covariance of it (k, k).
+    information
+        Average information by the same entries, sigma profiled, (k, k).
+    solved
+        The coefficients.
+    iterations
+        Most iterations of conjugate gradients.
+    """
+
+    value: float
+    value_error: float
+    sigma: float
+    slopes: tuple[Array, ...]
+    gradient: Array
+    gradient_error: Array
+    information: Array
+    solved: Solved
+    iterations: int
+
+
+def rademacher(n_effects: int, count: int, first: int = 0) -> Array:
+    """Return probes of signs, (n_effects, count), number `first` and following; each has a generator of its own."""
+    signs = [
+        np.random.default_rng([n_effects, k]).integers(0, 2, n_effects, dtype=np.int8)
+        for k in range(first, first + count)
+    ]
+    return np.ascontiguousarray(2.0 * np.array(signs, dtype=float).reshape(count, n_effects).T - 1.0)
+
+
+def evaluate_iteratively(
+    paired: PairedProducts,
+    lambdas: Sequence[Array],
+    method: Criterion,
+    sigma: float | None,
+    signs: Array,
+    *,
+    derivatives: bool = True,
+    shared: float = SHARED,
+) -> IterativeEvaluation:
+    """Evaluate the objective, and unless told otherwise its derivatives.
+
+    Parameters
+    ----------
+    paired
+        Cross-products.
+    lambdas
+        The kernel's lambda of each term; singular ones will do.
+    method, sigma
+        The criterion, and the residual standard deviation if it is known.
+    signs
+        Probes, (q_T, m).
+    derivatives
+        Whether slopes, gradient and information are wanted; else they are empty.
+    shared
+        Tolerance of the probes' solves.
+
+    Raises
+    ------
+    FittingError
+        If no degrees of freedom are left, or the equations cannot be solved.
+    """
+    products = paired.products
+    dof = products.n - (products.n_fixed if method == "reml" else 0)
+    if dof <= 0:
+        raise FittingError(
+            f"{products.n} rows cannot estimate {products.n_fixed} fixed coefficients by {method.upper()}."
+        )
+    roots = [_turned(f) for f in lambdas]
+    eliminated = Eliminated(paired, roots)
+    lead_right, trailing_right = products.nest_xy[0], products.trailing_xy
+    probes = eliminated.colour(signs)
+    right = np.hstack([probes, eliminated.reduce(lead_right, trailing_right)])
+    m = signs.shape[1]
+    tolerance = np.where(np.arange(right.shape[1]) < m, shared, EXACT)
+    solution = conjugate_gradients(eliminated, eliminated.precondition, right, tolerance)
+    solved = _solved(eliminated, solution.x[:, m:])
+    probed = _probed(eliminated, signs, solution, derivatives)
+    r2 = solved.r_squared
+    if sigma is None:
+        sigma = float(np.sqrt(r2 / dof))
+        residual, profiled = dof * (1.0 + np.log(2.0 * np.pi * r2 / dof)), dof
+    else:
+        residual, profiled = dof * np.log(2.0 * np.pi * sigma**2) + r2 / sigma**2, None
+    value = float(probed.log_dets.mean()) + residual - products.log_weights
+    if method == "reml" and products.n_fixed:
+        value += float(np.linalg.slogdet(solved.precision)[1])
+    error = float(np.linalg.norm(probed.shares * (probed.log_dets - probed.log_dets.mean())))
+    if not derivatives:
+        empty = np.zeros((0, 0))
+        return IterativeEvaluation(value, error, sigma, (), np.zeros(0), empty, empty, solved, probed.iterations)
+    slopes, gradient, spread = _gradient(solved, probed, lambdas, method, sigma)
+    return IterativeEvaluation(
+        value,
+        error,
+        sigma,
+        slopes,
+        gradient,
+        spread,
+        _information(solved, lambdas, sigma, profiled),
+        solved,
+        probed.iterations,
+    )
+
+
+def _solved(eliminated: Eliminated, x: Array) -> Solved:
+    products = eliminated.paired.products
+    lead_right, trailing_right = products.nest_xy[0], products.trailing_xy
+    trailing = eliminated.scale(x)
+    lead = eliminated.lead_effects(lead_right, trailing)
+    lead_gram, trailing_gram = eliminated.paired.gram(lead, trailing)
+    lead_scores, trailing_scores = lead_right - lead_gram, trailing_right - trailing_gram
+    xy = products.xy - np.einsum("jsa,jsb->ab", lead_right, lead) - trailing_right.T @ trailing
+    xy = (xy + xy.T) / 2
+    p = products.n_fixed
+    if not xy[p, p] > 0.0:
+        raise FittingError(
+            "The residual sum of squares is zero: the model fits the response perfectly and sigma cannot be estimated."
+        )
+    try:
+        np.linalg.cholesky(xy[:p, :p])
+    except np.linalg.LinAlgError as error:
+        raise FittingError(
+            "The fixed columns are collinear to working precision. Remove or rescale one of them."
+        ) from error
+    beta = np.linalg.solve(xy[:p, :p], xy[:p, p])
+    r2 = float(xy[p, p] - beta @ xy[:p, p])
+    return Solved(eliminated, lead, trailing, lead_scores, trailing_scores, beta, xy[:p, :p], r2)
+
+
+def _probed(eliminated: Eliminated, signs: Array, solution: Solution, derivatives: bool) -> Probed:
+    paired = eliminated.paired
+    q, m = signs.shape
+    quadratures = np.array([log_quadrature(solution, k) for k in range(m)])
+    known_zero = np.array(
+        [q * (tridiagonal(solution, k)[0][0] - 1.0) if solution.iterations[k] else 0.0 for k in range(m)]
+    )
+    log_dets = eliminated.log_det_lead + eliminated.log_det_preconditioner + q * quadratures
+    corrected = _Correction(known_zero)
+    log_dets = corrected(log_dets)
+    iterations = int(solution.iterations.max(initial=0))
+    if not derivatives:
+        return Probed((), log_dets, corrected.shares, iterations)
+    inverse = eliminated.inverse_preconditioner()
+    solved, near = solution.x[:, :m], eliminated.whiten_transposed(signs)
+    rest = solved - near
+    raw = None
+    if any(
+        weak.any()
+        for weak in map(_weak, eliminated.diagonal, (eliminated.lambdas[pairs.term] for pairs in paired.pairs))
+    ):
+        raw = eliminated.raw(eliminated.scale(np.hstack([rest, near])))
+    traces: list[Array] = [np.zeros((0, 0, 0))] * len(paired.products.layout.shapes)
+    for place, pairs in enumerate(paired.pairs):
+        diagonal, root = eliminated.diagonal[place], eliminated.lambdas[pairs.term]
+        vectors = [paired.levels_of(v, pairs) for v in (rest, near)]
+        products = None if raw is None else paired.levels_of(raw, pairs)
+        traces[pairs.term] = corrected(_trailing_traces(diagonal, root, inverse[place], vectors, products))
+    traces[paired.lead] = corrected(_lead_traces(eliminated, rest, near, inverse))
+    return Probed(tuple(traces), log_dets, corrected.shares, iterations)
+
+
+def _turned(factor: Array) -> Array:
+    """Return ``U D^(1/2)``, a root of the same covariance whose columns are orthogonal."""
+    left, values, _ = np.linalg.svd(factor)
+    return left * values
+
+
+def _weak(diagonal: Array, root: Array) -> NDArray[np.bool_]:
+    """Return which columns of a turned root have variances small beside their data, (S,)."""
+    return np.asarray(np.einsum("sa,st,ta->a", root, diagonal.mean(axis=0), root) < WEAK)
+
+
+def _trailing_traces(
+    diagonal: Array, root: Array, inverse: Array, vectors: Sequence[Array], raw: Array | None
+) -> Array:
+    """Return each probe's estimate of a trailing term's T, (m, S, S).
+
+    diagonal and inverse (J, S, S) are the blocks of the raw Schur complement and of the inverse preconditioner, vectors
+    x - v and v, (J, S, m) each, and raw the raw Schur complement times the scaled two, (J, S, 2m).
+    """
+    weak = _weak(diagonal, root)
+    rest, near = vectors
+    scales = np.sqrt(np.sum(root**2, axis=0))
+    reciprocal = 1.0 / np.where(weak, 1.0, scales)
+    each = np.einsum("jsm,jtm->mst", rest, near)
+    sums = inverse.sum(axis=0) + (each + each.transpose(0, 2, 1)) / 2
+    traces = (len(diagonal) * np.eye(len(root)) - sums) * np.outer(reciprocal, reciprocal)
+    axes = np.linalg.svd(root)[0]
+    if weak.any():
+        assert raw is not None
+        m = rest.shape[2]
+        far, close = axes.T @ raw[:, :, :m], axes.T @ raw[:, :, m:]
+        quadratic = np.einsum("jsm,jtm->mst", far + close, close)
+        small = axes.T @ diagonal.sum(axis=0) @ axes - (quadratic + quadratic.transpose(0, 2, 1)) / 2
+        mixed = np.einsum("jsm,jtm->mst", far, near) + axes.T @ np.einsum("jst,tr,jrq->sq", diagonal, root, inverse)
+        mixed = mixed * reciprocal
+        traces = np.where(np.outer(weak, weak), small, traces)
+        traces = np.where(weak[:, None] & ~weak[None, :], mixed, traces)
+        traces = np.where(~weak[:, None] & weak[None, :], mixed.transpose(0, 2, 1), traces)
+    return axes @ traces @ axes.T
+
+
+def _lead_traces(eliminated: Eliminated, rest: Array, near: Array, inverse: Sequence[Array]) -> Array:
+    """Return each probe's estimate of the leading term's T, (m, S_0, S_0)."""
+    paired = eliminated.paired
+    size = eliminated.middle.shape[1]
+    own = paired.products.nest_z[0][:, :, :size]
+    left = np.eye(size) - own @ eliminated.middle
+    scaled = [
+        eliminated.lambdas[pairs.term] @ block @ eliminated.lambdas[pairs.term].T
+        for pairs, block in zip(paired.pairs, inverse, strict=True)
+    ]
+    known = left @ own - left @ eliminated.lead_diagonal(scaled) @ left.transpose(0, 2, 1)
+    m = rest.shape[1]
+    met = left @ paired.lead_from(eliminated.scale(np.hstack([rest, near])))
+    each = np.einsum("jsm,jtm->mst", met[:, :, :m], met[:, :, m:])
+    return known.sum(axis=0) - (each + each.transpose(0, 2, 1)) / 2
+
+
+class _Correction:
+    """Take from estimates, one per probe, their regression on a statistic whose mean is zero."""
+
+    def __init__(self, known_zero: Array) -> None:
+        m = len(known_zero)
+        moved = known_zero - known_zero.mean()
+        squares = float(moved @ moved)
+        self.used = m >= REGRESSED and squares > 0.0
+        self.known_zero, self.moved, self.squares = known_zero, moved, squares
+        weights, leverage = np.full(m, 1.0 / max(m, 1)), np.full(m, 1.0 / max(m, 1))
+        if self.used:
+            weights = weights - known_zero.mean() * moved / squares
+            leverage = leverage + moved**2 / squares
+        # as if each probe's deviation were from a regression without it: few probes understate their error otherwise
+        self.shares = weights / np.maximum(1.0 - leverage, LEAST_REST)
+
+    def __call__(self, estimates: Array) -> Array:
+        if not self.used:
+            return estimates
+        slope = np.tensordot(self.moved, estimates, axes=1) / self.squares
+        return estimates - self.known_zero.reshape(-1, *[1] * slope.ndim) * slope
+
+
+def _gradient(
+    solved: Solved, probed: Probed, lambdas: Sequence[Array], method: Criterion, sigma: float
+) -> tuple[tuple[Array, ...], Array, Array]:
+    """Return G of each term, the gradient by free entries, and its Monte Carlo covariance."""
+    shapes = solved.eliminated.paired.products.layout.shapes
+    slopes, pieces, each = [], [], []
+    for k, shape in enumerate(shapes):
+        by_x, by_y = term_scores(solved, k)
+        trace = probed.traces[k].mean(axis=0)
+        if method == "reml" and by_x.shape[2]:
+            trace = trace - np.einsum("jsa,ab,jtb->st", by_x, np.linalg.inv(solved.precision), by_x, optimize=True)
+        slope = trace - by_y.T @ by_y / sigma**2
+        slopes.append(slope)
+        rows, columns = shape.free_entries
+        pieces.append(2.0 * (slope @ lambdas[k])[rows, columns])
+        each.append(2.0 * (probed.traces[k] @ lambdas[k])[:, rows, columns])
+    by_probe = np.hstack(each)
+    moved = probed.shares[:, None] * (by_probe - by_probe.mean(axis=0))
+    return tuple(slopes), np.concatenate(pieces), moved.T @ moved
+
+
+def term_scores(solved: Solved, k: int) -> tuple[Array, Array]:
+    """Return ``Z_k'V_0^-1 X``, (J, S, p), and ``Z_k'P_0 y``, (J, S)."""
+    paired = solved.eliminated.paired
+    both = solved.lead_scores if k == paired.lead else None
+    for pairs in paired.pairs:
+        if pairs.term == k:
+            both = paired.levels_of(solved.trailing_scores, pairs)
+    assert both is not None
+    p = len(solved.beta)
+    return both[:, :, :p], both[:, :, p] - both[:, :, :p] @ solved.beta
+
+
+def _information(solved: Solved, lambdas: Sequence[Array], sigma: float, profiled: int | None) -> Array:
+    """Return the average information of the free entries of all lambdas, (k, k)."""
+    eliminated = solved.eliminated
+    paired = eliminated.paired
+    products = paired.products
+    lead, trailing = _working_effects(solved, lambdas)
+    lead_right, trailing_right = paired.gram(lead, trailing)
+    reduced = eliminated.reduce(lead_right, trailing_right)
+    tolerance = np.full(reduced.shape[1], ROUGH)
+    found = conjugate_gradients(eliminated, eliminated.precondition, reduced, tolerance).x
+    trailing_found = eliminated.scale(found)
+    lead_found = eliminated.lead_effects(lead_right, trailing_found)
+    information = np.einsum("jsa,jsb->ab", lead, lead_right) + trailing.T @ trailing_right
+    information -= np.einsum("jsa,jsb->ab", lead_right, lead_found) + trailing_right.T @ trailing_found
+    p = products.n_fixed
+    by_xy = np.einsum("jsa,jsb->ab", solved.lead_scores, lead) + solved.trailing_scores.T @ trailing
+    by_y = by_xy[p] - solved.beta @ by_xy[:p]
+    if p:
+        information -= by_xy[:p].T @ np.linalg.solve(solved.precision, by_xy[:p])
+    information /= sigma**2
+    if profiled is not None:
+        information -= np.outer(by_y, by_y) / (profiled * sigma**4)
+    return (information + information.T) / 2
+
+
+def _working_effects(solved: Solved, lambdas: Sequence[Array]) -> tuple[Array, Array]:
+    """Return c with q_i = Z c for each free entry, (J_0, S_0, k) and (q_T, k)."""
+    paired = solved.eliminated.paired
+    shapes = paired.products.layout.shapes
+    count = sum(shape.n_theta for shape in shapes)
+    lead = np.zeros((*solved.lead.shape[:2], count))
+    trailing = np.zeros((len(solved.trailing), count))
+    places = {pairs.term: paired.levels_of(trailing, pairs) for pairs in paired.pairs}
+    column = 0
+    for k, shape in enumerate(shapes):
+        target = lead if k == paired.lead else places[k]
+        scores = term_scores(solved, k)[1]
+        for row, place in zip(*shape.free_entries, strict=True):
+            change = np.zeros((shape.n_columns, shape.n_columns))
+            change[row] = lambdas[k][:, place]
+            target[:, :, column] = scores @ (change + change.T)
+            column += 1
+    return lead, trailing

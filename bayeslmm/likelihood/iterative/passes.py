@@ -1,0 +1,148 @@
+"""One pass over the pairs of levels that occur, in compiled loops.
+
+The pairs of a trailing term with the leading one are sorted by leading level: those of level j are
+``starts[j]:starts[j + 1]``, each with the trailing level ``levels[e]`` and the block ``blocks[e]`` (S_0, S_k). Vectors
+have one row per effect and one column per right-hand side.
+"""
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.types import Array, Index
+
+Levels = NDArray[np.uint32]  # unsigned: an index that cannot be negative is found without a test
+Blocks = NDArray[np.floating]
+
+
+@numba.njit(cache=True, nogil=True)
+def gather(starts: Index, levels: Levels, blocks: Blocks, vectors: Array, out: Array) -> None:
+    """``out[j] += sum of blocks[e] @ vectors[levels[e]]``; vectors (J_k, S_k, m), out (J_0, S_0, m)."""
+    size, width = blocks.shape[1], blocks.shape[2]
+    m = vectors.shape[2]
+    for j in range(starts.shape[0] - 1):
+        for e in range(starts[j], starts[j + 1]):
+            level = levels[e]
+            for s in range(size):
+                for t in range(width):
+                    value = blocks[e, s, t]
+                    for c in range(m):
+                        out[j, s, c] += value * vectors[level, t, c]
+
+
+@numba.njit(cache=True, nogil=True)
+def scatter(starts: Index, levels: Levels, blocks: Blocks, lead: Array, out: Array) -> None:
+    """``out[levels[e]] += blocks[e].T @ lead[j]``; lead (J_0, S_0, m), out (J_k, S_k, m)."""
+    size, width = blocks.shape[1], blocks.shape[2]
+    m = lead.shape[2]
+    for j in range(starts.shape[0] - 1):
+        for e in range(starts[j], starts[j + 1]):
+            level = levels[e]
+            for s in range(size):
+                for t in range(width):
+                    value = blocks[e, s, t]
+                    for c in range(m):
+                        out[level, t, c] += value * lead[j, s, c]
+
+
+@numba.njit(cache=True, nogil=True)
+def subtract_eliminated(
+    starts: Index, levels: Levels, blocks: Blocks, middle: Array, vectors: Array, out: Array
+) -> None:
+    """``out -= C.T @ middle @ C @ vectors`` level by level, C the pairs' matrix; middle (J_0, S_0, S_0)."""
+    size, width = blocks.shape[1], blocks.shape[2]
+    m = vectors.shape[2]
+    met = np.empty((size, m))
+    inner = np.empty((size, m))
+    for j in range(starts.shape[0] - 1):
+        met[:] = 0.0
+        for e in range(starts[j], starts[j + 1]):
+            level = levels[e]
+            for s in range(size):
+                for t in range(width):
+                    value = blocks[e, s, t]
+                    for c in range(m):
+                        met[s, c] += value * vectors[level, t, c]
+        for s in range(size):
+            for c in range(m):
+                inner[s, c] = 0.0
+            for r in range(size):
+                value = middle[j, s, r]
+                for c in range(m):
+                    inner[s, c] += value * met[r, c]
+        for e in range(starts[j], starts[j + 1]):
+            level = levels[e]
+            for s in range(size):
+                for t in range(width):
+                    value = blocks[e, s, t]
+                    for c in range(m):
+                        out[level, t, c] -= value * inner[s, c]
+
+
+@numba.njit(cache=True, nogil=True)
+def subtract_eliminated_scalar(
+    starts: Index, levels: Levels, blocks: Blocks, middle: Array, vectors: Array, out: Array
+) -> None:
+    """The same where both terms have one effect: blocks (E,), middle (J_0,), vectors and out (J_k, m)."""
+    m = vectors.shape[1]
+    met = np.empty(m)
+    for j in range(starts.shape[0] - 1):
+        met[:] = 0.0
+        for e in range(starts[j], starts[j + 1]):
+            row = vectors[levels[e]]
+            value = blocks[e]
+            for c in range(m):
+                met[c] += value * row[c]
+        for c in range(m):
+            met[c] *= middle[j]
+        for e in range(starts[j], starts[j + 1]):
+            row = out[levels[e]]
+            value = blocks[e]
+            for c in range(m):
+                row[c] -= value * met[c]
+
+
+@numba.njit(cache=True, nogil=True)
+def subtract_diagonal(starts: Index, levels: Levels, blocks: Blocks, middle: Array, out: Array) -> None:
+    """``out[levels[e]] -= blocks[e].T @ middle[j] @ blocks[e]``; out (J_k, S_k, S_k)."""
+    size, width = blocks.shape[1], blocks.shape[2]
+    for j in range(starts.shape[0] - 1):
+        for e in range(starts[j], starts[j + 1]):
+            level = levels[e]
+            for r in range(size):
+                for t in range(width):
+                    value = 0.0
+                    for s in range(size):
+                        value += blocks[e, s, t] * middle[j, s, r]
+                    for w in range(width):
+                        out[level, t, w] -= value * blocks[e, r, w]
+
+
+@numba.njit(cache=True, nogil=True)
+def add_lead_diagonal(starts: Index, levels: Levels, blocks: Blocks, middle: Array, out: Array) -> None:
+    """``out[j] += blocks[e] @ middle[levels[e]] @ blocks[e].T``; middle (J_k, S_k, S_k), out (J_0, S_0, S_0)."""
+    size, width = blocks.shape[1], blocks.shape[2]
+    for j in range(starts.shape[0] - 1):
+        for e in range(starts[j], starts[j + 1]):
+            level = levels[e]
+            for s in range(size):
+                for w in range(width):
+                    value = 0.0
+                    for t in range(width):
+                        value += blocks[e, s, t] * middle[level, t, w]
+                    for r in range(size):
+                        out[j, s, r] += value * blocks[e, r, w]
+
+
+@numba.njit(cache=True, nogil=True)
+def add_between(rows: Index, columns: Index, blocks: Array, vectors: Array, out: Array) -> None:
+    """Add the pairs of two trailing terms, both ways; vectors and out (q_T, m), rows and columns places in them."""
+    size, width = blocks.shape[1], blocks.shape[2]
+    m = vectors.shape[1]
+    for e in range(rows.shape[0]):
+        for s in range(size):
+            for t in range(width):
+                value = blocks[e, s, t]
+                for c in range(m):
+                    out[rows[e] + s, c] += value * vectors[columns[e] + t, c]
+                    out[columns[e] + t, c] += value * vectors[rows[e] + s, c]
