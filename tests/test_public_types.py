@@ -51,7 +51,7 @@ WRONG = {
     "blm.Model('y ~ x', {}, missing='keep')": "arg-type",
     "blm.Model('y ~ x', {}).fit('nuts').aic": "attr-defined",
     "blm.Model('y ~ x', {}).fit('reml').idata": "attr-defined",
-    "blm.Model('y ~ x', {}).fit('reml').predict(kind='mean')": "arg-type",
+    "blm.Model('y ~ x', {}).fit('reml').predict(kind='average')": "arg-type",
     "blm.lmm('y ~ x', {}).objectiv": "attr-defined",
     "blm.Normal(sd=1)": "call-arg",
 }
