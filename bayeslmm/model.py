@@ -278,6 +278,18 @@ class Model:
 
         return f"<Model: {self.formula}; {describe_counts(self._design.n, level_counts(self._design), '')}>"
 
+    def _repr_html_(self) -> str:
+        """Show the formula, the sizes and the priors in a notebook."""
+        from html import escape
+
+        lines = (
+            f"<p><code>{escape(self.formula)}</code><br>{escape(repr(self).partition('; ')[2].removesuffix('>'))}</p>"
+        )
+        try:
+            return lines + (self.priors._repr_html_() or "")
+        except BayeslmmError as error:  # priors that the data cannot scale are no reason not to be looked at
+            return f"{lines}<p>{escape(str(error))}</p>"
+
     # -- as a PyMC model ------------------------------------------------------------------------------------
 
     def to_pymc(self, parametrization: Parametrization | None = None) -> Any:

@@ -1,5 +1,6 @@
-"""Draw the pictures of README.md from real fits: ``python docs/make_images.py``."""
+"""Draw the pictures of README.md and of the gallery from real fits: ``python docs/make_images.py``."""
 
+import re
 from pathlib import Path
 
 import matplotlib
@@ -24,6 +25,18 @@ def main() -> None:
     draw_standard_deviations(spread, reml, bayes)
     IMAGES.mkdir(exist_ok=True)
     figure.savefig(IMAGES / "sleepstudy.png", dpi=110)
+    draw_gallery()
+
+
+def draw_gallery() -> None:
+    """Run the code of gallery.md, and save each figure under the name of the picture shown below its code."""
+    (IMAGES / "gallery").mkdir(exist_ok=True)
+    names: dict[str, object] = {}
+    text = (IMAGES.parent / "gallery.md").read_text(encoding="utf-8")
+    for code, shown in re.findall(r"```python\n(.*?)```\n(?:\n!\[[^]]*\]\(([^)]*)\))?", text, re.DOTALL):
+        exec(compile(code, "gallery.md", "exec"), names)
+        if shown:
+            names["figure"].savefig(IMAGES.parent / shown, dpi=80, bbox_inches="tight")  # type: ignore[attr-defined]
 
 
 def draw_slopes(axes: plt.Axes, reml: blm.PointFit, bayes: blm.PosteriorFit) -> None:

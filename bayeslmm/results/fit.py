@@ -11,6 +11,7 @@ from bayeslmm.design.design import Design
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
+from bayeslmm.results.means import MeansMethods
 from bayeslmm.results.prediction import (
     Estimable,
     Kind,
@@ -47,7 +48,7 @@ class PriorTable(Protocol):
         ...
 
 
-class Fit:
+class Fit(MeansMethods):
     """Common part of a :class:`PointFit` and a :class:`PosteriorFit`.
 
     Attributes

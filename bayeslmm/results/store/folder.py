@@ -14,6 +14,7 @@ import pandas as pd
 
 from bayeslmm import __version__
 from bayeslmm.design.design import Design
+from bayeslmm.design.streamed import is_streamed
 from bayeslmm.errors import StorageError
 from bayeslmm.families import Family
 from bayeslmm.files import whole_folder
@@ -148,6 +149,11 @@ def write_fit(fit: Fit, folder: Path, *, overwrite: bool = False) -> Path:
     StorageError
         If the place is taken or cannot be written to, or a part of the fit cannot be stored.
     """
+    if is_streamed(fit.design):
+        raise StorageError(
+            "A fit of rows that streamed has no data to save beside it: keep its sums by model.save_sums(path), and "
+            "fit the model of blm.merge([path]) again, which reads no rows."
+        )
     folder = folder.absolute()
     _check_place(folder, overwrite)
     try:

@@ -1,0 +1,1 @@
+"""Means, contrasts, slopes: linear functions of the coefficients at chosen values of the predictors."""

@@ -1,0 +1,62 @@
+r"""Slopes: derivatives of the mean by a predictor.
+
+Central differences of the rows, :math:`(X(x + h) - X(x - h)) / 2h`; at the ends of the data's range, beyond which some
+bases do not reach, the difference of second order to one side. The error is of order h².
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from bayeslmm.design.design import Design
+from bayeslmm.design.mean_rows import MeanRows, check_predictor, mean_rows, predictor_frame, predictor_levels
+from bayeslmm.effects.grid import Grid, cross
+from bayeslmm.effects.specification import Specification
+from bayeslmm.errors import DataError
+
+STEP = 1e-4  # of the range of the predictor
+
+
+def slope_grid(
+    design: Design, variable: str, wanted: Specification | None, at: Mapping[str, Any] | None, weights: str
+) -> Grid:
+    """Return the derivatives of the grid's cells by a numeric predictor.
+
+    Raises
+    ------
+    DataError
+        If the variable is no predictor, or a category.
+    """
+    check_predictor(design, variable)
+    if predictor_levels(design)[variable] is not None:
+        raise DataError(
+            f"{variable!r} is a category: it has no slope; contrasts of fit.means({variable!r}) compare it."
+        )
+    names = () if wanted is None else wanted.names
+    listed = at is not None and variable in at and variable not in names and np.ndim(at[variable]) > 0
+    by = () if wanted is None else wanted.by
+    shown = () if wanted is None else wanted.shown
+    crossing = cross(design, Specification((variable, *shown) if listed else shown, by), at, weights)
+    observed = predictor_frame(design)[variable].to_numpy(dtype=float)
+    low, high = float(observed.min()), float(observed.max())
+    h = STEP * (high - low)
+    x = crossing.frame[variable].to_numpy(dtype=float)
+    side = np.where(x + h > high, -1.0, np.where(x - h < low, 1.0, 0.0))  # beyond an end: to the other side
+    near = np.where(side == 0, x - h, x + side * h)
+    far = np.where(side == 0, x + h, x + 2 * side * h)
+
+    def rows(values: Any) -> MeanRows:
+        return mean_rows(design, crossing.frame.assign(**{variable: values}))
+
+    here, first, second = rows(x), rows(near), rows(far)
+    one = side != 0
+    scale = np.where(one, side, 1.0) / (2.0 * h)
+    weights_of = (np.where(one, -3.0, 0.0) * scale, np.where(one, 4.0, -1.0) * scale, np.where(one, -1.0, 1.0) * scale)
+    parts = list(zip(weights_of, (here, first, second), strict=True))
+    slopes = MeanRows(
+        sum((w[:, None] * r.X for w, r in parts), np.zeros_like(here.X)),
+        sum((w * r.offset for w, r in parts), np.zeros_like(here.offset)),
+        here.departure,
+    )
+    return Grid(crossing.labels, slopes.combine(crossing.averages), by)
