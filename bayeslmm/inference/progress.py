@@ -1,5 +1,6 @@
 """A progress bar on the terminal or in a notebook."""
 
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -15,9 +16,9 @@ def progress_bar(total: int | None, unit: str, shown: bool) -> Iterator[Callable
     unit
         What is counted.
     shown
-        Whether to show the bar.
+        Whether to show the bar, if there is a stream to show it on: services and windowed programs have none.
     """
-    if not shown:
+    if not shown or sys.stderr is None:
         yield None
         return
     from tqdm.auto import tqdm

@@ -299,7 +299,7 @@ def test_alarms_about_right_and_wrong_weights(dimension):
             x = used.sample(uniforms)
             weights = smooth_weights(stats.multivariate_normal(centre, root).logpdf(x) - used.log_density(x))
             points = importance_points.WeightedPoints(
-                x, np.zeros(512), weights, weights.effective_size, 0.0, None, 0, 1
+                x, np.zeros(512), weights, weights.effective_size, 0.0, 0.0, None, 0, 1
             )
             alarms[name] += points.trouble != ""
     assert alarms["right"] == 0 and alarms["wrong"] >= 95
