@@ -103,4 +103,4 @@ def test_types_of_options_and_methods_repeat_the_lists():
     assert set(DrawOptions.__annotations__) | {"progressbar", "strict"} == set(Options.__dataclass_fields__) | {
         "strict"
     }
-    assert set(EstimateOptions.__annotations__) == {"progressbar", "strict", "n_quad"}
+    assert set(EstimateOptions.__annotations__) == {"progressbar", "strict", "n_quad", "solver"}
