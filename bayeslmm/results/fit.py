@@ -14,8 +14,8 @@ from bayeslmm.results import effects
 from bayeslmm.results.means import MeansMethods
 from bayeslmm.results.prediction import (
     Estimable,
-    Kind,
     NewLevels,
+    PredictKind,
     Request,
     by_row,
     check_options,
@@ -125,7 +125,7 @@ class Fit(MeansMethods):
         self,
         data: Any = None,
         *,
-        kind: Kind = "conditional",
+        kind: PredictKind = "response",
         new_levels: NewLevels = "error",
         interval: float | None = None,
         estimable: Estimable | None = None,
