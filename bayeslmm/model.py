@@ -698,8 +698,8 @@ def load(
     """Read a saved fit, or a saved forest.
 
     The model is built again from the stored data, or from the stored sums of rows that streamed, by the code that
-    built it first, and its objective is evaluated again where the fit ended; a fit that does not come out the same is refused. Forests are read by
-    :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
+    built it first, and its objective is evaluated again where the fit ended; a fit that does not come out the same is
+    refused. Forests are read by :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
 
     Parameters
     ----------

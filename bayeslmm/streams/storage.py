@@ -1,11 +1,11 @@
 """Sums in a file, so that rows need not leave where they are: arrays and a record in JSON, never pickle."""
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, LargeZipFile
-from zlib import error as ZlibError
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from bayeslmm.streams.deciding import Streamed
 
 FORMAT, VERSION = "bayeslmm sums", 1
 UNREADABLE = (OSError, ValueError, KeyError, EOFError, MemoryError, RecursionError, NotImplementedError, RuntimeError)
-NO_ARCHIVE = (BadZipFile, LargeZipFile, ZlibError)
+NO_ARCHIVE = (BadZipFile, LargeZipFile, zlib.error)
 RECORD = "record"
 
 

@@ -1,6 +1,7 @@
-"""Fits as folders: fit.json, data.parquet (of rows that streamed sums.npz), posterior.nc. Never pickle; a folder may come from a stranger.
+"""Fits as folders: fit.json, data.parquet or, of rows that streamed, sums.npz, and posterior.nc.
 
-Writing is all or nothing. Reading checks every key, the format's version and the files' checksums;
+Never pickle: a folder may come from a stranger. Writing is all or nothing.
+Reading checks every key, the format's version and the files' checksums;
 rebuilding the model and re-evaluating its objective is the business of ``bayeslmm.load``.
 """
 
