@@ -1,6 +1,7 @@
 """The command line: ``bayeslmm fit``, ``models``, ``compare``, ``predict``, ``report``, ``check``, ``demo``.
 
-Exit codes: 0, done; 1, done and a fit has failed; 2, wrong input, said in one paragraph; 130, interrupted.
+Exit codes: 0, done; 1, done, but a fit cannot be trusted (it failed or is doubtful); 2, wrong input, said in one
+paragraph; 130, interrupted.
 """
 
 import argparse
@@ -132,7 +133,7 @@ def _fit(options: argparse.Namespace) -> int:
             _write_report(folder, fits, pictures=not options.no_plots)
     if not options.json:
         _say(f"\nWritten to {target}/")
-    return _FAILED if any(fit.status.code == "failed" for fit in fits.values()) else 0
+    return _FAILED if any(not fit.status.ok for fit in fits.values()) else 0
 
 
 def _model_asked_for(model: str, data: str | None, csv: dict[str, str]) -> ModelFile:

@@ -697,9 +697,9 @@ def load(
 ) -> "PointFit | PosteriorFit | MixedEffectsForest":
     """Read a saved fit, or a saved forest.
 
-    The model is built again from the stored data by the code that built it first, and its objective is
-    evaluated again where the fit ended; a fit that does not come out the same is refused. Forests are read by
-    :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
+    The model is built again from the stored data, or from the stored sums of rows that streamed, by the code that
+    built it first, and its objective is evaluated again where the fit ended; a fit that does not come out the same is
+    refused. Forests are read by :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
 
     Parameters
     ----------
@@ -732,8 +732,7 @@ def load(
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # said when the model was first built
-            model = Model(stored.model.pop("formula"), stored.data, functions=given, **stored.model)
-            return _rebuild(model, stored)
+            return _rebuild(_stored_model(stored, given), stored)
     except StorageError:
         raise
     except BayeslmmError as error:
@@ -743,6 +742,23 @@ def load(
             f"The model of {folder} cannot be built again: {type(error).__name__}: {error}. The folder has changed, "
             "or a function of your own does not suit it."
         ) from error
+
+
+def _stored_model(stored: "StoredFit", functions: Mapping[str, Callable[..., Any]] | None) -> Model:
+    """Build the model again from its data or sums."""
+    arguments = dict(stored.model)
+    if stored.sums is None:
+        return Model(arguments.pop("formula"), stored.data, functions=functions, **arguments)
+    from bayeslmm.streams.storage import read_sums
+
+    model = Model._of_sums(read_sums(stored.sums, functions), arguments["priors"], arguments["sigma"])
+    for name, value in arguments.items():
+        found = getattr(model.spec, name)
+        if name != "priors" and found != ("identity" if name == "link" and value is None else value):
+            raise StorageError(
+                f"fit.json: 'model.{name}' is {value!r}, and {found!r} of the sums in {stored.sums.name}."
+            )
+    return model
 
 
 def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":

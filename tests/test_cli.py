@@ -9,6 +9,7 @@ import pytest
 from bayeslmm import __version__, cli
 from bayeslmm.errors import DataError
 from bayeslmm.methods import METHODS
+from bayeslmm.results.status import Status
 
 MODEL = 'formula = "Yield ~ 1 + (1 | Batch)"\ndata = "dyestuff"\n'
 
@@ -25,7 +26,7 @@ class Fit:
 
     def __init__(self, log, method, code):
         self.log, self.method = log, method
-        self.status = SimpleNamespace(code=code, message=f"{method} is {code}.")
+        self.status = Status(code, f"{method} is {code}.")
 
     def summary(self):
         return f"summary of {self.method}"
@@ -241,8 +242,9 @@ def test_results_are_kept_when_nobody_reads(work, monkeypatch, stream):
     assert (work.path / "results" / "m" / "nuts" / "fit.json").is_file()
 
 
-def test_a_failed_fit_is_told_by_the_exit_code(work):
-    work.codes["nuts"] = "failed"
+@pytest.mark.parametrize("code", ["failed", "doubtful"])
+def test_a_fit_that_cannot_be_trusted_is_told_by_the_exit_code(work, code):
+    work.codes["nuts"] = code
     assert cli.main(["fit", "m.toml"]) == 1
     assert (work.path / "results" / "m" / "nuts").is_dir()
 

@@ -51,7 +51,7 @@ WRONG = {
     "blm.Model('y ~ x', {}, missing='keep')": "arg-type",
     "blm.Model('y ~ x', {}).fit('nuts').aic": "attr-defined",
     "blm.Model('y ~ x', {}).fit('reml').idata": "attr-defined",
-    "blm.Model('y ~ x', {}).fit('reml').predict(kind='mean')": "arg-type",
+    "blm.Model('y ~ x', {}).fit('reml').predict(kind='average')": "arg-type",
     "blm.lmm('y ~ x', {}).objectiv": "attr-defined",
     "blm.Normal(sd=1)": "call-arg",
 }
@@ -103,4 +103,4 @@ def test_types_of_options_and_methods_repeat_the_lists():
     assert set(DrawOptions.__annotations__) | {"progressbar", "strict"} == set(Options.__dataclass_fields__) | {
         "strict"
     }
-    assert set(EstimateOptions.__annotations__) == {"progressbar", "strict", "n_quad"}
+    assert set(EstimateOptions.__annotations__) == {"progressbar", "strict", "n_quad", "solver"}

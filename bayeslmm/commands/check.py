@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> Outcome:
         else f"Intervals of the coefficients contain the truth as often as they say (± {2 * error:.1%})."
     )
     counts = f"{len(values)} data sets simulated from the fit by {fit.method}; {found.n_failed} could not be fitted."
-    trusted = not poor and fit.status.code != "failed"
+    trusted = not poor and fit.status.ok
     facts = {"method": fit.method, "simulations": len(values), "level": level, "table": table, "trusted": trusted}
     shown = table.to_string(float_format=lambda v: f"{v:.4g}", na_rep="")
     return Outcome(f"{counts}\n\n{shown}\n\n{said}", facts, 0 if trusted else NOT_TRUSTED)

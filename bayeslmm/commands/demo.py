@@ -32,4 +32,4 @@ def run(options: argparse.Namespace) -> Outcome:
         'Next: bayeslmm fit "y ~ x + (1 | g)" data.csv fits your own table; '
         "bayeslmm check tests a fit by simulation."
     )
-    return Outcome(text, fit_facts(fit), NOT_TRUSTED if fit.status.code == "failed" else 0)
+    return Outcome(text, fit_facts(fit), 0 if fit.status.ok else NOT_TRUSTED)

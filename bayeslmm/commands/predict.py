@@ -43,7 +43,7 @@ def run(options: argparse.Namespace) -> Outcome:
         rows, kind=options.kind, interval=options.interval, new_levels=options.new_levels, seed=options.seed
     )
     table = rows.join(found.rename(columns={name: _free(name, list(rows.columns)) for name in found.columns}))
-    code = 0 if fit.status.code != "failed" else NOT_TRUSTED
+    code = 0 if fit.status.ok else NOT_TRUSTED
     facts = {"method": fit.method, "status": fit.status.code, "message": fit.status.message}
     if output is None:
         return Outcome(table.to_csv(index=False).rstrip("\n"), {**facts, "predictions": found}, code)

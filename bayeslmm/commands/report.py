@@ -23,5 +23,5 @@ def run(options: argparse.Namespace) -> Outcome:
     first, *others = chosen_fits(options.folder, options.method)
     path = first.report(options.output or options.folder / REPORT_FILE, compare=others, pictures=not options.no_plots)
     codes = {fit.method: fit.status.code for fit in (first, *others)}
-    code = NOT_TRUSTED if "failed" in codes.values() else 0
+    code = 0 if all(fit.status.ok for fit in (first, *others)) else NOT_TRUSTED
     return Outcome(f"Written to {path}", {"report": str(path), "status": codes}, code)

@@ -18,12 +18,11 @@ SMALL = 8.0
 def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple["Figure", Any]:
     """Return a figure of a size in inches and its axes, shape (rows, columns).
 
-    The figure belongs to no window or global list: notebooks show it where it is the value of a cell, saving it is up
-    to the caller.
+    The figure belongs to no window: notebooks show it, see `Picture`; saving it is up to the caller.
     """
-    from bayeslmm.plots.picture import Picture
+    from bayeslmm.plots.picture import new_picture
 
-    figure = Picture(figsize=(width, height), layout="constrained", dpi=100)
+    figure = new_picture(width, height)
     axes = figure.subplots(rows, columns, squeeze=False, **options)
     for axis in np.ravel(axes):
         quieten(axis)

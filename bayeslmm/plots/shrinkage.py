@@ -38,7 +38,7 @@ def shrinkage_figure(separate: pd.DataFrame, pooled: pd.DataFrame, common: pd.Se
         axis.set_xlabel(shorten(str(x)), fontsize=SMALL + 1)
         axis.set_ylabel(shorten(str(y)), fontsize=SMALL + 1)
     else:
-        figure, axes = new_figure(min(0.22 * len(separate) + 2.6, 12), 4.0)
+        figure, axes = new_figure(min(max(0.22 * len(separate) + 2.6, 5.6), 12), 4.0)
         axis = axes[0, 0]
         name = separate.columns[0]
         order = np.argsort(pooled[name].to_numpy(), kind="stable")

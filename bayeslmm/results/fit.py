@@ -15,8 +15,8 @@ from bayeslmm.results.criticism import VarianceMethods
 from bayeslmm.results.means import MeansMethods
 from bayeslmm.results.prediction import (
     Estimable,
-    Kind,
     NewLevels,
+    PredictKind,
     Request,
     by_row,
     check_options,
@@ -126,7 +126,7 @@ class Fit(MeansMethods, VarianceMethods):
         self,
         data: Any = None,
         *,
-        kind: Kind = "conditional",
+        kind: PredictKind = "response",
         new_levels: NewLevels = "error",
         interval: float | None = None,
         estimable: Estimable | None = None,

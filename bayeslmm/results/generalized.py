@@ -27,7 +27,7 @@ from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.results import effects
 from bayeslmm.results.generalized_simulation import family_responses
 from bayeslmm.results.point import PointFit
-from bayeslmm.results.prediction import Estimable, NewLevels, Request, linear_predictor
+from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, Request, linear_predictor
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.summary import Summary
@@ -182,7 +182,7 @@ class GeneralizedPointFit(PointFit):
         self,
         data: Any = None,
         *,
-        kind: str = "mean",
+        kind: PredictKind = "mean",
         random: Effects = "all",
         new_levels: NewLevels = "error",
         interval: float | None = None,

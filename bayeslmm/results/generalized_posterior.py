@@ -20,7 +20,7 @@ from bayeslmm.results.generalized_simulation import family_responses
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior import PosteriorFit
-from bayeslmm.results.prediction import Estimable, NewLevels, make_request, training_rows
+from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, make_request, training_rows
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.summary import Summary
 from bayeslmm.results.tables import printed
@@ -193,7 +193,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         self,
         data: Any = None,
         *,
-        kind: str = "mean",
+        kind: PredictKind = "mean",
         random: Effects = "all",
         new_levels: NewLevels = "error",
         interval: float | None = None,

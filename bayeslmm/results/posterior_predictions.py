@@ -9,7 +9,7 @@ import pandas as pd
 from bayeslmm.inference.draws import Draws
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.posterior_prediction import flatten, posterior_interval
-from bayeslmm.results.prediction import Estimable, NewLevels, RandomPart, Request, Target, linear_predictor
+from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, RandomPart, Request, linear_predictor
 from bayeslmm.results.predictions import Predictions
 from bayeslmm.results.row_batches import batch_by_batch
 from bayeslmm.results.simulation import Parameters, RandomDraws
@@ -26,7 +26,7 @@ class PosteriorPredictions(Predictions):
         self,
         data: Any = None,
         *,
-        kind: Target | str = "response",
+        kind: PredictKind = "response",
         random: RandomPart | Sequence[str] = "all",
         new_levels: NewLevels = "error",
         interval: float | None = None,

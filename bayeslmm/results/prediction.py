@@ -21,6 +21,7 @@ from bayeslmm.types import Array, Codes
 
 Kind = Literal["conditional", "marginal"]
 Target = Literal["mean", "response"]
+PredictKind = Literal["mean", "response", "link", "conditional", "marginal", "population"]
 RandomPart = Literal["all", "none", "marginal"]
 Uncertainty = Literal["conditional", "full"]
 NewLevels = Literal["population", "sample", "error"]

@@ -1,9 +1,10 @@
 """What is decided once all rows are summed: collinear columns, centring, and whether there is something to estimate."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslmm.covariance import find_structure
 from bayeslmm.design.batches import Recipes
@@ -32,11 +33,15 @@ class Streamed:
         How rows become columns.
     sums
         Their cross-products.
+    triangle
+        The triangular factor of the fixed columns, where the cross-products left their rank in doubt and rows were at
+        hand.
     """
 
     learned: Learned
     recipes: Recipes
     sums: PartialSums
+    triangle: Array | None = None
 
 
 def decide(streamed: Streamed, triangle: Callable[[], Array] | None = None) -> StreamedDesign:
@@ -61,7 +66,7 @@ def decide(streamed: Streamed, triangle: Callable[[], Array] | None = None) -> S
     gram = fixed_gram(sums)
     check_unique(recipes.fixed.names)
     _check_size(gram, recipes.fixed.names)
-    keep = gram_independent(gram, triangle)
+    streamed, keep = _independent(streamed, gram, triangle)
     kept = np.flatnonzero(keep)
     if sums.n <= len(kept):
         raise ModelError(
@@ -105,6 +110,22 @@ def decide(streamed: Streamed, triangle: Callable[[], Array] | None = None) -> S
         summaries=summaries,
         sums=streamed,
     )
+
+
+def _independent(
+    streamed: Streamed, gram: Gram, triangle: Callable[[], Array] | None
+) -> tuple[Streamed, NDArray[np.bool_]]:
+    """Return which fixed columns are kept, and the sums with the triangular factor, if it was asked for."""
+    asked: list[Array] = [] if streamed.triangle is None else [streamed.triangle]
+
+    def factor() -> Array:
+        if not asked:
+            assert triangle is not None
+            asked.append(triangle())
+        return asked[0]
+
+    keep = gram_independent(gram, factor if asked or triangle is not None else None)
+    return (replace(streamed, triangle=asked[0]) if asked else streamed), keep
 
 
 def _check_response(streamed: Streamed) -> None:

@@ -1,10 +1,11 @@
 """Sums in a file, so that rows need not leave where they are: arrays and a record in JSON, never pickle."""
 
 import json
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
+from zipfile import BadZipFile, LargeZipFile
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ from bayeslmm.streams.building import make_plan
 from bayeslmm.streams.deciding import Streamed
 
 FORMAT, VERSION = "bayeslmm sums", 1
+UNREADABLE = (OSError, ValueError, KeyError, EOFError, MemoryError, RecursionError, NotImplementedError, RuntimeError)
+NO_ARCHIVE = (BadZipFile, LargeZipFile, zlib.error)
 RECORD = "record"
 
 
@@ -61,7 +64,7 @@ def read_sums(path: Path, functions: Mapping[str, Callable[..., Any]] | None = N
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
         record = json.loads(bytes(arrays[RECORD]).decode())
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+    except (*UNREADABLE, *NO_ARCHIVE) as error:
         raise StorageError(f"{path} is no file of sums, or is damaged ({error}).") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("version") != VERSION:
         raise StorageError(f"{path} holds no sums that this bayeslmm reads (version {VERSION}).")
@@ -87,6 +90,8 @@ def _record(streamed: Streamed, arrays: dict[str, NDArray[Any]]) -> dict[str, An
     for (k, m), pairs in sums.pairs.items():
         arrays[f"keys_{k}_{m}"], arrays[f"blocks_{k}_{m}"] = pairs.pairs()
     arrays |= {"gram": sums.gram, "moved": shape.moved}
+    if streamed.triangle is not None:
+        arrays["triangle"] = streamed.triangle
     for place, (low, high, binary) in enumerate(zip(sums.low, sums.high, sums.binary, strict=True)):
         arrays[f"low_{place}"], arrays[f"high_{place}"], arrays[f"binary_{place}"] = low, high, binary
     for place, (text, levels) in enumerate(learned.memory.levels.items()):
@@ -118,7 +123,7 @@ def _streamed(record: dict[str, Any], arrays: dict[str, NDArray[Any]], functions
         parse(text, tuple(given), dotted),
         tuple(record["columns"]), record["weights"], record["offset"], given, record["missing"],
     )  # fmt: skip
-    levels = {text: pd.Index(arrays[f"levels_{place}"].tolist()) for place, text in enumerate(record["levels"])}
+    levels = {text: _index(arrays[f"levels_{place}"]) for place, text in enumerate(record["levels"])}
     memory = Memory({key: _filled(state) for key, state in record["states"].items()}, levels)
     groupings = tuple(_grouping(k, bar.factors, arrays) for k, bar in enumerate(plan.formula.bars))
     learned = Learned(plan, memory, groupings, Counts({}, record["kept"], record["dropped"]))
@@ -145,15 +150,16 @@ def _streamed(record: dict[str, Any], arrays: dict[str, NDArray[Any]], functions
         _fill(sums.low[place], arrays[f"low_{place}"])
         _fill(sums.high[place], arrays[f"high_{place}"])
         _fill(sums.binary[place], arrays[f"binary_{place}"])
-    return Streamed(learned, recipes, sums)
+    return Streamed(learned, recipes, sums, arrays.get("triangle"))
 
 
 def _grouping(k: int, columns: tuple[str, ...], arrays: Mapping[str, NDArray[Any]]) -> Grouping:
-    parts = [
-        pd.Index(labels if labels.dtype.kind != "U" else labels.tolist())
-        for labels in (arrays[f"labels_{k}_{c}"] for c in range(len(columns)))
-    ]
+    parts = [_index(arrays[f"labels_{k}_{c}"]) for c in range(len(columns))]
     return make_grouping(columns, parts, arrays[f"observed_{k}"] if len(columns) > 1 else None)
+
+
+def _index(labels: NDArray[Any]) -> pd.Index:
+    return pd.Index(labels.tolist() if labels.dtype.kind == "U" else labels)
 
 
 def _fill(place: NDArray[Any], values: NDArray[Any]) -> None:

@@ -1,6 +1,7 @@
-"""Fits as folders: fit.json, data.parquet, posterior.nc. Never pickle; a folder may come from a stranger.
+"""Fits as folders: fit.json, data.parquet or, of rows that streamed, sums.npz, and posterior.nc.
 
-Writing is all or nothing. Reading checks every key, the format's version and the files' checksums;
+Never pickle: a folder may come from a stranger. Writing is all or nothing.
+Reading checks every key, the format's version and the files' checksums;
 rebuilding the model and re-evaluating its objective is the business of ``bayeslmm.load``.
 """
 
@@ -14,7 +15,7 @@ import pandas as pd
 
 from bayeslmm import __version__
 from bayeslmm.design.design import Design
-from bayeslmm.design.streamed import is_streamed
+from bayeslmm.design.streamed import StreamedDesign
 from bayeslmm.errors import StorageError
 from bayeslmm.families import Family
 from bayeslmm.files import whole_folder
@@ -44,11 +45,12 @@ from bayeslmm.results.store.schema import (
     Text,
     Whole,
 )
+from bayeslmm.streams.storage import write_sums
 from bayeslmm.types import Array
 
 FORMAT = "bayeslmm fit"
 VERSION = 1
-FIT, DATA, POSTERIOR = "fit.json", "data.parquet", "posterior.nc"
+FIT, DATA, SUMS, POSTERIOR = "fit.json", "data.parquet", "sums.npz", "posterior.nc"
 FOREST = "forest.json"  # the main file where the folder holds a forest
 ARGUMENTS = ("formula", "family", "link", "missing", "sigma", "weights", "offset", "priors")
 
@@ -75,6 +77,7 @@ OPTIMUM = Table(
     },
     optional={"probes": Whole(1)},
 )
+STREAM = Table({"sums": Text((SUMS,))})
 RESULTS = {"point": OPTIMUM, "posterior": Table({"info": RUN})}
 CHECKS = {
     "point": Table(optional={"objective": Number()}),
@@ -82,8 +85,8 @@ CHECKS = {
 }
 
 
-def record_schema(kind: str, family: str = "gaussian") -> Table:
-    """Return what fit.json must hold."""
+def record_schema(kind: str, family: str = "gaussian", *, streamed: bool = False) -> Table:
+    """Return what fit.json must hold, `streamed` if sums are stored in place of data."""
     result = GENERALIZED_OPTIMUM if kind == "point" and family != "gaussian" else RESULTS[kind]
     return Table(
         required={
@@ -93,7 +96,7 @@ def record_schema(kind: str, family: str = "gaussian") -> Table:
             "kind": Text(tuple(RESULTS)),
             "method": Text(tuple(name for name, entry in METHODS.items() if entry.samples == (kind == "posterior"))),
             "model": MODEL,
-            "data": FRAME,
+            "data": STREAM if streamed else FRAME,
             "result": result,
             "check": CHECKS[kind],
             "sha256": CHECKSUMS,
@@ -116,7 +119,9 @@ class StoredFit:
     functions
         Names of the user's functions that must be passed again.
     data
-        The columns the formula uses.
+        The columns the formula uses; None where sums are stored.
+    sums
+        The file of the sums of rows that streamed; None where data are stored.
     result
         What the method found: the optimum of a point fit, the facts about the run of a posterior fit.
     check
@@ -127,7 +132,8 @@ class StoredFit:
     kind: str
     model: dict[str, Any]
     functions: tuple[str, ...]
-    data: pd.DataFrame
+    data: pd.DataFrame | None
+    sums: Path | None
     result: Mapping[str, Any]
     check: Mapping[str, Any]
 
@@ -149,11 +155,6 @@ def write_fit(fit: Fit, folder: Path, *, overwrite: bool = False) -> Path:
     StorageError
         If the place is taken or cannot be written to, or a part of the fit cannot be stored.
     """
-    if is_streamed(fit.design):
-        raise StorageError(
-            "A fit of rows that streamed has no data to save beside it: keep its sums by model.save_sums(path), and "
-            "fit the model of blm.merge([path]) again, which reads no rows."
-        )
     folder = folder.absolute()
     _check_place(folder, overwrite)
     try:
@@ -173,7 +174,7 @@ def _check_place(folder: Path, overwrite: bool) -> None:
         raise StorageError(f"{folder} is there already; choose another place or pass overwrite=True.")
     if folder.is_symlink() or not (folder / FIT).is_file():
         raise StorageError(f"{folder} is not a saved fit (it has no {FIT}) and is not overwritten.")
-    strangers = sorted({entry.name for entry in folder.iterdir()} - {FIT, DATA, POSTERIOR})
+    strangers = sorted({entry.name for entry in folder.iterdir()} - {FIT, DATA, SUMS, POSTERIOR})
     if strangers:
         raise StorageError(f"{folder} also holds {strangers[0]!r}, which is no part of a saved fit; move it away.")
 
@@ -183,7 +184,7 @@ def _write_files(fit: Fit, folder: Path) -> None:
     record |= {"method": fit.method, "model": _describe_model(fit.spec)}
     if isinstance(fit, GeneralizedPointFit | GeneralizedPosteriorFit):
         check_family(fit.family)
-    record["data"] = write_frame(fit.design.data, folder / DATA)
+    record["data"] = _write_data(fit.design, folder)
     if isinstance(fit, GeneralizedPointFit):
         record |= {"kind": "point", "result": describe_generalized(fit), "check": {}}
     elif isinstance(fit, PointFit):
@@ -195,6 +196,14 @@ def _write_files(fit: Fit, folder: Path) -> None:
         raise StorageError(f"A {type(fit).__name__} cannot be saved.")
     record["sha256"] = checksums(folder)
     write_record(record, folder / FIT)
+
+
+def _write_data(design: Design, folder: Path) -> dict[str, Any]:
+    """Write the data, or the sums of rows that streamed, and return what fit.json says about them."""
+    if not isinstance(design, StreamedDesign):
+        return write_frame(design.data, folder / DATA)
+    write_sums(design.sums, folder / SUMS)
+    return {"sums": SUMS}
 
 
 def _describe_model(spec: ModelSpec) -> dict[str, Any]:
@@ -254,14 +263,16 @@ def read_fit(folder: Path) -> StoredFit:
     """
     record = _read_fit_record(folder)
     kind, model = record["kind"], record["model"]
-    check_files(folder, record["sha256"], (DATA,) if kind == "point" else (DATA, POSTERIOR))
-    data = read_frame(folder / DATA, record["data"], FIT, "data")
+    streamed = "sums" in record["data"]
+    source = SUMS if streamed else DATA
+    check_files(folder, record["sha256"], (source,) if kind == "point" else (source, POSTERIOR))
     return StoredFit(
         folder=folder,
         kind=kind,
         model={key: model.get(key) for key in ARGUMENTS},
         functions=tuple(model["functions"]),
-        data=data,
+        data=None if streamed else read_frame(folder / DATA, record["data"], FIT, "data"),
+        sums=folder / SUMS if streamed else None,
         result={**record["result"], "method": record["method"]},
         check=record["check"],
     )
@@ -278,7 +289,9 @@ def _read_fit_record(folder: Path) -> dict[str, Any]:
     Table({"version": Whole(), "kind": Text(tuple(RESULTS)), "model": family}, is_open=True).check(record, FIT, "")
     if record["version"] != VERSION:
         raise StorageError(f"{path} has format version {record['version']}; this bayeslmm reads version {VERSION}.")
-    record_schema(record["kind"], record["model"]["family"]).check(record, FIT, "")
+    data = record.get("data")
+    streamed = isinstance(data, dict) and "sums" in data
+    record_schema(record["kind"], record["model"]["family"], streamed=streamed).check(record, FIT, "")
     return record
 
 
