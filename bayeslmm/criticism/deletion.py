@@ -1,7 +1,7 @@
 r"""What changes when sets of rows are left out, the relative covariance factors held: from the one factor of the fit.
 
-With everything times the roots of the weights, e the residuals at the estimate, H the leverages of `likelihood.left_out`
-and :math:`T = \tilde X R^{-\top}` its fixed part,
+With everything times the roots of the weights, e the residuals at the estimate, H the leverages of
+`likelihood.left_out` and :math:`T = \tilde X R^{-\top}` its fixed part,
 
 .. math:: \hat\beta - \hat\beta_{(I)} = R^{-\top} T_I^\top (I - H_{II})^{-1} e_I, \qquad
           r^2_{(I)} = r^2 - e_I^\top (I - H_{II})^{-1} e_I,

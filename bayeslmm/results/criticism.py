@@ -223,9 +223,9 @@ def collinearity(fit: "Fit") -> pd.Series:
     r"""Return the variance inflation factor of every coefficient but the intercept.
 
     :math:`(R^{-1})_{jj}`, with R the correlations of these estimates, the intercept's left out (posterior correlations
-    where there are draws). Without random terms this is 1/(1 - R_j²) of the regression of column j on the others. Above 5 or 10 the
-    data say little about a coefficient apart from the others; that is a reason for care in reading it, not for
-    dropping a column.
+    where there are draws). Without random terms this is 1/(1 - R_j²) of the regression of column j on the others.
+    Above 5 or 10 the data say little about a coefficient apart from the others; that is a reason for care in reading
+    it, not for dropping a column.
 
     Parameters
     ----------
