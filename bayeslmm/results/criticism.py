@@ -1,6 +1,5 @@
 """The methods of fits that say what they rest on: shares of variance, principal components, leverage, influence."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,7 +17,7 @@ from bayeslmm.likelihood.left_out import DataRows, Sets
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import effects
-from bayeslmm.types import Array, Index
+from bayeslmm.types import AnyArray, Array, Index
 
 if TYPE_CHECKING:
     from bayeslmm.results.fit import Fit
@@ -324,7 +323,7 @@ def _held(fit: "PointFit", sets: Sets, found: Deletion) -> pd.DataFrame:
     return changes
 
 
-def _refitted(fit: "PointFit", data: DataRows, sets: Sets, found: Deletion, labels: Sequence[Any]) -> pd.DataFrame:
+def _refitted(fit: "PointFit", data: DataRows, sets: Sets, found: Deletion, labels: AnyArray) -> pd.DataFrame:
     """Return changes of all parameters, estimated again without each set."""
     names, estimates = _names(fit), _estimates(fit)
     changes = np.full((len(labels), len(names)), np.nan)
