@@ -387,7 +387,8 @@ def _inside(model_file: ModelFile) -> Path:
         raise ModelFileError(f"{where}, which is no usable path ({error}).") from None
     if not path.is_relative_to(folder):
         raise ModelFileError(f"{where}, which leads out of the model file's folder ({path}): copy the file there.")
-    if not path.is_file() and not path.is_dir():
+    holds_rows = path.is_dir() and (path.suffix.lower() == ".parquet" or not is_table(path.name))
+    if not path.is_file() and not holds_rows:
         raise ModelFileError(f"{where}: there is no such file in {folder}.")
     return path
 
