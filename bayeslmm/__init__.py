@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.results import PosteriorFit as PosteriorFit
     from bayeslmm.results import anova as anova
     from bayeslmm.results import bayes_factor as bayes_factor
+    from bayeslmm.results import collinearity as collinearity
     from bayeslmm.results import compare as compare
     from bayeslmm.results import compare_models as compare_models
     from bayeslmm.results import loo as loo
@@ -67,6 +68,7 @@ _PUBLIC = {
     "merge": "bayeslmm.model",
     "anova": "bayeslmm.results",
     "bayes_factor": "bayeslmm.results",
+    "collinearity": "bayeslmm.results",
     "compare": "bayeslmm.results",
     "compare_models": "bayeslmm.results",
     "loo": "bayeslmm.results",

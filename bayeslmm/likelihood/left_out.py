@@ -183,7 +183,7 @@ def sets_left_out(
     within = np.zeros_like(out)
     width = max(factor.products.n_trailing, int(sets.sizes.max(initial=1)), 1)
     for places, members in sets.batches(max(1, CELLS // width)):
-        known = _known_covariance(factor, parts.rows, members)
+        known = known_covariance(factor, parts.rows, members)
         T = parts.fixed[members]
         logs = parts.log_weights[members].sum(axis=1)
         for k, spread in enumerate(share):
@@ -209,7 +209,7 @@ def _log_det_less_quadratic(matrices: Array, e: Array, sign: float) -> Array:
     return np.where(pivots.min(axis=1) ** 2 < IDENTIFIED, -np.inf, found)
 
 
-def _known_covariance(factor: Factor, rows: PredictorRows, members: Index) -> Array:
+def known_covariance(factor: Factor, rows: PredictorRows, members: Index) -> Array:
     """Return the rows' leverages in the random effects with each other, (G, s, s)."""
     if not rows.codes:
         return np.zeros((*members.shape, members.shape[1]))

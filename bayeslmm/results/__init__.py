@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bayeslmm.results.comparison import compare as compare
+    from bayeslmm.results.criticism import collinearity as collinearity
     from bayeslmm.results.evidence import bayes_factor as bayes_factor
     from bayeslmm.results.leave_one_out import compare_models as compare_models
     from bayeslmm.results.leave_one_out import loo as loo
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "PointFit": "point",
     "PosteriorFit": "posterior",
+    "collinearity": "criticism",
     "compare": "comparison",
     "anova": "likelihood_ratio",
     "bayes_factor": "evidence",
@@ -28,6 +30,7 @@ __all__ = [
     "PosteriorFit",
     "anova",
     "bayes_factor",
+    "collinearity",
     "compare",
     "compare_models",
     "loo",

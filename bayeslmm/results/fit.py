@@ -11,6 +11,7 @@ from bayeslmm.design.design import Design
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
+from bayeslmm.results.criticism import VarianceMethods
 from bayeslmm.results.means import MeansMethods
 from bayeslmm.results.prediction import (
     Estimable,
@@ -48,7 +49,7 @@ class PriorTable(Protocol):
         ...
 
 
-class Fit(MeansMethods):
+class Fit(MeansMethods, VarianceMethods):
     """Common part of a :class:`PointFit` and a :class:`PosteriorFit`.
 
     Attributes

@@ -18,6 +18,7 @@ from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.methods import find_method
 from bayeslmm.results import coefficient_tests, effects
+from bayeslmm.results.criticism import DeletionMethods
 from bayeslmm.results.fit import Fit, PriorTable, Scale
 from bayeslmm.results.point_predictions import PointPredictions
 from bayeslmm.results.predictive_methods import PredictiveCheckMethods
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PointFit(PointPredictions, PredictiveCheckMethods, Fit):
+class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
     r"""A mixed model at the optimum of an objective.
 
     The covariance parameters θ minimise the profiled objective −2 log L (ML) or −2 log L_R (REML); the fixed
