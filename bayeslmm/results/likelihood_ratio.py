@@ -122,7 +122,7 @@ def _check_same_stream(first: Design, design: Design) -> None:
             "fit both to the rows without missing values in any of the columns."
         )
     ends = [np.array([sums.low[0][-2], sums.high[0][-2]]) for sums in (here, there)]
-    same = np.array_equal(*ends)
+    same = np.array_equal(ends[0], ends[1])
     if (first.weights_column, first.offset_column) == (design.weights_column, design.offset_column):
         mine, theirs = response_gram(here), response_gram(there)
         same = same and bool(abs(mine.means[0] - theirs.means[0]) <= SAME_SUMS * mine.sds[0])
