@@ -22,7 +22,7 @@ from bayeslmm.commands.table_options import add_csv, csv_options
 from bayeslmm.datasets import DATASET_NAMES, ENDINGS_SAID, is_table
 from bayeslmm.errors import BayeslmmError, ModelFileError, OptionError
 from bayeslmm.methods import METHODS
-from bayeslmm.model_files import ModelFile, check_methods, read_data, read_model_file
+from bayeslmm.model_files import ModelFile, check_methods, check_rows, read_data, read_model_file
 from bayeslmm.result_folder import REPORT_FILE, SUMMARY_FILE, check_target, saved_fits, written_whole
 
 _FAILED, _WRONG_INPUT, _INTERRUPTED = 1, 2, 130
@@ -90,8 +90,14 @@ def _said(run: Callable[[argparse.Namespace], Outcome]) -> Callable[[argparse.Na
 
 def _add_fit(fit: argparse.ArgumentParser) -> None:
     fit.add_argument("model", metavar="MODEL.toml | FORMULA", help="a model file, or a formula with a table after it")
-    fit.add_argument("data", nargs="?", metavar="TABLE", help="for a formula: a shipped data set's name, or a file")
+    fit.add_argument(
+        "data",
+        nargs="?",
+        metavar="TABLE",
+        help="for a formula: a data set's name, a file, or a folder of Parquet",
+    )
     add_csv(fit)
+    fit.add_argument("--chunk-rows", type=int, metavar="N", help="read rows in batches of N and keep none")
     fit.add_argument(
         "--method",
         action="append",
@@ -116,6 +122,8 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
 def _fit(options: argparse.Namespace) -> int:
     """Fit a model file, or a formula to a table, by each of the methods; print the fits side by side and save them."""
     model_file = _model_asked_for(options.model, options.data, csv_options(options))
+    if options.chunk_rows is not None:
+        model_file = replace(model_file, chunk_rows=check_rows(options.chunk_rows, "--chunk-rows"))
     if options.method:
         model_file = replace(model_file, methods=check_methods(options.method, "--method"))
     sampler = _sampler_options(options, model_file)
@@ -148,9 +156,9 @@ def _model_asked_for(model: str, data: str | None, csv: dict[str, str]) -> Model
     if data in DATASET_NAMES:
         return ModelFile(Path(f"{data}.toml"), model, data)
     path = Path(data).resolve()
-    if not path.is_file():
+    if not path.exists():
         raise ModelFileError(f"There is no file {data}; shipped data sets are {', '.join(DATASET_NAMES)}.")
-    if not is_table(path.name):
+    if not is_table(path.name) and not path.is_dir():
         raise ModelFileError(f"{data} is no table that can be read: its name should end in {ENDINGS_SAID}.")
     return ModelFile(path.with_name(f"{path.name.split('.')[0]}.toml"), model, path.name, csv=csv)
 
@@ -186,6 +194,7 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, Mapping[str, int]]) ->
         priors=model_file.priors,
         weights=model_file.weights,
         missing=model_file.missing,
+        chunk_rows=model_file.chunk_rows,
     )
     watched = sys.stderr is not None and sys.stderr.isatty()
     fits = {}

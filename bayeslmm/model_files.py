@@ -3,7 +3,8 @@
 ::
 
     formula = "Reaction ~ 1 + Days + (1 + Days | Subject)"
-    data = "sleepstudy"             # a shipped data set, or a CSV or Parquet file beside this one
+    data = "sleepstudy"             # a shipped data set, or a CSV or Parquet file beside this one, or a folder
+    chunk_rows = 100_000            # read rows in batches of so many and keep none; a folder is read so in any case
     family = "poisson"              # of the response; left out, normal
     link = "log"                    # left out, the family's first
     methods = ["reml", "nuts"]      # the default; with a family ["ml", "nuts"]
@@ -31,7 +32,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 
@@ -40,10 +41,16 @@ from bayeslmm.errors import ModelFileError, suggest
 from bayeslmm.methods import METHODS
 from bayeslmm.types import Missing
 
+if TYPE_CHECKING:
+    from bayeslmm.rows import Rows
+
 DEFAULT_METHODS: tuple[str, ...] = ("reml", "nuts")
 GENERALIZED_METHODS: tuple[str, ...] = ("ml", "nuts")  # the default where the response is not normal
 
-_KEYS = ("formula", "data", "family", "link", "methods", "categories", "weights", "missing", "priors", "nuts", "csv")
+_KEYS = (
+    "formula", "data", "family", "link", "methods", "categories", "weights", "missing", "priors", "nuts", "csv",
+    "chunk_rows",
+)  # fmt: skip
 # Each sampler setting with the smallest value that makes sense.
 _NUTS_MINIMUM = {"draws": 1, "tune": 1, "chains": 1, "seed": 0}
 
@@ -61,7 +68,8 @@ class ModelFile:
     formula : str
         The model, in lme4's notation.
     data : str
-        A shipped data set's name, or the path of a CSV or Parquet file relative to the model file.
+        A shipped data set's name, or the path, relative to the model file, of a CSV or Parquet file or of a folder of
+        Parquet files.
     family : str
         The distribution of the response.
     link : str or None
@@ -81,6 +89,8 @@ class ModelFile:
         those it knows.
     csv : mapping
         ``separator`` and ``decimal`` of a CSV file, those of them that the file states.
+    chunk_rows : int or None
+        Rows of a batch, where rows are read in batches and not kept.
     """
 
     path: Path
@@ -95,6 +105,7 @@ class ModelFile:
     priors: Mapping[str, str] | str | None = None
     nuts: Mapping[str, int] = field(default_factory=dict)
     csv: Mapping[str, str] = field(default_factory=dict)
+    chunk_rows: int | None = None
 
 
 def read_model_file(path: str | Path) -> ModelFile:
@@ -136,11 +147,12 @@ def read_model_file(path: str | Path) -> ModelFile:
         priors=_priors(path, table.get("priors")),
         nuts=_nuts(path, table.get("nuts", {})),
         csv=_csv(path, table.get("csv", {})),
+        chunk_rows=check_rows(table.get("chunk_rows"), f"{path}: 'chunk_rows'"),
     )
 
 
-def read_data(model_file: ModelFile) -> pd.DataFrame:
-    """Load the data a model file names, its categories applied.
+def read_data(model_file: ModelFile) -> "pd.DataFrame | Rows":
+    """Load the data a model file names, its categories applied, or open Parquet files that are read in batches.
 
     Parameters
     ----------
@@ -149,8 +161,9 @@ def read_data(model_file: ModelFile) -> pd.DataFrame:
 
     Returns
     -------
-    pandas.DataFrame
-        Columns named in ``categories`` are unordered categoricals with those levels in that order.
+    pandas.DataFrame or Rows
+        Columns named in ``categories`` are unordered categoricals with those levels in that order. Rows of a folder,
+        and of a Parquet file where ``chunk_rows`` is given.
 
     Raises
     ------
@@ -159,13 +172,43 @@ def read_data(model_file: ModelFile) -> pd.DataFrame:
         and data do not match.
     """
     shipped = model_file.data in DATASET_NAMES
-    frame = load_dataset(model_file.data) if shipped else read_table(_inside(model_file), **model_file.csv)
+    path = Path() if shipped else _inside(model_file)
+    if not shipped and (path.is_dir() or (model_file.chunk_rows and path.suffix.lower() == ".parquet")):
+        return _stream(model_file, path)
+    frame = load_dataset(model_file.data) if shipped else read_table(path, **model_file.csv)
     for column, levels in model_file.categories.items():
         where = f"{model_file.path}: 'categories.{column}'"
         if column not in frame.columns:
             raise ModelFileError(f"{where}: {unknown_name('column', column, [str(c) for c in frame.columns])}")
         frame[column] = _as_category(frame[column], levels, where)
     return frame
+
+
+def _stream(model_file: ModelFile, path: Path) -> "Rows":
+    from bayeslmm.rows import open_rows
+
+    folder = model_file.path.parent.resolve()
+    if outside := [p for p in path.rglob("*") if not p.resolve().is_relative_to(folder)]:
+        raise ModelFileError(f"{outside[0]} leads out of the model file's folder: copy the file there.")
+    for column, levels in model_file.categories.items():
+        raise ModelFileError(
+            f"{model_file.path}: 'categories.{column}': rows that are read in batches take their levels from the "
+            f"formula: write C({column}, levels={list(levels)}) there."
+        )
+    return open_rows(path)
+
+
+def check_rows(value: object, where: str) -> int | None:
+    """Return a number of rows per batch, or None.
+
+    Raises
+    ------
+    ModelFileError
+        If it is no whole number of at least one; ``where`` opens the message.
+    """
+    if value is None or (type(value) is int and value >= 1):
+        return value
+    raise ModelFileError(f"{where} is {value!r}; expected a whole number of rows, at least 1.")
 
 
 def check_methods(methods: object, where: str) -> tuple[str, ...]:
@@ -225,12 +268,19 @@ def _text(path: Path, key: str, value: object) -> str:
 
 def _data_name(path: Path, value: object) -> str:
     name = _text(path, "data", value)
-    if name not in DATASET_NAMES and not is_table(name):
+    if name not in DATASET_NAMES and not is_table(name) and not _is_folder(path.parent / name):
         raise ModelFileError(
             f"{path}: 'data' is '{name}', which is neither a shipped data set ({', '.join(DATASET_NAMES)}) "
-            f"nor the path of a file that ends in {ENDINGS_SAID}."
+            f"nor the path of a file that ends in {ENDINGS_SAID}, nor a folder of Parquet files."
         )
     return name
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):  # a null character
+        return False
 
 
 def _family(path: Path, value: object) -> str:
@@ -337,7 +387,8 @@ def _inside(model_file: ModelFile) -> Path:
         raise ModelFileError(f"{where}, which is no usable path ({error}).") from None
     if not path.is_relative_to(folder):
         raise ModelFileError(f"{where}, which leads out of the model file's folder ({path}): copy the file there.")
-    if not path.is_file():
+    holds_rows = path.is_dir() and (path.suffix.lower() == ".parquet" or not is_table(path.name))
+    if not path.is_file() and not holds_rows:
         raise ModelFileError(f"{where}: there is no such file in {folder}.")
     return path
 

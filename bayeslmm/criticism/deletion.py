@@ -13,6 +13,7 @@ distance of a change d is :math:`d^\top \mathrm{Cov}(\hat\beta)^{-1} d / p`.
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.kernel import Kernel
@@ -20,13 +21,13 @@ from bayeslmm.likelihood.left_out import (
     CELLS,
     IDENTIFIED,
     DataRows,
-    RowParts,
     Sets,
     known_covariance,
     row_parts,
 )
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
-from bayeslmm.types import Array, Index
+from bayeslmm.likelihood.threads import limits_threads
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +59,7 @@ def leverages(kernel: Kernel, posterior: FixedPosterior, data: DataRows, sigma: 
     return np.asarray(parts.leverage + parts.fixed**2 @ (1.0 / (1.0 + sigma**2 * posterior.pull)), dtype=float)
 
 
+@limits_threads
 def delete_sets(kernel: Kernel, factor: Factor, data: DataRows, sets: Sets) -> Deletion:
     """Leave out every set of rows in turn, coefficients under flat priors."""
     posterior = flat_posterior(factor)
@@ -67,20 +69,24 @@ def delete_sets(kernel: Kernel, factor: Factor, data: DataRows, sets: Sets) -> D
     turn = kernel.fixed.matrix @ posterior.root if kernel.p else np.zeros((0, 0))
     width = max(factor.products.n_trailing, int(sets.sizes.max(initial=1)), 1)
     for places, members in sets.batches(max(1, CELLS // width)):
-        for place, rows in zip(places, members, strict=True):
-            moved, squares[place] = _without(factor, parts, rows)
+        T = parts.fixed[members]
+        left = np.eye(members.shape[1]) - known_covariance(factor, parts.rows, members) - T @ T.transpose(0, 2, 1)
+        for g, place in enumerate(places):
+            moved, squares[place] = _without(left[g], T[g], parts.residual[members[g]])
             change[place] = turn @ moved
     return Deletion(change, squares)
 
 
-def _without(factor: Factor, parts: RowParts, rows: Index) -> tuple[Array, float]:
-    T, e = parts.fixed[rows], parts.residual[rows]
-    left = np.eye(len(rows)) - known_covariance(factor, parts.rows, rows[None])[0] - T @ T.T
-    values, vectors = np.linalg.eigh(left)
-    if values[0] < IDENTIFIED:
+def _without(left: Array, T: Array, e: Array) -> tuple[Array, float]:
+    """Return ``T' M^-1 e`` and ``e' M^-1 e`` for M, what is left of the identity; NaN where M is singular."""
+    try:
+        lower = np.linalg.cholesky(left)
+    except np.linalg.LinAlgError:
         return np.full(T.shape[1], np.nan), np.nan
-    solved = vectors @ ((vectors.T @ e) / values)
-    return T.T @ solved, float(e @ solved)
+    if np.diagonal(lower).min() ** 2 < IDENTIFIED:
+        return np.full(T.shape[1], np.nan), np.nan
+    solved = solve_triangular(lower, np.column_stack([T, e]), lower=True)
+    return solved[:, :-1].T @ solved[:, -1], float(solved[:, -1] @ solved[:, -1])
 
 
 def cooks_distance(change: Array, covariance: Array) -> Array:

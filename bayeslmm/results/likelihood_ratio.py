@@ -5,13 +5,17 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bayeslmm.design.design import Design
+from bayeslmm.design.streamed import StreamedDesign
 from bayeslmm.errors import OptionError
+from bayeslmm.likelihood.streamed_kernel import response_gram
 from bayeslmm.results.noted_frame import NotedFrame, noted
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.refitting import by_criterion
 from bayeslmm.testing.boundary import likelihood_ratio_p
 
 SAME_NUMBER = 1e-12  # relative: the same response, computed twice
+SAME_SUMS = 1e-9  # of the standard deviation: the same response, summed in batches of other sizes
 REFITTED = (
     "The fits by REML were refitted by ML, since restricted likelihoods of different fixed parts cannot be compared."
 )
@@ -86,6 +90,9 @@ def _check_same_data(fits: Sequence[PointFit]) -> None:
     first = fits[0].design
     for fit in fits[1:]:
         design = fit.design
+        if isinstance(first, StreamedDesign) or isinstance(design, StreamedDesign):
+            _check_same_stream(first, design)
+            continue
         if design.n != first.n or not design.index.equals(first.index):
             raise OptionError(
                 f"The fits use different rows ({first.n} and {design.n}), so their likelihoods cannot be compared: fit "
@@ -98,9 +105,44 @@ def _check_same_data(fits: Sequence[PointFit]) -> None:
             )
 
 
+def _check_same_stream(first: Design, design: Design) -> None:
+    """Compare what sums tell of rows: their number, the response's range, mean and squares, and levels."""
+    if not isinstance(first, StreamedDesign) or not isinstance(design, StreamedDesign):
+        raise OptionError(
+            "Some of the fits have their rows and others only sums of rows that streamed: fit all of them to the same "
+            "data frame, or all to the same stream."
+        )
+    here, there = first.sums.sums, design.sums.sums
+    other = {term.factor: term.levels for term in design.terms}
+    changed = [t.factor for t in first.terms if t.factor in other and not t.levels.equals(other[t.factor])]
+    if first.n != design.n or changed:
+        levels = f", with other levels of {changed[0]}" if changed else ""
+        raise OptionError(
+            f"The fits use different rows ({first.n} and {design.n}{levels}), so their likelihoods cannot be compared: "
+            "fit both to the rows without missing values in any of the columns."
+        )
+    ends = [np.array([sums.low[0][-2], sums.high[0][-2]]) for sums in (here, there)]
+    same = np.array_equal(ends[0], ends[1])
+    if (first.weights_column, first.offset_column) == (design.weights_column, design.offset_column):
+        mine, theirs = response_gram(here), response_gram(there)
+        same = same and bool(abs(mine.means[0] - theirs.means[0]) <= SAME_SUMS * mine.sds[0])
+        same = same and bool(np.isclose(mine.sds[0], theirs.sds[0], rtol=SAME_SUMS, atol=0.0))
+    if not same:
+        raise OptionError(
+            f"The fits have different responses ({first.response} and {design.response}), so their likelihoods cannot "
+            "be compared."
+        )
+
+
+def _same_columns(first: Design, design: Design) -> bool:
+    if isinstance(first, StreamedDesign) and isinstance(design, StreamedDesign):
+        mine, theirs = first.summaries.fixed, design.summaries.fixed
+        return first.fixed_names == design.fixed_names and all(
+            np.allclose(getattr(mine, name), getattr(theirs, name)) for name in ("mean", "sd", "low", "high")
+        )
+    return design.X.shape == first.X.shape and np.allclose(design.X, first.X)
+
+
 def _comparable(fits: Sequence[PointFit]) -> bool:
     """Whether all are by REML and have the same fixed columns."""
-    first = fits[0].design.X
-    return all(
-        fit.method == "reml" and fit.design.X.shape == first.shape and np.allclose(fit.design.X, first) for fit in fits
-    )
+    return all(fit.method == "reml" and _same_columns(fits[0].design, fit.design) for fit in fits)

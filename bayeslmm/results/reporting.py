@@ -12,6 +12,7 @@ import pandas as pd
 
 from bayeslmm import __version__
 from bayeslmm.design.design import RandomTerm
+from bayeslmm.design.streamed import StreamedDesign, is_streamed
 from bayeslmm.errors import OptionError
 from bayeslmm.report import Fold, Page, Picture, Section, Table, Verdict, page_html, write_page
 from bayeslmm.report.file import check_place
@@ -119,14 +120,22 @@ def _comparison(fit: Fit, others: Sequence[Fit], level: float) -> Section:
 
 
 def _data(fit: Fit) -> Section:
-    y = fit.design.y
+    design = fit.design
+    if isinstance(design, StreamedDesign):
+        told = design.summaries.response
+        numbers = [float(values[0]) for values in (told.mean, told.sd, told.low, told.high)]
+    else:
+        numbers = [*_moments(design.y), design.y.min(), design.y.max()]
     response = pd.DataFrame(
-        [[fit.design.response, f"{fit.nobs}", *map(number, _moments(y)), *map(number, (y.min(), y.max()))]],
+        [[design.response, f"{fit.nobs}", *map(number, numbers)]],
         columns=["Response", "Rows", "Mean", "SD", "Smallest", "Largest"],
     )
     parts: list[str | Table] = [Table(response)]
     factors = {term.factor: term for term in fit.design.terms}
-    if factors:
+    if factors and is_streamed(design):
+        levels = [[factor, f"{term.n_levels}"] for factor, term in factors.items()]
+        parts.append(Table(pd.DataFrame(levels, columns=["Grouping factor", "Levels"])))
+    elif factors:
         rows = [[factor, f"{term.n_levels}", *_rows_per_level(term)] for factor, term in factors.items()]
         parts.append(
             Table(pd.DataFrame(rows, columns=["Grouping factor", "Levels", "Fewest rows", "Median", "Most rows"]))
@@ -187,7 +196,7 @@ def _pictures(fit: Fit, others: Sequence[Fit], level: float) -> Section:
     for term in told[:MOST_TERMS]:
         caption = f"Random effects of {term.name}, in order, with plus and minus two standard deviations"
         parts.append(_picture(caption, draw(fit, "ranef", {"group": term.name})))
-    whole = len(told) == len(fit.design.terms)
+    whole = len(told) == len(fit.design.terms) and not is_streamed(fit.design)
     for kind in ("ppc", "residuals", "trace", "elbo", "history"):
         if kind in kinds and (whole or kind in NEED_NO_EFFECTS):
             options = {"seed": 0} if kind == "ppc" else {}
