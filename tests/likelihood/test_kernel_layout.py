@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bayeslmm.errors import FittingError, ModelError, OptionError
-from bayeslmm.likelihood import Kernel, crossproducts, factor, kernel, layout, threads
+from bayeslmm.likelihood import Kernel, crossproducts, factor, layout, threads
 
 SUMMATION = 1e-12  # relative: the same sums in another order
 
@@ -112,10 +112,11 @@ def test_memory_that_is_not_there(monkeypatch):
     y, X, terms, _ = dense.simulate(4, "three factors")
     order = 5 + 9 * 2 + 3 + 1
     monkeypatch.setattr(layout, "available_memory", lambda: 3 * 8 * order**2)
-    Kernel.build(y, X, terms, names=["d", "sub", "c"])
+    built = Kernel.build(y, X, terms, names=["d", "sub", "c"])
+    built.check_memory()
     monkeypatch.setattr(layout, "available_memory", lambda: 3 * 8 * order**2 - 1)
     with pytest.raises(ModelError, match=rf"dense matrix of order {order}.*'c' brings 18 random effects"):
-        Kernel.build(y, X, terms, names=["d", "sub", "c"])
+        built.check_memory()
 
 
 def test_memory_is_asked_for_before_anything_is_allocated(monkeypatch):
@@ -124,9 +125,9 @@ def test_memory_is_asked_for_before_anything_is_allocated(monkeypatch):
     codes = [rng.integers(0, 400_000, n).astype(np.int32) for _ in range(2)]
     terms = [dense.Term(c, np.ones((n, 1)), 400_000, True) for c in codes]
     monkeypatch.setattr(layout, "available_memory", lambda: 64 * 2**30)
-    monkeypatch.setattr(kernel, "Pattern", None)
+    built = Kernel.build(rng.normal(size=n), np.zeros((n, 0)), terms, names=["a", "b"])  # sums only, no matrix
     with pytest.raises(ModelError, match="dense matrix of order 400,001"):
-        Kernel.build(rng.normal(size=n), np.zeros((n, 0)), terms, names=["a", "b"])
+        built.check_memory()
 
 
 def test_models_without_a_trailing_matrix_need_no_memory(monkeypatch):
