@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from bayeslmm.results.leave_one_out import compare_models as compare_models
     from bayeslmm.results.leave_one_out import loo as loo
     from bayeslmm.results.likelihood_ratio import anova as anova
+    from bayeslmm.results.model_table import table as table
     from bayeslmm.results.point import PointFit as PointFit
     from bayeslmm.results.posterior import PosteriorFit as PosteriorFit
     from bayeslmm.results.prior_sensitivity import prior_vs_posterior as prior_vs_posterior
@@ -21,6 +22,7 @@ _HOMES = {
     "compare_models": "leave_one_out",
     "loo": "leave_one_out",
     "prior_vs_posterior": "prior_sensitivity",
+    "table": "model_table",
 }
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "compare_models",
     "loo",
     "prior_vs_posterior",
+    "table",
 ]
 
 
