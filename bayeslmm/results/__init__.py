@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bayeslmm.results.leave_one_out import compare_models as compare_models
     from bayeslmm.results.leave_one_out import loo as loo
     from bayeslmm.results.likelihood_ratio import anova as anova
+    from bayeslmm.results.model_table import table as table
     from bayeslmm.results.point import PointFit as PointFit
     from bayeslmm.results.posterior import PosteriorFit as PosteriorFit
     from bayeslmm.results.prior_sensitivity import prior_vs_posterior as prior_vs_posterior
@@ -23,6 +24,7 @@ _HOMES = {
     "compare_models": "leave_one_out",
     "loo": "leave_one_out",
     "prior_vs_posterior": "prior_sensitivity",
+    "table": "model_table",
 }
 
 __all__ = [
@@ -35,6 +37,7 @@ __all__ = [
     "compare_models",
     "loo",
     "prior_vs_posterior",
+    "table",
 ]
 
 

@@ -28,6 +28,7 @@ from bayeslmm.results.row_batches import batch_by_batch, response_of
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
+from bayeslmm.results.tidying import TidyingMethods
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class PriorTable(Protocol):
         ...
 
 
-class Fit(MeansMethods, VarianceMethods):
+class Fit(MeansMethods, VarianceMethods, TidyingMethods):
     """Common part of a :class:`PointFit` and a :class:`PosteriorFit`.
 
     Attributes
