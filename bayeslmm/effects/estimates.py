@@ -30,7 +30,7 @@ NOT_ESTIMABLE = "not estimable: the data do not identify this mean (a cell witho
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EffectEstimates:
-    """Means, contrasts, slopes or comparisons: m functions of the coefficients.
+    """Means, contrasts or slopes: m functions of the coefficients.
 
     Attributes
     ----------
@@ -206,7 +206,7 @@ class EffectEstimates:
         if self.on == "response" and (self.scale is None or self.scale.name not in LOGARITHMS) and self.kind == "means":
             raise OptionError(
                 "Contrasts of means on the response's scale are ratios, for a log or logit scale only: use "
-                "scale='link' here, or fit.comparisons(...)."
+                "scale='link' here."
             )
         rows = self.rows.combine(weights)
         frame = pd.DataFrame(labels)

@@ -1,4 +1,4 @@
-"""The methods of fits that give means, slopes and comparisons."""
+"""The methods of fits that give means, contrasts and slopes."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, cast
