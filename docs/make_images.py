@@ -1,5 +1,6 @@
 """Draw the pictures of README.md and of the gallery from real fits: ``python docs/make_images.py``."""
 
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,14 @@ from matplotlib import pyplot as plt
 
 IMAGES = Path(__file__).parent / "images"
 BLUE, RED = "#30638e", "#d1495b"
+PEERS = {
+    "lme4": BLUE,
+    "gpboost": "#00798c",
+    "statsmodels": "#8d6a9f",
+    "bambi": RED,
+    "explicit": "#edae49",
+    "merf": "#66a182",
+}
 
 
 def main() -> None:
@@ -26,6 +35,36 @@ def main() -> None:
     IMAGES.mkdir(exist_ok=True)
     figure.savefig(IMAGES / "sleepstudy.png", dpi=110)
     draw_gallery()
+    draw_performance()
+
+
+def draw_performance() -> None:
+    """Draw how many times as long each peer takes, from the newest table of the benchmarks."""
+    newest = max((IMAGES.parent.parent / "benchmarks" / "results").glob("20*.json"))
+    measured = json.loads(newest.read_text(encoding="utf-8"))
+    rows = [
+        row
+        for row in measured["rows"]
+        if row.get("ratio") and row["against"].split()[0] in PEERS and "unchecked" not in row["against"]
+    ]
+    rows.sort(key=lambda row: row["ratio"])
+    place = np.arange(len(rows))
+    figure, axes = plt.subplots(figsize=(8.5, 0.36 * len(rows) + 1.1), layout="constrained")
+    colors = [PEERS[row["against"].split()[0]] for row in rows]
+    axes.barh(place, [row["ratio"] - 1 for row in rows], left=1, color=colors, height=0.62)
+    for at, row in zip(place, rows, strict=True):
+        axes.annotate(f"{row['ratio']:.3g}", (row["ratio"], at), xytext=(4, 0), textcoords="offset points", va="center")
+    labels = [f"{row['row'].replace('`', '').replace(', compilation included', '')}" for row in rows]
+    axes.set(xscale="log", yticks=place, yticklabels=labels, xlabel="times as long as bayeslmm")
+    axes.set_xlim(1, 3 * max(row["ratio"] for row in rows))
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    used = dict.fromkeys(row["against"].split()[0] for row in rows)
+    handles = [plt.Rectangle((0, 0), 1, 1, color=PEERS[name]) for name in used]
+    axes.legend(
+        handles, ["explicit PyMC" if name == "explicit" else name for name in used], frameon=False, loc="lower right"
+    )
+    figure.savefig(IMAGES / "performance.png", dpi=100)
 
 
 def draw_gallery() -> None:
