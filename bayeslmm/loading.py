@@ -47,6 +47,15 @@ def load(
     ------
     StorageError
         If the folder is no saved fit, is incomplete, has changed, or does not give the same objective.
+
+    Examples
+    --------
+    >>> import tempfile, bayeslmm as blm
+    >>> fit = blm.lmm("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+    >>> folder = tempfile.mkdtemp() + "/fit"
+    >>> _ = fit.save(folder)
+    >>> blm.load(folder).sigma == fit.sigma
+    True
     """
     from bayeslmm.results.store.folder import FOREST, read_fit
 

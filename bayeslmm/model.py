@@ -263,7 +263,7 @@ class Model:
         return float(self.kernel.objective(theta, method, self._spec.sigma))
 
     def gradient(self, theta: ArrayLike, method: Literal["ml", "reml"] = "ml") -> Array:
-        """Return the gradient of :meth:`objective` by theta."""
+        """Return the gradient of :meth:`objective` by theta, shape of theta; `theta` and `method` as there."""
         return np.asarray(self.kernel.gradient(theta, method, self._spec.sigma))
 
     def __repr__(self) -> str:
@@ -313,7 +313,13 @@ class Model:
         return build_hierarchical(self._design, priors, sigma=sigma, centered=chosen == "centered")
 
     def graph(self, parametrization: Parametrization = "noncentered") -> Any:
-        """Return the PyMC model as a graphviz graph (needs the ``graphviz`` package)."""
+        """Return the PyMC model as a graphviz graph (needs the ``graphviz`` package).
+
+        Parameters
+        ----------
+        parametrization
+            As for :meth:`to_pymc`.
+        """
         from bayeslmm.pymc_models import graph
 
         return graph(self.to_pymc(parametrization))
@@ -610,6 +616,15 @@ def merge(
         If formulas, weights, levels of fixed factors or constants of transforms differ.
     StorageError
         If a file is no file of sums, or is damaged.
+
+    Examples
+    --------
+    >>> import tempfile, bayeslmm as blm
+    >>> sleep = blm.load_dataset("sleepstudy").astype({"Subject": int})
+    >>> halves = [sleep[sleep.Subject < 340], sleep[sleep.Subject >= 340]]
+    >>> models = [blm.Model("Reaction ~ Days + (1 | Subject)", half, chunk_rows=50) for half in halves]
+    >>> blm.merge(models).design.n
+    180
     """
     from bayeslmm.design.streamed import StreamedDesign
     from bayeslmm.streams.merging import merge_sums
@@ -674,6 +689,13 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> "Po
     ------
     OptionError
         If an option belongs to neither.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> fit = blm.lmm("Reaction ~ Days + (Days | Subject)", blm.load_dataset("sleepstudy"))
+    >>> round(float(fit.fixef()["Days"]), 2)
+    10.47
     """
     for_model = [
         name for name in inspect.signature(Model.__init__).parameters if name not in ("self", "formula", "data")

@@ -137,11 +137,11 @@ def draw_importance(model: blm.Model) -> plt.Figure:
         weights = smooth_weights(log_densities(density, phi) - proposal.logpdf(phi))
         if scale == 1.0:
             axes[0].scatter(phi[:, 0], phi[:, 1], 6000 * weights.weights, color=colour, alpha=0.35, lw=0)
-        shown = f"{label}: k\u0302 {weights.k_hat:.2f}, worth {weights.effective_size:.0f} draws of 500"
+        shown = f"{label}: k\u0302 {weights.k_hat:.2f}, effective size {weights.effective_size:.0f}"
         axes[1].plot(np.sort(weights.weights)[::-1], color=colour, label=shown)
     axes[0].set(xlabel="log of sd(Intercept)/\u03c3", ylabel="log of sd(Days)/\u03c3")
-    axes[1].set(xlabel="points, in order of their weight", ylabel="weight", yscale="log", ylim=(1e-6, 1))
-    axes[1].legend(frameon=False)
+    axes[1].set(xlabel="points, in order of their weight", ylabel="weight", yscale="log", ylim=(1e-6, 10))
+    axes[1].legend(frameon=False, loc="upper right", fontsize=9)
     return figure
 
 

@@ -240,6 +240,13 @@ def collinearity(fit: "Fit") -> pd.Series:
     ------
     OptionError
         If it is no fit.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> fit = blm.lmm("weight ~ litsize + treatment + (1 | litter)", blm.load_dataset("ratpup"))
+    >>> bool(blm.collinearity(fit).max() < 2)
+    True
     """
     from bayeslmm.results.fit import Fit as AnyFit
 

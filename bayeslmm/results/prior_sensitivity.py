@@ -220,6 +220,12 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
     ------
     OptionError
         If the fit is no posterior of normal responses.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> fit = blm.lmm("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"), method="importance", seed=1)
+    >>> table = blm.prior_vs_posterior(fit).table
     """
     from bayeslmm.results.posterior import PosteriorFit
 

@@ -170,6 +170,12 @@ def cross_validate(
         If an option is unknown, or names no units.
     FittingError
         If no fold could be fitted.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> model = blm.Model("Reaction ~ Days + (1 | Subject)", blm.load_dataset("sleepstudy"))
+    >>> scores = blm.cross_validate(model, by="group", k=3, method="reml").scores
     """
     if not isinstance(model, Model):
         raise OptionError(
