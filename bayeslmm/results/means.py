@@ -1,13 +1,22 @@
 """The methods of fits that give means, contrasts and slopes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from bayeslmm.design.mean_rows import MeanRows
+from bayeslmm.effects.comparisons import (
+    COMPARISON,
+    Counterfactuals,
+    counterfactuals,
+    drawn_comparisons,
+    linear_comparisons,
+    response_comparisons,
+)
 from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
-from bayeslmm.effects.scales import Scale, scale_of_response
+from bayeslmm.effects.scales import IDENTITY, Scale, scale_of_response
 from bayeslmm.effects.slopes import slope_grid
 from bayeslmm.effects.specification import read_specification
 from bayeslmm.errors import OptionError
@@ -96,6 +105,77 @@ class MeansMethods:
         # contrasts compare the slopes of the groups, so these are shown and not families
         wanted = read_specification(" * ".join(read.by)) if read.by else None
         return _estimates(fit, slope_grid(fit.design, read.shown[0], wanted, at, weights), "slopes", ddf, "link")
+
+    def comparisons(
+        self,
+        variable: str,
+        contrast: Any = None,
+        *,
+        at: Mapping[str, Any] | None = None,
+        by: str | Sequence[str] = (),
+        ddf: str | None = None,
+        scale: str | None = None,
+    ) -> EffectEstimates:
+        r"""Return what the mean changes by when a predictor does, averaged over the rows of the fit.
+
+        Every row is taken with one value of the predictor and with the other, all else as it is, for a typical group.
+
+        Parameters
+        ----------
+        variable
+            The predictor that changes.
+        contrast
+            Of a category: "reference" (each level less the first, what None means), "pairwise" (first less second),
+            "sequential", or a pair of levels (from, to). Of a number: a step up from each row's value (None means 1), a
+            pair (from, to), or "sd", "iqr", "minmax": one standard deviation around the mean, from quartile to
+            quartile, from end to end of the data.
+        at
+            Values that other predictors have in every row; several are shown one after the other.
+        by
+            Columns within whose values rows are averaged; ``contrast()`` of the result compares these.
+        ddf
+            As for ``coef_table``; point fits of a normal response only.
+        scale
+            "link" or "response", as for :meth:`means`; None means "response" for generalized models, where the change
+            of a mean depends on where it starts, else "link". On the response's scale standard errors are by the delta
+            method, and limits are symmetric.
+
+        Returns
+        -------
+        EffectEstimates
+            With a column "comparison" before those of `at` and `by`.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown, or the contrast cannot be read.
+        DataError
+            If a variable is no predictor, or has no such value.
+        """
+        fit = cast("Fit", self)
+        transform = _scale(fit)
+        chosen = scale or ("link" if getattr(fit, "family", None) is None else "response")
+        on = check_scale(chosen, transform, fit.design.response)
+        columns = (by,) if isinstance(by, str) else tuple(by)
+        found = counterfactuals(fit.design, variable, contrast, at, columns)
+        families = (COMPARISON,) if found.labels.shape[1] > 1 else ()
+        source = _source(fit, ddf)
+        if on == "link" or transform is None or transform.name == IDENTITY.name:
+            return EffectEstimates(found.labels, linear_comparisons(found), source, "comparisons", families, IDENTITY)
+        rows, source = _curved(found, source, transform)
+        return EffectEstimates(found.labels, rows, source, "comparisons", families, IDENTITY)
+
+
+def _curved(
+    found: Counterfactuals, source: ErrorsOfEstimation | Array, scale: Scale
+) -> tuple[MeanRows, ErrorsOfEstimation | Array]:
+    """Return comparisons on the response's scale as functions of the coefficients, or of draws of their own."""
+    beta = source.mean(axis=0) if isinstance(source, np.ndarray) else source.beta
+    rows = response_comparisons(found, beta, scale)
+    if not isinstance(source, np.ndarray):
+        return rows, source
+    m = len(found.labels)
+    return MeanRows(np.eye(m), np.zeros(m), rows.departure), drawn_comparisons(found, source, scale)
 
 
 def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -> EffectEstimates:
