@@ -213,20 +213,25 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
 
         return write_report(self, Path(path), compare, level=level, pictures=pictures)
 
-    def plot(self, kind: str | None = None, **options: Any) -> "Figure":
+    def plot(self, kind: str | None = None, variable: str | None = None, **options: Any) -> "Figure":
         """Draw the fit.
 
         Parameters
         ----------
         kind
             For any fit "forest" (estimates with intervals), "ranef" (random effects in order, with plus and
-            minus two standard deviations), "shrinkage" (no, partial and complete pooling) or "residuals"; for a
+            minus two standard deviations), "shrinkage" (no, partial and complete pooling), "effects" (the mean along a
+            predictor, with its band, groups and data behind it) or "residuals"; for a
             PointFit also "history" (the optimiser's evaluations); for a PosteriorFit also "trace", "pairs" (standard
             deviations and correlations against each other), "rank", "energy" (of NUTS) or "ppc" (the response beside
             simulated ones). Left out, "history" or "trace".
+        variable
+            The predictor of "effects".
         **options
-            "forest": ``against=`` a fit, or several, to draw beside this one, and ``level=``; "ranef" and "shrinkage":
-            ``group=`` a term's name; "ppc": ``n_draws=`` and ``seed=``.
+            "effects": ``by=`` another predictor, whose values have colours, ``group=`` the grouping factor whose levels
+            are shown ("" for none), ``points=False``, ``level=``, ``ax=``; "forest": ``against=`` a fit, or several, to
+            draw beside this one, and ``level=``; "ranef" and "shrinkage": ``group=`` a term's name; "ppc":
+            ``n_draws=`` and ``seed=``.
 
         Returns
         -------
@@ -240,7 +245,7 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         """
         from bayeslmm.results.pictures import draw
 
-        return draw(self, kind, options)
+        return draw(self, kind, options if variable is None else {"variable": variable, **options})
 
     def __str__(self) -> str:
         return str(self.summary())
