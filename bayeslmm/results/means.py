@@ -1,24 +1,18 @@
 """The methods of fits that give means, contrasts and slopes."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
 from bayeslmm.design.mean_rows import MeanRows
-from bayeslmm.effects.comparisons import (
-    COMPARISON,
-    Counterfactuals,
-    counterfactuals,
-    drawn_comparisons,
-    linear_comparisons,
-    response_comparisons,
-)
+from bayeslmm.effects.adjustment import Adjustment
+from bayeslmm.effects.counterfactual import counterfactual, drawn_means, linear_means, linearised_means
 from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
-from bayeslmm.effects.scales import IDENTITY, Scale, scale_of_response
+from bayeslmm.effects.scales import Scale, scale_of_response
 from bayeslmm.effects.slopes import slope_grid
-from bayeslmm.effects.specification import read_specification
+from bayeslmm.effects.specification import Specification, read_specification
 from bayeslmm.errors import OptionError
 from bayeslmm.families import Family
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
@@ -109,73 +103,71 @@ class MeansMethods:
     def comparisons(
         self,
         variable: str,
-        contrast: Any = None,
         *,
         at: Mapping[str, Any] | None = None,
         by: str | Sequence[str] = (),
+        contrast: str = "trt.vs.ctrl",
+        step: float | Literal["sd"] | tuple[float, float] | None = None,
+        adjust: Adjustment = "none",
         ddf: str | None = None,
         scale: str | None = None,
     ) -> EffectEstimates:
-        r"""Return what the mean changes by when a predictor does, averaged over the rows of the fit.
+        r"""Return what changing one predictor changes the mean by, averaged over the rows of the data.
 
-        Every row is taken with one value of the predictor and with the other, all else as it is, for a typical group.
+        Every row is evaluated with the predictor set to each of its values in turn, all other predictors as they are,
+        and random effects of zero; means over the rows are compared. Of a linear model without interactions these are
+        differences of coefficients; with a curved link they are average differences of probabilities or counts.
 
         Parameters
         ----------
         variable
-            The predictor that changes.
-        contrast
-            Of a category: "reference" (each level less the first, what None means), "pairwise" (first less second),
-            "sequential", or a pair of levels (from, to). Of a number: a step up from each row's value (None means 1), a
-            pair (from, to), or "sd", "iqr", "minmax": one standard deviation around the mean, from quartile to
-            quartile, from end to end of the data.
+            A category, whose levels are compared, or a number; ``"treatment | sex"`` averages within each sex.
         at
-            Values that other predictors have in every row; several are shown one after the other.
+            One value for other predictors, in every row; of a category itself the levels to compare, the base first.
         by
-            Columns within whose values rows are averaged; ``contrast()`` of the result compares these.
+            Predictors within whose values rows are averaged, as after the bar of `variable`.
+        contrast
+            Of a category: "trt.vs.ctrl" (each level less the first), "pairwise" or "sequential".
+        step
+            Of a number: what is added to it, 1 unless given; "sd" for one standard deviation; or a pair (low, high).
+        adjust
+            As for :meth:`EffectEstimates.contrast`.
         ddf
             As for ``coef_table``; point fits of a normal response only.
         scale
-            "link" or "response", as for :meth:`means`; None means "response" for generalized models, where the change
-            of a mean depends on where it starts, else "link". On the response's scale standard errors are by the delta
-            method, and limits are symmetric.
+            "link" or "response"; None means "response" for a model with a link, where it gives the mean, else "link".
 
         Returns
         -------
         EffectEstimates
-            With a column "comparison" before those of `at` and `by`.
+            With ``table()``, ``plot()`` and, for posteriors, ``draws``.
 
         Raises
         ------
         OptionError
-            If an option is unknown, or the contrast cannot be read.
+            If an option is unknown, or not for this predictor.
         DataError
             If a variable is no predictor, or has no such value.
         """
         fit = cast("Fit", self)
-        transform = _scale(fit)
-        chosen = scale or ("link" if getattr(fit, "family", None) is None else "response")
-        on = check_scale(chosen, transform, fit.design.response)
-        columns = (by,) if isinstance(by, str) else tuple(by)
-        found = counterfactuals(fit.design, variable, contrast, at, columns)
-        families = (COMPARISON,) if found.labels.shape[1] > 1 else ()
-        source = _source(fit, ddf)
-        if on == "link" or transform is None or transform.name == IDENTITY.name:
-            return EffectEstimates(found.labels, linear_comparisons(found), source, "comparisons", families, IDENTITY)
-        rows, source = _curved(found, source, transform)
-        return EffectEstimates(found.labels, rows, source, "comparisons", families, IDENTITY)
-
-
-def _curved(
-    found: Counterfactuals, source: ErrorsOfEstimation | Array, scale: Scale
-) -> tuple[MeanRows, ErrorsOfEstimation | Array]:
-    """Return comparisons on the response's scale as functions of the coefficients, or of draws of their own."""
-    beta = source.mean(axis=0) if isinstance(source, np.ndarray) else source.beta
-    rows = response_comparisons(found, beta, scale)
-    if not isinstance(source, np.ndarray):
-        return rows, source
-    m = len(found.labels)
-    return MeanRows(np.eye(m), np.zeros(m), rows.departure), drawn_comparisons(found, source, scale)
+        wanted = read_specification(variable)
+        further = (by,) if isinstance(by, str) else tuple(by)
+        wanted = Specification(wanted.shown, tuple(dict.fromkeys((*wanted.by, *further))))
+        rows = counterfactual(fit.design, wanted, at, step)
+        transform, source = _scale(fit), _source(fit, ddf)
+        own = "response" if getattr(fit, "family", None) is not None and transform is not None else "link"
+        on = check_scale(own if scale is None else scale, transform, fit.design.response)
+        if on == "response" and transform is not None and transform.name != "identity":
+            if isinstance(source, np.ndarray):
+                source, departure = drawn_means(rows, source, transform)
+                means = MeanRows(np.eye(len(departure)), np.zeros(len(departure)), departure)
+            else:
+                means = linearised_means(rows, source.beta, transform)
+        else:
+            means = linear_means(rows)
+        found = EffectEstimates(rows.labels, means, source, "comparisons", wanted.by, None)
+        kind: Any = {f"{rows.names[1]} - {rows.names[0]}": [-1.0, 1.0]} if rows.is_number else contrast
+        return found.contrast(kind, adjust=adjust)
 
 
 def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -> EffectEstimates:

@@ -1,157 +1,161 @@
-"""Comparisons by brute force over the rows, against contrasts of means where the two are the same, and by draws."""
+"""Average differences over the rows, against predictions of changed rows and the delta method written out."""
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.special import expit
 
 import bayeslmm as blm
-from bayeslmm.effects import comparisons as module
 
-EXACT = 1e-10  # the same arithmetic in another order
-DIFFERENCES = 1e-5  # derivatives by differences
+RATS = "weight ~ litsize * treatment + sex + (1 | litter)"
 
 
 @pytest.fixture(scope="module")
-def data():
-    frame = blm.load_dataset("ratpup")
-    return frame.assign(heavy=(frame["weight"] > 6).astype(int))
+def rats():
+    return blm.load_dataset("ratpup")
 
 
 @pytest.fixture(scope="module")
-def rat(data):
-    return blm.Model("weight ~ litsize * sex + treatment + (1 | litter)", data).fit("reml")
+def fit(rats):
+    return blm.lmm(RATS, rats)
 
 
 @pytest.fixture(scope="module")
-def logit(data):
-    return blm.Model("heavy ~ litsize + treatment + sex + (1 | litter)", data, family="bernoulli").fit("ml")
+def herds():
+    model = blm.Model(
+        "cbind(incidence, size - incidence) ~ period + x + (1 | herd)",
+        blm.load_dataset("cbpp").assign(x=lambda d: np.sin(np.arange(len(d)))), family="binomial",
+    )  # fmt: skip
+    return model.fit("ml")
 
 
-def predicted(fit, frame, **options):
-    return fit.predict(frame, **options).to_numpy()
-
-
-def test_a_category_is_compared_over_the_rows(rat, data):
-    table = rat.comparisons("sex", by="treatment").table()
-    assert list(table["comparison"].unique()) == ["Female - Male"]
-    male, female = (predicted(rat, data.assign(sex=sex), kind="marginal") for sex in ("Male", "Female"))
-    expected = pd.Series(female - male).groupby(data["treatment"].to_numpy()).mean()
-    np.testing.assert_allclose(table.set_index("treatment")["estimate"], expected[table["treatment"]], rtol=EXACT)
-
-
-def test_errors_and_df_are_those_of_the_same_function(rat, data):
-    # by hand: the mean of litsize is all that the average over rows needs
-    L = np.zeros(rat.design.p)
-    names = list(rat.design.fixed_names)
-    L[names.index("sex[T.Female]")] = 1.0
-    L[names.index("litsize:sex[T.Female]")] = data["litsize"].mean()
-    row = rat.comparisons("sex").table().iloc[0]
-    assert row["std_error"] == pytest.approx(np.sqrt(L @ rat.vcov().to_numpy() @ L))
-    assert row["df"] == pytest.approx(rat._errors.find(None)[0].df(L[None])[0])
-    assert row["lower"] < row["estimate"] < row["upper"]
-
-
-def test_without_interactions_it_is_the_contrast_of_means(rat):
-    ours = rat.comparisons("treatment", "pairwise").contrast({"all": [1, 0, 0]}).table()
-    theirs = rat.means("treatment").contrast("pairwise", adjust="none").table()
-    for name in ("estimate", "std_error", "df", "p"):
-        assert ours[name][0] == pytest.approx(theirs[name][0])
-    single = rat.comparisons("treatment", ("Low", "High")).table()
-    assert single["comparison"].tolist() == ["High - Low"]
-    assert len(rat.comparisons("treatment", "sequential").table()) == 2
-
-
-@pytest.mark.parametrize("contrast", [None, 3, (5, 9), "sd", "iqr", "minmax"])
-def test_a_number_that_enters_linearly(rat, data, contrast):
-    x = data["litsize"]
-    change = {None: 1, 3: 3, (5, 9): 4, "sd": x.std(), "iqr": np.subtract(*np.quantile(x, [0.75, 0.25])),
-              "minmax": x.max() - x.min()}[contrast]  # fmt: skip
-    slope = rat.slopes("litsize | sex").table().set_index("sex")
-    table = rat.comparisons("litsize", contrast, at={"sex": ["Male", "Female"]}).table().set_index("sex")
-    for name in ("estimate", "std_error"):
-        np.testing.assert_allclose(table[name], change * slope[name], rtol=1e-6)
-
-
-def test_curves_of_a_number_go_through_the_formula():
-    data = blm.load_dataset("sleepstudy")
-    fit = blm.Model("Reaction ~ poly(Days, 2) + (1 | Subject)", data).fit("reml")
-    table = fit.comparisons("Days", (2, 7)).table()
-    means = fit.means("Days", at={"Days": [2, 7]}).table()["estimate"]
-    assert table["estimate"][0] == pytest.approx(means[1] - means[0])
-    assert table["comparison"][0] == "7 - 2"
-
-
-def test_probabilities_by_the_delta_method(logit, data):
-    table = logit.comparisons("treatment").table()
-    at = {level: predicted(logit, data.assign(treatment=level), random="none") for level in ("Control", "High", "Low")}
-    expected = [np.mean(at[level] - at["Control"]) for level in ("High", "Low")]
-    np.testing.assert_allclose(table["estimate"], expected, rtol=EXACT)
-    beta, gradient = logit.fixef().to_numpy(), []
-    X = {level: blm.design.new_rows(logit.design, data.assign(treatment=level)).X for level in at}
-    for level in ("High", "Low"):
-        slope = {k: v * (1 - v) for k, v in at.items()}  # of the inverse logit
-        gradient.append((slope[level][:, None] * X[level] - slope["Control"][:, None] * X["Control"]).mean(axis=0))
-    np.testing.assert_allclose(1 / (1 + np.exp(-X["High"] @ beta)), at["High"])
-    G = np.array(gradient)
-    np.testing.assert_allclose(
-        table["std_error"], np.sqrt(np.diag(G @ logit.vcov().to_numpy() @ G.T)), rtol=DIFFERENCES
-    )
-    odds = logit.comparisons("treatment", scale="link").table()
-    np.testing.assert_allclose(odds["estimate"], logit.fixef()[["treatment[T.High]", "treatment[T.Low]"]])
-
-
-def test_a_posterior_averages_every_draw(data):
-    model = blm.Model("log(weight) ~ litsize + treatment + sex + (1 | litter)", data)
-    fit = model.fit("importance", draws=100, seed=3)
-    found = fit.comparisons("treatment", scale="response", by="sex")
-    beta = np.asarray(fit.draws.beta, dtype=float).reshape(-1, fit.design.p)
-    rows = {level: blm.design.new_rows(fit.design, data.assign(treatment=level)).X for level in ("Control", "High")}
-    male = (data["sex"] == "Male").to_numpy()
-    expected = (np.exp(beta @ rows["High"][male].T) - np.exp(beta @ rows["Control"][male].T)).mean(axis=1)
-    place = found.labels.query("sex == 'Male' and comparison == 'High - Control'").index[0]
-    np.testing.assert_allclose(found.draws[:, place], expected, rtol=EXACT)
-    table = found.table()
-    assert table["mean"][place] == pytest.approx(expected.mean())
-    assert table["probability_of_direction"][place] == pytest.approx(max(np.mean(expected > 0), np.mean(expected < 0)))
-    between = found.contrast("pairwise", adjust="none")
-    assert between.labels["comparison"].tolist() == ["High - Control", "Low - Control"]
-    with pytest.raises(blm.OptionError, match="ddf"):
-        fit.comparisons("treatment", ddf="normal")
-
-
-@pytest.mark.parametrize("scale", ["link", "response"])
-def test_batches_of_rows_make_no_difference(logit, monkeypatch, scale):
-    whole = logit.comparisons("treatment", by="sex", scale=scale).table()
-    monkeypatch.setattr(module, "BATCH", 400)  # 50 rows at a time
-    np.testing.assert_allclose(
-        logit.comparisons("treatment", by="sex", scale=scale).table()["std_error"], whole["std_error"], rtol=EXACT
+def changed(frame, **values):
+    return frame.assign(
+        **{name: pd.Series([v] * len(frame), frame.index, frame[name].dtype) for name, v in values.items()}
     )
 
 
-def test_what_the_data_do_not_identify_is_nan(data):
-    some = data[(data["treatment"] != "Low") | (data["sex"] != "Male")]
+def test_levels_are_averages_of_predictions(fit, rats):
+    table = fit.comparisons("treatment").table().set_index("contrast")
+    means = {v: fit.predict(changed(rats, treatment=v), kind="population").mean() for v in ("Control", "High", "Low")}
+    assert table.loc["High - Control", "estimate"] == pytest.approx(means["High"] - means["Control"], rel=1e-9)
+    assert table.loc["Low - Control", "estimate"] == pytest.approx(means["Low"] - means["Control"], rel=1e-9)
+
+
+def test_errors_are_those_of_the_linear_function(fit, rats):
+    mean = rats["litsize"].mean()
+    L = np.array([1.0, mean])
+    names = ["treatment[T.High]", "litsize:treatment[T.High]"]
+    vcov = fit.vcov().loc[names, names].to_numpy()
+    row = fit.comparisons("treatment", ddf="normal").table().iloc[0]
+    assert row["std_error"] == pytest.approx(np.sqrt(L @ vcov @ L), rel=1e-9)
+    assert row["df"] == np.inf
+
+
+def test_without_interactions_it_is_the_coefficient(rats):
+    plain = blm.lmm("weight ~ litsize + treatment + sex + (1 | litter)", rats)
+    for call, name in (("treatment", "treatment[T.High]"), ("litsize", "litsize")):
+        row, coefficient = plain.comparisons(call).table().iloc[0], plain.coef_table(0.95).loc[name]
+        for column in ("estimate", "std_error", "df", "t", "p", "lower", "upper"):
+            assert row[column] == pytest.approx(coefficient[column], rel=1e-6), column
+
+
+def test_groups_and_steps(fit, rats):
+    table = fit.comparisons("litsize | treatment", step=(8, 12)).table().set_index("treatment")
+    for name, rows in rats.groupby("treatment", observed=True):
+        high, low = (fit.predict(rows.assign(litsize=v), kind="population").mean() for v in (12, 8))
+        assert table.loc[name, "estimate"] == pytest.approx(high - low, rel=1e-9)
+    by_sd = fit.comparisons("litsize", step="sd").table()["estimate"].iloc[0]
+    assert by_sd == pytest.approx(fit.comparisons("litsize").table()["estimate"].iloc[0] * rats["litsize"].std())
+    assert list(fit.comparisons("treatment", contrast="pairwise").table()["contrast"]) == [
+        "Control - High", "Control - Low", "High - Low",
+    ]  # fmt: skip
+    assert list(fit.comparisons("treatment", at={"treatment": ["Low", "High"]}).table()["contrast"]) == ["High - Low"]
+
+
+def test_probabilities_by_the_delta_method(herds):
+    """The average difference of probabilities as a function of beta, its gradient by differences."""
+    design = herds.design
+    X, beta = design.X, herds.fixef().to_numpy()
+    names = list(design.fixed_names)
+
+    def difference(beta):
+        rows = []
+        for level in (2, 1):
+            changed_rows = X.copy()
+            for k in (2, 3, 4):
+                changed_rows[:, names.index(f"period[T.{k}]")] = level == k
+            rows.append(expit(changed_rows @ beta).mean())
+        return rows[0] - rows[1]
+
+    gradient = np.array([(difference(beta + h) - difference(beta - h)) / 2e-6 for h in 1e-6 * np.eye(len(beta))])
+    row = herds.comparisons("period").table().iloc[0]
+    assert row["estimate"] == pytest.approx(difference(beta), rel=1e-8)
+    assert row["std_error"] == pytest.approx(np.sqrt(gradient @ herds.vcov().to_numpy() @ gradient), rel=1e-5)
+    on_link = herds.comparisons("period", scale="link").table().iloc[0]
+    assert on_link["estimate"] == pytest.approx(beta[names.index("period[T.2]")])
+
+
+def test_draws_of_a_posterior(herds):
+    posterior = blm.Model(herds.formula, herds.design.data, family="binomial").fit(
+        "importance", draws=50, seed=1, progressbar=False
+    )
+    found = posterior.comparisons("x", step=0.5)
+    X, names = posterior.design.X, list(posterior.design.fixed_names)
+    moved = X.copy()
+    moved[:, names.index("x")] += 0.5
+    draws = posterior.idata.posterior["beta"].to_numpy().reshape(-1, X.shape[1])
+    expected = expit(draws @ moved.T).mean(axis=1) - expit(draws @ X.T).mean(axis=1)
+    np.testing.assert_allclose(found.draws[:, 0], expected, rtol=1e-8)
+    assert found.table()["mean"].iloc[0] == pytest.approx(expected.mean())
+
+
+def test_chunks_do_not_matter(fit, herds, monkeypatch):
+    whole = [fit.comparisons("treatment").table(), herds.comparisons("period").table()]
+    monkeypatch.setattr("bayeslmm.effects.counterfactual.CHUNK", 7)
+    for one, other in zip(
+        whole, [fit.comparisons("treatment").table(), herds.comparisons("period").table()], strict=True
+    ):
+        pd.testing.assert_frame_equal(one, other)
+
+
+def test_an_empty_cell_is_named(rats):
+    data = rats[~((rats["treatment"] == "High") & (rats["sex"] == "Male"))]
+    table = blm.lmm("weight ~ treatment * sex + (1 | litter)", data).comparisons("treatment").table()
+    table = table.set_index("contrast")
+    assert np.isnan(table.loc["High - Control", "estimate"])
+    assert "not estimable" in table.loc["High - Control", "note"]
+    assert np.isfinite(table.loc["Low - Control", "estimate"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"variable": "treatment * sex"}, "one variable"),
+        ({"variable": "litter"}, "no predictor 'litter'"),
+        ({"variable": "treatment", "step": 2}, "step= is for numbers"),
+        ({"variable": "litsize", "step": "range"}, "step='range'"),
+        ({"variable": "litsize", "step": 0}, "zero"),
+        ({"variable": "treatment", "at": {"sex": ["Male", "Female"]}}, "several values of 'sex'"),
+        ({"variable": "treatment", "at": {"treatment": "Low"}}, "one level"),
+        ({"variable": "treatment", "at": {"treatment": ["Low", "Huge"]}}, "no level 'Huge'"),
+        ({"variable": "treatment", "contrast": "tukey"}, "tukey"),
+        ({"variable": "treatment", "scale": "log"}, "scale='log'"),
+    ],
+)
+def test_refused(fit, arguments, message):
+    with pytest.raises(blm.BayeslmmError, match=message):
+        fit.comparisons(**arguments)
+
+
+def test_groups_by_their_own_argument(fit):
+    pd.testing.assert_frame_equal(
+        fit.comparisons("litsize", by="treatment").table(), fit.comparisons("litsize | treatment").table()
+    )
+
+
+def test_a_column_left_out_that_is_zero_in_all_rows_compared(rats):
+    some = rats[(rats["treatment"] != "Low") | (rats["sex"] != "Male")]
     fit = blm.Model("weight ~ treatment * sex + (1 | litter)", some).fit("reml")
-    table = fit.comparisons("treatment", by="sex").table().set_index(["comparison", "sex"])["estimate"]
-    assert np.isnan(table["Low - Control", "Male"])
-    assert table.isna().sum() == 1
-
-
-def test_what_cannot_be_compared(rat):
-    with pytest.raises(blm.DataError, match=r"'dose'.*'litsize'"):
-        rat.comparisons("dose")
-    with pytest.raises(blm.OptionError, match=r"'often'.*'pairwise'"):
-        rat.comparisons("sex", "often")
-    with pytest.raises(blm.OptionError, match=r"'often'.*'sd'"):
-        rat.comparisons("litsize", "often")
-    with pytest.raises(blm.DataError, match="no level 'Medium'"):
-        rat.comparisons("treatment", ("Medium", "High"))
-    with pytest.raises(blm.OptionError, match="as well"):
-        rat.comparisons("sex", by="sex")
-    with pytest.raises(blm.DataError, match="no column 'dose'"):
-        rat.comparisons("sex", by="dose")
-    with pytest.raises(blm.OptionError, match="other than zero"):
-        rat.comparisons("litsize", 0)
-
-
-def test_a_picture(rat):
-    assert len(rat.comparisons("treatment", by="sex").plot().axes) == 2
+    table = fit.comparisons("treatment", by="sex", at={"treatment": ["Control", "High"]}).table()
+    assert table["estimate"].notna().all()
