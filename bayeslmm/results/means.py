@@ -40,8 +40,12 @@ class MeansMethods:
         ----------
         variables
             Such as ``"treatment"``, ``"treatment * sex"`` or, for contrasts within each sex, ``"treatment | sex"``.
+            Grouping factors may be named as well: ``"Days | Subject"`` gives the means of single subjects, with their
+            random effects and the error of these (normal limits, the covariance parameters taken as known). Terms
+            whose groups are not named are those of a typical group.
         at
-            Values of predictors; else categories take all their levels, and numbers their mean.
+            Values of predictors, such as ``{"litsize": 12}``, and of groups, such as ``{"Subject": [308, 309]}``; else
+            categories and groups take all their levels, and numbers their mean.
         weights
             "equal" for all levels of the variables averaged over, or "proportional" to their frequency in the data.
         ddf
@@ -64,6 +68,8 @@ class MeansMethods:
         """
         fit = cast("Fit", self)
         grid = reference_grid(fit.design, read_specification(variables), at, weights)
+        if grid.crossing is not None and grid.crossing.groups:
+            return _group_estimates(fit, grid, ddf, scale)
         return _estimates(fit, grid, "means", ddf, scale)
 
     def slopes(
@@ -174,6 +180,15 @@ def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -
     transform = _scale(fit)
     on = check_scale(scale, transform, fit.design.response)
     return EffectEstimates(grid.labels, grid.rows, _source(fit, ddf), kind, grid.by, transform, on)
+
+
+def _group_estimates(fit: "Fit", grid: Grid, ddf: str | None, scale: str) -> EffectEstimates:
+    from bayeslmm.results.group_means import named_group_means
+
+    transform = _scale(fit)
+    on = check_scale(scale, transform, fit.design.response)
+    rows, source = named_group_means(fit, grid, ddf)
+    return EffectEstimates(grid.labels, rows, source, "means", grid.by, transform, on)
 
 
 def _scale(fit: "Fit") -> Scale | None:
