@@ -30,9 +30,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.families import ZeroInflatedPoisson as ZeroInflatedPoisson
     from bayeslmm.forest import MixedEffectsForest as MixedEffectsForest
     from bayeslmm.forest import mixed_forest as mixed_forest
+    from bayeslmm.loading import load as load
     from bayeslmm.model import Model as Model
     from bayeslmm.model import lmm as lmm
-    from bayeslmm.model import load as load
     from bayeslmm.model import merge as merge
     from bayeslmm.priors import LKJ as LKJ
     from bayeslmm.priors import Cauchy as Cauchy
@@ -65,7 +65,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "Model": "bayeslmm.model",
     "lmm": "bayeslmm.model",
-    "load": "bayeslmm.model",
+    "load": "bayeslmm.loading",
     "merge": "bayeslmm.model",
     "anova": "bayeslmm.results",
     "bayes_factor": "bayeslmm.results",

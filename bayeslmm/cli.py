@@ -267,7 +267,7 @@ def _models(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     """Show saved fits side by side."""
-    from bayeslmm.model import load
+    from bayeslmm.loading import load
     from bayeslmm.results import compare
 
     fits = [load(path) for folder in options.folders for path in saved_fits(folder)]

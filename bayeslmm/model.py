@@ -1,8 +1,7 @@
-"""The front door: a formula and data in, fits out."""
+"""The front door: a formula and data in, a model out, which fits by any method."""
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -14,8 +13,8 @@ from numpy.typing import ArrayLike
 
 from bayeslmm.design import build_design, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
-from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, StorageError, warn_user
-from bayeslmm.fitting import iterative_fit, point_fit, run_method, unidentified
+from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, warn_user
+from bayeslmm.fitting import run_method
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
@@ -43,18 +42,13 @@ if TYPE_CHECKING:
     from bayeslmm.design.checks import Finding
     from bayeslmm.design.design import Design
     from bayeslmm.families import Family
-    from bayeslmm.forest import MixedEffectsForest
     from bayeslmm.formula import Formula
-    from bayeslmm.inference.optimum.maximum import Maximum
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.point import PointFit
     from bayeslmm.results.posterior import PosteriorFit
-    from bayeslmm.results.store.folder import StoredFit
     from bayeslmm.rows import Rows
-
-
-LOAD_TOLERANCE = 1e-7  # relative: the objective on another machine's BLAS differs in the last digits only
+    from bayeslmm.streams.deciding import Streamed
 
 
 class Model:
@@ -269,7 +263,7 @@ class Model:
         return float(self.kernel.objective(theta, method, self._spec.sigma))
 
     def gradient(self, theta: ArrayLike, method: Literal["ml", "reml"] = "ml") -> Array:
-        """Return the gradient of :meth:`objective` by theta."""
+        """Return the gradient of :meth:`objective` by theta, shape of theta; `theta` and `method` as there."""
         return np.asarray(self.kernel.gradient(theta, method, self._spec.sigma))
 
     def __repr__(self) -> str:
@@ -329,7 +323,13 @@ class Model:
         return build_hierarchical(self._design, priors, sigma=sigma, centered=chosen == "centered")
 
     def graph(self, parametrization: Parametrization = "noncentered") -> Any:
-        """Return the PyMC model as a graphviz graph (needs the ``graphviz`` package)."""
+        """Return the PyMC model as a graphviz graph (needs the ``graphviz`` package).
+
+        Parameters
+        ----------
+        parametrization
+            As for :meth:`to_pymc`.
+        """
         from bayeslmm.pymc_models import graph
 
         return graph(self.to_pymc(parametrization))
@@ -577,28 +577,29 @@ class Model:
             raise OptionError("This model keeps its rows, not their sums: build it with chunk_rows= to save sums.")
         return write_sums(self._design.sums, Path(path))
 
-    @classmethod
-    def _of_sums(cls, streamed: Any, priors: Any, sigma: float | None) -> "Model":
-        from bayeslmm.streams import decide
 
-        _check_sigma(sigma)
-        model = cls.__new__(cls)
-        model._family, model._design = None, decide(streamed)
-        plan = streamed.learned.plan
-        model._spec = ModelSpec(
-            formula=plan.formula.text,
-            family="gaussian",
-            link="identity",
-            weights=plan.weights_column,
-            offset=plan.offset_column,
-            sigma=None if sigma is None else float(sigma),
-            missing=plan.missing,
-            priors=dict(priors) if isinstance(priors, Mapping) else priors,
-            functions=dict(plan.functions),
-        )
-        if priors is not None:
-            _ = model.resolved_priors
-        return model
+def model_of_sums(streamed: "Streamed", priors: Any, sigma: float | None) -> Model:
+    """Return the model of rows whose sums are given, read from files or added up."""
+    from bayeslmm.streams import decide
+
+    _check_sigma(sigma)
+    model = Model.__new__(Model)
+    model._family, model._design = None, decide(streamed)
+    plan = streamed.learned.plan
+    model._spec = ModelSpec(
+        formula=plan.formula.text,
+        family="gaussian",
+        link="identity",
+        weights=plan.weights_column,
+        offset=plan.offset_column,
+        sigma=None if sigma is None else float(sigma),
+        missing=plan.missing,
+        priors=dict(priors) if isinstance(priors, Mapping) else priors,
+        functions=dict(plan.functions),
+    )
+    if priors is not None:
+        _ = model.resolved_priors
+    return model
 
 
 def merge(
@@ -625,6 +626,15 @@ def merge(
         If formulas, weights, levels of fixed factors or constants of transforms differ.
     StorageError
         If a file is no file of sums, or is damaged.
+
+    Examples
+    --------
+    >>> import tempfile, bayeslmm as blm
+    >>> sleep = blm.load_dataset("sleepstudy").astype({"Subject": int})
+    >>> halves = [sleep[sleep.Subject < 340], sleep[sleep.Subject >= 340]]
+    >>> models = [blm.Model("Reaction ~ Days + (1 | Subject)", half, chunk_rows=50) for half in halves]
+    >>> blm.merge(models).design.n
+    180
     """
     from bayeslmm.design.streamed import StreamedDesign
     from bayeslmm.streams.merging import merge_sums
@@ -640,7 +650,7 @@ def merge(
             pieces.append(item.design.sums)
         else:
             raise OptionError("A model to be merged must have streamed: build it with chunk_rows=.")
-    return Model._of_sums(merge_sums(pieces), priors, sigma)
+    return model_of_sums(merge_sums(pieces), priors, sigma)
 
 
 @cache
@@ -689,6 +699,13 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> "Po
     ------
     OptionError
         If an option belongs to neither.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> fit = blm.lmm("Reaction ~ Days + (Days | Subject)", blm.load_dataset("sleepstudy"))
+    >>> round(float(fit.fixef()["Days"]), 2)
+    10.47
     """
     for_model = [
         name for name in inspect.signature(Model.__init__).parameters if name not in ("self", "formula", "data")
@@ -702,145 +719,6 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> "Po
     return model.fit(method, **{name: options[name] for name in for_fit if name in options})
 
 
-def load(
-    folder: str | Path, *, functions: Mapping[str, Callable[..., Any]] | None = None
-) -> "PointFit | PosteriorFit | MixedEffectsForest":
-    """Read a saved fit, or a saved forest.
-
-    The model is built again from the stored data, or from the stored sums of rows that streamed, by the code that
-    built it first, and its objective is evaluated again where the fit ended; a fit that does not come out the same is
-    refused. Forests are read by :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
-
-    Parameters
-    ----------
-    folder
-        A folder written by ``fit.save`` or ``forest.save``.
-    functions
-        The functions of your own the formula uses; code is never stored.
-
-    Returns
-    -------
-    PointFit, PosteriorFit or MixedEffectsForest
-
-    Raises
-    ------
-    StorageError
-        If the folder is no saved fit, is incomplete, has changed, or does not give the same objective.
-    """
-    from bayeslmm.results.store.folder import FOREST, read_fit
-
-    if (Path(folder) / FOREST).is_file():
-        from bayeslmm.forest import load_forest
-
-        return load_forest(folder)
-    stored = read_fit(Path(folder))
-    absent = [name for name in stored.functions if name not in (functions or {})]
-    if absent:
-        listed = ", ".join(repr(name) for name in absent)
-        raise StorageError(f"The formula uses functions of your own; pass them again: functions={{{listed}: ...}}.")
-    given = {name: functions[name] for name in stored.functions} if functions else None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # said when the model was first built
-            return _rebuild(_stored_model(stored, given), stored)
-    except StorageError:
-        raise
-    except BayeslmmError as error:
-        raise StorageError(f"The model of {folder} cannot be built again: {error}") from error
-    except Exception as error:  # whatever values raise that no model ever had: the record is of unknown origin
-        raise StorageError(
-            f"The model of {folder} cannot be built again: {type(error).__name__}: {error}. The folder has changed, "
-            "or a function of your own does not suit it."
-        ) from error
-
-
-def _stored_model(stored: "StoredFit", functions: Mapping[str, Callable[..., Any]] | None) -> Model:
-    """Build the model again from its data or sums."""
-    arguments = dict(stored.model)
-    if stored.sums is None:
-        return Model(arguments.pop("formula"), stored.data, functions=functions, **arguments)
-    from bayeslmm.streams.storage import read_sums
-
-    model = Model._of_sums(read_sums(stored.sums, functions), arguments["priors"], arguments["sigma"])
-    for name, value in arguments.items():
-        found = getattr(model.spec, name)
-        if name != "priors" and found != ("identity" if name == "link" and value is None else value):
-            raise StorageError(
-                f"fit.json: 'model.{name}' is {value!r}, and {found!r} of the sums in {stored.sums.name}."
-            )
-    return model
-
-
-def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
-    from bayeslmm.results.store.folder import read_optimum, read_posterior
-
-    if model.family is not None:
-        return _rebuild_generalized(model, model.family, stored)
-    if stored.kind == "point":
-        method, optimum = read_optimum(stored)
-        if "probes" in stored.result:
-            return _rebuild_iteratively(model, method, optimum, stored.result["probes"])
-        if method == "map":
-            _check_objective(model, optimum.theta, stored.check.get("objective"), "ml")
-        else:
-            _check_objective(model, optimum.theta, optimum.objective, method)
-        return point_fit(model, method, optimum)
-    draws, added = read_posterior(stored, model.design)
-    from bayeslmm.results.posterior import PosteriorFit
-
-    notes = unidentified(model)
-    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, notes, model_kernel=model.kernel)
-    fit = fit.with_groups(added)
-    found, kept = fit.fingerprint(), stored.check
-    _check_theta(found["theta"], kept["theta"])
-    _check_objective(model, np.asarray(found["theta"]), kept.get("objective"), "ml")
-    return fit
-
-
-def _rebuild_iteratively(model: Model, method: str, optimum: "Maximum", n_probes: int) -> "PointFit":
-    from bayeslmm.inference.optimum.average_information import maximum_again
-
-    kernel = model.products_kernel
-    if not kernel.products.n_trailing:
-        raise StorageError("fit.json: 'result.probes' is for crossed random effects, and the formula has none.")
-    found = maximum_again(kernel, method, optimum, n_probes, model.spec.sigma)
-    _check_value(found.evaluation.value + kernel.shift(method), optimum.objective, "the stored theta")
-    return iterative_fit(model, method, found)
-
-
-def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") -> "PointFit | PosteriorFit":
-    from bayeslmm.results.generalized import fit_with_message
-    from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
-    from bayeslmm.results.store.folder import read_generalized_posterior
-    from bayeslmm.results.store.generalized import read_generalized
-
-    family = family.for_response(model.design.outcome)
-    if stored.kind == "point":
-        found = read_generalized(stored.result, model.design, family, model.spec)
-        _check_value(-2.0 * found.loglik, stored.result["objective"], "the stored estimates")
-        return fit_with_message(model.design, model.spec, found, stored.result["message"])
-    draws, dispersion = read_generalized_posterior(stored, model.design, family)
-    fit = GeneralizedPosteriorFit(
-        model.design,
-        model.spec,
-        draws,
-        model.resolved_priors,
-        unidentified(model),
-        family=family,
-        dispersion=dispersion,
-    )
-    again = fit.fingerprint()
-    _check_theta(again["theta"], stored.check["theta"])
-    _check_value(again["objective"], stored.check["objective"], "the means of the draws")
-    return fit
-
-
-def _check_theta(found: Sequence[float], kept: Sequence[float]) -> None:
-    same_size = len(found) == len(kept)
-    if not same_size or not np.allclose(found, np.asarray(kept, dtype=float), rtol=LOAD_TOLERANCE):
-        raise StorageError("posterior.nc does not hold the draws fit.json was written for; fit the model again.")
-
-
 def _find_family(family: Any, link: str | None) -> "Family | None":
     """Return a family, or None for normal responses with the identity link."""
     if family == "gaussian" and link in (None, "identity"):
@@ -849,17 +727,3 @@ def _find_family(family: Any, link: str | None) -> "Family | None":
 
     found = find(family, link)
     return None if found.name == "gaussian" and found.link.name == "identity" else found
-
-
-def _check_objective(model: Model, theta: Array, expected: Any, method: Any) -> None:
-    if expected is None:
-        raise StorageError("fit.json: the key 'check.objective' is missing.")
-    _check_value(model.objective(theta, method), expected, "the stored theta")
-
-
-def _check_value(found: float, expected: float, where: str) -> None:
-    if not abs(found - expected) <= LOAD_TOLERANCE * (1 + abs(expected)):
-        raise StorageError(
-            f"The objective of the stored data at {where} is {found:.8g}, but {expected:.8g} was "
-            "saved: the folder has changed, or another version of the package built the model; fit it again."
-        )

@@ -14,6 +14,8 @@ import bayeslmm
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"(^```.*?^```|`[^`\n]+`)", re.DOTALL | re.MULTILINE)
 
+GALLERY = re.compile(r"^## (.+)\n\n```python\n(.*?)```\n\n!\[[^]]*\]\(([^)]*)\)", re.DOTALL | re.MULTILINE)
+
 
 def on_files(files: Files, config: Any) -> Files:
     """Add the reference, and a page with its pictures for every notebook."""
@@ -48,7 +50,20 @@ def reference_page() -> str:
     parts = ["# Reference", "Every public name, from its docstring. `help(bayeslmm.Model)` shows the same."]
     for heading, names in rooms.items():
         parts += [f"## {heading}", *(f"::: {name}" for name in names)] if names else []
-    return "\n\n".join(parts)
+    return "\n\n".join([*parts, *pictures_of_the_gallery()])
+
+
+def pictures_of_the_gallery() -> list[str]:
+    """Return a section of the reference: every plot by its call, with its picture."""
+    text = (ROOT / "docs" / "gallery.md").read_text(encoding="utf-8")
+    parts = [
+        "## Pictures",
+        "What `fit.plot(kind)` and the `plot()` of other results draw; [Gallery](gallery.md) has the whole code.",
+    ]
+    for title, code, picture in GALLERY.findall(text):
+        call = code.strip().splitlines()[-1].removeprefix("figure = ")
+        parts.append(f"### {title}\n\n`{call}`\n\n![{title}]({picture})")
+    return parts
 
 
 def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:

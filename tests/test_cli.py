@@ -309,7 +309,7 @@ def test_models_lists_what_it_can_read(work, capsys):
 def test_compare_reads_result_folders_and_single_fits(work, capsys, monkeypatch):
     assert cli.main(["fit", "m.toml"]) == 0
     capsys.readouterr()
-    monkeypatch.setattr("bayeslmm.model.load", lambda path: Fit([], path.name, "ok"))
+    monkeypatch.setattr("bayeslmm.loading.load", lambda path: Fit([], path.name, "ok"))
     assert cli.main(["compare", "results/m"]) == 0
     assert capsys.readouterr().out == "nuts | reml\n"
     assert cli.main(["compare", "results/m/reml", "results/m/nuts"]) == 0

@@ -53,17 +53,23 @@ figure = fit.plot("ranef")
 for kind in ("forest", "residuals"):
     fit.plot(kind)
     plt.show()
+---
+fit.report("report.html")
 """
 
 
-def test_figures_show_in_a_fresh_kernel():
-    """As pictures where they are the value of a cell, before pyplot has been used and afterwards, once each."""
+def test_figures_show_in_a_fresh_kernel(tmp_path):
+    """As pictures where they are the value of a cell, before pyplot has been used and afterwards, once each.
+
+    Those of a report belong to its page.
+    """
     nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     cells = [nbformat.v4.new_code_cell(source.strip()) for source in FRESH.split("---")]
     notebook = nbformat.v4.new_notebook(cells=cells)
+    place = {"metadata": {"path": str(tmp_path)}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the client about its own packages
-        nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+        nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3", resources=place).execute()
     pictures = [sum("image/png" in output.get("data", {}) for output in cell["outputs"]) for cell in notebook.cells]
-    assert pictures == [0, 1, 2, 0, 1, 1, 2]  # as pyplot's figures do, one that is only named shows at the end
+    assert pictures == [0, 1, 2, 0, 1, 1, 2, 0]  # as pyplot's figures do, one that is only named shows at the end

@@ -81,7 +81,7 @@ def chosen_fits(folder: Path, method: str | None) -> "list[Fit]":
     OptionError
         If it holds none by this method.
     """
-    from bayeslmm.model import load
+    from bayeslmm.loading import load
     from bayeslmm.results.fit import Fit
 
     fits: list[Fit] = [fit for path in saved_fits(folder) if isinstance(fit := load(path), Fit)]

@@ -80,6 +80,12 @@ def load_dataset(name: str) -> pd.DataFrame:
     Sources: Davies and Goldsmith (1972); Belenky et al. (2003); Pinheiro and Bates (2000) and West, Welch and
     Gałecki (2007); Bates et al. (2015); Lesnoff et al. (2004); Elston et al. (2001); De Boeck and Wilson
     (2004). Full references in ``bayeslmm/datasets/data/ORIGINS.md``.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> blm.load_dataset("sleepstudy").shape
+    (180, 3)
     """
     if not isinstance(name, str) or name not in _CATEGORIES:
         raise OptionError(f"There is no data set {name!r}; the shipped ones are {', '.join(DATASET_NAMES)}.")

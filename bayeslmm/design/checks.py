@@ -3,11 +3,14 @@
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from bayeslmm.design.confounding import confounded
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.streamed import is_streamed
 
 Kind = Literal["single level", "one row per level", "too many effects", "confounded"]
+ROUNDING = 1e-12  # of a column's largest value: what two equal computed values may differ by
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +24,8 @@ class Finding:
     kind
         ``"single level"``: the term's covariance is unknown. ``"one row per level"``, ``"too many effects"``:
         its covariance cannot be distinguished from the residual variance, unless ``sigma`` is known.
-        ``"confounded"``: other covariance parameters, of this term and perhaps of others, give the same likelihood.
+        ``"confounded"``: other covariance parameters, of this term and perhaps of others, give the same likelihood, or
+        columns of the term are constant within its levels, so that no level has effects of its own for them.
     message
         A sentence with the remedy.
     """
@@ -80,9 +84,10 @@ def generalized_identifiability(design: Design, rows_tell: bool) -> list[Finding
 def _confounded(design: Design, sigma_known: bool) -> list[Finding]:
     if is_streamed(design):
         return []
+    apart = [_constant(term, columns) for term in design.terms if len(columns := _constant_columns(term)) > 1]
     names = confounded(design.terms, design.weights, design.n, sigma_known)
     if not names:
-        return []
+        return apart
     term = next(term.name for term in design.terms if any(name.endswith(f" of {term.name}") for name in names))
     *first, last = names
     stated = f"{', '.join(first)} and {last}" if first else last
@@ -93,6 +98,28 @@ def _confounded(design: Design, sigma_known: bool) -> list[Finding]:
             "leave a column or a term out",
         )
     ]  # fmt: skip
+
+
+def _constant_columns(term: RandomTerm) -> list[str]:
+    """Return the effects of a correlated term whose columns have one value within every level."""
+    if not term.has_correlations:
+        return []
+    rows = np.zeros(term.n_levels, dtype=np.intp)
+    rows[term.codes] = np.arange(len(term.codes))
+    spread = np.abs(term.columns - term.columns[rows[term.codes]]).max(axis=0)
+    constant = spread <= ROUNDING * np.abs(term.columns).max(axis=0)
+    return [effect for effect, found in zip(term.effects, constant, strict=True) if found]
+
+
+def _constant(term: RandomTerm, columns: list[str]) -> Finding:
+    names = [name for name in columns if name != "Intercept"]
+    verb, which = ("is", "its effect") if len(names) == 1 else ("are", "their effects")
+    beside = "the intercept" if "Intercept" in columns else "one another"
+    return Finding(
+        term.name, "confounded",
+        f"in the term {term.name!r}, {' and '.join(names)} {verb} constant within every level, so no level shows "
+        f"{which} apart from {beside}: write (1 | {term.factor}), and keep the predictor in the fixed part",
+    )  # fmt: skip
 
 
 def _check_term(term: RandomTerm, n: int) -> Finding | None:

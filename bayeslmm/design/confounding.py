@@ -11,7 +11,8 @@ dependent, different parameters give the same V, and no amount of data of this d
 The matrices have n rows and columns and are never formed. :math:`A_m v` for a few random vectors v, stacked, costs O(n)
 a parameter and is linearly dependent where the matrices are; where they are not, it is independent with probability
 one if v has enough entries, which a few vectors provide. Columns are centred where the structure allows it, so that a
-calendar year is not taken for a constant.
+calendar year is not taken for a constant, and directions without information are carried back to the user's columns,
+:math:`\Sigma = T\tilde\Sigma T^\top`, before parameters are named.
 """
 
 from collections.abc import Sequence
@@ -25,8 +26,11 @@ VECTORS = 3
 MANY = 100  # rows per parameter beyond which one vector has entries enough
 LARGEST = 20_000_000  # numbers held at once; larger designs are not looked at
 DEPENDENT = 1e-8  # of the largest singular value, matrices scaled to norm one: rounding leaves 1e-15, near twins 1e-6
-SHARE = 0.05  # of a parameter in a direction without information, to be named
+SHARE = 0.05  # of the largest change in a direction without information, beyond which a parameter is named
+RESIDUAL = "the residual sd"
 CONSTANT = 1e-12  # of a column's root mean square: what is left of a constant by centring
+
+Entry = tuple[RandomTerm, int, int]
 
 
 def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma_known: bool) -> tuple[str, ...]:
@@ -48,11 +52,9 @@ def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma
     if not entries or (len(entries) + 1) * n * count > LARGEST:
         return ()
     v = np.random.default_rng(0).normal(size=(n, count))
-    columns = {term.name: _scaled(term) for term in terms}
-    names = [_name(*entry) for entry in entries]
-    images = [_image(term, columns[term.name][:, [r, s]], v) for term, r, s in entries]
+    scaled = {term.name: _scaled(term) for term in terms}
+    images = [_image(term, scaled[term.name][0][:, [r, s]], v) for term, r, s in entries]
     if not sigma_known:
-        names.append("the residual sd")
         images.append(v if weights is None else v / weights[:, None])
     table = np.column_stack([image.ravel() for image in images])
     norms = np.linalg.norm(table, axis=0)
@@ -60,20 +62,49 @@ def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma
     triangle = np.linalg.qr(table[:, ~empty] / norms[~empty], mode="r")
     _, values, directions = np.linalg.svd(triangle)
     flat = directions[values <= DEPENDENT * values[0]] if values.size else np.empty((0, 0))
-    named = empty.copy()
-    named[~empty] = np.any(np.abs(flat) > SHARE, axis=0) if len(flat) else False
-    return tuple(name for name, found in zip(names, named, strict=True) if found)
+    nothing = np.eye(len(norms))[empty]
+    apart = np.zeros((len(flat), len(norms)))
+    if len(flat):
+        apart[:, ~empty] = flat / norms[~empty] * np.max(norms)
+    found: dict[str, None] = {}
+    for direction in (*nothing, *apart):
+        shares = _named_shares(direction, entries, {name: size for name, (_, size) in scaled.items()})
+        largest = max(shares.values())
+        found.update({name: None for name, share in shares.items() if share > SHARE * largest})
+    order = [*(_name(*entry) for entry in entries), RESIDUAL]
+    return tuple(name for name in order if name in found)
+
+
+def _named_shares(direction: Array, entries: Sequence[Entry], sizes: dict[str, Array]) -> dict[str, float]:
+    """Return how much each parameter moves along a direction, on the user's columns in units of their size."""
+    changes = {term.name: np.zeros((term.n_columns, term.n_columns)) for term, _, _ in entries}
+    for (term, r, s), value in zip(entries, direction, strict=False):
+        changes[term.name][r, s] += value
+        changes[term.name][s, r] += value
+    shares = {}
+    for term in {term.name: term for term, _, _ in entries}.values():
+        back = term.centring.matrix / sizes[term.name]
+        size = np.sqrt(np.mean(term.columns**2, axis=0))
+        size[size == 0] = 1.0
+        changes[term.name] = np.abs(back @ changes[term.name] @ back.T) * np.outer(size, size)
+    for term, r, s in entries:
+        shares[_name(term, r, s)] = float(changes[term.name][r, s])
+    if len(direction) > len(entries):
+        shares[RESIDUAL] = float(abs(direction[-1]))
+    return shares
 
 
 def _free(term: RandomTerm, r: int, s: int) -> bool:
     return r == s or term.has_correlations
 
 
-def _scaled(term: RandomTerm) -> Array:
-    """Return the columns centred and of length one, zero where nothing is left, shape (n, S)."""
+def _scaled(term: RandomTerm) -> tuple[Array, Array]:
+    """Return the columns centred and of root mean square one, zero where nothing is left, and what divided them."""
     columns = term.centring.apply(term.columns)
     size, left = (np.sqrt(np.mean(x**2, axis=0)) for x in (term.columns, columns))
-    return columns * np.where(left > CONSTANT * size, 1.0 / np.where(left > 0, left, 1.0), 0.0)
+    kept = left > CONSTANT * size
+    divisor = np.where(kept, left, 1.0)
+    return columns * kept / divisor, divisor
 
 
 def _image(term: RandomTerm, pair: Array, v: Array) -> Array:

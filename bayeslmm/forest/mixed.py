@@ -28,6 +28,15 @@ def mixed_forest(formula: str, data: Any, learner: Any = None, **options: Any) -
     ------
     FormulaError
         If the formula has no random term, an offset, or hands the learner anything but columns.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> from sklearn.tree import DecisionTreeRegressor
+    >>> sleep = blm.load_dataset("sleepstudy")
+    >>> forest = blm.mixed_forest("Reaction ~ Days + (1 | Subject)", sleep, DecisionTreeRegressor(max_depth=3), seed=1)
+    >>> forest.predict(sleep.head(2)).shape
+    (2,)
     """
     parsed = parse(formula, columns=dotted_names(data))
     if parsed.offsets:

@@ -35,5 +35,5 @@ def elbo_figure(elbo: NDArray[np.floating]) -> "Figure":
     panel.set_ylim(low - MARGIN * (high - low), high + MARGIN * (high - low))
     panel.set_xlabel("iteration", fontsize=SMALL + 1)
     panel.set_ylabel("evidence lower bound", fontsize=SMALL + 1)
-    panel.legend(fontsize=SMALL, frameon=False, loc="lower right")
+    figure.legend(loc="outside upper center", ncols=2, fontsize=SMALL, frameon=False)
     return figure

@@ -24,9 +24,7 @@ class Picture(Figure):
         from IPython.display import Image, display  # type: ignore[import-not-found]
 
         display(Image(self._repr_png_()))
-        pyplot = sys.modules.get("matplotlib.pyplot")
-        if pyplot is not None:
-            pyplot.close(self)
+        forget(self)
 
     def show(self, *_: Any, **__: Any) -> None:
         """Show the figure in a notebook now, for loops and functions: the value of a cell shows itself.
@@ -42,6 +40,13 @@ class Picture(Figure):
                 "This figure belongs to no window, so there is nothing to show it in: figure.savefig(path) writes it."
             )
         self._ipython_display_()
+
+
+def forget(figure: Figure) -> None:
+    """Take a figure from pyplot's list, so that a notebook does not show it at the end of the cell."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is not None:
+        pyplot.close(figure)
 
 
 def new_picture(width: float, height: float) -> Picture:

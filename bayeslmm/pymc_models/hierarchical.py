@@ -53,8 +53,8 @@ def build_hierarchical(
     mean, sd = mean_and_sd(net_response(design), design.weights)
     units = Units(mean, sd if sd > 0 else 1.0)
     with pm.Model(coords=term_coordinates(design)) as model:
-        eta = linear_predictor(design, priors, units, centered=centered)
         residual = _residual_sd(design, priors, units, sigma)
+        eta = linear_predictor(design, priors, units, residual, centered=centered)
         if design.weights is not None:
             residual = residual / pt.sqrt(pm.Data("data[weights]", design.weights))
         pm.Normal("y", eta, residual, observed=pm.Data("data[y]", design.y))

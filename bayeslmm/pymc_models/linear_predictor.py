@@ -16,7 +16,7 @@ from bayeslmm.covariance.pairs import pair_places
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.names import safe_name
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
-from bayeslmm.pymc_models.covariance import covariance_factor
+from bayeslmm.pymc_models.covariance import correlation_factor, covariance_factor, joint_deviations
 from bayeslmm.pymc_models.distributions import random_vector, shiftable
 from bayeslmm.types import Array
 
@@ -42,11 +42,16 @@ class Units:
         return np.asarray(self.scale / np.where(size > 0, size, 1.0))
 
 
-def linear_predictor(design: Design, priors: ModelPriors, units: Units, *, centered: bool) -> Any:
-    """Add coefficients, covariances and effects to the model on the context stack; return the predictor, shape (n,)."""
+def linear_predictor(
+    design: Design, priors: ModelPriors, units: Units, residual: Any = 1.0, *, centered: bool = False
+) -> Any:
+    """Add coefficients, covariances and effects to the model on the context stack; return the predictor, shape (n,).
+
+    `residual` is the standard deviation that joint priors of the effects' standard deviations are in units of.
+    """
     eta = _fixed_part(design, priors, units)
     for term, term_priors in zip(design.terms, priors.terms, strict=True):
-        eta = eta + _random_part(term, term_priors, units, centered=centered)
+        eta = eta + _random_part(term, term_priors, units, residual, centered=centered)
     return eta
 
 
@@ -68,7 +73,7 @@ def _fixed_part(design: Design, priors: ModelPriors, units: Units) -> Any:
     return pm.Data("data[offset]", known + columns @ origin) + pt.dot(pm.Data("data[X]", columns * unit), raw)
 
 
-def _random_part(term: RandomTerm, priors: TermPriors, units: Units, *, centered: bool) -> Any:
+def _random_part(term: RandomTerm, priors: TermPriors, units: Units, residual: Any, *, centered: bool) -> Any:
     """Add one term's covariance and effects; return its part of the mean, shape (n,)."""
     name = safe_name(term.name)
     level, effect, pair = safe_name(term.factor), f"{name}_effect", f"{name}_pair"
@@ -77,12 +82,17 @@ def _random_part(term: RandomTerm, priors: TermPriors, units: Units, *, centered
     to_user = priors.centring.matrix
     scaled = [prior.affine(0.0, 1 / size) for prior, size in zip(priors.sd, unit, strict=True)]
     shape = (term.n_levels, term.n_columns)
+    own = None if priors.joint is None else joint_deviations(name, priors, residual) / unit
     if priors.correlation is None:
-        sd = random_vector(f"raw[sd_{name}]", scaled, positive=True)
+        sd = random_vector(f"raw[sd_{name}]", scaled, positive=True) if own is None else own
         raw = _independent_effects(name, sd, shape, centered=centered)
         pm.Deterministic(f"sd_{name}", unit * sd, dims=effect)
     else:
-        factor = covariance_factor(name, scaled, priors.correlation)
+        factor = (
+            covariance_factor(name, scaled, priors.correlation)
+            if own is None
+            else own[:, None] * correlation_factor(name, term.n_columns, priors.correlation)
+        )
         raw = _correlated_effects(name, factor, shape, centered=centered)
         user_factor = pt.dot(to_user, unit[:, None] * factor)
         covariance = pt.dot(user_factor, user_factor.T)

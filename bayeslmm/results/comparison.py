@@ -61,6 +61,17 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
     ------
     OptionError
         If there are fewer than two fits, something else among them, or names do not fit.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+    >>> print(blm.compare(model.fit("ml"), model.fit("reml")))
+                                           ml                   reml
+                                    estimate  std_error   estimate  std_error
+    Intercept                         1527.5       17.7     1527.5       19.4
+    Batch: sd(Intercept)               37.26                 42.00
+    Residual: sd                       49.51                 49.51
     """
     if len(fits) < 2:
         raise OptionError("compare needs two fits or more, such as compare(reml_fit, bayes_fit).")

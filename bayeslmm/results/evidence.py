@@ -159,6 +159,15 @@ def bayes_factor(fit1: "PosteriorFit", fit0: "PosteriorFit") -> BayesFactor:
         If a fit is no posterior, or they have different responses or rows.
     PriorError
         If a prior is improper.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> sleep = blm.load_dataset("sleepstudy")
+    >>> slopes = blm.lmm("Reaction ~ Days + (Days | Subject)", sleep, method="importance", seed=1)
+    >>> means = blm.lmm("Reaction ~ Days + (1 | Subject)", sleep, method="importance", seed=1)
+    >>> bool(blm.bayes_factor(slopes, means).log > 10)
+    True
     """
     from bayeslmm.results.leave_one_out import check_same_response
     from bayeslmm.results.posterior import PosteriorFit

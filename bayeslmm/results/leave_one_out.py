@@ -75,6 +75,14 @@ def loo(fit: Fit, unit: Any = "row", *, draws: int | None = None) -> "ELPDData":
     ----------
     Vehtari, Gelman and Gabry (2017), Statistics and Computing 27. Merkle, Furr and Rabe-Hesketh (2019), Psychometrika
     84, on integrating out. Vehtari et al. (2024), JMLR 25(72), on the smoothing.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> fit = blm.lmm("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"), method="importance", seed=1)
+    >>> found = blm.loo(fit)
+    >>> bool(found["pareto_k"].max() < 0.7)
+    True
     """
     if draws is not None:
         check_count("draws", draws, 10)
@@ -206,6 +214,15 @@ def compare_models(
     ------
     OptionError
         If there are fewer than two models, or they are not of the same response, rows and unit.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> sleep = blm.load_dataset("sleepstudy")
+    >>> slopes = blm.lmm("Reaction ~ Days + (Days | Subject)", sleep, method="importance", seed=1)
+    >>> means = blm.lmm("Reaction ~ Days + (1 | Subject)", sleep, method="importance", seed=1)
+    >>> list(blm.compare_models({"slopes": slopes, "means": means}).index)
+    ['slopes', 'means']
     """
     from bayeslmm.results.arviz_bridge import compare_elpd
 

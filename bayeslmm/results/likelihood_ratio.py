@@ -46,6 +46,16 @@ def anova(*fits: PointFit, names: Sequence[str] | None = None) -> NotedFrame:
     OptionError
         If there are fewer than two fits, something else than a fit by ML or REML is among them, or they are of
         different rows or responses.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> sleep = blm.load_dataset("sleepstudy")
+    >>> small = blm.lmm("Reaction ~ Days + (1 | Subject)", sleep, method="ml")
+    >>> large = blm.lmm("Reaction ~ Days + (Days | Subject)", sleep, method="ml")
+    >>> table = blm.anova(small, large)
+    >>> round(float(table["chisq"].iloc[-1]), 1)
+    42.1
     """
     if len(fits) < 2:
         raise OptionError("anova needs two fits or more, such as anova(small, large); for one, use fit.anova().")

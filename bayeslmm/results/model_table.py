@@ -45,6 +45,12 @@ def table(fits: Sequence[Fit], *, format: Format = "text", names: Sequence[str] 
     ------
     OptionError
         If there are no fits, something else is among them, the names do not fit, or the format is unknown.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
+    >>> text = blm.table([model.fit("ml"), model.fit("reml")], format="markdown")
     """
     if format not in get_args(Format):
         raise OptionError(f"format={format!r} is unknown; use one of {', '.join(map(repr, get_args(Format)))}.")

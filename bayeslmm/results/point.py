@@ -451,7 +451,15 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
     def drop1(self, *, ddf: Ddf | None = None) -> pd.DataFrame:
         """Test, by F, every term of the fixed part that could be dropped: those no other term contains.
 
-        The columns are those of :meth:`anova`.
+        Parameters
+        ----------
+        ddf
+            As for :meth:`coef_table`.
+
+        Returns
+        -------
+        DataFrame
+            A row per term, with the columns of :meth:`anova`.
         """
         from bayeslmm.results.term_tests import marginal_table
 
@@ -513,7 +521,13 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
     # -- printing -------------------------------------------------------------------------------------------
 
     def summary(self, level: float = 0.95) -> Summary:
-        """Return the fit as tables that print well in a terminal and a notebook."""
+        """Return the fit as tables that print well in a terminal and a notebook.
+
+        Parameters
+        ----------
+        level
+            Probability of the intervals of standard deviations that have been computed.
+        """
         table = self.coef_table(level)
         normal = "df" not in table
         statistic = "z" if normal else "t"

@@ -229,7 +229,15 @@ class PosteriorFit(
     def covariance_table(self, level: float = 0.95) -> pd.DataFrame:
         """Return the columns of :meth:`coef_table` for standard deviations, correlations and sigma.
 
-        The rows are those of :meth:`varcorr`, by readable names such as ``"Subject: sd(Days)"``.
+        Parameters
+        ----------
+        level
+            Probability of the equal-tailed intervals.
+
+        Returns
+        -------
+        DataFrame
+            The rows are those of :meth:`varcorr`, by readable names such as ``"Subject: sd(Days)"``.
         """
         labels = effects.covariance_labels(self.varcorr())
         return describe(self.covariance_draws, labels, level, self._covariance_diagnostics)

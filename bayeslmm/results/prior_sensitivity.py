@@ -220,6 +220,12 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
     ------
     OptionError
         If the fit is no posterior of normal responses.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> fit = blm.lmm("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"), method="importance", seed=1)
+    >>> table = blm.prior_vs_posterior(fit).table
     """
     from bayeslmm.results.posterior import PosteriorFit
 
@@ -228,7 +234,7 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
         raise OptionError("prior_vs_posterior needs a posterior: fit with method='importance' or 'nuts'.")
     names, values = parameter_draws(fit)
     rng = np.random.default_rng(seed)
-    beta, sds, correlations, sigma = prior_parameters(cast("ModelPriors", fit.priors), PRIOR_DRAWS, rng)
+    beta, sds, correlations, sigma = prior_parameters(cast("ModelPriors", fit.priors), PRIOR_DRAWS, rng, fit.spec.sigma)
     parts = [beta]
     for sd, correlation in zip(sds, correlations, strict=True):
         parts.append(sd)

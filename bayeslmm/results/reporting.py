@@ -205,9 +205,12 @@ def _pictures(fit: Fit, others: Sequence[Fit], level: float) -> Section:
 
 
 def _picture(caption: str, figure: "Figure") -> Picture:
+    from bayeslmm.plots.picture import forget
+
     stream = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the tables have every label
         figure.savefig(stream, format="png", dpi=PIXELS_PER_INCH * SHARPNESS)
+    forget(figure)  # it is in the page, not in the notebook that asked for the page
     width, height = (round(PIXELS_PER_INCH * size) for size in figure.get_size_inches())
     return Picture(caption, stream.getvalue(), width, height)

@@ -87,6 +87,14 @@ def power(
     ------
     OptionError
         If the fit is of another kind, a parameter or factor is unknown, or numbers are not possible.
+
+    Examples
+    --------
+    >>> import bayeslmm as blm
+    >>> fit = blm.lmm("Reaction ~ Days + (Days | Subject)", blm.load_dataset("sleepstudy"))
+    >>> found = blm.power(fit, "Days", groups=[10, 20], effect=5.0, n=100, seed=1)
+    >>> bool(found["power"].is_monotonic_increasing)
+    True
     """
     check_level(level)
     if not isinstance(fit, PointFit) or isinstance(fit, GeneralizedPointFit) or fit.method == "map":

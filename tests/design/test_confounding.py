@@ -6,6 +6,7 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.design import build_design
+from bayeslmm.design.checks import identifiability
 from bayeslmm.design.confounding import confounded
 from bayeslmm.formula import parse
 
@@ -17,7 +18,8 @@ def frame():
     data = pd.DataFrame({"x": rng.normal(size=N), "g": np.repeat(np.arange(12), 5), "k": rng.integers(0, 5, N)})
     data["y"] = 1 + data.x + rng.normal(size=12)[data.g] + rng.normal(size=N)
     return data.assign(
-        zero=0.0, c=3.0, twice=2 * data.x, h=data.g + 100, row=np.arange(N), pair=np.arange(N) // 2,
+        zero=0.0, c=3.0, between=data.g % 2, many=np.cos(data.g),
+        twice=2 * data.x, h=data.g + 100, row=np.arange(N), pair=np.arange(N) // 2,
         year=2000 + rng.integers(0, 10, N), w=rng.uniform(0.5, 2, N),
     )  # fmt: skip
 
@@ -46,7 +48,8 @@ IDENTIFIED = [
 ]  # fmt: skip
 CONFOUNDED = {
     "(zero | g)": ("cor(Intercept, zero) of g", "sd(zero) of g"),
-    "(c | g)": ("cor(Intercept, c) of g", "sd(c) of g"),
+    "(c | g)": ("sd(Intercept) of g", "cor(Intercept, c) of g", "sd(c) of g"),
+    "(between | g)": ("cor(Intercept, between) of g", "sd(between) of g"),  # V = var0 + (2 cov + var) between
     "(1 | g) + (1 | h)": ("sd(Intercept) of g", "sd(Intercept) of h"),
     "(x | g) + (1 | g)": ("sd(Intercept) of g", "sd(Intercept) of g.1"),
     "(1 | g) + (0 + c | g)": ("sd(Intercept) of g", "sd(c) of g.1"),
@@ -67,6 +70,17 @@ def test_confounded(terms):
     found = design(terms)
     assert dense_deficiency(found) > 0
     assert confounded(found.terms, None, N, False) == CONFOUNDED[terms]
+
+
+def test_a_column_that_is_constant_within_levels():
+    """Its variances between levels are identified where it has three values or more, its effects are not."""
+    found = design("(many | g)")
+    assert dense_deficiency(found) == 0
+    for terms in ("(many | g)", "(x + many | g)"):
+        (finding,) = identifiability(design(terms))
+        assert "many is constant within every level" in finding.message
+    for terms in ("(x | g)", "(many || g)", "(0 + many | g)", "(many | k)"):
+        assert identifiability(design(terms)) == []
 
 
 def test_a_column_that_occurs_twice():
