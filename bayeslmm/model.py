@@ -292,20 +292,30 @@ class Model:
         Parameters
         ----------
         parametrization
-            "marginal" (what None means, where the priors of the coefficients are normal or flat): only the covariance
-            parameters, coefficients and random effects integrated out by the kernel; "noncentered": the random
-            effects are standard normals times the covariance factor; "centered": they are parameters themselves.
+            "marginal" (what None means for a normal response, where the priors of the coefficients are normal or flat):
+            only the covariance parameters, coefficients and random effects integrated out by the kernel;
+            "noncentered" (what None means for other families): the random effects are standard normals times the
+            covariance factor; "centered": they are parameters themselves.
 
         Raises
         ------
         OptionError
-            If it is none of these.
+            If it is none of these, or "marginal" and the response is not normal.
         PriorError
             If it is "marginal" and the prior of a coefficient cannot be integrated out.
         """
         from bayeslmm.inference.nuts.sampling import choose_parametrization
-        from bayeslmm.pymc_models import build_hierarchical, build_marginal
+        from bayeslmm.pymc_models import build_generalized, build_hierarchical, build_marginal
 
+        if self._family is not None:
+            chosen, _ = choose_parametrization(parametrization or "noncentered", self.resolved_priors)
+            if chosen == "marginal":
+                raise OptionError(
+                    f"The effects of the family {self._family.name!r} cannot be integrated out; use 'noncentered' or "
+                    "'centered'."
+                )
+            family = self._family.for_response(self._design.outcome)
+            return build_generalized(self._design, family, self.resolved_priors, centered=chosen == "centered")
         priors, sigma = self.resolved_priors, self._spec.sigma
         chosen, _ = choose_parametrization(parametrization, priors)
         if chosen == "marginal":

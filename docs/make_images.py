@@ -2,6 +2,9 @@
 
 import json
 import re
+import shutil
+import subprocess
+import tempfile
 from pathlib import Path
 
 import matplotlib
@@ -37,6 +40,24 @@ def main() -> None:
     draw_gallery()
     draw_performance()
     draw_explanation()
+    draw_report()
+
+
+def draw_report() -> None:
+    """Draw the first screen of a report, where Chromium is installed."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        return
+    model = blm.Model("Reaction ~ 1 + Days + (1 + Days | Subject)", blm.load_dataset("sleepstudy"))
+    with tempfile.TemporaryDirectory() as place:
+        page = Path(place, "report.html")
+        model.fit("importance", seed=1).report(page, compare=model.fit("reml"))
+        options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--window-size=900,760"]
+        subprocess.run(
+            [chromium, *options, f"--screenshot={IMAGES / 'report.png'}", page.as_uri()],
+            check=True,
+            capture_output=True,
+        )
 
 
 def draw_performance() -> None:

@@ -26,6 +26,8 @@ class Scored:
         The predictive mean, and equal-tailed limits.
     elpd, crps
         The scores.
+    pit
+        The probability integral transform: the predictive distribution function at what happened, half of a jump there.
     """
 
     mean: Array
@@ -33,6 +35,7 @@ class Scored:
     upper: Array
     elpd: Array
     crps: Array
+    pit: Array
 
 
 def score_normal(y: Array, mean: Array, sd: Array, level: float) -> Scored:
@@ -41,7 +44,8 @@ def score_normal(y: Array, mean: Array, sd: Array, level: float) -> Scored:
     density = np.exp(-0.5 * z**2) / np.sqrt(2.0 * np.pi)
     crps = sd * (z * (2.0 * ndtr(z) - 1.0) + 2.0 * density - 1.0 / np.sqrt(np.pi))
     half = ndtri(0.5 + level / 2.0) * sd
-    return Scored(mean, mean - half, mean + half, -0.5 * z**2 - np.log(sd) - 0.5 * np.log(2.0 * np.pi), crps)
+    elpd = -0.5 * z**2 - np.log(sd) - 0.5 * np.log(2.0 * np.pi)
+    return Scored(mean, mean - half, mean + half, elpd, crps, np.asarray(ndtr(z)))
 
 
 def score_draws(y: Array, log_densities: Array, means: Array, responses: Array, level: float) -> Scored:
@@ -64,4 +68,6 @@ def score_draws(y: Array, log_densities: Array, means: Array, responses: Array, 
     spread = ranks @ ordered / count**2  # half of E|X - X'|
     lower, upper = np.quantile(responses, [0.5 - level / 2.0, 0.5 + level / 2.0], axis=0)
     elpd = logsumexp(log_densities, axis=0) - np.log(count)
-    return Scored(means.mean(axis=0), lower, upper, elpd, np.mean(np.abs(responses - y), axis=0) - spread)
+    crps = np.mean(np.abs(responses - y), axis=0) - spread
+    pit = (np.sum(responses < y, axis=0) + 0.5 * np.sum(responses == y, axis=0) + 0.5) / (count + 1)
+    return Scored(means.mean(axis=0), lower, upper, elpd, crps, pit)

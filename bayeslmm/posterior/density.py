@@ -111,6 +111,8 @@ class CovarianceDensity:
     def codes(self) -> Array | None:
         """Encoded priors of all standard deviations and of sigma, shape (K + 1, 4); None if one has no code."""
         sigma = self.priors.sigma if self.sigma is None else None
+        if any(term.joint is not None for term in self.priors.terms):
+            return None
         codes = [encode(prior) for prior in (*(sd for term in self.priors.terms for sd in term.sd), sigma)]
         return None if any(code is None for code in codes) else np.array(codes, dtype=float)
 
@@ -302,11 +304,10 @@ class CovarianceDensity:
         pieces = []
         for point, term, correlation in zip(points, self.priors.terms, self._correlations, strict=True):
             sds = sigma * point.ratios
-            by_sd = np.empty(len(sds))
-            for a, (prior, sd) in enumerate(zip(term.sd, sds, strict=True)):
-                value += float(prior.logpdf(sd)) + float(np.log(sd))
-                by_sd[a] = float(prior.dlogpdf(sd)) * sd + 1.0
-            by_sigma += float(by_sd.sum())
+            value += float(term.log_density(sds, sigma)) + float(np.sum(np.log(sds)))
+            by_sd, by_scale = term.slopes(sds, sigma)
+            by_sd = by_sd + 1.0
+            by_sigma += float(by_sd.sum()) + by_scale
             pieces.append(by_sd)
             if correlation is not None:
                 entries, exponents = correlation
@@ -322,8 +323,8 @@ class CovarianceDensity:
         """Return the log prior of sigma and of all sds given phi, with Jacobian, for an array of sigma."""
         value = np.zeros(len(sigma))
         for point, term in zip(points, self.priors.terms, strict=True):
-            for prior, ratio in zip(term.sd, point.ratios, strict=True):
-                value += prior.logpdf(sigma * ratio) + np.log(sigma * ratio)
+            sds = sigma[:, None] * point.ratios
+            value += term.log_density(sds, sigma) + np.sum(np.log(sds), axis=1)
         if self.sigma is None and self.priors.sigma is not None:
             value += self.priors.sigma.logpdf(sigma) + np.log(sigma)
         return value

@@ -48,7 +48,10 @@ def log_priors(
     columns += [prior.logpdf(x) for prior, x in zip(priors.fixed, stated.T, strict=True) if prior.proper]
     for term, factor in zip(priors.terms, factors, strict=True):
         sds, correlations = sds_and_correlations(term.centring.inverse @ factor)
-        columns += [prior.logpdf(x) for prior, x in zip(term.sd, sds.T, strict=True) if prior.proper]
+        if term.joint is not None:  # in equal parts, so that columns stand for parameters and add up to the density
+            columns += [term.log_density(sds, sigma) / len(term.sd)] * len(term.sd)
+        else:
+            columns += [prior.logpdf(x) for prior, x in zip(term.sd, sds.T, strict=True) if prior.proper]
         if term.correlation is not None:
             columns.append(term.correlation.logpdf(correlations))
     if priors.sigma is not None and priors.sigma.proper:

@@ -135,7 +135,9 @@ class GeneralizedDensity:
             pieces.append(shape.structure.coordinates(of_prior, smallest))
         return np.concatenate([np.zeros(0), *pieces, working])
 
-    def point(self, x: Array, anchor: Evaluation | None = None, *, gradient: bool = False) -> DensityPoint:
+    def point(
+        self, x: Array, anchor: Evaluation | None = None, *, beta: Array | None = None, gradient: bool = False
+    ) -> DensityPoint:
         """Evaluate at x.
 
         Parameters
@@ -144,6 +146,9 @@ class GeneralizedDensity:
             Shape (d,).
         anchor
             A known evaluation to start from, moved along its derivative; None starts from zero effects.
+        beta
+            The kernel's coefficients to start from without an anchor, (p,); None for zeros, at which a link that bounds
+            the predictor may have no density.
         gradient
             Whether the gradient is wanted.
 
@@ -156,6 +161,7 @@ class GeneralizedDensity:
         effects: Sequence[Array]
         if anchor is None:
             effects = self.problem.predictor.zeros()
+            where = where if beta is None else Point(where.lambdas, where.working, beta)
         else:
             effects, beta = predict_mode(self.problem, anchor, where)
             where = Point(where.lambdas, where.working, beta)

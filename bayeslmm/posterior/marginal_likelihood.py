@@ -81,7 +81,7 @@ class MarginalLikelihood:
 
 def _neutral(term: TermPriors) -> TermPriors:
     correlation = None if term.correlation is None else LKJ(1.0)
-    return replace(term, sd=(Flat(),) * len(term.sd), correlation=correlation)
+    return replace(term, sd=(Flat(),) * len(term.sd), correlation=correlation, joint=None)
 
 
 def _jacobian(density: CovarianceDensity) -> tuple[NDArray[np.bool_], Array]:

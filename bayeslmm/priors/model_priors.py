@@ -7,8 +7,10 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design.centring import Centring
+from bayeslmm.priors.decov import Decov
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.prior import Prior
+from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,9 @@ class TermPriors:
     centring
         Where `sd` and `correlation` hold: they speak of the columns ``centring.apply(Z)``, and
         :math:`\Sigma = T \tilde\Sigma T^\top`, T = ``centring.matrix``, is the covariance on the user's columns.
+    joint
+        A prior of all standard deviations together, given sigma, in place of those in `sd`; None where they are
+        independent. Without correlations it is that of each effect by itself.
     """
 
     name: str
@@ -35,6 +40,39 @@ class TermPriors:
     sd: tuple[Prior, ...]
     correlation: LKJ | None
     centring: Centring
+    joint: Decov | None = None
+
+    @property
+    def together(self) -> bool:
+        """Whether a joint prior shares one variance out among the effects."""
+        return self.correlation is not None
+
+    def log_density(self, sds: Array, sigma: Array | float) -> Array:
+        """Return the log density of standard deviations (..., S) given sigma (...), shape (...)."""
+        sds = np.asarray(sds, dtype=float)
+        if self.joint is not None:
+            ratios = sds / np.asarray(sigma)[..., None]
+            with np.errstate(divide="ignore", invalid="ignore"):
+                by_ratios = self.joint.logpdf(ratios) if self.together else self.joint.logpdf(ratios[..., None]).sum(-1)
+                return np.asarray(by_ratios - np.sum(np.log(sds), axis=-1))
+        values = [prior.logpdf(x) for prior, x in zip(self.sd, np.moveaxis(sds, -1, 0), strict=True)]
+        return np.asarray(sum(values, start=np.zeros(sds.shape[:-1])))
+
+    def slopes(self, sds: Array, sigma: float) -> tuple[Array, float]:
+        """Return the derivatives of :meth:`log_density` by the log of each sd, shape (S,), and by log sigma."""
+        if self.joint is not None:
+            ratios = sds / sigma
+            slopes = self.joint.slopes(ratios) if self.together else self.joint.slopes(ratios[:, None])[:, 0]
+            return slopes - 1.0, -float(np.sum(slopes))
+        return np.array([float(prior.dlogpdf(sd)) * sd for prior, sd in zip(self.sd, sds, strict=True)]), 0.0
+
+    def sample_sds(self, rng: np.random.Generator, draws: int, sigma: Array) -> Array:
+        """Draw standard deviations given sigma (draws,), shape (draws, S)."""
+        if self.joint is not None and self.together:
+            return sigma[:, None] * self.joint.sample(rng, len(self.sd), draws)
+        if self.joint is not None:
+            return sigma[:, None] * np.hstack([self.joint.sample(rng, 1, draws) for _ in self.sd])
+        return np.column_stack([prior.sample(rng, draws) for prior in self.sd])
 
     @property
     def moved(self) -> bool:
@@ -87,11 +125,13 @@ class ModelPriors:
     warnings: tuple[str, ...] = ()
     dispersion: tuple[tuple[str, Prior], ...] = ()
 
-    def items(self) -> list[tuple[str, Prior | LKJ]]:
-        """Return (parameter, prior) pairs in the order of the table."""
-        pairs: list[tuple[str, Prior | LKJ]] = list(zip(self.fixed_names, self.fixed, strict=True))
+    def items(self) -> list[tuple[str, Prior | LKJ | Decov]]:
+        """Return (parameter, prior) pairs in the order of the table; a joint prior stands beside each of its sds."""
+        pairs: list[tuple[str, Prior | LKJ | Decov]] = list(zip(self.fixed_names, self.fixed, strict=True))
         for term in self.terms:
-            pairs += [(sd_name(term.name, e), prior) for e, prior in zip(term.effects, term.sd, strict=True)]
+            pairs += [
+                (sd_name(term.name, e), term.joint or prior) for e, prior in zip(term.effects, term.sd, strict=True)
+            ]
             if term.correlation is not None:
                 pairs.append((f"cor_{term.name}", term.correlation))
         if self.sigma is not None:

@@ -62,7 +62,7 @@ def prior_predictive(
     if design.offset is not None:
         mean += design.offset
     for term, term_priors in zip(design.terms, priors.terms, strict=True):
-        effects = _simulate_term(term, term_priors, draws, rng, simulated)
+        effects = _simulate_term(term, term_priors, sigmas, rng, simulated)
         for draw in range(draws):
             mean[draw] += np.einsum("ns,ns->n", term.columns, effects[draw, term.codes])
     spread = 1.0 if design.weights is None else 1 / np.sqrt(design.weights)
@@ -71,7 +71,7 @@ def prior_predictive(
 
 
 def prior_parameters(
-    priors: ModelPriors, draws: int, rng: np.random.Generator
+    priors: ModelPriors, draws: int, rng: np.random.Generator, known_sigma: float | None = None
 ) -> tuple[Array, list[Array], list[Array | None], Array | None]:
     """Draw parameters from the priors alone, on the user's columns; those under an improper prior are NaN.
 
@@ -86,25 +86,26 @@ def prior_parameters(
     for weights, column in zip(priors.fixed_centring.matrix.T, centred.T, strict=True):
         touched = weights != 0
         beta[:, touched] += column[:, None] * weights[touched]
+    sigma = None
+    if priors.sigma is not None:
+        sigma = priors.sigma.sample(rng, draws) if priors.sigma.proper else np.full(draws, np.nan)
+    sigmas = np.full(draws, np.nan if known_sigma is None else known_sigma) if sigma is None else sigma
     sds, correlations = [], []
     for term in priors.terms:
         if all(prior.proper for prior in term.sd):
-            sd, correlation, _ = _covariances(term, draws, rng)
+            sd, correlation, _ = _covariances(term, sigmas, rng)
         else:
             size = len(term.sd)
             sd, correlation = np.full((draws, size), np.nan), np.full((draws, size, size), np.nan)
         sds.append(sd)
         correlations.append(None if term.correlation is None else correlation)
-    sigma = None
-    if priors.sigma is not None:
-        sigma = priors.sigma.sample(rng, draws) if priors.sigma.proper else np.full(draws, np.nan)
     return beta, sds, correlations, sigma
 
 
-def _covariances(priors: TermPriors, draws: int, rng: np.random.Generator) -> tuple[Array, Array, Array]:
-    """Draw a term's sds (draws, S), correlations (draws, S, S) and a factor of its covariance, same shape."""
-    size = len(priors.sd)
-    sd = np.column_stack([prior.sample(rng, draws) for prior in priors.sd])
+def _covariances(priors: TermPriors, sigmas: Array, rng: np.random.Generator) -> tuple[Array, Array, Array]:
+    """Draw a term's sds (draws, S), correlations (draws, S, S) and a factor of its covariance, given sigma (draws,)."""
+    size, draws = len(priors.sd), len(sigmas)
+    sd = priors.sample_sds(rng, draws, sigmas)
     if priors.correlation is None:
         correlation = np.broadcast_to(np.eye(size), (draws, size, size))
     else:
@@ -118,11 +119,11 @@ def _covariances(priors: TermPriors, draws: int, rng: np.random.Generator) -> tu
 
 
 def _simulate_term(
-    term: RandomTerm, priors: TermPriors, draws: int, rng: np.random.Generator, simulated: dict[str, Array]
+    term: RandomTerm, priors: TermPriors, sigmas: Array, rng: np.random.Generator, simulated: dict[str, Array]
 ) -> Array:
     """Draw a term's covariance and effects into `simulated`; return the effects, shape (draws, J, S)."""
-    sd, correlation, factor = _covariances(priors, draws, rng)
-    spherical = rng.standard_normal((draws, term.n_levels, term.n_columns))
+    sd, correlation, factor = _covariances(priors, sigmas, rng)
+    spherical = rng.standard_normal((len(sigmas), term.n_levels, term.n_columns))
     effects = spherical @ factor.swapaxes(-1, -2)
     simulated[f"sd_{term.name}"] = sd
     if priors.correlation is not None:

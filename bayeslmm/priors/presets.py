@@ -6,6 +6,7 @@ import numpy as np
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError
+from bayeslmm.priors.decov import Decov
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.moments import (
     ResponseMoments,
@@ -86,13 +87,13 @@ class BrmsRule:
 
 
 class RstanarmRule:
-    """The defaults of rstanarm's ``stan_lmer``, its covariance prior by the nearest independent one.
+    """The defaults of rstanarm's ``stan_lmer``.
 
     Intercept, at the column means: Normal(mean(y), 2.5 sd(y)); coefficients Normal(0, 2.5 sd(y)/sd(x)); sigma
-    Exponential(1/sd(y)). ``decov(1, 1, 1, 1)`` makes a term's average variance (tau sigma)², tau
-    Exponential(1), and splits it by a flat Dirichlet. That ties the sds to sigma and to each other, which
-    independent priors cannot; here every sd is Exponential(1/sd(y)), decov's law of a single sd with sigma at
-    its prior mean. The correlations are LKJ(1), as there.
+    Exponential(1/sd(y)); covariances ``decov(1, 1, 1, 1)``: a term's average variance is (tau sigma)², tau
+    Exponential(1), split among its effects by a flat Dirichlet, and correlations are LKJ(1). Where one sd of a term is
+    given a prior of its own, its other sds are independent, Exponential(1/sd(y)): decov's law of a single sd with sigma
+    at its prior mean.
     """
 
     def __init__(self, design: Design) -> None:
@@ -114,6 +115,10 @@ class RstanarmRule:
     def sd(self, term: RandomTerm, s: int) -> Choice:
         """Return the prior of the standard deviation of effect s of a term."""
         return Choice(Exponential(1 / self._response.sd), "preset rstanarm: decov, sigma replaced by sd(y)")
+
+    def joint(self, term: RandomTerm) -> Decov:
+        """Return the joint prior of the standard deviations of a term, given sigma."""
+        return Decov()
 
     def correlation(self, term: RandomTerm) -> Choice:
         """Return the prior of a term's correlation matrix."""

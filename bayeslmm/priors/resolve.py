@@ -1,6 +1,7 @@
 """From what the user says about priors to a prior for every parameter."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -9,13 +10,14 @@ from bayeslmm.design.centring import Centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError, suggest
 from bayeslmm.families import Family, Response
+from bayeslmm.priors.decov import Decov
 from bayeslmm.priors.family_rule import FamilyRule
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors, coefficient_key, sd_name
 from bayeslmm.priors.moments import term_summary
 from bayeslmm.priors.offcentre import far_from_zero_warnings
 from bayeslmm.priors.parse import as_prior
-from bayeslmm.priors.presets import PRESETS, preset_rule
+from bayeslmm.priors.presets import PRESETS, RstanarmRule, preset_rule
 from bayeslmm.priors.prior import Distribution, Prior
 from bayeslmm.priors.real_line import Flat
 from bayeslmm.priors.rules import Choice, Rule
@@ -49,9 +51,13 @@ def resolve_priors(
     """
     preset, stated = _split(priors)
     user = _overrides(design, stated, sigma_is_fixed=sigma is not None)
-    choices = _choices(design, preset_rule(preset, design), user, sigma_is_fixed=sigma is not None)
+    rule = preset_rule(preset, design)
+    choices = _choices(design, rule, user, sigma_is_fixed=sigma is not None)
     _check_supports(design, choices)
-    terms = tuple(_term_priors(term, choices, _term_centring(design, term, preset, user)) for term in design.terms)
+    terms = tuple(
+        replace(_term_priors(term, choices, _term_centring(design, term, preset, user)), joint=_joint(rule, term, user))
+        for term in design.terms
+    )
     centring = _fixed_centring(design, preset, user)
     return ModelPriors(
         preset=preset,
@@ -60,7 +66,7 @@ def resolve_priors(
         fixed_centring=centring,
         terms=terms,
         sigma=None if sigma is not None else cast(Prior, choices["sigma"].prior),
-        sources={key: choice.source for key, choice in choices.items()},
+        sources={**{key: choice.source for key, choice in choices.items()}, **_joint_sources(terms)},
         warnings=far_from_zero_warnings(design, centring, terms),
     )
 
@@ -217,6 +223,21 @@ def _term_priors(term: RandomTerm, choices: Mapping[str, Choice], centring: Cent
     sd = tuple(cast(Prior, choices[sd_name(term.name, effect)].prior) for effect in term.effects)
     correlation = cast(LKJ, choices[f"cor_{term.name}"].prior) if term.has_correlations else None
     return TermPriors(term.name, term.effects, sd, correlation, centring)
+
+
+def _joint(rule: Rule, term: RandomTerm, user: Mapping[str, Choice]) -> Decov | None:
+    """Return the rule's joint prior of a term's standard deviations, unless one of them is given another."""
+    stated = any(sd_name(term.name, effect) in user for effect in term.effects)
+    return rule.joint(term) if isinstance(rule, RstanarmRule) and not stated else None
+
+
+def _joint_sources(terms: tuple[TermPriors, ...]) -> dict[str, str]:
+    return {
+        sd_name(term.name, effect): "preset rstanarm: decov, given sigma and the term's other sds"
+        for term in terms
+        if term.joint is not None
+        for effect in term.effects
+    }
 
 
 def _term_centring(design: Design, term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> Centring:

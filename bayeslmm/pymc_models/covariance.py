@@ -8,8 +8,40 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from bayeslmm.priors.lkj import LKJ
+from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.prior import Prior
 from bayeslmm.pymc_models.distributions import parameters, pymc_family, random_vector
+
+
+def joint_deviations(name: str, priors: TermPriors, sigma: Any) -> Any:
+    """Add a term's standard deviations under a joint prior given sigma, as tau and the shares of the variance.
+
+    Parameters
+    ----------
+    name
+        The term's name, used in the names of the free variables.
+    priors
+        With `joint`.
+    sigma
+        The residual standard deviation, a variable or a number.
+
+    Returns
+    -------
+    The standard deviations, shape (S,).
+    """
+    joint, size = priors.joint, len(priors.sd)
+    assert joint is not None
+    count = 1 if priors.together else size
+    tau = pm.Gamma(f"raw[tau_{name}]", alpha=joint.shape, beta=1.0 / joint.scale, shape=count)
+    if size == 1 or not priors.together:
+        return sigma * tau
+    shares = pm.Dirichlet(f"raw[shares_{name}]", np.full(size, joint.concentration))
+    return sigma * tau * pt.sqrt(size * shares)
+
+
+def correlation_factor(name: str, size: int, correlation: LKJ) -> Any:
+    """Add a correlation matrix to the model and return its Cholesky factor, shape (S, S)."""
+    return _vine_factor(f"raw[cor_{name}]", size, correlation)
 
 
 def covariance_factor(name: str, sds: Sequence[Prior], correlation: LKJ) -> Any:

@@ -1,44 +1,22 @@
-r"""The hierarchical model, every random effect a variable.
+r"""The hierarchical model of a normal response, every random effect a variable.
 
 .. math:: y \sim N(o + X\beta + \sum_k Z_k b_k,\ \sigma^2 W^{-1}), \qquad b_{kj} \sim N(0, \Sigma_k)
-
-Free variables are called ``raw[...]`` and are in units of the data (sd(y) per root mean square of a column),
-so that a sampler starts from a sensible scale whatever the user's units. All others are functions of them on
-the user's own columns, named as in the results.
 """
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pymc as pm
 import pytensor.tensor as pt
 
-from bayeslmm.covariance.pairs import pair_places
-from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.design.names import safe_name
+from bayeslmm.design.design import Design
 from bayeslmm.errors import ModelError
-from bayeslmm.priors.model_priors import ModelPriors, TermPriors
+from bayeslmm.priors.model_priors import ModelPriors
 from bayeslmm.priors.moments import mean_and_sd
 from bayeslmm.priors.rules import net_response
 from bayeslmm.pymc_models.coordinates import term_coordinates
-from bayeslmm.pymc_models.covariance import covariance_factor
-from bayeslmm.pymc_models.distributions import random_vector, shiftable
-from bayeslmm.types import Array
-
-
-@dataclass(frozen=True, slots=True)
-class _Units:
-    """Origin and unit of the response; `residual` is the unit of an observation of weight one."""
-
-    mean: float
-    sd: float
-    residual: float
-
-    def of_columns(self, columns: Array) -> Array:
-        """Return the unit of each column's coefficient, shape (S,): sd(y) over the root mean square of x."""
-        size = np.sqrt(np.mean(columns**2, axis=0))
-        return np.asarray(self.sd / np.where(size > 0, size, 1.0))
+from bayeslmm.pymc_models.distributions import random_vector
+from bayeslmm.pymc_models.linear_predictor import Units, linear_predictor
 
 
 def build_hierarchical(
@@ -72,85 +50,24 @@ def build_hierarchical(
     """
     if design.p == 0 and not design.terms and sigma is not None:
         raise ModelError("The model has no coefficient, no random term and a fixed sigma: nothing to estimate.")
-    units = _units(design)
+    mean, sd = mean_and_sd(net_response(design), design.weights)
+    units = Units(mean, sd if sd > 0 else 1.0)
     with pm.Model(coords=term_coordinates(design)) as model:
-        eta = _fixed_part(design, priors, units)
-        for term, term_priors in zip(design.terms, priors.terms, strict=True):
-            eta = eta + _random_part(term, term_priors, units, centered=centered)
-        residual = _residual_sd(priors, units, sigma)
+        residual = _residual_sd(design, priors, units, sigma)
+        eta = linear_predictor(design, priors, units, residual, centered=centered)
         if design.weights is not None:
             residual = residual / pt.sqrt(pm.Data("data[weights]", design.weights))
         pm.Normal("y", eta, residual, observed=pm.Data("data[y]", design.y))
     return model
 
 
-def _units(design: Design) -> _Units:
-    mean, sd = mean_and_sd(net_response(design), design.weights)
-    sd = sd if sd > 0 else 1.0
-    return _Units(mean, sd, sd if design.weights is None else sd * float(np.sqrt(design.weights.mean())))
-
-
-def _fixed_part(design: Design, priors: ModelPriors, units: _Units) -> Any:
-    """Add the coefficients; return the offset plus X beta, shape (n,)."""
-    known = np.zeros(design.n) if design.offset is None else design.offset
-    if design.p == 0:
-        return pm.Data("data[offset]", known)
-    centring = priors.fixed_centring
-    columns = centring.apply(design.X)
-    unit = units.of_columns(columns)
-    # y's level goes to the columns that make up the constant, so that the free variables stay near zero
-    origin = units.mean * centring.constant * [shiftable(prior) for prior in priors.fixed]
-    scaled = [
-        prior.affine(-start / size, 1 / size) for prior, start, size in zip(priors.fixed, origin, unit, strict=True)
-    ]
-    raw = random_vector("raw[beta]", scaled, positive=False)
-    pm.Deterministic("beta", pt.dot(centring.matrix, origin + unit * raw), dims="fixed")
-    return pm.Data("data[offset]", known + columns @ origin) + pt.dot(pm.Data("data[X]", columns * unit), raw)
-
-
-def _random_part(term: RandomTerm, priors: TermPriors, units: _Units, *, centered: bool) -> Any:
-    """Add one term's covariance and effects; return its part of the mean, shape (n,)."""
-    name = safe_name(term.name)
-    level, effect, pair = safe_name(term.factor), f"{name}_effect", f"{name}_pair"
-    columns = priors.centring.apply(term.columns)
-    unit = units.of_columns(columns)
-    to_user = priors.centring.matrix
-    scaled = [prior.affine(0.0, 1 / size) for prior, size in zip(priors.sd, unit, strict=True)]
-    shape = (term.n_levels, term.n_columns)
-    if priors.correlation is None:
-        sd = random_vector(f"raw[sd_{name}]", scaled, positive=True)
-        raw = _independent_effects(name, sd, shape, centered=centered)
-        pm.Deterministic(f"sd_{name}", unit * sd, dims=effect)
-    else:
-        factor = covariance_factor(name, scaled, priors.correlation)
-        raw = _correlated_effects(name, factor, shape, centered=centered)
-        user_factor = pt.dot(to_user, unit[:, None] * factor)
-        covariance = pt.dot(user_factor, user_factor.T)
-        user_sd = pt.sqrt(pt.diagonal(covariance))
-        pm.Deterministic(f"sd_{name}", user_sd, dims=effect)
-        correlation = covariance / (user_sd[:, None] * user_sd)
-        pm.Deterministic(f"cor_{name}", correlation[pair_places(term.n_columns)], dims=pair)
-    pm.Deterministic(f"r_{name}", pt.dot(raw, (to_user * unit).T), dims=(level, effect))
-    codes = pm.Data(f"data[codes_{name}]", term.codes)
-    return pt.sum(pm.Data(f"data[columns_{name}]", columns * unit) * raw[codes], axis=1)
-
-
-def _independent_effects(name: str, sd: Any, shape: tuple[int, int], *, centered: bool) -> Any:
-    if centered:
-        return pm.Normal(f"raw[r_{name}]", 0.0, sd, shape=shape)
-    return sd * pm.Normal(f"raw[r_{name}]", 0.0, 1.0, shape=shape)
-
-
-def _correlated_effects(name: str, factor: Any, shape: tuple[int, int], *, centered: bool) -> Any:
-    if centered:
-        return pm.MvNormal(f"raw[r_{name}]", np.zeros(shape[1]), chol=factor, shape=shape)
-    return pt.dot(pm.Normal(f"raw[r_{name}]", 0.0, 1.0, shape=shape), factor.T)
-
-
-def _residual_sd(priors: ModelPriors, units: _Units, sigma: float | None) -> Any:
+def _residual_sd(design: Design, priors: ModelPriors, units: Units, sigma: float | None) -> Any:
     if sigma is not None:
         return pm.Data("sigma", float(sigma))
     if priors.sigma is None:
         raise ModelError("sigma has neither a prior nor a fixed value.")
-    raw = random_vector("raw[sigma]", [priors.sigma.affine(0.0, 1 / units.residual)], positive=True)
-    return pm.Deterministic("sigma", units.residual * raw[0])
+    unit = units.scale  # of an observation of weight one
+    if design.weights is not None:
+        unit *= float(np.sqrt(design.weights.mean()))
+    raw = random_vector("raw[sigma]", [priors.sigma.affine(0.0, 1 / unit)], positive=True)
+    return pm.Deterministic("sigma", unit * raw[0])

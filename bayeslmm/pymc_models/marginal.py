@@ -4,7 +4,8 @@ r"""The marginal model: coefficients and random effects integrated out.
           \prod_k p(R_k) \prod_a h_a(\mathrm{sd}_a)
 
 The free variables are the standard deviations, the correlations and sigma themselves, so that the density without
-PyMC's Jacobians is that of the posterior mode, equal to REML under flat priors. The likelihood is the potential
+PyMC's Jacobians is that of the posterior mode, equal to REML under flat priors; a joint prior of a term's standard
+deviations, in units of sigma, is stated by its tau and shares instead. The likelihood is the potential
 ``log_likelihood``.
 """
 
@@ -27,6 +28,7 @@ from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Flat
 from bayeslmm.pymc_models.coordinates import term_coordinates
 from bayeslmm.pymc_models.correlations import full_matrix, lower_correlations, partial_correlations
+from bayeslmm.pymc_models.covariance import joint_deviations
 from bayeslmm.pymc_models.distributions import parameters, pymc_family
 from bayeslmm.pymc_models.kernel_op import KernelLikelihood
 from bayeslmm.types import Array
@@ -111,7 +113,10 @@ def _term_coordinates(term: RandomTerm, priors: TermPriors, start: Array, residu
     effect, pair = f"{name}_effect", f"{name}_pair"
     wrapped = "moved[{}]" if priors.moved else "{}"  # only correlated terms ever are
     label = wrapped.format(f"sd_{name}")
-    sd = _standard_deviations(label, priors, start, effect)
+    if priors.joint is None:
+        sd = _standard_deviations(label, priors, start, effect)
+    else:
+        sd = pm.Deterministic(label, joint_deviations(name, priors, residual), dims=effect)
     ratios = pt.log(sd) - pt.log(residual)
     if priors.correlation is None:
         return [ratios]

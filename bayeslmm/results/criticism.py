@@ -20,6 +20,8 @@ from bayeslmm.results import effects
 from bayeslmm.types import AnyArray, Array, Index
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from bayeslmm.results.fit import Fit
     from bayeslmm.results.point import PointFit
     from bayeslmm.results.posterior import PosteriorFit
@@ -56,6 +58,18 @@ class Influence:
         return pd.concat([self.cooks_distance, self.changes], axis=1).sort_values(
             "cooks_distance", ascending=False, kind="stable"
         )
+
+    def plot(self, ax: Any = None) -> "Figure":
+        """Draw Cook's distances.
+
+        Parameters
+        ----------
+        ax
+            matplotlib axes to draw into; None makes a figure.
+        """
+        from bayeslmm.plots.influence import influence_figure
+
+        return influence_figure(self.cooks_distance, self.by, ax)
 
     def __repr__(self) -> str:
         how = "fitted again without each" if self.refitted else "relative covariances held"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import pandas as pd
 
 from bayeslmm.design.design import Design
+from bayeslmm.errors import OptionError
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
@@ -24,6 +25,7 @@ from bayeslmm.results.prediction import (
     make_request,
     training_rows,
 )
+from bayeslmm.results.residuals import ResidualEffects, ResidualKind, normal_residuals
 from bayeslmm.results.row_batches import batch_by_batch, response_of
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
@@ -141,17 +143,30 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         return self.predict().rename("fitted")
 
     @batch_by_batch
-    def residuals(self, data: Any = None) -> pd.Series:
-        """Return observed minus fitted values, by row label.
+    def residuals(self, data: Any = None, kind: ResidualKind = "raw", *, random: ResidualEffects = "all") -> pd.Series:
+        r"""Return residuals, by row label.
 
         Parameters
         ----------
         data
             New rows with the response, or rows that stream, for which an iterator over batches is returned; None means
             the rows of the fit.
+        kind
+            "raw": observed minus mean; of the rows of the fit also "pearson": over the standard deviation of the
+            response; "standardized": over that of the residual itself, for point fits; "quantile": the normal quantile
+            of the response's distribution function, which for normal responses is "pearson".
+        random
+            "all": about the means with the random effects; "none": about those of the typical group.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown, or not for this fit.
         """
         if data is None:
-            return (pd.Series(self.design.y, index=self.design.index) - self.fitted()).rename("residual")
+            return pd.Series(normal_residuals(self, kind, random), index=self.design.index, name="residual")
+        if (kind, random) != ("raw", "all"):
+            raise OptionError("Residuals of new rows are raw and about conditional means: leave kind= and random= out.")
         return (response_of(self.design, data) - self.predict(data)).rename("residual")
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:
@@ -213,20 +228,25 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
 
         return write_report(self, Path(path), compare, level=level, pictures=pictures)
 
-    def plot(self, kind: str | None = None, **options: Any) -> "Figure":
+    def plot(self, kind: str | None = None, variable: str | None = None, **options: Any) -> "Figure":
         """Draw the fit.
 
         Parameters
         ----------
         kind
             For any fit "forest" (estimates with intervals), "ranef" (random effects in order, with plus and
-            minus two standard deviations), "shrinkage" (no, partial and complete pooling) or "residuals"; for a
+            minus two standard deviations), "shrinkage" (no, partial and complete pooling), "effects" (the mean along a
+            predictor, with its band, groups and data behind it) or "residuals"; for a
             PointFit also "history" (the optimiser's evaluations); for a PosteriorFit also "trace", "pairs" (standard
             deviations and correlations against each other), "rank", "energy" (of NUTS) or "ppc" (the response beside
             simulated ones). Left out, "history" or "trace".
+        variable
+            The predictor of "effects".
         **options
-            "forest": ``against=`` a fit, or several, to draw beside this one, and ``level=``; "ranef" and "shrinkage":
-            ``group=`` a term's name; "ppc": ``n_draws=`` and ``seed=``.
+            "effects": ``by=`` another predictor, whose values have colours, ``group=`` the grouping factor whose levels
+            are shown ("" for none), ``points=False``, ``level=``, ``ax=``; "forest": ``against=`` a fit, or several, to
+            draw beside this one, and ``level=``; "ranef" and "shrinkage": ``group=`` a term's name; "ppc":
+            ``n_draws=`` and ``seed=``.
 
         Returns
         -------
@@ -240,7 +260,7 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         """
         from bayeslmm.results.pictures import draw
 
-        return draw(self, kind, options)
+        return draw(self, kind, options if variable is None else {"variable": variable, **options})
 
     def __str__(self) -> str:
         return str(self.summary())

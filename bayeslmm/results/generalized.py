@@ -28,6 +28,7 @@ from bayeslmm.results import effects
 from bayeslmm.results.generalized_simulation import family_responses
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, Request, linear_predictor
+from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.summary import Summary
@@ -36,7 +37,6 @@ from bayeslmm.types import Array, Ddf
 
 MeanOf = Literal["mean", "link"]
 Effects = Literal["all", "none", "marginal"]
-Residual = Literal["response", "pearson", "quantile"]
 
 # The words of fits of a normal response, where a marginal mean is one over the population of groups.
 KINDS: dict[str, tuple[MeanOf, Effects]] = {
@@ -279,34 +279,30 @@ class GeneralizedPointFit(PointFit):
         """Return the conditional means of the rows used, by row label; of a single trial where there are trials."""
         return self.predict().rename("fitted")  # type: ignore[union-attr]
 
-    def residuals(self, kind: Residual = "response", *, seed: Any = 0) -> pd.Series:
-        """Return residuals at the conditional means, by row label.
+    def residuals(  # type: ignore[override]
+        self, kind: FamilyResidualKind = "raw", *, random: ResidualEffects = "all", seed: Any = 0
+    ) -> pd.Series:
+        """Return residuals, by row label.
 
         Parameters
         ----------
         kind
-            "response": observed minus mean, of counts where there are trials; "pearson": that over the standard
-            deviation; "quantile": the normal quantile of P(Y < y) + u P(Y = y) with u uniform (Dunn and Smyth 1996),
-            standard normal if the model is right and the random effects are known.
+            "raw" (or "response"): observed minus mean, of counts where there are trials; "pearson": that over the
+            standard deviation; "quantile": the normal quantile of P(Y < y) + u P(Y = y) with u uniform (Dunn and Smyth
+            1996), standard normal if the model is right and the random effects are known.
+        random
+            "all": about the conditional means; "none": about those of the typical group.
         seed
             Of u.
 
         Raises
         ------
         OptionError
-            If the kind is unknown.
+            If an option is unknown, or the kind is "standardized".
         """
-        if kind not in get_args(Residual):
-            raise OptionError(f"kind={kind!r} is unknown; use one of {', '.join(map(repr, get_args(Residual)))}.")
-        eta, working = self.maximum.eta, self.maximum.dispersion
-        if kind == "quantile":
-            low, high = self.family.cdf(self.outcome, eta, working)
-            u = np.random.default_rng(seed).uniform(size=len(low))
-            values = ndtri(np.clip(low + u * (high - low), 1e-300, 1 - 1e-16))
-        else:
-            values = self.outcome.y - self.outcome.size * self.family.mean(eta, working)
-            if kind == "pearson":
-                values = values / np.sqrt(self.family.variance(self.outcome, eta, working))
+        chosen, effects = check_residuals(kind, random)
+        eta = self.maximum.eta if effects == "all" else self.predict(kind="link", random="none").to_numpy()
+        values = family_residuals(self.family, self.outcome, eta, self.maximum.dispersion, chosen, seed)
         return pd.Series(values, index=self.design.index, name="residual")
 
     @cached_property

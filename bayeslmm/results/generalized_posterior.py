@@ -21,6 +21,7 @@ from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, make_request, training_rows
+from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.summary import Summary
 from bayeslmm.results.tables import printed
@@ -362,9 +363,32 @@ class GeneralizedPosteriorFit(PosteriorFit):
         """Return the posterior means of the rows used, by row label; of a single trial where there are trials."""
         return self.predict().rename("fitted")  # type: ignore[union-attr]
 
-    def residuals(self) -> pd.Series:  # type: ignore[override]
-        """Return observed minus posterior mean, of counts where there are trials, by row label."""
-        values = self.outcome.y - self.outcome.size * self.fitted().to_numpy()
+    def residuals(  # type: ignore[override]
+        self, kind: FamilyResidualKind = "raw", *, random: ResidualEffects = "all", seed: Any = 0
+    ) -> pd.Series:
+        """Return residuals, by row label.
+
+        Parameters
+        ----------
+        kind
+            "raw": observed minus posterior mean, of counts where there are trials; "pearson" and "quantile" as for a
+            point fit, at the posterior means of the linear predictor and of the dispersion parameters.
+        random
+            "all": about the conditional means; "none": about those of the typical group.
+        seed
+            Of the random part of "quantile".
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown, the kind is "standardized", or draws of random effects were not kept.
+        """
+        chosen, effects = check_residuals(kind, random)
+        if chosen == "raw":
+            values = self.outcome.y - self.outcome.size * self.predict(random=effects).to_numpy()
+        else:
+            eta = self.predict(kind="link", random=effects).to_numpy()
+            values = family_residuals(self.family, self.outcome, eta, self._working.mean(axis=0), chosen, seed)
         return pd.Series(values, index=self.design.index, name="residual")
 
     def simulate(self, n: int = 50, data: Any = None, *, random: RandomDraws = "new", seed: Any = None) -> pd.DataFrame:

@@ -1,10 +1,13 @@
 """The methods of fits that give means, contrasts and slopes."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 
+from bayeslmm.design.mean_rows import MeanRows
+from bayeslmm.effects.adjustment import Adjustment
+from bayeslmm.effects.counterfactual import counterfactual, drawn_means, linear_means, linearised_means
 from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
 from bayeslmm.effects.scales import Scale, scale_of_response
@@ -96,6 +99,70 @@ class MeansMethods:
         # contrasts compare the slopes of the groups, so these are shown and not families
         wanted = read_specification(" * ".join(read.by)) if read.by else None
         return _estimates(fit, slope_grid(fit.design, read.shown[0], wanted, at, weights), "slopes", ddf, "link")
+
+    def comparisons(
+        self,
+        variable: str,
+        *,
+        at: Mapping[str, Any] | None = None,
+        contrast: str = "trt.vs.ctrl",
+        step: float | Literal["sd"] | tuple[float, float] | None = None,
+        adjust: Adjustment = "none",
+        ddf: str | None = None,
+        scale: str | None = None,
+    ) -> EffectEstimates:
+        r"""Return what changing one predictor changes the mean by, averaged over the rows of the data.
+
+        Every row is evaluated with the predictor set to each of its values in turn, all other predictors as they are,
+        and random effects of zero; means over the rows are compared. Of a linear model without interactions these are
+        differences of coefficients; with a curved link they are average differences of probabilities or counts.
+
+        Parameters
+        ----------
+        variable
+            A category, whose levels are compared, or a number; ``"treatment | sex"`` averages within each sex.
+        at
+            One value for other predictors, in every row; of a category itself the levels to compare, the base first.
+        contrast
+            Of a category: "trt.vs.ctrl" (each level less the first), "pairwise" or "sequential".
+        step
+            Of a number: what is added to it, 1 unless given; "sd" for one standard deviation; or a pair (low, high).
+        adjust
+            As for :meth:`EffectEstimates.contrast`.
+        ddf
+            As for ``coef_table``; point fits of a normal response only.
+        scale
+            "link" or "response"; None means "response" for a model with a link, where it gives the mean, else "link".
+
+        Returns
+        -------
+        EffectEstimates
+            With ``table()``, ``plot()`` and, for posteriors, ``draws``.
+
+        Raises
+        ------
+        OptionError
+            If an option is unknown, or not for this predictor.
+        DataError
+            If a variable is no predictor, or has no such value.
+        """
+        fit = cast("Fit", self)
+        wanted = read_specification(variable)
+        rows = counterfactual(fit.design, wanted, at, step)
+        transform, source = _scale(fit), _source(fit, ddf)
+        own = "response" if getattr(fit, "family", None) is not None and transform is not None else "link"
+        on = check_scale(own if scale is None else scale, transform, fit.design.response)
+        if on == "response" and transform is not None and transform.name != "identity":
+            if isinstance(source, np.ndarray):
+                source, departure = drawn_means(rows, source, transform)
+                means = MeanRows(np.eye(len(departure)), np.zeros(len(departure)), departure)
+            else:
+                means = linearised_means(rows, source.beta, transform)
+        else:
+            means = linear_means(rows)
+        found = EffectEstimates(rows.labels, means, source, "comparisons", wanted.by, None)
+        kind: Any = {f"{rows.names[1]} - {rows.names[0]}": [-1.0, 1.0]} if rows.is_number else contrast
+        return found.contrast(kind, adjust=adjust)
 
 
 def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -> EffectEstimates:

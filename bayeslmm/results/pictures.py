@@ -46,6 +46,7 @@ def available(fit: Fit) -> dict[str, Callable[..., "Figure"]]:
         "forest": _forest,
         "ranef": _ranef,
         "shrinkage": _shrinkage,
+        "effects": _effects,
         "residuals": _residuals,
     }
     if isinstance(fit, PosteriorFit):
@@ -74,6 +75,21 @@ def _ranef(fit: Fit, group: str | None = None) -> "Figure":
         shown = "mode ± 2 sd of its error, θ and σ taken as known"
         return caterpillar_figure(fit.ranef()[chosen], fit.ranef_sd(coefficients="estimated")[chosen], shown)
     return caterpillar_figure(fit.ranef()[chosen], fit.ranef_sd()[chosen], "posterior mean ± 2 sd")
+
+
+def _effects(
+    fit: Fit,
+    variable: str | None = None,
+    by: str | None = None,
+    group: str | None = None,
+    points: bool = True,
+    level: float = 0.95,
+    ax: Any = None,
+) -> "Figure":
+    from bayeslmm.plots.effect_curve import effect_figure
+    from bayeslmm.results.effect_curves import check_variable, effect_curves
+
+    return effect_figure(effect_curves(fit, check_variable(variable), by, group, points, level), ax)
 
 
 def _shrinkage(fit: Fit, group: str | None = None) -> "Figure":

@@ -234,7 +234,7 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
         raise OptionError("prior_vs_posterior needs a posterior: fit with method='importance' or 'nuts'.")
     names, values = parameter_draws(fit)
     rng = np.random.default_rng(seed)
-    beta, sds, correlations, sigma = prior_parameters(cast("ModelPriors", fit.priors), PRIOR_DRAWS, rng)
+    beta, sds, correlations, sigma = prior_parameters(cast("ModelPriors", fit.priors), PRIOR_DRAWS, rng, fit.spec.sigma)
     parts = [beta]
     for sd, correlation in zip(sds, correlations, strict=True):
         parts.append(sd)

@@ -4,7 +4,7 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from bayeslmm.studies.folds import make_folds
 from bayeslmm.studies.forecasts import score_rows, some_responses
 from bayeslmm.types import Index, Method
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 @dataclass(frozen=True, eq=False)
 class CrossValidation:
@@ -27,7 +30,8 @@ class CrossValidation:
     Attributes
     ----------
     pointwise
-        A row per row of the data: fold, observed, mean, lower, upper, elpd and crps.
+        A row per row of the data: fold, observed, mean, lower, upper, elpd, crps, and pit, the predictive
+        distribution function at what was observed.
     method
         How the model was fitted.
     level
@@ -76,6 +80,18 @@ class CrossValidation:
                 "crps": grouped["crps"].mean(),
             }
         )
+
+    def plot(self, ax: Any = None) -> "Figure":
+        """Draw the share of rows within their intervals, against the level of these.
+
+        Parameters
+        ----------
+        ax
+            matplotlib axes to draw into; None makes a figure.
+        """
+        from bayeslmm.plots.coverage import coverage_figure
+
+        return coverage_figure(self.pointwise["pit"].to_numpy(), ax)
 
     def __repr__(self) -> str:
         folds = self.pointwise["fold"].nunique()
@@ -240,7 +256,7 @@ def _frame(model: Model, codes: Index, names: list[Any], found: list[Scored | st
         rows = np.flatnonzero(codes == fold)
         columns = {
             "fold": [name] * len(rows), "observed": observed[rows], "mean": scored.mean, "lower": scored.lower,
-            "upper": scored.upper, "elpd": scored.elpd, "crps": scored.crps, "place": rows,
+            "upper": scored.upper, "elpd": scored.elpd, "crps": scored.crps, "pit": scored.pit, "place": rows,
         }  # fmt: skip
         parts.append(pd.DataFrame(columns, index=design.index[rows]))
     return pd.concat(parts).sort_values("place").drop(columns="place")

@@ -39,7 +39,7 @@ def test_options(bayes, reml, crossed):
 @pytest.mark.parametrize(
     ("kind", "options", "words"),
     [
-        ("trace", {}, "'history', 'forest', 'ranef', 'shrinkage', 'residuals'"),
+        ("trace", {}, "'history', 'forest', 'ranef', 'shrinkage', 'effects', 'residuals'"),
         ("ranef", {"group": "nowhere"}, "'Subject'"),
         ("ranef", {"color": "red"}, "'group'"),
         ("history", {"x": 1}, "none"),

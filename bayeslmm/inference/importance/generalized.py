@@ -157,7 +157,7 @@ def find_generalized_laplace(density: GeneralizedDensity) -> tuple[Laplace, Eval
         dispersion = Dispersion(problem.family.n_dispersion)
         first = em_steps(Objective(problem, dispersion), starting_parameters(problem, dispersion))
         start = density.start(first.lambdas, first.free)
-        found = density.point(start, gradient=True)
+        found = density.point(start, beta=first.beta, gradient=True)
         count, anchor = 1, found.evaluation
 
         def negative(x: Array) -> tuple[float, Array]:

@@ -156,9 +156,7 @@ class _PosteriorMode:
         value = float(posterior.minus_two_log(np.asarray(sigma)))
         with np.errstate(divide="ignore"):
             for factor, term in zip(factors, self.density.priors.terms, strict=True):
-                value -= 2.0 * sum(
-                    float(prior.logpdf(sigma * t)) for prior, t in zip(term.sd, _ratios(factor), strict=True)
-                )
+                value -= 2.0 * float(term.log_density(sigma * _ratios(factor), sigma))
                 value -= 2.0 * _log_correlation_prior(factor, term)
         if self.density.sigma is None and self.density.priors.sigma is not None:
             value -= 2.0 * float(self.density.priors.sigma.logpdf(sigma))
@@ -168,7 +166,8 @@ class _PosteriorMode:
         """Return the derivative of the log prior by log sigma."""
         total = 0.0
         for term, values in zip(self.density.priors.terms, ratios, strict=True):
-            total += sum(float(p.dlogpdf(sigma * t)) * sigma * t for p, t in zip(term.sd, values, strict=True))
+            by_sd, by_scale = term.slopes(sigma * values, sigma)
+            total += float(np.sum(by_sd)) + by_scale
         prior = self.density.priors.sigma
         return total + (float(prior.dlogpdf(sigma)) * sigma if prior is not None else 0.0)
 
@@ -202,7 +201,10 @@ def _prior_factor_slope(factor: Array, term: TermPriors, sigma: float) -> Array:
     """Return the derivative by F of sum log h(sigma t) - 2 (eta - 1) sum log t; the term in log |F| is left out."""
     ratios = _ratios(factor)
     safe = np.where(ratios > 0, ratios, 1.0)
-    by_ratio = np.array([float(p.dlogpdf(sigma * t)) * sigma for p, t in zip(term.sd, ratios, strict=True)])
+    if term.joint is None:
+        by_ratio = np.array([float(p.dlogpdf(sigma * t)) * sigma for p, t in zip(term.sd, ratios, strict=True)])
+    else:
+        by_ratio = term.slopes(sigma * safe, sigma)[0] / safe
     if term.correlation is not None:
         by_ratio = by_ratio - 2.0 * (term.correlation.eta - 1.0) / safe
     return np.where(ratios > 0, by_ratio / safe, 0.0)[:, None] * factor
