@@ -1,6 +1,6 @@
 """The methods of fits that give means, contrasts and slopes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
 from bayeslmm.effects.scales import Scale, scale_of_response
 from bayeslmm.effects.slopes import slope_grid
-from bayeslmm.effects.specification import read_specification
+from bayeslmm.effects.specification import Specification, read_specification
 from bayeslmm.errors import OptionError
 from bayeslmm.families import Family
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
@@ -105,6 +105,7 @@ class MeansMethods:
         variable: str,
         *,
         at: Mapping[str, Any] | None = None,
+        by: str | Sequence[str] = (),
         contrast: str = "trt.vs.ctrl",
         step: float | Literal["sd"] | tuple[float, float] | None = None,
         adjust: Adjustment = "none",
@@ -123,6 +124,8 @@ class MeansMethods:
             A category, whose levels are compared, or a number; ``"treatment | sex"`` averages within each sex.
         at
             One value for other predictors, in every row; of a category itself the levels to compare, the base first.
+        by
+            Predictors within whose values rows are averaged, as after the bar of `variable`.
         contrast
             Of a category: "trt.vs.ctrl" (each level less the first), "pairwise" or "sequential".
         step
@@ -148,6 +151,8 @@ class MeansMethods:
         """
         fit = cast("Fit", self)
         wanted = read_specification(variable)
+        further = (by,) if isinstance(by, str) else tuple(by)
+        wanted = Specification(wanted.shown, tuple(dict.fromkeys((*wanted.by, *further))))
         rows = counterfactual(fit.design, wanted, at, step)
         transform, source = _scale(fit), _source(fit, ddf)
         own = "response" if getattr(fit, "family", None) is not None and transform is not None else "link"
