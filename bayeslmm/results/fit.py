@@ -153,8 +153,8 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
             the rows of the fit.
         kind
             "raw": observed minus mean; of the rows of the fit also "pearson": over the standard deviation of the
-            response; "standardized": over that of the residual itself, for point fits; "quantile": the normal quantile
-            of the response's distribution function, which for normal responses is "pearson".
+            response; "standardized": over that of the residual itself; "quantile": the normal quantile of the
+            response's distribution function, which for normal responses is "pearson".
         random
             "all": about the means with the random effects; "none": about those of the typical group.
 
