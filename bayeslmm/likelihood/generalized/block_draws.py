@@ -23,6 +23,7 @@ from math import gcd
 import numba
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.special import gammaln
 
 from bayeslmm.errors import FittingError
 from bayeslmm.families import Response
@@ -36,6 +37,7 @@ NEWTON_STEPS = 2  # from the conditional mean of the Gaussian approximation; the
 LONGEST_STEP = 3.0  # of a level, in prior standard deviations
 BATCH_ROWS = 100_000  # rows times draws that are worked on at once
 HALF_LOG_2PI = 0.9189385332046727
+FREEDOM = 8.0  # degrees of the t distribution that coefficients without random effects are drawn from
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +79,12 @@ def draw_blocks(
     Raises
     ------
     FittingError
-        If the coefficients are not inner ones, or there are no random effects.
+        If the coefficients are not inner ones.
     """
-    if not problem.inner or not problem.predictor.shapes:
-        raise FittingError("Draws by blocks need random effects, and the coefficients in the inner loop.")
+    if not problem.inner:
+        raise FittingError("Draws by blocks need the coefficients in the inner loop.")
+    if not problem.predictor.shapes:
+        return _draw_fixed(problem, evaluation, n_draws, rng)
     upper = _draw_upper(problem, evaluation, n_draws, rng)
     lead = problem.predictor.pattern.layout.nest[0]
     shape = problem.predictor.shapes[lead]
@@ -91,11 +95,44 @@ def draw_blocks(
         batch = slice(first, min(first + size, n_draws))
         effects[batch], estimates = _draw_lead(problem, evaluation, upper, batch, n_candidates, rng)
         log_weights[batch] += estimates
-    weights = problem.response.weights
-    base = problem.response.base
-    log_weights += float(np.sum(base if weights is None else base * weights))
+    log_weights += _log_base(problem)
     u = tuple(effects if k == lead else values for k, values in enumerate(upper.u))
     return BlockDraws(u, upper.beta, log_weights)
+
+
+def _log_base(problem: Problem) -> float:
+    """Return the part of the log likelihood that no parameter moves."""
+    weights, base = problem.response.weights, problem.response.base
+    return float(np.sum(base if weights is None else base * weights))
+
+
+def _draw_fixed(problem: Problem, evaluation: Evaluation, n_draws: int, rng: np.random.Generator) -> BlockDraws:
+    """Draw the coefficients of a model without random effects from a t distribution at the mode.
+
+    Its tails are heavier than the posterior's, so that weights are bounded. Those of a normal approximation, close as
+    it is, are not, and Pareto's shape says so.
+    """
+    predictor, root = problem.predictor, evaluation.mode.factor.R_X
+    p = predictor.p
+    mixing = rng.chisquare(FREEDOM, n_draws) / FREEDOM
+    noise = rng.standard_normal((p, n_draws)) / np.sqrt(mixing)
+    beta = evaluation.mode.beta + solve_triangular(root, noise, lower=True, trans=1).T if p else noise.T
+    log_q = -0.5 * (FREEDOM + p) * np.log1p(np.sum(noise**2, axis=0) / FREEDOM) + float(np.sum(np.log(np.diag(root))))
+    log_q += gammaln(0.5 * (FREEDOM + p)) - gammaln(0.5 * FREEDOM) - 0.5 * p * np.log(FREEDOM * np.pi)
+    logs = -log_q
+    logs += _log_prior(problem, beta) + _log_base(problem)
+    for m, eta in enumerate(predictor.offset + beta @ predictor.X.T):
+        logs[m] += float(np.sum(problem.family.derivatives(problem.response, eta, evaluation.point.working)[0]))
+    return BlockDraws((), beta, logs)
+
+
+def _log_prior(problem: Problem, beta: Array) -> Array:
+    """Return the log prior density of coefficients (m, p), shape (m,); one for flat ones."""
+    if problem.prior is None:
+        return np.zeros(len(beta))
+    away = beta - problem.prior.mean
+    values = -0.5 * np.einsum("ma,ab,mb->m", away, problem.prior.precision, away)
+    return np.asarray(values + 0.5 * problem.prior.log_det - problem.prior.n_proper * HALF_LOG_2PI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +170,7 @@ def _draw_upper(problem: Problem, evaluation: Evaluation, n_draws: int, rng: np.
         if k != lead:
             log_q = log_q - 0.5 * np.sum(noise[k] ** 2, axis=(0, 1))
             log_p -= 0.5 * np.sum(values**2, axis=(1, 2))
-    if problem.prior is not None:
-        away = beta - problem.prior.mean
-        log_p -= 0.5 * np.einsum("ma,ab,mb->m", away, problem.prior.precision, away)
-        log_p += 0.5 * problem.prior.log_det - problem.prior.n_proper * HALF_LOG_2PI
-    log_p += p * HALF_LOG_2PI
+    log_p += _log_prior(problem, beta) + p * HALF_LOG_2PI
     return _Upper(u, beta, log_p - log_q)
 
 
