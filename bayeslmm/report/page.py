@@ -82,7 +82,21 @@ class Fold:
     table: Table
 
 
-Part = str | Table | Picture | Fold
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Lines of a program, shown as they are."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Markup:
+    """HTML made by the package: equations and drawings, the labels in it escaped by those who make it."""
+
+    html: str
+
+
+Part = str | Table | Picture | Fold | Code | Markup
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +165,10 @@ def _part_html(part: Part) -> str:
             return table_html(part)
         case Picture():
             return picture_html(part)
+        case Code():
+            return f'<div class="scroll"><pre>{escape(part.text)}</pre></div>\n'
+        case Markup():
+            return part.html
         case Fold():
             return f"<details><summary>{escape(part.title)}</summary>{table_html(part.table)}</details>\n"
         case _:

@@ -29,6 +29,14 @@ tbody tr + tr > * { border-top: 1px solid #edf0f3; }
 th.label, td.label { text-align: left; font-weight: normal; white-space: normal; overflow-wrap: break-word;
   max-width: 26em; }
 thead th.label { font-weight: 600; }
+.math { margin: 6px 0; line-height: 1.9; overflow-wrap: anywhere; }
+.math sub, .math sup { font-size: .75em; line-height: 0; } .math small { color: #5b6b7a; }
+.name { font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; font-size: .92em; }
+.graph { display: block; max-width: 100%; height: auto; margin: 14px 0; }
+.graph text { text-anchor: middle; font-size: 15px; fill: #1c2733; } .graph .small { font-size: 11px; fill: #5b6b7a;
+  paint-order: stroke; stroke: #fff; stroke-width: 4px; }
+pre { background: #f4f6f8; border-radius: 6px; padding: 10px 14px; margin: 0; font-size: .82rem; line-height: 1.45;
+  font-family: ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
 .note { color: #5b6b7a; font-size: .86rem; }
 figure { margin: 18px 0; } figcaption { color: #5b6b7a; font-size: .86rem; margin-bottom: 6px; }
 img { max-width: 100%; height: auto; display: block; }

@@ -1,11 +1,8 @@
 """A fit as an HTML report: which facts, tables and pictures it shows."""
 
-import io
-import warnings
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -14,7 +11,7 @@ from bayeslmm import __version__
 from bayeslmm.design.design import RandomTerm
 from bayeslmm.design.streamed import StreamedDesign, is_streamed
 from bayeslmm.errors import OptionError
-from bayeslmm.report import Fold, Page, Picture, Section, Table, Verdict, page_html, write_page
+from bayeslmm.report import Fold, Page, Section, Table, Verdict, page_html, write_page
 from bayeslmm.report.file import check_place
 from bayeslmm.report.page import Part, Tone
 from bayeslmm.results.comparison import compare, fit_labels
@@ -23,13 +20,10 @@ from bayeslmm.results.generalized import GeneralizedPointFit
 from bayeslmm.results.pictures import available, draw
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
+from bayeslmm.results.report_pictures import report_picture
+from bayeslmm.results.report_sections import AFTER_PRIORS, BEFORE_DATA, LAST, filled
 from bayeslmm.results.tables import aligned, comparison_cells, number
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-PIXELS_PER_INCH = 100  # as the figures are laid out
-SHARPNESS = 1.6  # image pixels per CSS pixel: sharp on paper, still small
 MOST_LEVELS = 200  # levels whose effects a reader may unfold; the picture shows more
 NEED_NO_EFFECTS = ("trace", "elbo", "history")
 MOST_TERMS = 4  # random terms drawn
@@ -46,6 +40,8 @@ CAPTIONS = {
 READING = {
     "point": "z is the estimate divided by its standard error; p compares it with the normal distribution, which is "
     "too hopeful where there are few groups.",
+    "t": "t is the estimate divided by its standard error; p compares it with Student's t distribution with df "
+    "degrees of freedom, by Satterthwaite's formula unless stated otherwise.",
     "map": "The mode of the posterior of standard deviations, correlations and sigma; estimates and standard errors of "
     "coefficients are those given it. The mode depends on the parameters it is taken in; the posterior mean does not.",
     "posterior": "Mean and sd of the posterior, and the limits between which the stated share of it lies, with equal "
@@ -75,6 +71,7 @@ def report_page(fit: Fit, others: Sequence[Fit], level: float, pictures: bool) -
     names = fit_labels((fit, *others))
     verdicts = tuple(_verdict(name, found) for name, found in zip(names, (fit, *others), strict=True))
     kind = fit.method if fit.method in READING else "posterior" if isinstance(fit, PosteriorFit) else "point"
+    kind = "t" if kind == "point" and "t" in summary.fixed else kind
     sections = [
         Section("Fixed effects", (Table(_with_labels(summary.fixed)), READING[kind], *summary.notes)),
         Section("Standard deviations and correlations", (Table(summary.random, labels=2),)),
@@ -83,10 +80,11 @@ def report_page(fit: Fit, others: Sequence[Fit], level: float, pictures: bool) -
         del sections[0]
     if others:
         sections.append(_comparison(fit, others, level))
-    sections += [_data(fit), *_priors(fit)]
+    sections += [*filled(BEFORE_DATA, fit, level, pictures), _data(fit), *_priors(fit)]
+    sections += filled(AFTER_PRIORS, fit, level, pictures)
     if pictures:
         sections.append(_pictures(fit, others, level))
-    sections += _effects(fit)
+    sections += [*_effects(fit), *filled(LAST, fit, level, pictures)]
     facts = (*((label, text) for label, text in summary.facts if label != "Formula"), *_optimum(fit))
     footer = f"Written by bayeslmm {__version__} on {date.today().isoformat()}."
     return Page(summary.title, fit.formula, verdicts, facts, tuple(sections), footer)
@@ -188,29 +186,17 @@ def _effects(fit: Fit) -> list[Section]:
 def _pictures(fit: Fit, others: Sequence[Fit], level: float) -> Section:
     kinds = available(fit)
     parts = [
-        _picture(
+        report_picture(
             f"Estimates with {100 * level:.4g}% intervals", draw(fit, "forest", {"against": others, "level": level})
         )
     ]
     told = _told_terms(fit)
     for term in told[:MOST_TERMS]:
         caption = f"Random effects of {term.name}, in order, with plus and minus two standard deviations"
-        parts.append(_picture(caption, draw(fit, "ranef", {"group": term.name})))
+        parts.append(report_picture(caption, draw(fit, "ranef", {"group": term.name})))
     whole = len(told) == len(fit.design.terms) and not is_streamed(fit.design)
     for kind in ("ppc", "residuals", "trace", "elbo", "history"):
         if kind in kinds and (whole or kind in NEED_NO_EFFECTS):
             options = {"seed": 0} if kind == "ppc" else {}
-            parts.append(_picture(CAPTIONS[kind], draw(fit, kind, options)))
+            parts.append(report_picture(CAPTIONS[kind], draw(fit, kind, options)))
     return Section("Pictures", tuple(parts))
-
-
-def _picture(caption: str, figure: "Figure") -> Picture:
-    from bayeslmm.plots.picture import forget
-
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # the tables have every label
-        figure.savefig(stream, format="png", dpi=PIXELS_PER_INCH * SHARPNESS)
-    forget(figure)  # it is in the page, not in the notebook that asked for the page
-    width, height = (round(PIXELS_PER_INCH * size) for size in figure.get_size_inches())
-    return Picture(caption, stream.getvalue(), width, height)

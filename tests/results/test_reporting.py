@@ -28,15 +28,16 @@ def test_a_posterior_beside_its_twin(bayes, reml, tmp_path):
     path = bayes.report(tmp_path / "report.html", compare=reml)
     html = read(path)
     assert headings(html) == [
-        "Fixed effects", "Standard deviations and correlations", "Beside other fits", "Data", "Priors", "Pictures",
-        "Random effects by level",
+        "Fixed effects", "Standard deviations and correlations", "Beside other fits", "The model", "Data", "Priors",
+        "Effects", "Prediction of rows left out", "Pictures", "Random effects by level", "How to reproduce",
     ]  # fmt: skip
     assert reml.formula in html
     assert bayes.status.message in html
     assert reml.status.message in html
     assert "Subject: 18 levels" in html
     assert "LKJ(1) at Days = 0" in html
-    assert html.count("<img ") == 5  # forest, random effects, posterior predictive, residuals, trace
+    # effects, shrinkage; forest, random effects, posterior predictive, residuals, trace
+    assert html.count("<img ") == 7
     assert f"<td>{reml.varcorr()['sd'].iloc[0]:.2f}</td>" in html
     assert [entry.name for entry in tmp_path.iterdir()] == ["report.html"]
 
@@ -78,7 +79,7 @@ def test_ordinary_regression_and_many_terms(sleepstudy, crossed, tmp_path):
     assert "Random effects by level" not in headings(plain)
     assert "Grouping factor" not in plain
     many = read(crossed.fit("reml").report(tmp_path / "b.html", pictures=False))
-    assert many.count("<details>") == 3
+    assert many.count("<details>") == 4  # contrasts of sex, and three terms
     assert "Weights" in many
     assert "Fixed effects" not in headings(
         read(blm.lmm("Reaction ~ 0 + (1 | Subject)", sleepstudy).report(tmp_path / "c.html", pictures=False))
@@ -99,7 +100,7 @@ def test_refused_before_anything_is_drawn(bayes, tmp_path, monkeypatch):
 def test_the_bound_of_an_approximation_is_drawn(bayes, tmp_path):
     draws = replace(bayes.draws, info={**bayes.draws.info, "elbo": -1 / np.arange(1.0, 500.0)}, method="advi")
     html = read(PosteriorFit(bayes.design, bayes.spec, draws, bayes.priors).report(tmp_path / "report.html"))
-    assert html.count("<img ") == 6
+    assert html.count("<img ") == 8
     assert "approximated by ADVI" in html
 
 
@@ -107,5 +108,6 @@ def test_effects_whose_draws_were_not_kept_are_left_out(bayes, tmp_path):
     draws = replace(bayes.draws, effects=tuple(b[:, :, :0] for b in bayes.draws.effects))
     bare = PosteriorFit(bayes.design, bayes.spec, draws, bayes.priors)
     html = read(bare.report(tmp_path / "report.html"))
-    assert html.count("<img ") == 2  # forest, trace
+    assert html.count("<img ") == 3  # effects without curves of subjects, forest, trace
+    assert "not drawn. The draws of the random effects of &#x27;Subject&#x27; were not kept" in html  # shrinkage
     assert "Random effects by level" not in headings(html)
