@@ -50,6 +50,12 @@ class VarianceShares:
         """Share of the fixed and the random part, shape (D,)."""
         return (self.fixed + self.random.sum(axis=1)) / self.total
 
+    def with_residual(self, by_row: Sequence[bool]) -> "VarianceShares":
+        """Return the variances with terms that have a level for every row counted as residual."""
+        moved = np.asarray(by_row, dtype=bool)
+        kept = np.where(moved, 0.0, self.random)
+        return VarianceShares(self.fixed, kept, self.residual + (self.random - kept).sum(axis=1))
+
     @property
     def intraclass(self) -> Array:
         """Share of each term in the random and the residual part, shape (D, K)."""

@@ -58,8 +58,11 @@ def mean_rows(design: Design, frame: pd.DataFrame) -> MeanRows:
     columns = rebuild_columns(recipe.fixed, evaluator)
     X = np.ascontiguousarray(columns[:, recipe.kept])
     others = np.delete(columns, recipe.kept, axis=1)
-    # one scale for all rows: what departs in two rows alike cancels in their difference
+    # One scale for all rows: what departs in two rows alike cancels in their difference. The fit's own rows count,
+    # since in a few cells a column left out may be zero, and only rounding errors are there to compare with.
     size = (np.abs(others) + np.abs(X) @ np.abs(recipe.dependence)).max(axis=0, initial=0.0)
+    if others.shape[1]:
+        size = np.maximum(size, np.abs(design.X @ recipe.dependence).max(axis=0))
     departure = (others - X @ recipe.dependence) / np.where(size > 0, size, 1.0)
     total = total_offset(recipe.parts.offsets, design.offset_column, evaluator)
     return MeanRows(X, np.zeros(len(frame)) if total is None else total, departure)

@@ -30,7 +30,7 @@ NOT_ESTIMABLE = "not estimable: the data do not identify this mean (a cell witho
 
 @dataclass(frozen=True, eq=False, repr=False)
 class EffectEstimates:
-    """Means, contrasts or slopes: m functions of the coefficients.
+    """Means, contrasts, slopes or comparisons: m functions of the coefficients.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class EffectEstimates:
     source
         The errors of a point fit's estimates, or draws of the coefficients, shape (D, p).
     kind
-        "means", "slopes" or "contrasts".
+        "means", "slopes", "comparisons" or "contrasts".
     by
         Columns of `labels` within whose values contrasts are made.
     scale

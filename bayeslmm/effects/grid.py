@@ -15,6 +15,7 @@ import pandas as pd
 
 from bayeslmm.design.design import Design
 from bayeslmm.design.mean_rows import MeanRows, check_predictor, mean_rows, predictor_frame, predictor_levels
+from bayeslmm.effects.named_groups import group_levels
 from bayeslmm.effects.specification import Specification
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.types import Array
@@ -35,20 +36,24 @@ class Grid:
         The fixed part of each cell.
     by
         Variables within whose values contrasts are made.
+    crossing
+        The combinations of values that the cells average.
     """
 
     labels: pd.DataFrame
     rows: MeanRows
     by: tuple[str, ...]
+    crossing: "Crossing | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """All combinations of predictors' values, and how they average to the cells shown."""
+    """All combinations of predictors' values, and how they average to the cells shown; which columns are groups."""
 
     frame: pd.DataFrame
     labels: pd.DataFrame
     averages: Array
+    groups: tuple[str, ...] = ()
 
 
 def reference_grid(design: Design, wanted: Specification, at: Mapping[str, Any] | None, weights: str) -> Grid:
@@ -61,18 +66,22 @@ def reference_grid(design: Design, wanted: Specification, at: Mapping[str, Any] 
     DataError
         If a variable is no predictor, or a value cannot be one of its values.
     """
-    crossing = cross(design, wanted, at, weights)
-    rows = mean_rows(design, crossing.frame).combine(crossing.averages)
-    return Grid(crossing.labels, rows, wanted.by)
+    crossing = cross(design, wanted, at, weights, named_groups=True)
+    rows = mean_rows(design, crossing.frame.drop(columns=[*crossing.groups])).combine(crossing.averages)
+    return Grid(crossing.labels, rows, wanted.by, crossing)
 
 
-def cross(design: Design, wanted: Specification, at: Mapping[str, Any] | None, weights: str) -> Crossing:
-    """Return all combinations of the predictors' values with their weights in the cells shown."""
+def cross(
+    design: Design, wanted: Specification, at: Mapping[str, Any] | None, weights: str, *, named_groups: bool = False
+) -> Crossing:
+    """Return all combinations of the predictors' values, and of groups if wanted, with their weights in the cells."""
     if weights not in get_args(Weights):
         raise OptionError(f"weights={weights!r} is unknown; use 'equal' or 'proportional'.")
+    groups = group_levels(design, [*wanted.names, *(at or ())]) if named_groups else {}
     for name in wanted.names:
-        check_predictor(design, name)
-    levels = predictor_levels(design)
+        if name not in groups:
+            check_predictor(design, name)
+    levels = {**predictor_levels(design), **groups}
     values = predictor_values(design, levels, at)
     order = [*wanted.names, *(name for name in values if name not in wanted.names)]
     size = int(np.prod([float(len(values[name])) for name in order]))
@@ -85,7 +94,8 @@ def cross(design: Design, wanted: Specification, at: Mapping[str, Any] | None, w
     frame = pd.DataFrame({name: values[name][places[:, k]] for k, name in enumerate(order)})
     labels = frame.iloc[:: len(others)][[*wanted.names]].reset_index(drop=True)
     share = _shares(design, order[len(wanted.names) :], levels, others, weights)
-    return Crossing(frame, labels, np.asarray(np.kron(np.eye(len(shown)), share), dtype=np.float64))
+    averages = np.asarray(np.kron(np.eye(len(shown)), share), dtype=np.float64)
+    return Crossing(frame, labels, averages, tuple(groups))
 
 
 def predictor_values(
@@ -94,7 +104,8 @@ def predictor_values(
     """Return the values of every predictor: all levels, the mean, or what `at` says."""
     at = {} if at is None else dict(at)
     for name in at:
-        check_predictor(design, name)
+        if name not in levels:
+            check_predictor(design, name)
     data = predictor_frame(design)
     found: dict[str, Any] = {}
     for name, known in levels.items():
@@ -138,7 +149,7 @@ def _shares(
     categories = [k for k, name in enumerate(names) if levels[name] is not None]
     if weights == "equal" or not categories or len(others) == 1:
         return equal
-    data = predictor_frame(design)
+    data = design.data.iloc[design.rows]
     keys = [tuple(row) for row in data[[names[k] for k in categories]].itertuples(index=False)]
     counts = pd.Series(keys).value_counts().to_dict()
     at = [tuple(levels[names[k]][other[k]] for k in categories) for other in others]  # type: ignore[index]

@@ -152,7 +152,18 @@ def _targets(design: Design, *, sigma_is_fixed: bool) -> dict[str, list[str]]:
     keys = {name: coefficient_key(name) for name in design.fixed_names}
     plain = {name: [key] for name, key in keys.items() if name not in whole and name not in single}
     explicit = {key: [key] for key in keys.values()}
-    return {**whole, **plain, **single, **explicit}
+    return {**whole, **plain, **single, **_printed(design, single), **explicit}
+
+
+def _printed(design: Design, single: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return the names that tables of results print, and a correlation's where a term has only one."""
+    names: dict[str, list[str]] = {"Residual: sd": ["sigma"]} if "sigma" in single else {}
+    for term in design.terms:
+        names |= {f"{term.name}: sd({effect})": [sd_name(term.name, effect)] for effect in term.effects}
+        if term.has_correlations and len(term.effects) == 2:
+            pair, key = ", ".join(term.effects), f"cor_{term.name}"
+            names |= {f"{term.name}: cor({pair})": [key], f"cor_{term.name}[{pair}]": [key]}
+    return names
 
 
 def _overrides(design: Design, stated: Mapping[str, Any], *, sigma_is_fixed: bool) -> dict[str, Choice]:
@@ -177,7 +188,7 @@ def _unknown_name(name: object, targets: Mapping[str, Any], sigma_is_fixed: bool
         return "Prior of 'sigma': sigma is fixed in this model, so it has no prior"
     close = suggest(name, targets)
     hint = f" (did you mean {close[0]!r}?)" if close else ""
-    shown = [target for target in targets if not target.startswith("beta[")]
+    shown = [target for target in targets if not target.startswith("beta[") and ": " not in target]
     return f"the model has no parameter {name!r}{hint}; priors can be given for {', '.join(shown)}"
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayeslmm.criticism.collinearity import variance_inflation
 from bayeslmm.criticism.deletion import Deletion, cooks_distance, delete_sets, flat_posterior, leverages
+from bayeslmm.criticism.link_variance import link_variance, population_mean
 from bayeslmm.criticism.variance_shares import VarianceShares, cumulative_shares, principal_sds, variance_shares
 from bayeslmm.errors import FittingError, OptionError, UnavailableError, warn_user
 from bayeslmm.inference.optimum.maximum import maximise
@@ -17,6 +18,7 @@ from bayeslmm.likelihood.left_out import DataRows, Sets
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import effects
+from bayeslmm.results.working_model import fit_without, working_model
 from bayeslmm.types import AnyArray, Array, Index
 
 if TYPE_CHECKING:
@@ -83,7 +85,10 @@ class VarianceMethods:
         r"""Return R² of Nakagawa and Schielzeth: the fixed part's share of the variance, and that of the whole mean.
 
         :math:`v_f/(v_f + v_r + v_e)` and :math:`(v_f + v_r)/(v_f + v_r + v_e)`, with v_f the variance of Xβ over the
-        rows, v_r the mean of z'Σz over the rows (Johnson 2014) and v_e that of σ²/w. An offset is left out.
+        rows, v_r the mean of z'Σz over the rows (Johnson 2014) and v_e that of σ²/w. An offset is left out. Of
+        generalized models all are on the scale of the link, with the family's own v_e there
+        (:mod:`bayeslmm.criticism.link_variance`; Nakagawa, Johnson and Schielzeth 2017), at the mean response that the
+        model expects of the rows; a term with a level for every row belongs to v_e.
 
         Parameters
         ----------
@@ -98,9 +103,9 @@ class VarianceMethods:
         Raises
         ------
         UnavailableError
-            For responses that are not normal.
+            For responses with a part of zeros of their own.
         """
-        shares = _shares(cast("Fit", self), "r2")
+        shares = _shares(cast("Fit", self))
         values = np.column_stack([shares.marginal, shares.conditional])
         return _by_name(cast("Fit", self), values, pd.Index(["marginal", "conditional"], name="share"), "r2", level)
 
@@ -123,11 +128,11 @@ class VarianceMethods:
         Raises
         ------
         UnavailableError
-            For responses that are not normal, and without random terms.
+            For responses with a part of zeros of their own, and without random terms.
         """
         fit = cast("Fit", self)
         _require_terms(fit, "icc")
-        shares = _shares(fit, "icc").intraclass
+        shares = _shares(fit).intraclass
         names = pd.Index([*(term.name for term in fit.design.terms), "(all)"], name="term")
         return _by_name(fit, np.column_stack([shares, shares.sum(axis=1)]), names, "icc", level)
 
@@ -169,15 +174,14 @@ class DeletionMethods:
         r"""Return the leverage of every row: the derivative of its fitted value by its response.
 
         The diagonal of the matrix H with :math:`\hat y = Hy`, θ held (the hat values of lme4). Their sum is the
-        effective number of coefficients and random effects.
-
-        Raises
-        ------
-        UnavailableError
-            For responses that are not normal.
+        effective number of coefficients and random effects. Of a generalized model they are those of its working
+        linear model at the estimates.
         """
         fit = cast("PointFit", self)
-        _require_normal(fit, "leverage")
+        if getattr(fit, "family", None) is not None:
+            kernel, factor, data = working_model(cast(Any, fit))
+            values = leverages(kernel, flat_posterior(factor), data, 1.0)
+            return pd.Series(values, index=fit.design.index, name="leverage")
         fit.kernel.check_memory()
         factor = factorise(fit.kernel.products, fit.kernel.lambdas(fit.theta))
         posterior = flat_posterior(factor)
@@ -197,7 +201,9 @@ class DeletionMethods:
             "row"; or a label for each row used.
         refit
             Estimate the covariance parameters again each time, one fit a group. Otherwise the relative covariances Λ
-            are held and everything follows in closed form from the one fit: exact in β and σ given Λ.
+            are held and everything follows in closed form from the one fit: exact in β and σ given Λ. Of generalized
+            models it is then one Newton step, covariances and dispersions held: good to compare groups, short of the
+            whole change where it is large.
 
         Returns
         -------
@@ -209,22 +215,22 @@ class DeletionMethods:
         ------
         OptionError
             If `by` names no units, or for the posterior mode.
-        UnavailableError
-            For responses that are not normal.
         """
         from bayeslmm.results.left_out_units import find_units
 
         fit = cast("PointFit", self)
-        _require_normal(fit, "influence")
         if fit.method == "map":
             raise OptionError("The influence is that on estimates by the likelihood: fit by method='reml' or 'ml'.")
-        data = _rows(fit)
         units = find_units(fit.design, by, "by")
         codes = np.arange(fit.nobs) if units.codes is None else units.codes
         sets = Sets.of(codes, len(units.labels))
-        fit.kernel.check_memory()
-        factor = factorise(fit.kernel.products, fit.kernel.lambdas(fit.theta))
-        found = delete_sets(fit.kernel, factor, data, sets)
+        if getattr(fit, "family", None) is not None:
+            kernel, factor, data = working_model(cast(Any, fit))
+        else:
+            kernel, data = fit.kernel, _rows(fit)
+            kernel.check_memory()
+            factor = factorise(kernel.products, kernel.lambdas(fit.theta))
+        found = delete_sets(kernel, factor, data, sets)
         changes = _refitted(fit, data, sets, found, units.labels) if refit else _held(fit, sets, found)
         changes.index = pd.Index(units.labels, name=units.name)
         p = fit.design.p
@@ -296,12 +302,33 @@ def _values(fit: "Fit") -> tuple[Array, list[Array], Array]:
     return np.asarray(point.modes.beta, dtype=float)[None], factors, np.array([point.sigma])
 
 
-def _shares(fit: "Fit", what: str) -> VarianceShares:
-    _require_normal(fit, what)
+def _shares(fit: "Fit") -> VarianceShares:
+    if getattr(fit, "family", None) is not None:
+        return _family_shares(fit)
     beta, factors, sigma = _values(fit)
     design = fit.design
     covariances = [f @ f.transpose(0, 2, 1) for f in factors]
     return variance_shares(design.X, [t.columns for t in design.terms], design.weights, beta, covariances, sigma)
+
+
+def _family_shares(fit: "Fit") -> VarianceShares:
+    """Return the shares on the scale of the link, with the residual variance of the family."""
+    design, family = fit.design, cast(Any, fit).family
+    factors = [np.asarray(f, dtype=float) for f in cast(Any, fit)._factors]
+    if getattr(fit, "draws", None) is not None:
+        beta = np.asarray(cast(Any, fit).draws.beta, dtype=float).reshape(-1, design.p)
+        working = np.asarray(cast(Any, fit)._working).T
+    else:
+        beta = np.asarray(cast(Any, fit).modes.beta, dtype=float)[None]
+        factors = [f[None] for f in factors]
+        working = np.asarray(cast(Any, fit).maximum.dispersion, dtype=float)[:, None]
+    covariances = [f @ f.transpose(0, 2, 1) for f in factors]
+    columns = [term.columns for term in design.terms]
+    offset = np.zeros(design.n) if design.offset is None else design.offset
+    mean = population_mean(family, design.X, offset, columns, beta, covariances)
+    residual = link_variance(family, working, mean)
+    found = variance_shares(design.X, columns, None, beta, covariances, np.sqrt(residual))
+    return found.with_residual([term.n_levels == design.n for term in design.terms])
 
 
 def _by_name(fit: "Fit", values: Array, index: pd.Index, name: str, level: float) -> pd.Series | pd.DataFrame:
@@ -334,8 +361,10 @@ def _estimates(fit: "PointFit") -> Array:
 
 
 def _held(fit: "PointFit", sets: Sets, found: Deletion) -> pd.DataFrame:
-    """Return changes of the coefficients and of sigma, the relative covariances held."""
+    """Return changes of the coefficients and, of a normal response, sigma; the relative covariances held."""
     changes = pd.DataFrame(found.change, columns=list(fit.design.fixed_names))
+    if getattr(fit, "family", None) is not None:
+        return changes
     p = fit.design.p if fit.method == "reml" else 0
     freedom = np.where(np.isnan(found.squares), np.nan, (fit.nobs - p - sets.sizes).astype(float))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -366,6 +395,8 @@ def _refitted(fit: "PointFit", data: DataRows, sets: Sets, found: Deletion, labe
 
 def _without(fit: "PointFit", data: DataRows, left_out: Index) -> "PointFit":
     """Return the fit without some rows; levels that lose all their rows add nothing to the likelihood."""
+    if getattr(fit, "family", None) is not None:
+        return fit_without(cast(Any, fit), left_out)
     from bayeslmm.results.point import PointFit as Point
 
     design = fit.design

@@ -1,5 +1,6 @@
 """Labelled tables of effects from arrays: the layouts both kinds of fit share."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,6 +11,7 @@ from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.names import RESIDUAL
 from bayeslmm.types import Array
 
+LABEL = re.compile(r"(.+): (sd|cor)\((.+)\)")
 VARCORR_COLUMNS = ("group", "effect", "other_effect", "variance", "sd", "correlation")
 
 
@@ -101,6 +103,26 @@ def covariance_labels(varcorr: pd.DataFrame) -> pd.Index:
     """Return the readable names of all rows of a varcorr table."""
     columns = (varcorr["group"], varcorr["effect"], varcorr["other_effect"])
     return pd.Index([parameter_label(*row) for row in zip(*columns, strict=True)], name="parameter")
+
+
+def spellings(label: str) -> list[str]:
+    """Return how else a parameter may be written: as in statements and priors.
+
+    ``"Subject: sd(Days)"`` is ``"sd_Subject[Days]"``, ``"Subject: cor(Intercept, Days)"`` is
+    ``"cor_Subject[Intercept, Days]"`` in either order, ``"Residual: sd"`` is ``"sigma"``, and a coefficient
+    ``"treatment[T.High]"`` is ``"treatment[High]"``.
+    """
+    if label == f"{RESIDUAL}: sd":
+        return ["sigma"]
+    found = LABEL.fullmatch(label)
+    if found is None:
+        return [label.replace("[T.", "[")] if "[T." in label else []
+    group, kind, inside = found.groups()
+    names = [f"{kind}_{group}[{inside}]"]
+    effects = inside.split(", ")
+    if kind == "cor" and len(effects) == 2:
+        names.append(f"cor_{group}[{effects[1]}, {effects[0]}]")
+    return names
 
 
 def dropped_rows_sentence(n_dropped: Mapping[str, int]) -> str:

@@ -10,8 +10,10 @@ from scipy.special import ndtr
 
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.design.design import Design
+from bayeslmm.design.names import RESIDUAL
 from bayeslmm.errors import OptionError, check_level
 from bayeslmm.formula.statement import Statement, parse_statement
+from bayeslmm.results.effects import parameter_label, spellings
 from bayeslmm.testing.contrasts import linear_functions
 from bayeslmm.types import Array
 
@@ -107,11 +109,29 @@ def covariance_names(design: Design, sigma_known: bool) -> list[str]:
     return names if sigma_known else [*names, "sigma"]
 
 
+def covariance_spellings(design: Design, sigma_known: bool) -> dict[str, str]:
+    """Return the name that statements use by every way to write it, as tables print it too."""
+    found: dict[str, str] = {}
+    for name in covariance_names(design, sigma_known):
+        found[name] = name
+    for term in design.terms:
+        pairs: list[tuple[str, str | None]] = [(effect, None) for effect in term.effects]
+        if term.has_correlations:
+            pairs += [(term.effects[j], term.effects[i]) for i, j in lower_triangle(term.n_columns)]
+        for effect, other in pairs:
+            label = parameter_label(term.name, effect, other)
+            name, *others = spellings(label)
+            found |= dict.fromkeys((label, *others), name)
+    if not sigma_known:
+        found[parameter_label(RESIDUAL, None, None)] = "sigma"
+    return found
+
+
 def read(design: Design, sigma_known: bool, texts: tuple[str, ...]) -> list[Statement]:
     """Read the statements about a model's parameters."""
     if not texts:
         raise OptionError("hypothesis needs a statement, such as fit.hypothesis('Days > 0').")
-    names = [*coefficient_names(design), *covariance_names(design, sigma_known)]
+    names = [*coefficient_names(design), *covariance_spellings(design, sigma_known)]
     return [parse_statement(text, names) for text in texts]
 
 
@@ -127,7 +147,8 @@ def _point_row(fit: "PointFit", statement: Statement, level: float, ddf: str | N
     coefficients = coefficient_names(fit.design)
     covariances = covariance_names(fit.design, fit.spec.sigma is not None)
     values = {name: Linear(0.0, {} if of is None else {of: 1.0}) for name, of in coefficients.items()}
-    values |= {name: Linear(0.0, {name: 1.0}) for name in covariances}
+    spelled = covariance_spellings(fit.design, fit.spec.sigma is not None)
+    values |= {other: Linear(0.0, {name: 1.0}) for other, name in spelled.items()}
     quantity = _linear(statement.quantity(values))
     used = {name: weight for name, weight in quantity.weights.items() if weight != 0}
     if not used:
@@ -209,7 +230,8 @@ def _draws_by_name(fit: "PosteriorFit") -> dict[str, Any]:
     covariance = fit.covariance_draws.reshape(len(beta), -1)
     for place, name in enumerate(covariance_names(fit.design, fit.spec.sigma is not None)):
         named[name] = np.asarray(covariance[:, place], dtype=float)
-    return named
+    spelled = covariance_spellings(fit.design, fit.spec.sigma is not None)
+    return named | {other: named[name] for other, name in spelled.items()}
 
 
 def _ratio(fit: "PosteriorFit", statement: Statement) -> float:

@@ -1,6 +1,6 @@
 """The methods of fits that give means, contrasts and slopes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
 from bayeslmm.effects.scales import Scale, scale_of_response
 from bayeslmm.effects.slopes import slope_grid
-from bayeslmm.effects.specification import read_specification
+from bayeslmm.effects.specification import Specification, read_specification
 from bayeslmm.errors import OptionError
 from bayeslmm.families import Family
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
@@ -40,8 +40,12 @@ class MeansMethods:
         ----------
         variables
             Such as ``"treatment"``, ``"treatment * sex"`` or, for contrasts within each sex, ``"treatment | sex"``.
+            Grouping factors may be named as well: ``"Days | Subject"`` gives the means of single subjects, with their
+            random effects and the error of these (normal limits, the covariance parameters taken as known). Terms
+            whose groups are not named are those of a typical group.
         at
-            Values of predictors; else categories take all their levels, and numbers their mean.
+            Values of predictors, such as ``{"litsize": 12}``, and of groups, such as ``{"Subject": [308, 309]}``; else
+            categories and groups take all their levels, and numbers their mean.
         weights
             "equal" for all levels of the variables averaged over, or "proportional" to their frequency in the data.
         ddf
@@ -64,6 +68,8 @@ class MeansMethods:
         """
         fit = cast("Fit", self)
         grid = reference_grid(fit.design, read_specification(variables), at, weights)
+        if grid.crossing is not None and grid.crossing.groups:
+            return _group_estimates(fit, grid, ddf, scale)
         return _estimates(fit, grid, "means", ddf, scale)
 
     def slopes(
@@ -105,6 +111,7 @@ class MeansMethods:
         variable: str,
         *,
         at: Mapping[str, Any] | None = None,
+        by: str | Sequence[str] = (),
         contrast: str = "trt.vs.ctrl",
         step: float | Literal["sd"] | tuple[float, float] | None = None,
         adjust: Adjustment = "none",
@@ -123,6 +130,8 @@ class MeansMethods:
             A category, whose levels are compared, or a number; ``"treatment | sex"`` averages within each sex.
         at
             One value for other predictors, in every row; of a category itself the levels to compare, the base first.
+        by
+            Predictors within whose values rows are averaged, as after the bar of `variable`.
         contrast
             Of a category: "trt.vs.ctrl" (each level less the first), "pairwise" or "sequential".
         step
@@ -148,6 +157,8 @@ class MeansMethods:
         """
         fit = cast("Fit", self)
         wanted = read_specification(variable)
+        further = (by,) if isinstance(by, str) else tuple(by)
+        wanted = Specification(wanted.shown, tuple(dict.fromkeys((*wanted.by, *further))))
         rows = counterfactual(fit.design, wanted, at, step)
         transform, source = _scale(fit), _source(fit, ddf)
         own = "response" if getattr(fit, "family", None) is not None and transform is not None else "link"
@@ -169,6 +180,15 @@ def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -
     transform = _scale(fit)
     on = check_scale(scale, transform, fit.design.response)
     return EffectEstimates(grid.labels, grid.rows, _source(fit, ddf), kind, grid.by, transform, on)
+
+
+def _group_estimates(fit: "Fit", grid: Grid, ddf: str | None, scale: str) -> EffectEstimates:
+    from bayeslmm.results.group_means import named_group_means
+
+    transform = _scale(fit)
+    on = check_scale(scale, transform, fit.design.response)
+    rows, source = named_group_means(fit, grid, ddf)
+    return EffectEstimates(grid.labels, rows, source, "means", grid.by, transform, on)
 
 
 def _scale(fit: "Fit") -> Scale | None:

@@ -274,7 +274,8 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
             "profile": of all parameters, by the likelihood (ML, as in lme4, for REML fits too), see :meth:`profile`;
             "bootstrap": of all parameters, percentiles of parametric replicates, see :meth:`bootstrap`.
         parameters
-            Names of parameters, as in :func:`compare`; None means all the method has.
+            Names of parameters, as in :func:`compare` or as in statements and priors (``"sd_Subject[Days]"``,
+            ``"sigma"``); None means all the method has.
         ddf
             As for :meth:`coef_table`.
         n, seed
@@ -306,7 +307,8 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
         Parameters
         ----------
         parameters
-            Names of coefficients, standard deviations, correlations and ``"Residual: sd"``, as in :func:`compare`; None
+            Names of coefficients, standard deviations, correlations and ``"Residual: sd"``, as in :func:`compare`, or
+            as in statements and priors: ``"sd_Subject[Days]"``, ``"cor_Subject[Intercept, Days]"``, ``"sigma"``; None
             means all.
         level
             Largest probability of an interval that the profiles must reach.

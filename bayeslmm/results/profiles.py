@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import OptionError, check_level, suggest
 from bayeslmm.intervals.profile import Curve, Profiler, transformed
-from bayeslmm.results.effects import covariance_labels, fixed_index
+from bayeslmm.results.effects import covariance_labels, fixed_index, spellings
 from bayeslmm.results.refitting import by_criterion
 
 if TYPE_CHECKING:
@@ -110,7 +110,9 @@ def parameter_names(fit: "PointFit") -> list[str]:
 
 
 def chosen(parameters: Sequence[str] | str | None, known: Sequence[str]) -> list[str]:
-    """Return the parameters asked for, all where none are named.
+    """Return the parameters asked for, all where none are named, as they are printed.
+
+    Each may be written as printed or as statements and priors have it, such as ``"sd_Subject[Days]"``.
 
     Raises
     ------
@@ -120,12 +122,13 @@ def chosen(parameters: Sequence[str] | str | None, known: Sequence[str]) -> list
     if parameters is None:
         return list(known)
     wanted = [parameters] if isinstance(parameters, str) else list(parameters)
+    printed = {other: name for name in known for other in spellings(name)} | {name: name for name in known}
     for name in wanted:
-        if name not in known:
-            near = suggest(name, known)
+        if name not in printed:
+            near = suggest(name, printed)
             hint = f"did you mean {near[0]!r}?" if near else f"the parameters are {', '.join(map(repr, known))}."
             raise OptionError(f"There is no parameter {name!r}: {hint}")
-    return wanted
+    return [printed[name] for name in wanted]
 
 
 def _curve(fit: "PointFit", profiler: Profiler, name: str) -> Curve:

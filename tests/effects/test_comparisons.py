@@ -146,3 +146,16 @@ def test_an_empty_cell_is_named(rats):
 def test_refused(fit, arguments, message):
     with pytest.raises(blm.BayeslmmError, match=message):
         fit.comparisons(**arguments)
+
+
+def test_groups_by_their_own_argument(fit):
+    pd.testing.assert_frame_equal(
+        fit.comparisons("litsize", by="treatment").table(), fit.comparisons("litsize | treatment").table()
+    )
+
+
+def test_a_column_left_out_that_is_zero_in_all_rows_compared(rats):
+    some = rats[(rats["treatment"] != "Low") | (rats["sex"] != "Male")]
+    fit = blm.Model("weight ~ treatment * sex + (1 | litter)", some).fit("reml")
+    table = fit.comparisons("treatment", by="sex", at={"treatment": ["Control", "High"]}).table()
+    assert table["estimate"].notna().all()

@@ -116,6 +116,8 @@ def test_cells_without_rows_are_not_estimable():
     assert "not estimable" in table.loc[("Low", "Male"), "note"]
     assert table["estimate"].isna().sum() == 1
     assert fit.means("treatment").table()["estimate"].isna().tolist() == [False, False, True]
+    some = fit.means("treatment * sex", at={"treatment": ["Control", "High"]}).table()
+    assert some["estimate"].notna().all()  # where the column left out is zero in every cell asked for
     pairs = fit.means("treatment | sex").contrast().table()
     assert pairs["p"].isna().sum() == 2
     assert (pairs.dropna()["p"] <= 1).all()
