@@ -69,6 +69,6 @@ def generalized_advi(design: Design, family: Family, priors: "ModelPriors", opti
         for name, column in zip(dispersions, columns, strict=True)
         for k in range(column.shape[2])
     }
-    doubts = doubtful(coefficients_and_scales(design, drawn) | named, found)
+    doubts = doubtful(coefficients_and_scales(design, drawn) | named, found.approximation, found.weights)
     info = {"parametrization": parametrization, **found.info(options, doubts, time.perf_counter() - started)}
     return ChainedDraws(replace(drawn, info=info), dispersion)

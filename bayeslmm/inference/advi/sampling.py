@@ -102,7 +102,9 @@ def sample_advi(
         drawn = _marginal(density, values["coordinates"], stats, replace(options, seed=found.next_seed))
     else:
         drawn = explicit_draws(design, values, stats, sigma, options)
-    doubts = doubtful(coefficients_and_scales(design, drawn) | {"sigma": drawn.sigma}, found)
+    doubts = doubtful(
+        coefficients_and_scales(design, drawn) | {"sigma": drawn.sigma}, found.approximation, found.weights
+    )
     info = {"parametrization": parametrization, **found.info(options, doubts, time.perf_counter() - started)}
     return replace(drawn, info=info)
 
@@ -265,9 +267,10 @@ def explicit_draws(
     )
 
 
-def doubtful(parameters: Mapping[str, Floats], found: Approximated) -> tuple[str, ...]:
+def doubtful(
+    parameters: Mapping[str, Floats], approximation: NormalApproximation, weights: SmoothedWeights
+) -> tuple[str, ...]:
     """Return sentences on what cannot be trusted of parameters, each (chains, draws)."""
-    approximation, weights = found.approximation, found.weights
     doubts = []
     rise = bound_is_rising(approximation.elbo)
     if rise > 0:
