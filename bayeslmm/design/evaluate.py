@@ -101,12 +101,12 @@ class Evaluator:
         """Say that a response or an offset is not one number per row, with the first value that is no number."""
         said = f"{expression.text} is not numeric: a response or an offset is one number per row"
         if not isinstance(value, pd.Categorical):
-            return said
+            return f"{said}."
         texts = pd.Series(np.asarray(value, dtype=object)).astype(str)
         wrong = pd.to_numeric(texts, errors="coerce").isna().to_numpy(dtype=bool)
         if not wrong.any():
-            return f"{said}, and here the numbers are stored as labels or texts: convert them with pandas.to_numeric"
-        return f"{said}, but {self.first_cell(texts, wrong)}: correct it, or mark it as missing"
+            return f"{said}, and here the numbers are stored as labels or texts: convert them with pandas.to_numeric."
+        return f"{said}, but {self.first_cell(texts, wrong)}: correct it, or mark it as missing."
 
     def first_cell(self, values: Any, mask: NDArray[np.bool_]) -> str:
         """Return ``"row 17 holds '.' (and 2 others)"`` for the cells of a mask that has a true entry."""

@@ -188,12 +188,30 @@ def ordered_codes(values: Any, request: Request) -> tuple[Array, tuple[Any, ...]
     found = np.asarray(values, dtype=object)
     missing = np.array([value is None or value != value for value in found])
     refuse(missing, found, request, "missing", "Drop these rows.")
-    known = sorted(set(found.tolist())) if known is None else list(known)
+    known = _in_order(found, request) if known is None else list(known)
     place = {category: k for k, category in enumerate(known)}
     strange = np.array([value not in place for value in found])
     listed = ", ".join(map(repr, known))
     refuse(strange, found, request, "none of the categories", f"The categories are {listed}.")
     return np.array([place[value] for value in found], dtype=float), tuple(known)
+
+
+def _in_order(found: Any, request: Request) -> list[Any]:
+    """Return the distinct values in ascending order.
+
+    Raises
+    ------
+    DataError
+        If they have none: texts among numbers, complex numbers.
+    """
+    try:
+        return sorted(set(found.tolist()))
+    except TypeError:
+        kinds = ", ".join(sorted({type(value).__name__ for value in found.tolist()}))
+        raise DataError(
+            f"The values of {request.name} ({kinds}) have no order: make them texts, or a pandas.Categorical that "
+            "states the order."
+        ) from None
 
 
 def below_zero(y: Array, probabilities: Array) -> Array:

@@ -45,7 +45,7 @@ def random_table(varcorr: pd.DataFrame) -> pd.DataFrame:
             padding = [""] * (widest - len(cells))
             rows.append([name, row.effect or "", row.variance, row.sd, *cells, *padding])
     names = ["Group", "Effect", "Variance", "SD", *(["Corr"] + [""] * (widest - 1) if widest else [])]
-    table = pd.DataFrame(rows, dtype=object)
+    table = pd.DataFrame(rows, dtype=object) if rows else pd.DataFrame(columns=range(len(names)), dtype=object)
     table.columns = pd.Index(names)
     return table
 

@@ -23,6 +23,7 @@ from math import gcd
 import numba
 import numpy as np
 from scipy.linalg import solve_triangular
+from scipy.special import gammaln
 
 from bayeslmm.errors import FittingError
 from bayeslmm.families import Response
@@ -35,7 +36,9 @@ from bayeslmm.types import Array, Codes
 NEWTON_STEPS = 2  # from the conditional mean of the Gaussian approximation; the proposal need not sit on the mode
 LONGEST_STEP = 3.0  # of a level, in prior standard deviations
 BATCH_ROWS = 100_000  # rows times draws that are worked on at once
+GROUP_ROWS = 200_000  # rows times draws times candidates that are evaluated at once
 HALF_LOG_2PI = 0.9189385332046727
+FREEDOM = 8.0  # degrees of the t distribution that coefficients without random effects are drawn from
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +80,12 @@ def draw_blocks(
     Raises
     ------
     FittingError
-        If the coefficients are not inner ones, or there are no random effects.
+        If the coefficients are not inner ones.
     """
-    if not problem.inner or not problem.predictor.shapes:
-        raise FittingError("Draws by blocks need random effects, and the coefficients in the inner loop.")
+    if not problem.inner:
+        raise FittingError("Draws by blocks need the coefficients in the inner loop.")
+    if not problem.predictor.shapes:
+        return _draw_fixed(problem, evaluation, n_draws, rng)
     upper = _draw_upper(problem, evaluation, n_draws, rng)
     lead = problem.predictor.pattern.layout.nest[0]
     shape = problem.predictor.shapes[lead]
@@ -91,11 +96,44 @@ def draw_blocks(
         batch = slice(first, min(first + size, n_draws))
         effects[batch], estimates = _draw_lead(problem, evaluation, upper, batch, n_candidates, rng)
         log_weights[batch] += estimates
-    weights = problem.response.weights
-    base = problem.response.base
-    log_weights += float(np.sum(base if weights is None else base * weights))
+    log_weights += _log_base(problem)
     u = tuple(effects if k == lead else values for k, values in enumerate(upper.u))
     return BlockDraws(u, upper.beta, log_weights)
+
+
+def _log_base(problem: Problem) -> float:
+    """Return the part of the log likelihood that no parameter moves."""
+    weights, base = problem.response.weights, problem.response.base
+    return float(np.sum(base if weights is None else base * weights))
+
+
+def _draw_fixed(problem: Problem, evaluation: Evaluation, n_draws: int, rng: np.random.Generator) -> BlockDraws:
+    """Draw the coefficients of a model without random effects from a t distribution at the mode.
+
+    Its tails are heavier than the posterior's, so that weights are bounded. Those of a normal approximation, close as
+    it is, are not, and Pareto's shape says so.
+    """
+    predictor, root = problem.predictor, evaluation.mode.factor.R_X
+    p = predictor.p
+    mixing = rng.chisquare(FREEDOM, n_draws) / FREEDOM
+    noise = rng.standard_normal((p, n_draws)) / np.sqrt(mixing)
+    beta = evaluation.mode.beta + solve_triangular(root, noise, lower=True, trans=1).T if p else noise.T
+    log_q = -0.5 * (FREEDOM + p) * np.log1p(np.sum(noise**2, axis=0) / FREEDOM) + float(np.sum(np.log(np.diag(root))))
+    log_q += gammaln(0.5 * (FREEDOM + p)) - gammaln(0.5 * FREEDOM) - 0.5 * p * np.log(FREEDOM * np.pi)
+    logs = -log_q
+    logs += _log_prior(problem, beta) + _log_base(problem)
+    for m, eta in enumerate(predictor.offset + beta @ predictor.X.T):
+        logs[m] += float(np.sum(problem.family.derivatives(problem.response, eta, evaluation.point.working)[0]))
+    return BlockDraws((), beta, logs)
+
+
+def _log_prior(problem: Problem, beta: Array) -> Array:
+    """Return the log prior density of coefficients (m, p), shape (m,); one for flat ones."""
+    if problem.prior is None:
+        return np.zeros(len(beta))
+    away = beta - problem.prior.mean
+    values = -0.5 * np.einsum("ma,ab,mb->m", away, problem.prior.precision, away)
+    return np.asarray(values + 0.5 * problem.prior.log_det - problem.prior.n_proper * HALF_LOG_2PI)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,11 +171,7 @@ def _draw_upper(problem: Problem, evaluation: Evaluation, n_draws: int, rng: np.
         if k != lead:
             log_q = log_q - 0.5 * np.sum(noise[k] ** 2, axis=(0, 1))
             log_p -= 0.5 * np.sum(values**2, axis=(1, 2))
-    if problem.prior is not None:
-        away = beta - problem.prior.mean
-        log_p -= 0.5 * np.einsum("ma,ab,mb->m", away, problem.prior.precision, away)
-        log_p += 0.5 * problem.prior.log_det - problem.prior.n_proper * HALF_LOG_2PI
-    log_p += p * HALF_LOG_2PI
+    log_p += _log_prior(problem, beta) + p * HALF_LOG_2PI
     return _Upper(u, beta, log_p - log_q)
 
 
@@ -158,15 +192,14 @@ def _draw_lead(
     u, roots = levels.proposal(upper.u[lead][batch].reshape(-1, shape.n_columns))
     n_levels = len(u)
     shifts = rng.random((n_levels, shape.n_columns))
-    step = lattice(n_candidates, shape.n_columns)
-    logs = np.empty((n_candidates, n_levels))
-    candidates = np.empty((n_candidates, n_levels, shape.n_columns))
-    for k in range(n_candidates):
-        uniform = np.mod(shifts + step[k], 1.0)
-        t, log_density = heavy_tailed(np.clip(uniform, 1e-12, 1 - 1e-12))
-        candidates[k] = u + solve_roots(roots, t)
-        logs[k] = levels.log_terms(candidates[k]) - shape.n_columns * HALF_LOG_2PI
-        logs[k] -= np.sum(log_density, axis=1) + np.sum(np.log(np.einsum("jss->js", roots)), axis=1)
+    uniform = np.mod(shifts + lattice(n_candidates, shape.n_columns)[:, None, :], 1.0)
+    t, log_density = heavy_tailed(np.clip(uniform, 1e-12, 1 - 1e-12))
+    candidates = u + solve_roots(roots, t)
+    logs = -np.sum(log_density, axis=2) - np.sum(np.log(np.einsum("jss->js", roots)), axis=1)
+    logs -= shape.n_columns * HALF_LOG_2PI
+    size = max(1, GROUP_ROWS // max(len(levels.codes), 1))
+    for first in range(0, n_candidates, size):
+        logs[first : first + size] += levels.log_terms(candidates[first : first + size])
     log_sum = np.logaddexp.reduce(logs, axis=0)
     cumulated = np.cumsum(np.exp(logs - log_sum), axis=0)
     chosen = np.minimum(np.sum(cumulated < rng.random(n_levels), axis=0), n_candidates - 1)
@@ -201,17 +234,25 @@ class _Levels:
             ]
             fixed[m] += predictor.effects(b)
         self.fixed = fixed.ravel()
+        self._repeated: dict[int, Response] = {}
 
     def eta(self, u: Array) -> Array:
         """Return the linear predictor at leading effects (levels, S)."""
         return self.fixed + row_products(self.codes, self.z, u)
 
     def log_terms(self, u: Array) -> Array:
-        """Return ``l_j(u) - |u|^2/2`` for each level."""
-        rows = self.family.derivatives(self.response, self.eta(u), self.working)
-        out = np.zeros((self.n_levels, 1))
-        add_values(self.codes, np.ones((len(self.codes), 1)), rows[0], out)
-        return out[:, 0] - 0.5 * np.sum(u * u, axis=1)
+        """Return ``l_j(u) - |u|^2/2`` for each level at k candidates (k, levels, S), shape (k, levels)."""
+        count = len(u)
+        eta = candidate_predictors(self.codes, self.z, u, self.fixed)
+        if count not in self._repeated:
+            r = self.response
+            weights = None if r.weights is None else np.tile(r.weights, count)
+            self._repeated[count] = Response(
+                np.tile(r.y, count), np.tile(r.size, count), np.zeros(count * len(self.codes)), weights
+            )
+        working = self.working if self.working.ndim == 1 else np.tile(self.working, (1, count))
+        rows = self.family.derivatives(self._repeated[count], eta.ravel(), working)[0].reshape(eta.shape)
+        return level_sums(self.codes, rows, self.n_levels) - 0.5 * np.sum(u * u, axis=2)
 
     def proposal(self, u: Array) -> tuple[Array, Array]:
         """Return centres near the levels' modes, and lower Cholesky factors of the precisions there."""
@@ -267,6 +308,29 @@ def row_products(codes: Codes, z: Array, u: Array) -> Array:
 
 
 @numba.njit(cache=True, nogil=True)
+def candidate_predictors(codes: Codes, z: Array, u: Array, fixed: Array) -> Array:
+    """Return ``fixed[i] + z[i] @ u[k, codes[i]]``, (k, n)."""
+    out = np.empty((len(u), len(codes)))
+    for k in range(len(u)):
+        for i in range(len(codes)):
+            total = fixed[i]
+            for s in range(z.shape[1]):
+                total += z[i, s] * u[k, codes[i], s]
+            out[k, i] = total
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
+def level_sums(codes: Codes, rows: Array, n_levels: int) -> Array:
+    """Return the sums over the rows (k, n) of each level, (k, levels)."""
+    out = np.zeros((len(rows), n_levels))
+    for k in range(len(rows)):
+        for i in range(len(codes)):
+            out[k, codes[i]] += rows[k, i]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
 def level_roots(codes: Codes, z: Array, weights: Array, out: Array) -> None:
     """Fill out (J, S, S) with the lower Cholesky factors of ``I + sum w z z'``."""
     out[:] = 0.0
@@ -306,12 +370,13 @@ def newton_steps(roots: Array, right: Array, u: Array) -> None:
 
 @numba.njit(cache=True, nogil=True)
 def solve_roots(roots: Array, right: Array) -> Array:
-    """Return ``L^-T right`` per level, (J, S)."""
+    """Return ``L^-T right`` per level, right (k, J, S)."""
     out = right.copy()
-    size = right.shape[1]
-    for j in range(len(out)):
-        for s in range(size - 1, -1, -1):
-            for r in range(s + 1, size):
-                out[j, s] -= roots[j, r, s] * out[j, r]
-            out[j, s] /= roots[j, s, s]
+    size = right.shape[2]
+    for k in range(len(out)):
+        for j in range(out.shape[1]):
+            for s in range(size - 1, -1, -1):
+                for r in range(s + 1, size):
+                    out[k, j, s] -= roots[j, r, s] * out[k, j, r]
+                out[k, j, s] /= roots[j, s, s]
     return out

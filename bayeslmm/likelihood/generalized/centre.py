@@ -21,7 +21,8 @@ from bayeslmm.likelihood.generalized.pair_inverse import pair_inverse, row_produ
 from bayeslmm.likelihood.generalized.solve import solve
 from bayeslmm.types import Array
 
-NODES = 3  # of the averages over each row's linear predictor; more do not make weights more even
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(3)  # of the averages over each row's linear predictor; more nodes
+WEIGHTS = WEIGHTS / WEIGHTS.sum()  # do not make importance weights more even
 MAXIMUM_STEPS = 20
 NEGLIGIBLE = 1e-4  # squared length of a step, in posterior standard deviations: a proposal needs no more
 
@@ -54,8 +55,7 @@ def centre_on_mean(problem: Problem, evaluation: Evaluation) -> Evaluation:
 
 def averaged_slopes(problem: Problem, eta: Array, spread: Array, working: Array) -> Array:
     """Return the first derivative of each row's log density, averaged over a normal linear predictor, (n,)."""
-    nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
     total = np.zeros(len(eta))
-    for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+    for node, weight in zip(NODES, WEIGHTS, strict=True):
         total += weight * problem.family.derivatives(problem.response, eta + node * spread, working)[1]
     return total

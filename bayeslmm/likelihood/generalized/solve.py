@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numba
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtrs
 
 from bayeslmm.likelihood.conditional import Index, Places, solve_effects
 from bayeslmm.likelihood.factor import Factor
@@ -28,9 +28,14 @@ def solve(factor: Factor, right: Sequence[Array], right_fixed: Array) -> tuple[l
     The solution in the same form.
     """
     reduced, at_fixed = solve_lower(factor, right, right_fixed)
-    beta = solve_triangular(factor.R_X, at_fixed, lower=True, trans=1) if len(at_fixed) else at_fixed
+    beta = solve_lower_transposed(factor.R_X, at_fixed) if len(at_fixed) else at_fixed
     found = solve_effects(factor, beta[:, None], [r[:, :, None] for r in reduced])
     return [u[..., 0] for u in found], beta
+
+
+def solve_lower_transposed(lower: Array, right: Array) -> Array:
+    """Return the solution of ``L^T x = right``; by LAPACK itself, since these systems are small and many."""
+    return np.asarray(dtrtrs(lower, right, lower=1, trans=1)[0])
 
 
 def solve_lower(factor: Factor, right: Sequence[Array], right_fixed: Array) -> tuple[list[Array], Array]:
@@ -46,7 +51,7 @@ def solve_lower(factor: Factor, right: Sequence[Array], right_fixed: Array) -> t
         start += layout.shapes[k].n_effects
     last[q : q + p, 0] = right_fixed
     _reduce_nest(factor, reduced, last)
-    last = solve_triangular(factor.trailing, last, lower=True, check_finite=False)
+    last = dtrtrs(factor.trailing, last, lower=1)[0]
     start = 0
     for k in layout.trailing:
         reduced[k] = last[start : start + layout.shapes[k].n_effects, 0].reshape(reduced[k].shape)

@@ -1,0 +1,19 @@
+"""Values that have no order are refused as categories of a response, with the remedy."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayeslmm as blm
+
+
+@pytest.mark.parametrize("family", ["bernoulli", "cumulative"])
+@pytest.mark.parametrize(
+    ("values", "kinds"), [([1, "a"], "int, str"), ([1 + 1j, 2 + 1j], "complex"), ([(1, 2), "b"], "str, tuple")]
+)
+def test_no_order(family, values, kinds):
+    column = np.empty(20, dtype=object)
+    column[:] = values * 10
+    data = pd.DataFrame({"y": column, "x": np.arange(20.0), "g": np.arange(20) % 4})
+    with pytest.raises(blm.DataError, match=rf"y \({kinds}\) have no order: make them texts"):
+        blm.Model("y ~ x + (1 | g)", data, family=family)
