@@ -319,11 +319,8 @@ def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
     runner = GENERALIZED_RUNNERS.get(method)
     if runner is not None:
         return runner(model, method, options)
-    name = cast("Family", model.family).name
     known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
-    if method == "reml":
-        raise OptionError(f"REML is defined for normal responses; use {known}.")
-    raise OptionError(f"There is no method {method!r} for the family {name!r}; use {known}.")
+    raise OptionError(f"REML is defined for normal responses; use {known}.")
 
 
 def unidentified(model: Fittable) -> tuple[str, ...]:
