@@ -244,9 +244,10 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
             The predictor of "effects".
         **options
             "effects": ``by=`` another predictor, whose values have colours, ``group=`` the grouping factor whose levels
-            are shown ("" for none), ``points=False``, ``level=``, ``ax=``; "forest": ``against=`` a fit, or several, to
+            are shown ("" for none), ``points=False``, ``level=``; "forest": ``against=`` a fit, or several, to
             draw beside this one, and ``level=``; "ranef" and "shrinkage": ``group=`` a term's name; "ppc":
-            ``n_draws=`` and ``seed=``.
+            ``n_draws=`` and ``seed=``. The kinds of one panel, "effects", "shrinkage", "ppc", "energy" and "elbo", take
+            ``ax=``, axes of a matplotlib figure to draw into.
 
         Returns
         -------

@@ -14,12 +14,14 @@ from bayeslmm.validation.calibration import Calibration
 from bayeslmm.validation.coverage import LEVELS, under_coverage
 from benchmarks.calibration.plan import (
     COVERAGE_SIMULATIONS,
+    PREDICTION_LEVEL,
     Report,
     agreement_table,
     calibration_cells,
     coverage_cells,
     missing_agreement,
     missing_twenty,
+    prediction_cells,
     twenty_table,
 )
 from benchmarks.calibration.stored import file_stem
@@ -73,6 +75,16 @@ SHORTFALL = """
 Conditional standard deviations leave out what is not known of the coefficients and of the covariance
 parameters: with few groups, random effects and their mean are hardly told apart, and mode ± z conditional sd
 covers far too little.
+"""
+PREDICTIONS = """
+## Coverage of predictions
+
+Intervals of {level:.0%} for new responses, at fixed parameters: new rows of the groups in the data, and rows of groups
+that are not (`new_levels="sample"`). Designs: 8 groups of 3 to 7 rows; 16 groups of 4 to 8 rows with a correlated
+slope; 60 of the 80 cells of factors of 10 and 8 levels. "conditional" takes the covariance parameters as known, "full"
+does not (`uncertainty="full"`); the posterior has default priors. In brackets the standard error.
+
+{table}
 """
 AGREEMENT = """
 ## Four methods, one posterior
@@ -131,7 +143,8 @@ def write_report(folder: str | Path, report: Report | None = None, *, run: bool 
     results = target / RESULTS
     results.mkdir(parents=True, exist_ok=True)
     parts = [_introduction(), _calibration_part(target, results, report, run)]
-    parts += [_coverage_part(results, report, run), _agreement_part(results, report, run)]
+    parts += [_coverage_part(results, report, run), _prediction_part(results, report, run)]
+    parts.append(_agreement_part(results, report, run))
     parts.append(_twenty_part(results, report, run))
     parts.append(_missing_part(results))
     page = target / "README.md"
@@ -177,6 +190,7 @@ def _missing_part(results: Path) -> str:
     """Say which runs the page is without."""
     missing = [f"{c.study} by {c.method}" for c in calibration_cells() if not c.path(results).exists()]
     missing += [f"coverage of {c.method}, {c.study}" for c in coverage_cells() if not c.path(results).exists()]
+    missing += [f"predictions of {c.method}, {c.study}" for c in prediction_cells() if not c.path(results).exists()]
     missing += [f"four methods on {name}" for name in missing_agreement(results)]
     missing += [f"twenty covariance parameters, seed {s}" for s in missing_twenty(results)]
     return MISSING.format(missing="\n".join(f"- {name}" for name in missing)) if missing else ""
@@ -219,6 +233,20 @@ def _coverage_part(results: Path, report: Report | None, run: bool) -> str:
     sentences = "\n".join(f"- {sentence}" for sentence in under_coverage(table)) or "No method under-covers."
     page = COVERAGE.format(simulations=COVERAGE_SIMULATIONS, table=markdown_table(shown), sentences=sentences)
     return page + SHORTFALL
+
+
+def _prediction_part(results: Path, report: Report | None, run: bool) -> str:
+    tables = [cell.run(results, report) for cell in prediction_cells() if run or cell.path(results).exists()]
+    if not tables:
+        return ""
+    table = pd.concat(tables, ignore_index=True)
+    shown = table[["study", "method", "rows"]].copy()
+    shown["data sets"] = table["simulations"] - table["failures"]
+    shown["coverage"] = [
+        f"{100 * c:.1f} ({100 * e:.1f})" for c, e in zip(table["coverage"], table["error"], strict=True)
+    ]
+    shown["mean width"] = [f"{width:.2f}" for width in table["width"]]
+    return PREDICTIONS.format(level=PREDICTION_LEVEL, table=markdown_table(shown))
 
 
 def _agreement_part(results: Path, report: Report | None, run: bool) -> str:

@@ -73,6 +73,10 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
         ]
     )
     stored_table(plan.coverage_cells()[0].path(results), lambda: coverage)
+    predicted = {"study": "crossed", "method": "reml, full", "rows": "new groups", "coverage": 0.943, "error": 0.004}
+    predicted |= {"width": 4.5, "failures": 1, "simulations": 500}
+    cell = next(c for c in plan.prediction_cells() if (c.study, c.method) == ("crossed", "reml, full"))
+    stored_table(cell.path(results), lambda: pd.DataFrame([predicted]))
     twenty = {"seed": 0, "k_hat": 0.3, "effective_size": 800.0, "trouble": "", "worst": 2.5}
     stored_table(results / "twenty_0.csv", lambda: pd.DataFrame([twenty]))
     pair = {"data": "dyestuff", "first": "importance", "second": "centred NUTS", "parameters": 9}
@@ -86,6 +90,7 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
     assert "Of 2 quantities 1 left" in page and "importance: beta[x] (p = " in page
     assert "| random intercept | ml | beta | 45.0 (1.0) | 75.0 (1.0) | 90.0 (1.0) | 95% |" in page
     assert "ml: intervals of beta (random intercept) cover 90% for 95%." in page
+    assert "| crossed | reml, full | new groups | 499 | 94.3 (0.4) | 4.50 |" in page
     assert "had to leave 0 of 1 to NUTS" in page
     assert "| dyestuff | 9 | importance, centred NUTS | 1.6 (sigma) | 2.3 (r_Batch[C, Intercept]) |" in page
     assert "| data | importance | centred NUTS |" in page and "| dyestuff | 3912 | 1800 (3 divergent) |" in page
