@@ -25,6 +25,7 @@ from bayeslmm.likelihood import Conditional
 from bayeslmm.likelihood.generalized.mode import factor_at
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.results import effects
+from bayeslmm.results.fit import PriorTable
 from bayeslmm.results.generalized_simulation import family_responses
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, Request, linear_predictor
@@ -365,6 +366,8 @@ class GeneralizedPointFit(PointFit):
         how = {0: ", coefficients in the inner loop", 1: ", Laplace approximation"}.get(
             self.maximum.n_quad, f", adaptive quadrature of {self.maximum.n_quad} points"
         )
+        if self.method == "map":
+            title, how = "Generalized linear mixed model at its posterior mode", ", Laplace approximation"
         facts = [*found.facts, ("Family", f"{self.family.name}, link {self.family.link.name}")]
         if self.outcome.modelled is not None:
             facts.append(("Modelled", f"the probability of {self.outcome.modelled!r}"))
@@ -374,10 +377,14 @@ class GeneralizedPointFit(PointFit):
 
 
 def generalized_fit(
-    design: Design, spec: ModelSpec, found: GeneralizedMaximum, notes: tuple[str, ...] = ()
+    design: Design,
+    spec: ModelSpec,
+    found: GeneralizedMaximum,
+    notes: tuple[str, ...] = (),
+    priors: PriorTable | None = None,
 ) -> GeneralizedPointFit:
-    """Wrap the maximum of a generalized likelihood."""
-    fit = fit_with_message(design, spec, found, _message(design, found, notes))
+    """Wrap the maximum of a generalized likelihood, or, where there are priors, of a posterior."""
+    fit = fit_with_message(design, spec, found, _message(design, found, notes), priors)
     if found.family.name in FIXED_VARIANCE and fit.overdispersion > OVERDISPERSED:
         sentence = (
             f"The responses vary more than the {found.family.name} family allows: Pearson's chi-square is "
@@ -389,8 +396,10 @@ def generalized_fit(
     return fit
 
 
-def fit_with_message(design: Design, spec: ModelSpec, found: GeneralizedMaximum, message: str) -> GeneralizedPointFit:
-    """Wrap the maximum of a generalized likelihood, with what its status says."""
+def fit_with_message(
+    design: Design, spec: ModelSpec, found: GeneralizedMaximum, message: str, priors: PriorTable | None = None
+) -> GeneralizedPointFit:
+    """Wrap the maximum of a generalized likelihood or posterior, with what its status says."""
     optimum = Maximum(
         theta=found.theta,
         objective=-2.0 * found.loglik,
@@ -402,7 +411,10 @@ def fit_with_message(design: Design, spec: ModelSpec, found: GeneralizedMaximum,
         message=message,
     )
     modes = Conditional(found.beta, coefficient_covariance(found), 1.0, found.u, found.b, found.b_cov)
-    return GeneralizedPointFit(design, spec, "ml", optimum, modes, pd.DataFrame(), family=found.family, maximum=found)
+    method = "ml" if priors is None else "map"
+    return GeneralizedPointFit(
+        design, spec, method, optimum, modes, pd.DataFrame(), priors, family=found.family, maximum=found
+    )
 
 
 def coefficient_covariance(found: GeneralizedMaximum) -> Array:

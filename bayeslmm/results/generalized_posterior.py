@@ -144,7 +144,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
 
     def _weighted(self, size: str) -> float:
         """Return the effective size of importance weights, which draws taken by them cannot exceed; else infinity."""
-        value = self.draws.info.get(size)
+        value = self.draws.info.get(size) if self.method == "importance" else None
         return np.inf if value is None else float(value)
 
     @cached_property
