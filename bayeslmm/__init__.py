@@ -55,6 +55,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.results import compare as compare
     from bayeslmm.results import compare_models as compare_models
     from bayeslmm.results import loo as loo
+    from bayeslmm.results import marginaleffects as marginaleffects
     from bayeslmm.results import prior_vs_posterior as prior_vs_posterior
     from bayeslmm.results import table as table
     from bayeslmm.studies import cross_validate as cross_validate
@@ -73,6 +74,7 @@ _PUBLIC = {
     "compare": "bayeslmm.results",
     "compare_models": "bayeslmm.results",
     "loo": "bayeslmm.results",
+    "marginaleffects": "bayeslmm.results",
     "prior_vs_posterior": "bayeslmm.results",
     "table": "bayeslmm.results",
     "cross_validate": "bayeslmm.studies",

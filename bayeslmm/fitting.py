@@ -241,6 +241,28 @@ def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit
     return _generalized_posterior(model, family, priors, found, options)
 
 
+def _fit_generalized_map(model: Fittable, method: str, options: Options) -> PointFit:
+    from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
+    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.results.generalized import generalized_fit
+
+    priors = _usable_priors(model)
+    family = cast("Family", model.family).for_response(model.design.outcome)
+    with _extremes_explained():
+        found = maximise_generalized_posterior(generalized_density(model.design, family, priors))
+    return generalized_fit(model.design, model.spec, found, unidentified(model), priors)
+
+
+def _fit_generalized_advi(model: Fittable, method: str, options: Options) -> Fit:
+    from bayeslmm.inference.advi.generalized import generalized_advi
+
+    priors = _usable_priors(model)
+    family = cast("Family", model.family).for_response(model.design.outcome)
+    return _generalized_posterior(
+        model, family, priors, generalized_advi(model.design, family, priors, options), options
+    )
+
+
 def _generalized_posterior(
     model: Fittable, family: "Family", priors: "ModelPriors", found: "ChainedDraws", options: Options
 ) -> Fit:
@@ -258,6 +280,8 @@ GENERALIZED_RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
     "nuts": _fit_generalized_nuts,
     "ml": _fit_generalized_likelihood,
     "importance": _fit_generalized_importance,
+    "advi": _fit_generalized_advi,
+    "map": _fit_generalized_map,
 }
 RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
     "nuts": _fit_nuts,
@@ -295,11 +319,8 @@ def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
     runner = GENERALIZED_RUNNERS.get(method)
     if runner is not None:
         return runner(model, method, options)
-    name = cast("Family", model.family).name
     known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
-    if method == "reml":
-        raise OptionError(f"REML is defined for normal responses; use {known}.")
-    raise OptionError(f"There is no method {method!r} for the family {name!r}; use {known}.")
+    raise OptionError(f"REML is defined for normal responses; use {known}.")
 
 
 def unidentified(model: Fittable) -> tuple[str, ...]:

@@ -139,6 +139,7 @@ def _rebuild_iteratively(model: Model, method: str, optimum: "Maximum", n_probes
 
 
 def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") -> "PointFit | PosteriorFit":
+    from bayeslmm.posterior.generalized import generalized_density
     from bayeslmm.results.generalized import fit_with_message
     from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
     from bayeslmm.results.store.folder import read_generalized_posterior
@@ -146,9 +147,13 @@ def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") ->
 
     family = family.for_response(model.design.outcome)
     if stored.kind == "point":
-        found = read_generalized(stored.result, model.design, family, model.spec)
+        priors, density = None, None
+        if stored.result["method"] == "map":
+            priors = model.resolved_priors
+            density = generalized_density(model.design, family, priors)
+        found = read_generalized(stored.result, model.design, family, density)
         _check_value(-2.0 * found.loglik, stored.result["objective"], "the stored estimates")
-        return fit_with_message(model.design, model.spec, found, stored.result["message"])
+        return fit_with_message(model.design, model.spec, found, stored.result["message"], priors)
     draws, dispersion = read_generalized_posterior(stored, model.design, family)
     fit = GeneralizedPosteriorFit(
         model.design,

@@ -245,8 +245,6 @@ def test_bad_input(cbpp, herds):
     model = blm.Model(CBPP, cbpp, family="binomial")
     with pytest.raises(blm.OptionError, match="REML"):
         model.fit("reml")
-    with pytest.raises(blm.OptionError, match='method="ml"'):
-        model.fit("map")
     with pytest.raises(blm.OptionError, match="n_quad"):
         blm.Model("incidence ~ period + (1 | herd)", cbpp).fit("ml", n_quad=9)
     for name in ("sigma", "kernel", "hessian", "smallest_eigenvalue"):

@@ -157,5 +157,5 @@ def test_ratios_pictures_and_refusals(herds):
     assert "Residual: sd" not in beside.index
     with pytest.raises(blm.OptionError, match="single trial"):
         herds.predict(kind="response")
-    with pytest.raises(blm.OptionError, match='method="importance"'):
-        blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").fit("advi")
+    with pytest.raises(blm.OptionError, match="parametrization='noncentered'"):
+        blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").fit("advi", parametrization="marginal")

@@ -31,8 +31,12 @@ def test_runs(path, tmp_path, monkeypatch):
     exec(compile(code_of(path), path.name, "exec"), {})
 
 
-def test_there_are_notebooks():
+def test_there_are_notebooks_with_outputs_of_a_sensible_size():
     assert NOTEBOOKS
+    for path in NOTEBOOKS:
+        assert path.stat().st_size < 1_000_000, path
+        cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+        assert any(cell.get("outputs") for cell in cells), path
 
 
 FRESH = """

@@ -79,29 +79,29 @@ def _check_names(present: list[Any], names: Sequence[str], index: Sequence[Any] 
 
 def _absent(present: list[Any], name: str, index: Sequence[Any]) -> str:
     if name in index:
-        return f"the data have no column {name!r}, but an index of this name: pass data.reset_index()"
+        return f"The data have no column {name!r}, but an index of this name: pass data.reset_index()."
     if any(isinstance(other, tuple) for other in present):
         return (
-            f"the data have no column {name!r}; their columns have several levels: make them texts with "
-            "data.columns = ['_'.join(map(str, names)) for names in data.columns]"
+            f"The data have no column {name!r}; their columns have several levels: make them texts with "
+            "data.columns = ['_'.join(map(str, names)) for names in data.columns]."
         )
     if any(not isinstance(other, str) and str(other) == name for other in present):
         return (
-            f"column {name!r} of the formula is not named by text in the data: "
-            "rename it with data.columns = data.columns.map(str)"
+            f"Column {name!r} of the formula is not named by text in the data: "
+            "rename it with data.columns = data.columns.map(str)."
         )
     texts = [other for other in present if isinstance(other, str)]
     if any(normalize("NFC", text) == normalize("NFC", name) for text in texts):
         return (
-            f"the data have a column that looks like {name!r}, but spell it with different Unicode signs than the "
-            "formula: normalise both, data.columns = data.columns.str.normalize('NFC')"
+            f"The data have a column that looks like {name!r}, but spell it with different Unicode signs than the "
+            "formula: normalise both, data.columns = data.columns.str.normalize('NFC')."
         )
     if close := suggest(name, texts, most=3):
-        return f"the data have no column {name!r}: did you mean {' or '.join(map(repr, close))}?"
+        return f"The data have no column {name!r}: did you mean {' or '.join(map(repr, close))}?"
     shown = ", ".join(map(repr, texts[:_NAMES_SHOWN])) + (", ..." if len(texts) > _NAMES_SHOWN else "")
-    said = f"the data have no column {name!r}; their columns are {shown or '(none)'}"
+    said = f"The data have no column {name!r}; their columns are {shown or '(none)'}."
     if len(texts) == 1 and any(separator in texts[0] for separator in ";\t|"):
-        said += ". They look unsplit: read the file with the separator it has, such as pandas.read_csv(path, sep=';')"
+        said += " They look unsplit: read the file with the separator it has, such as pandas.read_csv(path, sep=';')."
     return said
 
 

@@ -21,6 +21,7 @@ from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 On = Literal["link", "response"]
@@ -157,14 +158,27 @@ class EffectEstimates:
         chosen = adjust or DEFAULTS.get(kind if isinstance(kind, str) else "", "none")
         return self._combined(np.vstack(pieces), labels, groups, chosen, means)
 
-    def plot(self, level: float = 0.95) -> "Figure":
-        """Draw the estimates with their intervals: dots, or a curve with its band along a numeric variable."""
+    def plot(self, level: float = 0.95, *, ax: "Axes | None" = None) -> "Figure":
+        """Draw the estimates with their intervals: dots, or a curve with its band along a numeric variable.
+
+        Parameters
+        ----------
+        level
+            Probability of the intervals.
+        ax
+            Axes of a matplotlib figure to draw into, where there are no panels; None makes a figure.
+
+        Raises
+        ------
+        OptionError
+            If there are several panels and `ax` is given.
+        """
         from bayeslmm.plots.effects import estimates_figure
 
         table = self.table(level)
         if self.is_posterior:
             table = table.rename(columns={"mean": "estimate"})
-        return estimates_figure(table, list(self.labels.columns), self.by, self.kind, level)
+        return estimates_figure(table, list(self.labels.columns), self.by, self.kind, level, ax)
 
     def __repr__(self) -> str:
         return self.table().to_string(index=False)

@@ -87,7 +87,7 @@ def wrong_arguments(name: str, positional: int, keywords: Sequence[str], column:
     for word in keywords:
         if word not in parameters:
             near = suggest(word, parameters)
-            return f"{name} has no argument {word!r}{f': did you mean {near[0]}?' if near else ''}. {known}"
+            return f"{name} has no argument {word!r}{f': did you mean {near[0]}? ' if near else '. '}{known}"
         if given.count(word) > 1:
             return f"{name} is given its argument {word!r} twice: state it once"
     if column and positional == 0:

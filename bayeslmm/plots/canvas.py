@@ -1,9 +1,11 @@
 """What all pictures share: a figure without global state, its colours, its quiet axes."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from bayeslmm.errors import OptionError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +29,31 @@ def new_figure(width: float, height: float, rows: int = 1, columns: int = 1, **o
     for axis in np.ravel(axes):
         quieten(axis)
     return figure, axes
+
+
+def one_axes(width: float, height: float, ax: "Axes | None" = None) -> tuple["Figure", "Axes"]:
+    """Return the axes given with their figure, or those of a new figure of a size in inches.
+
+    Raises
+    ------
+    OptionError
+        If `ax` is something else.
+    """
+    if ax is None:
+        figure, axes = new_figure(width, height)
+        return figure, axes[0, 0]
+    if not hasattr(ax, "get_figure") or not hasattr(ax, "plot"):
+        raise OptionError(f"ax= takes the axes of a matplotlib figure, not {type(ax).__name__}: give one of its axes.")
+    quieten(ax)
+    return cast("Figure", ax.get_figure()), ax
+
+
+def legend_beside(figure: "Figure", axis: "Axes", ax: "Axes | None", place: str, **options: Any) -> None:
+    """Draw the legend at a place outside the axes of a figure of our own, inside axes that were given."""
+    if ax is None:
+        figure.legend(loc=f"outside {place}", fontsize=SMALL, frameon=False, **options)
+    else:
+        axis.legend(fontsize=SMALL, frameon=False, **{name: options[name] for name in options if name != "ncols"})
 
 
 def quieten(axis: "Axes") -> None:

@@ -1,12 +1,12 @@
 """The mean response along one predictor, with the curves of groups and the data behind it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
-from bayeslmm.plots.canvas import GREY, SMALL, colour, new_figure, quieten, shorten
+from bayeslmm.plots.canvas import GREY, SMALL, colour, one_axes, shorten
 from bayeslmm.types import AnyArray, Array
 
 if TYPE_CHECKING:
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 BAND, POINTS, GROUPS = 0.2, 0.35, 0.3  # opacities
 SPREAD = 0.12  # of a category's width that its points are spread over
 LONG = 7  # labels of categories beyond which they are written slantwise
+SLANTED = 14  # and beyond which they are written upright, since slanted ones would meet
+WIDTH, WIDEST = 0.19, 16.0  # inches of a category, and of the picture
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +73,10 @@ def effect_figure(curves: EffectCurves, ax: "Axes | None" = None) -> "Figure":
     Figure
         A new one, or that of `ax`.
     """
-    if ax is None:
-        figure, axes = new_figure(6.5, 4.0)
-        axis = axes[0, 0]
-    else:
-        axis, figure = ax, cast("Figure", ax.get_figure())
-        quieten(axis)
-    if pd.api.types.is_numeric_dtype(curves.means["x"]):
+    numeric = pd.api.types.is_numeric_dtype(curves.means["x"])
+    levels = 0 if numeric else curves.means["x"].nunique()
+    figure, axis = one_axes(min(max(6.5, 1.5 + WIDTH * levels), WIDEST), 4.0, ax)
+    if numeric:
         _draw_number(axis, curves)
     else:
         _draw_category(axis, curves)
@@ -129,8 +128,9 @@ def _draw_category(axis: "Axes", curves: EffectCurves) -> None:
         label = None if value is None else shorten(str(value))
         axis.plot(x, part["estimate"], "o", color=shade, markeredgecolor="black", markersize=6.5, label=label, zorder=4)
     slanted = len(names) > LONG or sum(len(str(name)) for name in names) > 60
-    axis.set_xticks(range(len(names)), [shorten(str(name), 20) for name in names], rotation=35 if slanted else 0,
-                    ha="right" if slanted else "center")  # fmt: skip
+    turn = 0 if not slanted else 35 if len(names) <= SLANTED else 90
+    axis.set_xticks(range(len(names)), [shorten(str(name), 20) for name in names], rotation=turn,
+                    ha="right" if turn == 35 else "center")  # fmt: skip
     axis.set_xlim(-0.6, len(names) - 0.4)
 
 

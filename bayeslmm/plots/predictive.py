@@ -5,13 +5,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.plots.canvas import SMALL, colour, density, new_figure, shorten
+from bayeslmm.plots.canvas import SMALL, colour, density, one_axes, shorten
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 
-def predictive_figure(y: NDArray[np.float64], simulated: NDArray[np.float64], name: str) -> "Figure":
+def predictive_figure(
+    y: NDArray[np.float64], simulated: NDArray[np.float64], name: str, ax: "Axes | None" = None
+) -> "Figure":
     """Draw the density of the response over densities of simulated responses.
 
     Parameters
@@ -22,9 +25,10 @@ def predictive_figure(y: NDArray[np.float64], simulated: NDArray[np.float64], na
         Simulated responses, shape (draws, n).
     name
         Name of the response.
+    ax
+        Axes to draw into; None makes a figure.
     """
-    figure, axes = new_figure(6.5, 3.8)
-    axis = axes[0, 0]
+    figure, axis = one_axes(6.5, 3.8, ax)
     for k, values in enumerate(simulated):
         label = f"{len(simulated)} simulated from the posterior" if k == 0 else None
         axis.plot(*density(values), color=colour(0), linewidth=0.6, alpha=0.35, label=label)

@@ -5,15 +5,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayeslmm.plots.canvas import GREY, SMALL, colour, new_figure, shorten
+from bayeslmm.plots.canvas import GREY, SMALL, colour, legend_beside, one_axes, shorten
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 NAMED = 40  # levels that can be named
 
 
-def shrinkage_figure(separate: pd.DataFrame, pooled: pd.DataFrame, common: pd.Series, group: str) -> "Figure":
+def shrinkage_figure(
+    separate: pd.DataFrame, pooled: pd.DataFrame, common: pd.Series, group: str, ax: "Axes | None" = None
+) -> "Figure":
     """Draw where each group's own estimate moves to.
 
     With two or more effects the first two are the axes; with one, groups are in a row.
@@ -28,18 +31,18 @@ def shrinkage_figure(separate: pd.DataFrame, pooled: pd.DataFrame, common: pd.Se
         The coefficients all groups share under complete pooling, by effect.
     group
         Name of the grouping factor.
+    ax
+        Axes to draw into; None makes a figure.
     """
     if separate.shape[1] > 1:
-        figure, axes = new_figure(6.4, 5.2)
-        axis = axes[0, 0]
+        figure, axis = one_axes(6.4, 5.2, ax)
         x, y = separate.columns[:2]
         starts, ends = separate[[x, y]].to_numpy(), pooled[[x, y]].to_numpy()
         centre = common[[x, y]].to_numpy()
         axis.set_xlabel(shorten(str(x)), fontsize=SMALL + 1)
         axis.set_ylabel(shorten(str(y)), fontsize=SMALL + 1)
     else:
-        figure, axes = new_figure(min(max(0.22 * len(separate) + 2.6, 5.6), 12), 4.0)
-        axis = axes[0, 0]
+        figure, axis = one_axes(min(max(0.22 * len(separate) + 2.6, 5.6), 12), 4.0, ax)
         name = separate.columns[0]
         order = np.argsort(pooled[name].to_numpy(), kind="stable")
         place = np.arange(len(order), dtype=float)
@@ -61,6 +64,6 @@ def shrinkage_figure(separate: pd.DataFrame, pooled: pd.DataFrame, common: pd.Se
             for level, (a, b) in zip(separate.index, ends, strict=True):
                 axis.annotate(shorten(str(level), 12), (a, b), fontsize=SMALL - 2, xytext=(3, 3),
                               textcoords="offset points", color=GREY)  # fmt: skip
-    figure.legend(loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
+    legend_beside(figure, axis, ax, "upper center", ncols=3)
     axis.set_title(f"Shrinkage: {shorten(group)}", fontsize=SMALL + 1.5, loc="left")
     return figure

@@ -255,20 +255,32 @@ def positive_log_prior(prior: Prior, code: Array | None, value: float) -> tuple[
     return float(prior.logpdf(value)) + math.log(value), float(prior.dlogpdf(value)) * value + 1.0
 
 
-def log_dispersion_prior(priors: Sequence[Prior], working: Array, transform: Transform) -> tuple[float, Array]:
-    """Return the log prior density of one parameter's working values, Jacobian included, and its derivative."""
+def log_dispersion_prior(
+    priors: Sequence[Prior], working: Array, transform: Transform, *, jacobian: bool = True
+) -> tuple[float, Array]:
+    """Return the log prior density of one parameter's working values, and its derivative.
+
+    Without the Jacobian it is that of the natural values, as posterior modes take it.
+    """
     natural = to_natural(working, transform)
     value = sum(float(prior.logpdf(v)) for prior, v in zip(priors, natural, strict=True))
     slopes = np.array([float(prior.dlogpdf(v)) for prior, v in zip(priors, natural, strict=True)])
     if transform == "log":
-        return value + float(working.sum()), slopes * natural + 1.0
-    if transform == "logit":
+        log_steps, by_steps = working, np.ones(len(working))
+        slopes = slopes * natural
+    elif transform == "logit":
         spread = natural * (1.0 - natural)
-        return value + float(np.log(spread).sum()), slopes * spread + 1.0 - 2.0 * natural
-    steps = np.concatenate([[1.0], np.exp(working[1:])])
-    slope = np.cumsum(slopes[::-1])[::-1] * steps
-    slope[1:] += 1.0
-    return value + float(working[1:].sum()), slope
+        log_steps, by_steps = np.log(spread), 1.0 - 2.0 * natural
+        slopes = slopes * spread
+    elif transform == "none":
+        log_steps, by_steps = np.zeros(1), np.zeros(len(working))
+    else:
+        steps = np.concatenate([[1.0], np.exp(working[1:])])
+        log_steps, by_steps = working[1:], np.concatenate([[0.0], np.ones(len(working) - 1)])
+        slopes = np.cumsum(slopes[::-1])[::-1] * steps
+    if not jacobian:
+        return value, slopes
+    return value + float(np.sum(log_steps)), slopes + by_steps
 
 
 def generalized_density(design: Design, family: Family, priors: ModelPriors) -> GeneralizedDensity:

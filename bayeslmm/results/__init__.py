@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from bayeslmm.results.leave_one_out import compare_models as compare_models
     from bayeslmm.results.leave_one_out import loo as loo
     from bayeslmm.results.likelihood_ratio import anova as anova
+    from bayeslmm.results.marginal_effects import marginaleffects as marginaleffects
     from bayeslmm.results.model_table import table as table
     from bayeslmm.results.point import PointFit as PointFit
     from bayeslmm.results.posterior import PosteriorFit as PosteriorFit
@@ -23,6 +24,7 @@ _HOMES = {
     "bayes_factor": "evidence",
     "compare_models": "leave_one_out",
     "loo": "leave_one_out",
+    "marginaleffects": "marginal_effects",
     "prior_vs_posterior": "prior_sensitivity",
     "table": "model_table",
 }
@@ -36,6 +38,7 @@ __all__ = [
     "compare",
     "compare_models",
     "loo",
+    "marginaleffects",
     "prior_vs_posterior",
     "table",
 ]

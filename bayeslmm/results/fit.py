@@ -153,8 +153,8 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
             the rows of the fit.
         kind
             "raw": observed minus mean; of the rows of the fit also "pearson": over the standard deviation of the
-            response; "standardized": over that of the residual itself, for point fits; "quantile": the normal quantile
-            of the response's distribution function, which for normal responses is "pearson".
+            response; "standardized": over that of the residual itself; "quantile": the normal quantile of the
+            response's distribution function, which for normal responses is "pearson".
         random
             "all": about the means with the random effects; "none": about those of the typical group.
 
@@ -244,9 +244,10 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
             The predictor of "effects".
         **options
             "effects": ``by=`` another predictor, whose values have colours, ``group=`` the grouping factor whose levels
-            are shown ("" for none), ``points=False``, ``level=``, ``ax=``; "forest": ``against=`` a fit, or several, to
+            are shown ("" for none), ``points=False``, ``level=``; "forest": ``against=`` a fit, or several, to
             draw beside this one, and ``level=``; "ranef" and "shrinkage": ``group=`` a term's name; "ppc":
-            ``n_draws=`` and ``seed=``.
+            ``n_draws=`` and ``seed=``. The kinds of one panel, "effects", "shrinkage", "ppc", "energy" and "elbo", take
+            ``ax=``, axes of a matplotlib figure to draw into.
 
         Returns
         -------

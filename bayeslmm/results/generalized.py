@@ -16,6 +16,7 @@ from scipy.special import ndtr, ndtri
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.design.design import Design
+from bayeslmm.design.zero_part import zero_columns_at
 from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_level
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
@@ -25,6 +26,7 @@ from bayeslmm.likelihood import Conditional
 from bayeslmm.likelihood.generalized.mode import factor_at
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.results import effects
+from bayeslmm.results.fit import PriorTable
 from bayeslmm.results.generalized_simulation import family_responses
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, Request, linear_predictor
@@ -237,13 +239,20 @@ class GeneralizedPointFit(PointFit):
             request = self._with_groups(data, estimable)
         eta = linear_predictor(request, self.modes.beta, self.modes.b)
         spread = self._population_sd(request) if random == "marginal" else None
-        mean = eta if kind == "link" else self._mean(eta, spread)
+        family = self.family
+        if data is not None and family.zero_columns is not None and kind != "link":
+            family = family.with_zero_columns(zero_columns_at(self.design, data, request.rows.places))  # type: ignore[attr-defined]
+        mean = eta if kind == "link" else self._mean(eta, spread, family)
         limits = None
         if interval is not None:
             error = np.sqrt(np.einsum("ij,jk,ik->i", request.rows.X, self.modes.beta_cov, request.rows.X))
             half = ndtri(0.5 + interval / 2) * error
             ends = [eta - half, eta + half]
-            low, high = ends if kind == "link" else sorted((self._mean(end) for end in ends), key=lambda e: e.sum())
+            low, high = (
+                ends
+                if kind == "link"
+                else sorted((self._mean(end, None, family) for end in ends), key=lambda e: e.sum())
+            )
             limits = low, high
         return self._labelled(request, mean, limits, estimable)
 
@@ -266,14 +275,14 @@ class GeneralizedPointFit(PointFit):
             variance += np.sum((term.columns @ factor) ** 2, axis=1)
         return np.sqrt(variance)
 
-    def _mean(self, eta: Array, spread: Array | None = None) -> Array:
+    def _mean(self, eta: Array, spread: Array | None, family: Family) -> Array:
         """Return the mean at linear predictors, over a normal spread of them if one is given."""
         working = self.maximum.dispersion
         if spread is None:
-            return self.family.mean(eta, working)
+            return family.mean(eta, working)
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         weights = weights / weights.sum()
-        return np.sum([w * self.family.mean(eta + x * spread, working) for x, w in zip(nodes, weights, strict=True)], 0)
+        return np.sum([w * family.mean(eta + x * spread, working) for x, w in zip(nodes, weights, strict=True)], 0)
 
     def fitted(self) -> pd.Series:
         """Return the conditional means of the rows used, by row label; of a single trial where there are trials."""
@@ -365,6 +374,8 @@ class GeneralizedPointFit(PointFit):
         how = {0: ", coefficients in the inner loop", 1: ", Laplace approximation"}.get(
             self.maximum.n_quad, f", adaptive quadrature of {self.maximum.n_quad} points"
         )
+        if self.method == "map":
+            title, how = "Generalized linear mixed model at its posterior mode", ", Laplace approximation"
         facts = [*found.facts, ("Family", f"{self.family.name}, link {self.family.link.name}")]
         if self.outcome.modelled is not None:
             facts.append(("Modelled", f"the probability of {self.outcome.modelled!r}"))
@@ -374,10 +385,14 @@ class GeneralizedPointFit(PointFit):
 
 
 def generalized_fit(
-    design: Design, spec: ModelSpec, found: GeneralizedMaximum, notes: tuple[str, ...] = ()
+    design: Design,
+    spec: ModelSpec,
+    found: GeneralizedMaximum,
+    notes: tuple[str, ...] = (),
+    priors: PriorTable | None = None,
 ) -> GeneralizedPointFit:
-    """Wrap the maximum of a generalized likelihood."""
-    fit = fit_with_message(design, spec, found, _message(design, found, notes))
+    """Wrap the maximum of a generalized likelihood, or, where there are priors, of a posterior."""
+    fit = fit_with_message(design, spec, found, _message(design, found, notes), priors)
     if found.family.name in FIXED_VARIANCE and fit.overdispersion > OVERDISPERSED:
         sentence = (
             f"The responses vary more than the {found.family.name} family allows: Pearson's chi-square is "
@@ -389,8 +404,10 @@ def generalized_fit(
     return fit
 
 
-def fit_with_message(design: Design, spec: ModelSpec, found: GeneralizedMaximum, message: str) -> GeneralizedPointFit:
-    """Wrap the maximum of a generalized likelihood, with what its status says."""
+def fit_with_message(
+    design: Design, spec: ModelSpec, found: GeneralizedMaximum, message: str, priors: PriorTable | None = None
+) -> GeneralizedPointFit:
+    """Wrap the maximum of a generalized likelihood or posterior, with what its status says."""
     optimum = Maximum(
         theta=found.theta,
         objective=-2.0 * found.loglik,
@@ -402,7 +419,10 @@ def fit_with_message(design: Design, spec: ModelSpec, found: GeneralizedMaximum,
         message=message,
     )
     modes = Conditional(found.beta, coefficient_covariance(found), 1.0, found.u, found.b, found.b_cov)
-    return GeneralizedPointFit(design, spec, "ml", optimum, modes, pd.DataFrame(), family=found.family, maximum=found)
+    method = "ml" if priors is None else "map"
+    return GeneralizedPointFit(
+        design, spec, method, optimum, modes, pd.DataFrame(), priors, family=found.family, maximum=found
+    )
 
 
 def coefficient_covariance(found: GeneralizedMaximum) -> Array:

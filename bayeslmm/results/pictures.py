@@ -92,7 +92,7 @@ def _effects(
     return effect_figure(effect_curves(fit, check_variable(variable), by, group, points, level), ax)
 
 
-def _shrinkage(fit: Fit, group: str | None = None) -> "Figure":
+def _shrinkage(fit: Fit, group: str | None = None, ax: Any = None) -> "Figure":
     from bayeslmm.plots.shrinkage import shrinkage_figure
     from bayeslmm.results.shrinkage import pooling
 
@@ -104,7 +104,7 @@ def _shrinkage(fit: Fit, group: str | None = None) -> "Figure":
         raise OptionError(f"There is no random term {chosen!r}; the terms are {', '.join(map(repr, names))}.")
     if isinstance(fit, PosteriorFit):
         require_effects(fit.design, fit.draws)
-    return shrinkage_figure(*pooling(fit, chosen), chosen)
+    return shrinkage_figure(*pooling(fit, chosen), chosen, ax)
 
 
 def _rank(fit: PosteriorFit) -> "Figure":
@@ -114,12 +114,12 @@ def _rank(fit: PosteriorFit) -> "Figure":
     return rank_figure(draws, [*covariance_labels(fit.varcorr()), *fit.design.fixed_names])
 
 
-def _energy(fit: PosteriorFit) -> "Figure":
+def _energy(fit: PosteriorFit, ax: Any = None) -> "Figure":
     from bayeslmm.plots.energy import energy_figure
 
     if "energy" not in fit.draws.stats:
         raise OptionError(f"Only NUTS has an energy; these draws are by {fit.method!r}.")
-    return energy_figure(np.asarray(fit.draws.stats["energy"], dtype=float))
+    return energy_figure(np.asarray(fit.draws.stats["energy"], dtype=float), ax)
 
 
 def _residuals(fit: Fit) -> "Figure":
@@ -150,14 +150,14 @@ def _pairs(fit: PosteriorFit) -> "Figure":
     return pairs_figure(fit.covariance_draws, names, fit.draws.stats.get("diverging"))
 
 
-def _elbo(fit: PosteriorFit) -> "Figure":
+def _elbo(fit: PosteriorFit, ax: Any = None) -> "Figure":
     from bayeslmm.plots.elbo import elbo_figure
 
-    return elbo_figure(np.asarray(fit.info["elbo"], dtype=float))
+    return elbo_figure(np.asarray(fit.info["elbo"], dtype=float), ax)
 
 
-def _ppc(fit: PosteriorFit, n_draws: int = 50, seed: Any = None) -> "Figure":
+def _ppc(fit: PosteriorFit, n_draws: int = 50, seed: Any = None, ax: Any = None) -> "Figure":
     from bayeslmm.plots.predictive import predictive_figure
 
     simulated = fit.simulate(n_draws, random="conditional", seed=seed)
-    return predictive_figure(fit.design.y, simulated.to_numpy().T, fit.design.response)
+    return predictive_figure(fit.design.y, simulated.to_numpy().T, fit.design.response, ax)

@@ -75,19 +75,25 @@ class PredictiveCheck:
         }
         return pd.DataFrame(columns, index=pd.Index(self.names, name="statistic"))
 
-    def plot(self) -> "Figure":
-        """Draw the check: densities, a histogram of the statistic, or intervals of its values."""
+    def plot(self, *, ax: Any = None) -> "Figure":
+        """Draw the check: densities, a histogram of the statistic, or intervals of its values.
+
+        Parameters
+        ----------
+        ax
+            Axes of a matplotlib figure to draw into; None makes a figure.
+        """
         from bayeslmm.plots.predictive import predictive_figure
         from bayeslmm.plots.predictive_check import level_figure, statistic_figure
 
         if self.statistic == "density":
             name, y, replicates = self.response
-            return predictive_figure(y, replicates, name)
+            return predictive_figure(y, replicates, name, ax)
         if len(self.names) == 1:
             return statistic_figure(
-                self.values.observed[:, 0], self.values.replicated[:, 0], self.names[0], self.p_value
+                self.values.observed[:, 0], self.values.replicated[:, 0], self.names[0], self.p_value, ax
             )
-        return level_figure(self.table, self.statistic)
+        return level_figure(self.table, self.statistic, ax)
 
     def __repr__(self) -> str:
         return f"Posterior predictive check of the {self.statistic}\n{self.table}"

@@ -7,7 +7,8 @@ With :math:`\hat y` the mean of a row, conditional on the random effects or of t
   :math:`\sqrt{z^\top\Sigma z + \sigma^2/w}` without the random effects;
 - standardized: raw over the standard deviation of the residual itself, :math:`\sigma\sqrt{(1 - h)/w}` with h the
   leverage of the row in coefficients and random effects, or :math:`\sqrt{V_{ii} - x^\top\mathrm{Cov}(\hat\beta)x}`
-  without them;
+  without them; of a posterior the variance of the mean over the draws takes the place of :math:`\sigma^2 h/w` and of
+  :math:`x^\top\mathrm{Cov}(\hat\beta)x`, with which it agrees under flat priors and known covariance parameters;
 - quantile: the standard normal quantile of the response's distribution function, which for normal responses is pearson.
 
 Source: Pinheiro and Bates (2000), *Mixed-Effects Models in S and S-PLUS*, chapter 4; Dunn and Smyth (1996).
@@ -53,7 +54,7 @@ def normal_residuals(fit: "Fit", kind: str, random: str) -> Array:
     Raises
     ------
     OptionError
-        If an option is unknown, or "standardized" is asked for of a posterior.
+        If an option is unknown, or draws of random effects were not kept and are needed.
     """
     chosen, effects = check_residuals(kind, random)
     design = fit.design
@@ -68,17 +69,38 @@ def normal_residuals(fit: "Fit", kind: str, random: str) -> Array:
             variance = variance + np.einsum("ns,st,nt->n", term.columns, covariance, term.columns)
     if chosen == "standardized":
         if getattr(fit, "draws", None) is not None:
-            raise OptionError(
-                "Standardized residuals are for point fits; use kind='pearson', or blm.loo for a posterior."
-            )
+            variance = np.maximum(variance - _variance_of_means(fit, conditional), 0.0)
+            return _ratio(raw, variance)
         point = cast("PointFit", fit)
         if conditional:
             variance = variance * np.maximum(1.0 - point.leverage().to_numpy(), 0.0)
         else:
             explained = np.einsum("np,pq,nq->n", design.X, np.asarray(point.vcov(), dtype=float), design.X)
             variance = np.maximum(variance - explained, 0.0)
+    return _ratio(raw, variance)
+
+
+def _ratio(raw: Array, variance: Array) -> Array:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.where(variance > 0, raw / np.sqrt(variance), np.nan))
+
+
+def _variance_of_means(fit: "Fit", conditional: bool) -> Array:
+    """Return the variance over the draws of each row's mean, with the random effects or without, shape (n,)."""
+    from bayeslmm.results.posterior_prediction import predictor_draws
+    from bayeslmm.results.prediction import training_rows
+
+    draws, design = cast(Any, fit).draws, fit.design
+    if not conditional:
+        beta = np.asarray(draws.beta, dtype=float).reshape(-1, design.p)
+        covariance = np.atleast_2d(np.cov(beta.T)) if design.p else np.zeros((0, 0))
+        return np.einsum("np,pq,nq->n", design.X, covariance, design.X)
+    middle = np.asarray(fit.predict(kind="conditional"), dtype=float)
+    squares, count = np.zeros(design.n), 0
+    for _, predictor, _ in predictor_draws(draws, training_rows(design), np.ones(design.n)):
+        squares += np.sum((predictor - middle) ** 2, axis=0)
+        count += len(predictor)
+    return squares / max(count - 1, 1)
 
 
 def family_residuals(

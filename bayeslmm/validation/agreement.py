@@ -16,7 +16,7 @@ from bayeslmm.inference.draws import Draws
 from bayeslmm.results.diagnostics import effective_sizes
 from bayeslmm.types import Array
 from bayeslmm.validation.exact import ExactPosterior
-from bayeslmm.validation.quantities import all_parameters
+from bayeslmm.validation.quantities import Quantities, all_parameters
 
 LIMIT = 4.0  # Monte Carlo standard errors
 
@@ -87,10 +87,21 @@ def _ratio(difference: Array, error: Array) -> Array:
 
 def draws_moments(design: Design, draws: Draws) -> Moments:
     """Return the moments of every parameter with their errors."""
-    found = all_parameters(design, draws)
+    return moments(all_parameters(design, draws), float(draws.info.get("effective_size", np.inf)))
+
+
+def moments(found: Quantities, most: float | Array = np.inf) -> Moments:
+    """Return the moments of columns of draws with their errors.
+
+    Parameters
+    ----------
+    found
+        The columns.
+    most
+        Effective draws they cannot exceed, (K,) or one for all: that of importance weights.
+    """
     values = found.values
-    count = values.shape[0] * values.shape[1]
-    bound = min(float(draws.info.get("effective_size", count)), count)
+    bound = np.minimum(most, values.shape[0] * values.shape[1])
     mean = values.mean(axis=(0, 1))
     deviations = (values - mean) ** 2
     sd = np.sqrt(deviations.mean(axis=(0, 1)))

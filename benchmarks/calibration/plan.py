@@ -11,8 +11,11 @@ from bayeslmm.validation.calibration import Calibration, calibrate, merge
 from bayeslmm.validation.coverage import measure_coverage
 from bayeslmm.validation.intervals import MakeIntervals, advi_intervals, default_methods
 from bayeslmm.validation.methods import HierarchicalNuts, Sample, importance, marginal_nuts
+from bayeslmm.validation.prediction_coverage import DESIGNS, measure_prediction_coverage
 from bayeslmm.validation.simulate import STUDIES
+from benchmarks.calibration.families import CASES, compare_with_pymc
 from benchmarks.calibration.four_methods import DATA_SETS, compare_four
+from benchmarks.calibration.predictions import METHODS
 from benchmarks.calibration.stored import file_stem, read_calibration, stored_calibration, stored_table
 from benchmarks.calibration.twenty import importance_against_nuts
 
@@ -22,9 +25,13 @@ SEEDS_OF_BLOCK = 1000
 IMPORTANCE_SIMULATIONS, IMPORTANCE_DRAWS = 1000, 255
 NUTS_SIMULATIONS, NUTS_DRAWS = 200, 63
 COVERAGE_SIMULATIONS = 500
+PREDICTION_LEVEL = 0.95
+PREDICTION_SIMULATIONS = 500
+FEWER_PREDICTIONS = {"importance": 100}  # data sets by method
 COVERAGE_STUDIES = ("random intercept", "correlated slope, centred")
 TWENTY_SEEDS = tuple(range(10))
 SEED_OF_AGREEMENT = 30_000
+SEED_OF_FAMILIES = 40_000
 
 Report = Callable[[str, int], None]  # (what, number done)
 
@@ -98,6 +105,43 @@ class CoverageCell:
         return folder / f"coverage_{file_stem(self.study, self.method)}.csv"
 
 
+@dataclass(frozen=True, slots=True)
+class PredictionCell:
+    """Coverage of one method's predictions in one design; every method begins with the same data sets."""
+
+    study: str
+    method: str
+
+    @property
+    def simulations(self) -> int:
+        """Number of data sets."""
+        return FEWER_PREDICTIONS.get(self.method, PREDICTION_SIMULATIONS)
+
+    def run(self, folder: Path, report: Report | None = None) -> pd.DataFrame:
+        """Return the table of coverage, from the folder if it is there."""
+
+        def work() -> pd.DataFrame:
+            return measure_prediction_coverage(
+                DESIGNS[self.study],
+                {self.method: METHODS[self.method]},
+                simulations=self.simulations,
+                level=PREDICTION_LEVEL,
+                seed=SEED,
+                report=_named(report, f"predictions, {self.study}, {self.method}"),
+            ).assign(simulations=self.simulations)
+
+        return stored_table(self.path(folder), work)
+
+    def path(self, folder: Path) -> Path:
+        """Return the file the table is kept in."""
+        return folder / f"predictions_{file_stem(self.study, self.method)}.csv"
+
+
+def prediction_cells() -> tuple[PredictionCell, ...]:
+    """Return the measurements of predictions in the report."""
+    return tuple(PredictionCell(study, method) for study in DESIGNS for method in METHODS)
+
+
 def calibration_cells() -> tuple[CalibrationCell, ...]:
     """Return the calibrations of the report."""
     cells = [
@@ -157,6 +201,27 @@ def agreement_table(folder: Path, report: Report | None = None, *, run: bool = T
 def missing_agreement(folder: Path) -> list[str]:
     """Return the known data sets on which the methods have not been compared."""
     return [name for name in DATA_SETS if not _agreement_path(folder, name).exists()]
+
+
+def families_table(folder: Path, report: Report | None = None, *, run: bool = True) -> pd.DataFrame:
+    """Return how far both methods are from long runs of PyMC's models, a row per model and method."""
+    tables = []
+    for name in CASES:
+        path = _families_path(folder, name)
+        if run or path.exists():
+            tables.append(stored_table(path, partial(compare_with_pymc, name, SEED_OF_FAMILIES)))
+        if report is not None:
+            report("families against PyMC", len(tables))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def missing_families(folder: Path) -> list[str]:
+    """Return the models that have not been compared with PyMC's."""
+    return [name for name in CASES if not _families_path(folder, name).exists()]
+
+
+def _families_path(folder: Path, name: str) -> Path:
+    return folder / f"pymc_{file_stem(name)}.csv"
 
 
 def _agreement_path(folder: Path, name: str) -> Path:

@@ -73,12 +73,25 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
         ]
     )
     stored_table(plan.coverage_cells()[0].path(results), lambda: coverage)
+    predicted = {"study": "crossed", "method": "reml, full", "rows": "new groups", "coverage": 0.943, "error": 0.004}
+    predicted |= {"width": 4.5, "failures": 1, "simulations": 500}
+    cell = next(c for c in plan.prediction_cells() if (c.study, c.method) == ("crossed", "reml, full"))
+    stored_table(cell.path(results), lambda: pd.DataFrame([predicted]))
     twenty = {"seed": 0, "k_hat": 0.3, "effective_size": 800.0, "trouble": "", "worst": 2.5}
     stored_table(results / "twenty_0.csv", lambda: pd.DataFrame([twenty]))
     pair = {"data": "dyestuff", "first": "importance", "second": "centred NUTS", "parameters": 9}
     pair |= {"mean_z": 1.62, "mean_of": "sigma", "sd_z": 2.34, "sd_of": "r_Batch[C, Intercept]"}
     pair |= {"first_ess": 3911.9, "first_divergences": 0, "second_ess": 1800.2, "second_divergences": 3}
     stored_table(results / "agreement_dyestuff.csv", lambda: pd.DataFrame([pair]))
+    family = {"data": "cbpp", "method": "nuts", "parameters": 20, "mean_z": 1.62, "mean_of": "beta[3]", "sd_z": 1.97}
+    family |= {
+        "sd_of": "r_herd[9]",
+        "ess": 3290.8,
+        "divergences": 0,
+        "reference_ess": 4493.7,
+        "reference_divergences": 2,
+    }
+    stored_table(results / "pymc_cbpp.csv", lambda: pd.DataFrame([family]))
     assert main([str(tmp_path), "--only-report"]) == 0
     page = (tmp_path / "README.md").read_text()
     assert str(tmp_path) in capsys.readouterr().out
@@ -86,12 +99,15 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
     assert "Of 2 quantities 1 left" in page and "importance: beta[x] (p = " in page
     assert "| random intercept | ml | beta | 45.0 (1.0) | 75.0 (1.0) | 90.0 (1.0) | 95% |" in page
     assert "ml: intervals of beta (random intercept) cover 90% for 95%." in page
+    assert "| crossed | reml, full | new groups | 499 | 94.3 (0.4) | 4.50 |" in page
     assert "had to leave 0 of 1 to NUTS" in page
     assert "| dyestuff | 9 | importance, centred NUTS | 1.6 (sigma) | 2.3 (r_Batch[C, Intercept]) |" in page
     assert "| data | importance | centred NUTS |" in page and "| dyestuff | 3912 | 1800 (3 divergent) |" in page
     assert "- four methods on sleepstudy\n" in page and "- four methods on dyestuff\n" not in page
     assert "- nested by importance\n" in page and "- twenty covariance parameters, seed 1\n" in page
     assert "- random intercept by importance\n" not in page
+    assert "| cbpp | nuts | 20 | 1.6 (beta[3]) | 2.0 (r_herd[9]) | 3291 | 4494 | 0, 2 |" in page
+    assert "- gamma, independent slopes against PyMC\n" in page and "- cbpp against PyMC\n" not in page
     assert (tmp_path / "random_intercept_importance.png").stat().st_size > 1000
 
 

@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from bayeslmm.validation.coverage import under_coverage
-from benchmarks.calibration.plan import calibration_cells, coverage_cells, twenty_table
+from benchmarks.calibration.plan import calibration_cells, coverage_cells, prediction_cells, twenty_table
 
 pytestmark = pytest.mark.calibration
 
@@ -41,6 +41,15 @@ def test_coverage(tmp_path):
     assert (right["under_covers"] == "").all(), right.to_string()
     sentences = under_coverage(table.fillna({"under_covers": ""}))
     assert any(sentence.startswith("ml: intervals of random effects") for sentence in sentences)
+
+
+def test_coverage_of_predictions(tmp_path):
+    """Limits that allow for the error of the covariance parameters cover new responses to within two in a hundred."""
+    cells = [cell for cell in prediction_cells() if cell.method == "reml, full"]
+    table = pd.concat([cell.run(tmp_path) for cell in cells], ignore_index=True)
+    assert (table["failures"] == 0).all()
+    short = table["coverage"] + 3.0 * table["error"] < 0.93
+    assert not short.any(), table.to_string()
 
 
 def test_twenty_covariance_parameters(tmp_path):

@@ -68,8 +68,11 @@ def test_interaction_contrasts_are_those_of_emmeans(rat, mode):
     table = means.contrast({"treatment": "trt.vs.ctrl", "sex": "pairwise"}).table()
     expected = pd.DataFrame(REFERENCE["emmeans"][mode]["interaction"])
     assert list(table["treatment"]) == list(expected["treatment_trt.vs.ctrl"])
-    for ours, theirs in (("estimate", "estimate"), ("std_error", "SE"), ("p", "p.value")):
+    ratio = next(name for name in expected if name.endswith(".ratio"))
+    for ours, theirs in (("estimate", "estimate"), ("std_error", "SE"), ("t", ratio), ("p", "p.value")):
         np.testing.assert_allclose(table[ours], expected[theirs], rtol=CLOSE)
+    if mode != "asymptotic":
+        np.testing.assert_allclose(table["df"], expected["df"], rtol=DF_CLOSE)
 
 
 def test_slopes_are_those_of_emtrends(curve):
@@ -80,6 +83,7 @@ def test_slopes_are_those_of_emtrends(curve):
     np.testing.assert_allclose(table["estimate"].to_numpy(), expected["Days.trend"], rtol=CLOSE)
     np.testing.assert_allclose(table["std_error"].to_numpy(), expected["SE"], rtol=CLOSE)
     np.testing.assert_allclose(table["lower"].to_numpy(), expected["asymp.LCL"], rtol=CLOSE)
+    np.testing.assert_allclose(table["upper"].to_numpy(), expected["asymp.UCL"], rtol=CLOSE)
 
 
 def test_slopes_at_the_ends_of_a_spline():

@@ -115,18 +115,26 @@ def test_explicit_model_says_how_far_to_trust_it(design, priors, density):
     assert any("draws remain effective" in doubt and "standard deviation" in doubt for doubt in drawn.info["doubts"])
 
 
+def parameters_of(design, drawn):
+    return advi.coefficients_and_scales(design, drawn) | {"sigma": drawn.sigma}
+
+
+def doubts_of(design, drawn, approximation, weights):
+    return advi.doubtful(parameters_of(design, drawn), approximation, weights)
+
+
 def test_few_effective_draws_are_told_whatever_k_hat_says(design, fits):
     settled = NormalApproximation(np.zeros(3), np.ones(3), np.full(1000, -300.0), None)
     w = np.where(np.arange(4000) < 300, 1.0, 1e-9)
-    (doubt,) = advi._doubts(design, fits[False], settled, SmoothedWeights(w / w.sum(), 0.4, 300.0))
+    (doubt,) = doubts_of(design, fits[False], settled, SmoothedWeights(w / w.sum(), 0.4, 300.0))
     assert "is 0.4: 300 of 4000 draws remain effective" in doubt
-    assert advi._doubts(design, fits[False], settled, SmoothedWeights(np.full(4000, 1 / 4000), 0.4, 900.0)) == ()
+    assert doubts_of(design, fits[False], settled, SmoothedWeights(np.full(4000, 1 / 4000), 0.4, 900.0)) == ()
 
 
 def test_too_few_iterations_are_told(design, fits):
     climbing = NormalApproximation(np.zeros(3), np.ones(3), np.linspace(-500.0, -300.0, 1000), None)
     even = SmoothedWeights(np.full(4000, 1 / 4000), 0.1, 4000.0)
-    (doubt,) = advi._doubts(design, fits[False], climbing, even)
+    (doubt,) = doubts_of(design, fits[False], climbing, even)
     assert "has not converged" in doubt and "rose by 50 nats" in doubt and "iterations=2000" in doubt
 
 
@@ -206,6 +214,6 @@ def test_distance_names_what_moves(design):
     sigma = rng.normal(size=(2, 500))
     drawn = Draws(rng.normal(size=(2, 500, 1)), sigma, (rng.normal(size=(2, 500, 1)),), (None,), (), {}, "advi")
     weights = np.where(sigma.ravel() > 1, 1.0, 1e-6)
-    text = advi._distance(design, drawn, SmoothedWeights(weights / weights.sum(), 1.2, 160.0))
+    text = advi._distance(parameters_of(design, drawn), SmoothedWeights(weights / weights.sum(), 1.2, 160.0))
     assert "is 1.2, above 0.7: 160 of 1000 draws remain effective" in text
     assert "mean of sigma moves by 1.6" in text  # E[z | z > 1] = 1.53; these 160: 1.57

@@ -60,8 +60,25 @@ def test_of_a_posterior(rats):
         own, other = (f.residuals(kind="pearson", random=random) for f in (fit, reml))
         assert np.corrcoef(own, other)[0, 1] > 0.99
         assert own.std() == pytest.approx(other.std(), rel=0.1)
-    with pytest.raises(blm.OptionError, match="point fits"):
-        fit.residuals(kind="standardized")
+
+
+def test_standardized_of_a_posterior(rats):
+    """Beside the leverages of REML, since the posterior of a row's mean has variance sigma^2 h up to priors."""
+    model = blm.Model("weight ~ litsize + (1 | litter)", rats)
+    fit, reml = model.fit("importance", seed=1, draws=2000, progressbar=False), model.fit("reml")
+    for random in ("all", "none"):
+        ratio = [
+            f.residuals(kind="standardized", random=random) / f.residuals(kind="pearson", random=random)
+            for f in (fit, reml)
+        ]
+        np.testing.assert_allclose(*ratio, rtol=0.02)
+        assert (ratio[0] > 1).all()
+    beta = np.asarray(fit.draws.beta).reshape(-1, 2) @ fit.design.X.T
+    effects = np.asarray(fit.draws.effects[0]).reshape(len(beta), -1)[:, fit.design.terms[0].codes]
+    spread = np.var(beta + effects, axis=0, ddof=1)
+    variance = np.mean(np.square(np.asarray(fit.draws.sigma)))
+    expected = fit.residuals() / np.sqrt(variance - spread)
+    np.testing.assert_allclose(fit.residuals(kind="standardized"), expected, rtol=1e-5)
 
 
 def test_of_counts():

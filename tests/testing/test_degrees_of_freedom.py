@@ -34,6 +34,7 @@ def test_table_of_lmertest(named_fit, ddf):
     expected = pd.DataFrame(REFERENCE["tests"][name][ddf.replace("-", "_")])
     table = fit.coef_table(ddf=ddf)
     assert list(table.columns) == ["estimate", "std_error", "df", "t", "p"]
+    np.testing.assert_allclose(table["estimate"], expected["Estimate"], rtol=STATISTIC)
     np.testing.assert_allclose(table["df"], expected["df"], rtol=DF)
     np.testing.assert_allclose(table["std_error"], expected["Std. Error"], rtol=STATISTIC)
     np.testing.assert_allclose(table["t"], expected["t value"], rtol=STATISTIC)

@@ -26,7 +26,7 @@ def fit_of(name, method="reml"):
     return blm.lmm(formula, blm.load_dataset(data), method)
 
 
-def check(found, expected):
+def check(found, expected, sigma):
     expected = pd.DataFrame(expected)
     assert list(found.index) == list(expected["row"])
     assert list(found.columns) == ["df_num", "df_den", "F", "p"]
@@ -34,18 +34,23 @@ def check(found, expected):
     np.testing.assert_allclose(found["df_den"], expected["DenDF"], rtol=DF)
     np.testing.assert_allclose(found["F"], expected["F value"], rtol=STATISTIC)
     np.testing.assert_allclose(found["p"], expected["Pr(>F)"], rtol=DF)
+    # mean squares as lmerTest makes them, of F and the residual variance
+    np.testing.assert_allclose(found["F"] * sigma**2, expected["Mean Sq"], rtol=2 * STATISTIC)
+    np.testing.assert_allclose(found["F"] * sigma**2 * found["df_num"], expected["Sum Sq"], rtol=2 * STATISTIC)
 
 
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("kind", ["3_satterthwaite", "3_kenward_roger", "2_satterthwaite"])
 def test_table_of_lmertest(name, kind):
     number, ddf = kind.split("_", 1)
-    found = fit_of(name).anova(type=int(number), ddf=ddf.replace("_", "-"))
-    check(found, REFERENCE["tests"][name][f"anova_{kind}"])
+    fit = fit_of(name)
+    found = fit.anova(type=int(number), ddf=ddf.replace("_", "-"))
+    check(found, REFERENCE["tests"][name][f"anova_{kind}"], fit.sigma)
 
 
 def test_drop1_of_lmertest():
-    check(fit_of("rat_interaction").drop1(), REFERENCE["drop1"])
+    fit = fit_of("rat_interaction")
+    check(fit.drop1(), REFERENCE["drop1"], fit.sigma)
 
 
 def test_coding_does_not_matter():
@@ -138,7 +143,8 @@ def test_likelihood_ratios_of_lme4():
     found = blm.anova(*(blm.lmm(formula, data, "ml") for formula in formulas), names=["c", "a", "b"])
     expected = pd.DataFrame(REFERENCE["likelihood_ratio"])
     assert list(found.index) == ["a", "b", "c"]
-    for ours, theirs in [("dof", "npar"), ("aic", "AIC"), ("bic", "BIC"), ("loglik", "logLik")]:
+    names = {"dof": "npar", "aic": "AIC", "bic": "BIC", "loglik": "logLik", "deviance": "deviance"}
+    for ours, theirs in names.items():
         np.testing.assert_allclose(found[ours], expected[theirs], atol=2 * LIKELIHOOD)
     for ours, theirs in [("chisq", "Chisq"), ("df", "Df"), ("p", "Pr(>Chisq)")]:
         np.testing.assert_allclose(found[ours].iloc[1:], expected[theirs].iloc[1:].astype(float), rtol=1e-3)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from bayeslmm.inference.nuts.marginal import marginal_draws
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.model_priors import sd_name
-from bayeslmm.types import Floats
+from bayeslmm.types import Array, Floats
 
 if TYPE_CHECKING:
     from bayeslmm.likelihood.kernel import Kernel
@@ -88,13 +88,79 @@ def sample_advi(
         When fitting was interrupted.
     """
     parametrization = options.parametrization or "marginal"
-    _check(parametrization, kernel, options.iterations)
+    check_iterations(options.iterations)
+    if parametrization == "marginal" and kernel is None:
+        raise OptionError("parametrization='marginal' needs the kernel of the design.")
     started = time.perf_counter()
     density = None
     if parametrization == "marginal" and kernel is not None:
         density = CovarianceDensity(kernel, priors, sigma)
     model, outputs = _build(design, priors, density, sigma, parametrization)
-    fit_seed, point_seed, coefficient_seed = (
+    found = approximate(model, outputs, options)
+    values, stats = found.values, found.stats
+    if density is not None:
+        drawn = _marginal(density, values["coordinates"], stats, replace(options, seed=found.next_seed))
+    else:
+        drawn = explicit_draws(design, values, stats, sigma, options)
+    doubts = doubtful(
+        coefficients_and_scales(design, drawn) | {"sigma": drawn.sigma}, found.approximation, found.weights
+    )
+    info = {"parametrization": parametrization, **found.info(options, doubts, time.perf_counter() - started)}
+    return replace(drawn, info=info)
+
+
+@dataclass(frozen=True, slots=True)
+class Approximated:
+    """Draws of a normal approximation, weighed against the exact density.
+
+    Attributes
+    ----------
+    approximation, weights
+        The normal distribution, and the smoothed weights of its draws.
+    log_ratio
+        log p - log q of every draw, (chains draws,).
+    values
+        The outputs, each (chains, draws, ...).
+    stats
+        lp and log_weight, (chains, draws).
+    next_seed
+        For what is drawn given them.
+    """
+
+    approximation: NormalApproximation
+    weights: SmoothedWeights
+    log_ratio: Array
+    values: Mapping[str, Floats]
+    stats: Mapping[str, Floats]
+    next_seed: int
+
+    def info(self, options: Options, doubts: tuple[str, ...], seconds: float) -> dict[str, Any]:
+        """Return what is known of the approximation."""
+        return {
+            "approximation": "full-rank" if options.full_rank else "mean-field",
+            "iterations": options.iterations,
+            "seed": options.seed,
+            "elbo": self.approximation.elbo,
+            "log_evidence_bound": float(np.mean(self.log_ratio)),
+            "k_hat": self.weights.k_hat,
+            "effective_size": self.weights.effective_size,
+            "failures": (LOST,) if is_lost(self.log_ratio, len(self.approximation.mean)) else (),
+            "doubts": doubts,
+            "seconds": seconds,
+        }
+
+
+def approximate(model: Any, outputs: dict[str, Any], options: Options) -> Approximated:
+    """Approximate the posterior of a PyMC model, draw from the approximation and weigh the draws.
+
+    Raises
+    ------
+    FittingError
+        When the optimiser leaves the region where the density is finite.
+    KeyboardInterrupt
+        When fitting was interrupted.
+    """
+    fit_seed, point_seed, next_seed = (
         int(s.generate_state(1)[0]) >> 1 for s in np.random.SeedSequence(options.seed).spawn(3)
     )
     approximation = fit_normal(
@@ -112,33 +178,21 @@ def sample_advi(
     found["log_weight"] = np.log(np.maximum(weights.weights, np.finfo(float).tiny))
     values = {name: array.reshape(chains, draws, *array.shape[1:]) for name, array in found.items()}
     stats = {"lp": values["log_density"], "log_weight": values["log_weight"]}
-    if density is not None:
-        drawn = _marginal(density, values["coordinates"], stats, replace(options, seed=coefficient_seed))
-    else:
-        drawn = _explicit(design, values, stats, sigma, options)
-    info = {
-        "parametrization": parametrization,
-        "approximation": "full-rank" if options.full_rank else "mean-field",
-        "iterations": options.iterations,
-        "seed": options.seed,
-        "elbo": approximation.elbo,
-        "log_evidence_bound": float(np.mean(log_ratio)),
-        "k_hat": weights.k_hat,
-        "effective_size": weights.effective_size,
-        "failures": (LOST,) if is_lost(log_ratio, len(approximation.mean)) else (),
-        "doubts": _doubts(design, drawn, approximation, weights),
-        "seconds": time.perf_counter() - started,
-    }
-    return replace(drawn, info=info)
+    return Approximated(approximation, weights, log_ratio, values, stats, next_seed)
 
 
-def _check(parametrization: str, kernel: "Kernel | None", iterations: int) -> None:
+def check_iterations(iterations: int) -> None:
+    """Refuse too few.
+
+    Raises
+    ------
+    OptionError
+        With how many there should be.
+    """
     if iterations < FEWEST_ITERATIONS:
         raise OptionError(
             f"iterations={iterations!r} is too few; ADVI needs thousands, and at least {FEWEST_ITERATIONS}"
         )
-    if parametrization == "marginal" and kernel is None:
-        raise OptionError("parametrization='marginal' needs the kernel of the design.")
 
 
 def _build(
@@ -157,11 +211,17 @@ def _build(
     from bayeslmm.pymc_models import build_hierarchical
 
     model = build_hierarchical(design, priors, sigma=sigma, centered=parametrization == "centered")
-    names = (["beta"] if design.p else []) + (["sigma"] if sigma is None else [])
+    names = [*variable_names(design), *(["sigma"] if sigma is None else [])]
+    return model, {name: model[name] for name in names}
+
+
+def variable_names(design: Design) -> list[str]:
+    """Return the names of coefficients, covariances and effects in an explicit model."""
+    names = ["beta"] if design.p else []
     for term in design.terms:
         names += [f"sd_{safe_name(term.name)}", f"r_{safe_name(term.name)}"]
         names += [f"cor_{safe_name(term.name)}"] if term.has_correlations else []
-    return model, {name: model[name] for name in names}
+    return names
 
 
 def _marginal(
@@ -179,13 +239,14 @@ def _marginal(
     return replace(drawn, method="advi")
 
 
-def _explicit(
+def explicit_draws(
     design: Design,
     values: Mapping[str, Floats],
     stats: Mapping[str, Floats],
     sigma: float | None,
     options: Options,
 ) -> Draws:
+    """Return the values of an explicit model's variables as draws."""
     keep = options.keep([term.name for term in design.terms])
     shape = stats["lp"].shape
     correlations = []
@@ -206,10 +267,10 @@ def _explicit(
     )
 
 
-def _doubts(
-    design: Design, drawn: Draws, approximation: NormalApproximation, weights: SmoothedWeights
+def doubtful(
+    parameters: Mapping[str, Floats], approximation: NormalApproximation, weights: SmoothedWeights
 ) -> tuple[str, ...]:
-    """Return sentences on what cannot be trusted."""
+    """Return sentences on what cannot be trusted of parameters, each (chains, draws)."""
     doubts = []
     rise = bound_is_rising(approximation.elbo)
     if rise > 0:
@@ -218,11 +279,11 @@ def _doubts(
             f"nats; give it more (iterations={2 * len(approximation.elbo)})."
         )
     if not weights.k_hat <= RELIABLE_K_HAT or weights.effective_size < FEWEST_EFFECTIVE * len(weights.weights):
-        doubts.append(_distance(design, drawn, weights))
+        doubts.append(_distance(parameters, weights))
     return tuple(doubts)
 
 
-def _distance(design: Design, drawn: Draws, weights: SmoothedWeights) -> str:
+def _distance(parameters: Mapping[str, Floats], weights: SmoothedWeights) -> str:
     """Say how far weighting the draws by the exact density moves means and standard deviations."""
     w = weights.weights
     found = f"The Pareto k̂ of ADVI's draws, weighted by the exact density, is {weights.k_hat:.3g}"
@@ -230,7 +291,7 @@ def _distance(design: Design, drawn: Draws, weights: SmoothedWeights) -> str:
         found += f", above {RELIABLE_K_HAT}"
     found += f": {weights.effective_size:.0f} of {len(w)} draws remain effective"
     worst: dict[str, tuple[float, str]] = {}
-    for name, values in _parameters(design, drawn).items():
+    for name, values in parameters.items():
         x = values.ravel()
         spread = float(np.std(x))
         if spread == 0:
@@ -251,9 +312,9 @@ def _distance(design: Design, drawn: Draws, weights: SmoothedWeights) -> str:
     )
 
 
-def _parameters(design: Design, drawn: Draws) -> dict[str, Floats]:
-    """Return coefficients, standard deviations and sigma by name, each (chains, draws)."""
+def coefficients_and_scales(design: Design, drawn: Draws) -> dict[str, Floats]:
+    """Return coefficients and standard deviations by name, each (chains, draws)."""
     found = {name: drawn.beta[..., j] for j, name in enumerate(design.fixed_names)}
     for term, sd in zip(design.terms, drawn.sd, strict=True):
         found |= {sd_name(term.name, effect): sd[..., s] for s, effect in enumerate(term.effects)}
-    return found | {"sigma": drawn.sigma}
+    return found

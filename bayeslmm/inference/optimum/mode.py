@@ -14,6 +14,7 @@ from scipy.optimize import brentq
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.errors import FittingError
+from bayeslmm.inference.optimum.covariance_prior import log_correlation_prior, prior_factor_slope, ratios
 from bayeslmm.inference.optimum.maximum import Maximum, code_of, describe
 from bayeslmm.inference.optimum.rounding import judged, require_residuals
 from bayeslmm.inference.optimum.search import Point, Record, minimise
@@ -25,7 +26,7 @@ from bayeslmm.likelihood.normal_prior import FixedPosterior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.posterior.density import CovarianceDensity
-from bayeslmm.priors.model_priors import TermPriors, sd_name
+from bayeslmm.priors.model_priors import sd_name
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Flat
 from bayeslmm.types import Array
@@ -113,7 +114,7 @@ class _PosteriorMode:
         """Return name, prior and value of every sd, and of sigma where it has a prior."""
         found: list[tuple[str, Prior, float]] = []
         for factor, term in zip(self._prior_factors(lambdas), self.density.priors.terms, strict=True):
-            values = zip(term.effects, term.sd, sigma * _ratios(factor), strict=True)
+            values = zip(term.effects, term.sd, sigma * ratios(factor), strict=True)
             found += [(sd_name(term.name, effect), prior, float(value)) for effect, prior, value in values]
         if self.density.priors.sigma is not None:
             found.append(("sigma", self.density.priors.sigma, sigma))
@@ -123,11 +124,11 @@ class _PosteriorMode:
         """Return the sigma that minimises f at given factors."""
         if self.density.sigma is not None:
             return self.density.sigma
-        ratios = [_ratios(f) for f in self._prior_factors(lambdas)]
+        relative = [ratios(f) for f in self._prior_factors(lambdas)]
 
         def slope(log_sigma: float) -> float:
             sigma = float(np.exp(log_sigma))
-            return posterior.slope(sigma) - 2.0 * self._prior_slope(sigma, ratios)
+            return posterior.slope(sigma) - 2.0 * self._prior_slope(sigma, relative)
 
         products = self.kernel.products
         centre = 0.5 * float(np.log(posterior.factor.r_squared / max(products.n - products.n_fixed, 1)))
@@ -156,16 +157,16 @@ class _PosteriorMode:
         value = float(posterior.minus_two_log(np.asarray(sigma)))
         with np.errstate(divide="ignore"):
             for factor, term in zip(factors, self.density.priors.terms, strict=True):
-                value -= 2.0 * float(term.log_density(sigma * _ratios(factor), sigma))
-                value -= 2.0 * _log_correlation_prior(factor, term)
+                value -= 2.0 * float(term.log_density(sigma * ratios(factor), sigma))
+                value -= 2.0 * log_correlation_prior(factor, term)
         if self.density.sigma is None and self.density.priors.sigma is not None:
             value -= 2.0 * float(self.density.priors.sigma.logpdf(sigma))
         return value
 
-    def _prior_slope(self, sigma: float, ratios: Sequence[Array]) -> float:
+    def _prior_slope(self, sigma: float, relative: Sequence[Array]) -> float:
         """Return the derivative of the log prior by log sigma."""
         total = 0.0
-        for term, values in zip(self.density.priors.terms, ratios, strict=True):
+        for term, values in zip(self.density.priors.terms, relative, strict=True):
             by_sd, by_scale = term.slopes(sigma * values, sigma)
             total += float(np.sum(by_sd)) + by_scale
         prior = self.density.priors.sigma
@@ -175,39 +176,12 @@ class _PosteriorMode:
         slopes = []
         for factor, inner, turn, term in zip(lambdas, excess, self.maps, self.density.priors.terms, strict=True):
             inverse = np.linalg.inv(factor)
-            by_prior = _prior_factor_slope(turn @ factor, term, sigma)
+            by_prior = prior_factor_slope(turn @ factor, term, sigma)
             slope = 2.0 * inverse.T @ inner - 2.0 * turn.T @ by_prior
             if term.correlation is not None:
                 slope -= 4.0 * (term.correlation.eta - 1.0) * inverse.T
             slopes.append(slope)
         return slopes
-
-
-def _ratios(factor: Array) -> Array:
-    return np.sqrt(np.sum(factor**2, axis=1))
-
-
-def _log_correlation_prior(factor: Array, term: TermPriors) -> float:
-    """Return (eta - 1) log |R|; zero where eta is one, singular R included."""
-    if term.correlation is None or term.correlation.eta == 1.0:
-        return 0.0
-    sign, log_det = np.linalg.slogdet(factor)
-    if sign == 0:
-        return -np.inf if term.correlation.eta > 1 else np.inf
-    return (term.correlation.eta - 1.0) * float(2.0 * log_det - 2.0 * np.sum(np.log(_ratios(factor))))
-
-
-def _prior_factor_slope(factor: Array, term: TermPriors, sigma: float) -> Array:
-    """Return the derivative by F of sum log h(sigma t) - 2 (eta - 1) sum log t; the term in log |F| is left out."""
-    ratios = _ratios(factor)
-    safe = np.where(ratios > 0, ratios, 1.0)
-    if term.joint is None:
-        by_ratio = np.array([float(p.dlogpdf(sigma * t)) * sigma for p, t in zip(term.sd, ratios, strict=True)])
-    else:
-        by_ratio = term.slopes(sigma * safe, sigma)[0] / safe
-    if term.correlation is not None:
-        by_ratio = by_ratio - 2.0 * (term.correlation.eta - 1.0) / safe
-    return np.where(ratios > 0, by_ratio / safe, 0.0)[:, None] * factor
 
 
 def _bracket(slope: Callable[[float], float], centre: float) -> tuple[float, float]:

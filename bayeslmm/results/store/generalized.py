@@ -9,8 +9,8 @@ from bayeslmm.errors import FittingError, OptionError, StorageError
 from bayeslmm.families import FAMILIES, Family
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
 from bayeslmm.inference.optimum.generalized.restored import Estimates, restore_maximum
+from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.results.generalized import GeneralizedPointFit
-from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.store.schema import ListOf, Number, Table, Text, Whole
 
 MOST_POINTS = 1000  # of quadrature, in each dimension
@@ -63,8 +63,10 @@ def describe_generalized(fit: GeneralizedPointFit) -> dict[str, Any]:
     }
 
 
-def read_generalized(result: Mapping[str, Any], design: Any, family: Family, spec: ModelSpec) -> GeneralizedMaximum:
-    """Return the maximum of a record, its likelihood evaluated again on a design.
+def read_generalized(
+    result: Mapping[str, Any], design: Any, family: Family, density: GeneralizedDensity | None = None
+) -> GeneralizedMaximum:
+    """Return the maximum of a record, its likelihood evaluated again on a design; of a posterior mode, its density.
 
     Raises
     ------
@@ -90,6 +92,7 @@ def read_generalized(result: Mapping[str, Any], design: Any, family: Family, spe
             estimates,
             offset=design.offset,
             names=[term.name for term in design.terms],
+            density=density,
         )
     except (FittingError, OptionError, np.linalg.LinAlgError) as error:
         raise StorageError(f"fit.json: the estimates under 'result' do not suit the model: {error}") from error

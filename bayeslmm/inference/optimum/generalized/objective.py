@@ -113,12 +113,15 @@ class Objective:
             else:
                 start, beta = predict_mode(self.problem, self.last, point)
                 point = replace(point, beta=beta)
-            if self.n_quad > 1:
-                found = evaluate_quadrature(self.problem, point, start, self.n_quad, gradient=gradient)
-            else:
-                found = evaluate(self.problem, point, start, gradient=gradient)
+            found = self.evaluate(point, start, gradient=gradient)
         if not np.isfinite(found.value):
             raise FittingError("The log-likelihood is not finite.")
         self.values.append(found.value)
         self.last = found
         return found
+
+    def evaluate(self, point: Point, start: Sequence[Array], *, gradient: bool) -> Evaluation:
+        """Evaluate at a point, effects started from `start`."""
+        if self.n_quad > 1:
+            return evaluate_quadrature(self.problem, point, start, self.n_quad, gradient=gradient)
+        return evaluate(self.problem, point, start, gradient=gradient)

@@ -10,12 +10,14 @@ from bayeslmm.covariance import count_theta, factors_from_theta
 from bayeslmm.errors import FittingError
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, result
+from bayeslmm.inference.optimum.generalized.mode import posterior_objective
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
 from bayeslmm.inference.optimum.generalized.search import Solution
 from bayeslmm.likelihood.columns import TermArrays, factor_to_kernel
 from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.generalized.quadrature import check_quadrature
+from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.types import Array
 
 ROUNDING = 1e-9  # diagonals of a factor below this share of the largest are zeros that a rotation has blurred
@@ -51,8 +53,9 @@ def restore_maximum(
     offset: Array | None = None,
     zero_columns: Array | None = None,
     names: Sequence[str] | None = None,
+    density: GeneralizedDensity | None = None,
 ) -> GeneralizedMaximum:
-    """Evaluate the likelihood at estimates.
+    """Evaluate the likelihood, or the posterior, at estimates.
 
     Parameters
     ----------
@@ -60,6 +63,8 @@ def restore_maximum(
         As for `maximise_generalized`.
     estimates
         Where the search ended.
+    density
+        The posterior whose mode was searched for; None for the likelihood.
 
     Raises
     ------
@@ -82,8 +87,11 @@ def restore_maximum(
         for factor, columns, shape in zip(factors, predictor.maps, predictor.shapes, strict=True)
     )
     parameters = Parameters(lambdas, predictor.fixed.inverse @ estimates.beta, estimates.dispersion)
-    problem = Problem(family, response, predictor, inner=estimates.n_quad == 0)
-    objective = Objective(problem, dispersion, max(estimates.n_quad, 1))
+    if density is None:
+        problem = Problem(family, response, predictor, inner=estimates.n_quad == 0)
+        objective = Objective(problem, dispersion, max(estimates.n_quad, 1))
+    else:
+        objective = posterior_objective(density)
     evaluation = objective(parameters)
     solution = Solution(
         parameters,

@@ -238,7 +238,10 @@ def _drop_negligible(
             lambdas = [f.copy() for f in parameters.lambdas]
             lambdas[k][a, a] = 0.0
             trial = replace(parameters, lambdas=tuple(lambdas))
-            found = objective(trial)
+            try:
+                found = objective(trial)
+            except FittingError:  # a prior has no density there
+                continue
             if found.value <= evaluation.value + NEGLIGIBLE:
                 parameters, evaluation = trial, found
     return parameters, evaluation

@@ -1,0 +1,129 @@
+"""The posterior mode of generalized models: the normal one's where the family is normal, a maximum elsewhere."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+
+import bayeslmm as blm
+from bayeslmm.design import build_design
+from bayeslmm.families import Gaussian
+from bayeslmm.formula import parse
+from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
+from bayeslmm.posterior.generalized import generalized_density
+from bayeslmm.priors.resolve import resolve_family_priors
+
+SAME_OPTIMUM = 1e-6  # absolute, in units of minus twice the log density: two searches for one minimum
+SAME_PLACE = 1e-4  # of an sd: the objective is known to 1e-9, and so the place to 3e-5 of a standard error
+
+
+@pytest.mark.parametrize("formula", ["Reaction ~ Days + (Days | Subject)", "Reaction ~ Days + (Days || Subject)"])
+def test_normal_family_has_the_mode_of_normal_responses(formula):
+    """Laplace's approximation is exact there, and the objective the same to its constants."""
+    data = blm.load_dataset("sleepstudy")
+    priors = {
+        "Intercept": "Normal(250, 100)",
+        "Days": "Normal(0, 20)",
+        "sd_Subject[Intercept]": "HalfNormal(30)",
+        "sd_Subject[Days]": "HalfStudentT(3, 8)",
+        "sigma": "HalfStudentT(3, 20)",
+    }
+    if "||" not in formula:
+        priors["cor_Subject"] = "LKJ(1.5)"
+    known = blm.Model(formula, data, priors=priors).fit("map")
+    design = build_design(parse(formula), data, family=Gaussian())
+    density = generalized_density(design, Gaussian(), resolve_family_priors(design, Gaussian(), design.outcome, priors))
+    found = maximise_generalized_posterior(density)
+    assert -2 * found.loglik == pytest.approx(known.objective, abs=SAME_OPTIMUM)
+    np.testing.assert_allclose(found.theta, known.theta * known.sigma, rtol=SAME_PLACE, atol=1e-3)
+    np.testing.assert_allclose(found.beta, known.fixef(), rtol=SAME_PLACE)
+    assert np.exp(found.dispersion[0]) == pytest.approx(known.sigma, rel=SAME_PLACE)
+
+
+def grouped(family):
+    rng = np.random.default_rng(21)
+    data = pd.DataFrame({"x": rng.normal(size=90), "g": np.arange(90) % 9, "h": np.arange(90) // 9 % 5})
+    eta = 0.5 + 0.4 * data.x + 0.6 * rng.normal(size=9)[data.g] + 0.4 * rng.normal(size=9)[data.g] * data.x
+    counts = rng.poisson(np.exp(eta) * rng.gamma(2.0, 0.5, size=90))
+    return data.assign(
+        y={
+            "negative_binomial": counts,
+            "zero_inflated_poisson": counts * (rng.random(90) > 0.2),
+            "cumulative": np.digitize(eta + rng.logistic(size=90), [-0.5, 0.6, 1.5]),
+            "bernoulli": (eta + rng.logistic(size=90) > 0.5).astype(int),
+        }[family]
+    )
+
+
+@pytest.mark.parametrize("family", ["negative_binomial", "zero_inflated_poisson", "cumulative", "bernoulli"])
+def test_no_nearby_point_is_better(family):
+    """A derivative-free search over (log sd, atanh r, dispersion), the Jacobians taken off, gains nothing."""
+    priors = {"cor_g": "LKJ(2)", "sd_g": "Gamma(2, 2)", "sd_h": "Gamma(3, 4)"}  # no density at zero
+    model = blm.Model("y ~ x + (x | g) + (1 | h)", grouped(family), family=family, priors=priors)
+    chosen = model.family.for_response(model.design.outcome)
+    density = generalized_density(model.design, chosen, model.resolved_priors)
+    found = maximise_generalized_posterior(density)
+    start = density.start(found.solution.parameters.lambdas, found.dispersion)
+
+    def without_jacobians(x):
+        try:
+            value = density.point(x).log_density
+        except blm.FittingError:
+            return np.inf
+        first, second = density.term_points(x)
+        value -= np.sum(np.log(first.ratios)) + np.sum(np.log(second.ratios)) + np.log(1 - first.partial[1, 0] ** 2)
+        place = density.n_phi
+        for parameter in chosen.parameters:
+            w = x[place : place + parameter.size]
+            place += parameter.size
+            value -= {
+                "log": np.sum(w),
+                "logit": np.sum(-np.log1p(np.exp(w)) - np.log1p(np.exp(-w))),
+                "ordered": np.sum(w[1:]),
+            }[parameter.transform]
+        return -2 * value
+
+    constant = 2 * density.log_normaliser  # of the LKJ prior, which the objective leaves out
+    assert without_jacobians(start) == pytest.approx(-2 * found.loglik + constant, abs=SAME_OPTIMUM)
+    simplex = start + 0.02 * np.vstack([np.zeros(len(start)), np.eye(len(start))])
+    better = minimize(
+        without_jacobians, start, method="Nelder-Mead", options={"maxfev": 300, "initial_simplex": simplex}
+    )
+    assert without_jacobians(start) - better.fun < SAME_OPTIMUM
+
+
+def test_variance_of_zero_is_the_mode_where_groups_are_alike():
+    data = pd.DataFrame({"g": np.arange(60) % 6, "y": np.arange(60) // 6 % 2})
+    fit = blm.Model("y ~ 1 + (1 | g)", data, family="bernoulli").fit("map")
+    assert fit.status.code == "boundary"
+    assert fit.varcorr()["sd"].iloc[0] == 0
+    # without effects the mode of the intercept is that of a logistic regression with its normal prior: by symmetry zero
+    assert fit.fixef()["Intercept"] == pytest.approx(0, abs=1e-8)
+
+
+def test_fit_reads_like_any_other():
+    model = blm.Model(
+        "cbind(incidence, size - incidence) ~ period + (1 | herd)", blm.load_dataset("cbpp"), family="binomial"
+    )
+    fit = model.fit("map")
+    assert fit.method == "map" and fit.status.code == "converged"
+    assert fit.priors is not None
+    page = str(fit.summary())
+    assert "at its posterior mode" in page and "-2 log posterior" in page
+    # the proper prior draws the coefficients towards zero, and the sd's keeps it positive
+    ml = model.fit("ml")
+    assert np.all(np.abs(fit.fixef()[1:]) < np.abs(ml.fixef()[1:]) + 0.02)
+    strong = blm.Model(
+        "cbind(incidence, size - incidence) ~ period + (1 | herd)",
+        blm.load_dataset("cbpp"),
+        family="binomial",
+        priors={"period[T.4]": "Normal(0, 0.001)"},
+    ).fit("map")
+    assert abs(strong.fixef()["period[T.4]"]) < 1e-4
+
+
+def test_priors_that_rule_out_every_start():
+    data = grouped("negative_binomial")
+    priors = {"shape": "Uniform(1e6, 2e6)"}
+    with pytest.raises(blm.FittingError, match="State wider priors"):
+        blm.Model("y ~ x + (1 | g)", data, family="negative_binomial", priors=priors).fit("map")
