@@ -1,5 +1,6 @@
 """How well rows are predicted that the fit has not seen."""
 
+import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,7 +28,9 @@ def leave_one_out_section(fit: "Fit", level: float, pictures: bool) -> Section |
         return Section("Prediction of rows left out", (f"Not computed for {fit.nobs} rows: blm.loo(fit) does it.",))
     from bayeslmm.results.leave_one_out import loo
 
-    found = loo(fit)  # type: ignore[arg-type]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # the table counts the rows it warns of
+        found = loo(fit)  # type: ignore[arg-type]
     k = np.asarray(found["pareto_k"])
     row = [f"{found['elpd_loo']:.1f}", f"{found['se']:.1f}", f"{found['p_loo']:.1f}", f"{int(np.sum(k > UNRELIABLE))}"]
     table = pd.DataFrame([row], columns=["elpd", "Std. error", "Effective parameters", "k above 0.7"])
