@@ -84,6 +84,9 @@ class Model:
     chunk_rows
         Rows of a batch, at most; given with a data frame, the frame is read in batches, too, and no copy of its columns
         is kept.
+    zero
+        For the zero-inflated and hurdle families, the formula of the logit of the share of zeros, ``"~ x"`` (glmmTMB's
+        ``ziformula``); None for one share of all rows.
 
     Raises
     ------
@@ -113,8 +116,10 @@ class Model:
         functions: Mapping[str, Callable[..., Any]] | None = None,
         missing: Missing = "drop",
         chunk_rows: int | None = None,
+        zero: str | None = None,
     ) -> None:
         self._family = _find_family(family, link)
+        _check_zero(zero, self._family)
         if self._family is not None and sigma is not None:
             raise OptionError(f"sigma= is for normal responses; the family {self._family.name!r} has none.")
         from bayeslmm.likelihood.threads import blas_threads
@@ -152,9 +157,20 @@ class Model:
             missing=missing,
             priors=dict(priors) if isinstance(priors, Mapping) else priors,
             functions=dict(functions or {}),
+            zero=zero,
         )
+        if zero is not None:
+            self._add_zero_part(zero, data, functions)
         if priors is not None:
             _ = self.resolved_priors  # a prior that cannot be used is refused here, not after a long fit
+
+    def _add_zero_part(self, zero: str, data: Any, functions: Mapping[str, Callable[..., Any]] | None) -> None:
+        """Give the family the columns of its share of zeros."""
+        from bayeslmm.design.zero_part import with_zero_part, zero_names
+
+        family = cast("Family", self._family)
+        self._design = with_zero_part(self._design, zero, data, family, functions)
+        self._family = cast(Any, family).with_zero_columns(self._design.zero.X, zero_names(self._design))
 
     def _summed(
         self,
@@ -657,6 +673,12 @@ def merge(
 def _fit_defaults() -> dict[str, Any]:
     """Return the defaults of :meth:`Model.fit`, by name."""
     return {name: parameter.default for name, parameter in inspect.signature(Model.fit).parameters.items()}
+
+
+def _check_zero(zero: str | None, family: "Family | None") -> None:
+    if zero is not None and (family is None or not family.has_zero_part):
+        name = "gaussian" if family is None else family.name
+        raise OptionError(f"zero= is for the zero-inflated and hurdle families; {name!r} has no share of zeros.")
 
 
 def _check_sigma(sigma: Any) -> None:

@@ -134,6 +134,7 @@ class Design:
     offset_column: str | None = None
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     outcome: Any = None  # the response as the family of a generalized model reads it
+    zero: Any = None  # the design of the share of zeros of a generalized model, where it has a formula
     recipe: Any = None  # how to rebuild the columns from new data; private to this room
 
     @property

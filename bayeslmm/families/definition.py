@@ -23,7 +23,7 @@ from bayeslmm.families.links import LINK_SCALES, LINKS, Link
 from bayeslmm.families.response import Request, Response
 from bayeslmm.types import Array
 
-Transform = Literal["log", "logit", "ordered"]
+Transform = Literal["log", "logit", "ordered", "none"]
 Kernel = Callable[[Array, Array, Array, Array, Array], None]
 
 
@@ -36,8 +36,8 @@ class Parameter:
     name
         What it is called in tables and priors.
     transform
-        Its working scale: "log" or "logit" of it, or, for thresholds in ascending order, the first and the logarithms
-        of the differences ("ordered").
+        Its working scale: "log" or "logit" of it, the value itself ("none"), or, for thresholds in ascending order, the
+        first and the logarithms of the differences ("ordered").
     prior
         Default prior, as text.
     reason
@@ -103,9 +103,19 @@ class Family(ABC):
         return bool(self.parameters) and self.parameters[-1].name == "zero"
 
     @property
+    def zero_columns(self) -> Array | None:
+        """Columns of the logit of the share of zeros, (n, r), where it has some."""
+        return None
+
+    @property
     def n_dispersion(self) -> int:
         """Number of dispersion parameters m."""
         return sum(parameter.size for parameter in self.parameters)
+
+    @property
+    def dispersion_scales(self) -> Array:
+        """How far the working values are likely to vary, up to a common factor, (m,)."""
+        return np.ones(self.n_dispersion)
 
     # -- the density ------------------------------------------------------------------------------------------
 
@@ -260,6 +270,8 @@ def to_natural(working: Array, transform: Transform) -> Array:
         return np.exp(working)
     if transform == "logit":
         return LINKS["logit"].mean(working)
+    if transform == "none":
+        return np.array(working, dtype=float)
     return np.cumsum(np.concatenate([working[:1], np.exp(working[1:])]))
 
 
@@ -269,6 +281,8 @@ def to_working(natural: Array, transform: Transform) -> Array:
         return np.log(natural)
     if transform == "logit":
         return LINKS["logit"].predictor(natural)
+    if transform == "none":
+        return np.array(natural, dtype=float)
     return np.concatenate([natural[:1], np.log(np.diff(natural))])
 
 

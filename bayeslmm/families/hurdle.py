@@ -123,7 +123,7 @@ class _Hurdle(_WithZeros):
     def start(self, response: Response) -> Array:
         """Return the start of the counts, and the share of zeros."""
         zero = np.clip(np.mean(response.y == 0), 0.002, 0.998)
-        return np.concatenate([self._counts.start(response), [np.log(zero / (1 - zero))]])
+        return self._start(self._counts.start(response), float(np.log(zero / (1 - zero))))
 
     def _law(self, eta: Array, working: Array) -> object:
         raise NotImplementedError
@@ -141,14 +141,14 @@ class _Hurdle(_WithZeros):
         share = -np.expm1(self._log_zero(eta, working))
         rest = 1.0 / (1.0 + np.exp(self.rows_of(working, len(eta))[-1]))
         mean = self.link.mean(eta)
-        square = (self._counts.variance(response, eta, np.asarray(working)[:-1]) + mean**2) / share
+        square = (self._counts.variance(response, eta, self._of_counts(working)) + mean**2) / share
         return rest * square - (rest * mean / share) ** 2
 
     def cdf(self, response: Response, eta: Array, working: Array) -> Array:
         """Return P(Y < y) and P(Y <= y)."""
         zero = np.exp(self._log_zero(eta, working))
         rest = 1.0 / (1.0 + np.exp(self.rows_of(working, len(eta))[-1]))
-        inner = (self._counts.cdf(response, eta, np.asarray(working)[:-1]) - zero) / (1.0 - zero)
+        inner = (self._counts.cdf(response, eta, self._of_counts(working)) - zero) / (1.0 - zero)
         found = 1.0 - rest + rest * np.maximum(inner, 0.0)
         found[0] = below_zero(response.y, found[0])
         return found

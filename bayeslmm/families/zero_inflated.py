@@ -8,15 +8,17 @@ With :math:`g_0(\eta)` the log density of a zero among the counts, :math:`\zeta 
           \ell''' = qg_0''' + 3q(1 - q)g_0'g_0'' + q(1 - q)(1 - 2q)g_0'^3,
 
 and any other count :math:`\log f - \log(1 + e^\zeta)`. The last dispersion parameter is :math:`\zeta`; it may differ
-between rows.
+between rows, by a linear predictor of its own.
 """
 
 import math
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
 
 import numba
 import numpy as np
 
+from bayeslmm.errors import OptionError
 from bayeslmm.families import negative_binomial, poisson
 from bayeslmm.families.definition import Family, Kernel, Parameter
 from bayeslmm.families.negative_binomial import log_row, log_row_by_shape
@@ -24,6 +26,8 @@ from bayeslmm.families.response import Request, Response, below_zero
 from bayeslmm.families.special import LARGEST, logistic, softplus
 from bayeslmm.types import Array
 
+CONSTANT = 1e-10  # relative spread below which a column is a constant
+ZERO_SCALE = 2.5  # units of the logit
 ZERO = Parameter("zero", "logit", "Uniform(0, 1)", "every share of extra zeros alike")
 
 
@@ -107,24 +111,124 @@ def negative_binomial_rows_by_dispersion(y: Array, size: Array, eta: Array, phi:
 
 
 class _WithZeros(Family):
-    """What zero-inflated families share: reading, starting and drawing."""
+    """What families with a part for zeros share: that part, reading, starting and drawing.
+
+    Parameters
+    ----------
+    link
+        "log".
+    columns
+        Columns of the logit of the share of zeros, (n, r), whose coefficients take the place of the share; None for one
+        share of all rows. Predictors may come as several passes over the n rows, one after the other.
+    names
+        Names of the columns.
+    """
 
     links: ClassVar[tuple[str, ...]] = ("log",)
     log_concave: ClassVar[bool] = False
     counts: ClassVar[type[Family]]
 
-    def __init__(self, link: str | None = None) -> None:
+    def __init__(self, link: str | None = None, columns: Array | None = None, names: Sequence[str] = ()) -> None:
         super().__init__(link)
         self._counts = self.counts(link)
+        self._columns, self._names = columns, tuple(names)
+
+    def __repr__(self) -> str:
+        described = "" if self._columns is None else f", zero ~ {' + '.join(self._names)}"
+        return f"{type(self).__name__}(link={self._link.name!r}{described})"
+
+    @property
+    def zero_columns(self) -> Array | None:
+        """Columns of the logit of the share of zeros, (n, r)."""
+        return self._columns
+
+    def with_zero_columns(self, columns: Array, names: Sequence[str] | None = None) -> Self:
+        """Return the family with other columns of the logit of the share of zeros, such as those of new rows."""
+        return type(self)(self.link.name, columns, self._names if names is None else names)
+
+    @property
+    def has_zero_part(self) -> bool:
+        """True: a share of zeros."""
+        return True
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
-        """Those of the counts, then the share of extra zeros."""
-        return (*self._counts.parameters, ZERO)
+        """Those of the counts, then the share of zeros or the coefficients of its logit."""
+        if self._columns is None:
+            return (*self._counts.parameters, ZERO)
+        return (*self._counts.parameters, *self._zero_coefficients())
+
+    def _zero_coefficients(self) -> list[Parameter]:
+        """Return a parameter per column, its prior in units of the column.
+
+        That of a constant is so wide that the one at the columns' means has a scale of its own, whatever their origin.
+        """
+        assert self._columns is not None
+        spread, mean = self._columns.std(axis=0), self._columns.mean(axis=0)
+        varying = spread > CONSTANT * np.abs(mean)
+        far = np.sqrt(1.0 + np.sum((mean[varying] / spread[varying]) ** 2))
+        scales = np.where(varying, 1.0 / np.where(varying, spread, 1.0), far / np.where(varying, 1.0, np.abs(mean)))
+        reason = "of the logit of a share: most of its range for one standard deviation of the column"
+        return [
+            Parameter(f"zero[{name}]", "none", f"Normal(0, {ZERO_SCALE * scale:.6g})", reason)
+            for name, scale in zip(self._names, scales, strict=True)
+        ]
+
+    @property
+    def dispersion_scales(self) -> Array:
+        """Ones, and for coefficients of the share of zeros one over the column's root mean square."""
+        if self._columns is None:
+            return super().dispersion_scales
+        size = np.sqrt(np.mean(self._columns**2, axis=0))
+        return np.concatenate([np.ones(self._counts.n_dispersion), 1.0 / np.where(size > 0, size, 1.0)])
+
+    def kernel_parameters(self, working: Array) -> Array:
+        """Return what the loops take, (m,), or of each row, (m, n), where the share of zeros has columns."""
+        if self._columns is None or working.ndim == 2:
+            return working
+        head = self._counts.n_dispersion
+        zeta = self._columns @ working[head:]
+        return np.vstack([np.repeat(working[:head, None], len(zeta), axis=1), zeta[None, :]])
+
+    def rows_of(self, working: Array, n: int) -> Array:
+        """Return phi for each row, (m, n); with columns for n rows or several passes over them."""
+        if self._columns is None:
+            return super().rows_of(working, n)
+        phi = self.kernel_parameters(np.asarray(working, dtype=float))
+        if n % phi.shape[1]:
+            raise OptionError(
+                f"The share of zeros has columns for {phi.shape[1]} rows, and {n} are asked for: ask for those of the "
+                "fit, or leave zero= out."
+            )
+        return phi if phi.shape[1] == n else np.tile(phi, (1, n // phi.shape[1]))
+
+    def by_dispersion(self, response: Response, eta: Array, working: Array) -> Array:
+        """Return the derivatives by the working values of log f and its first two derivatives, (m, 3, n)."""
+        kernel = self.dispersion_kernel
+        if self._columns is None or kernel is None:
+            return super().by_dispersion(response, eta, working)
+        head = self._counts.n_dispersion
+        out = np.zeros((head + 1, 3, len(eta)))
+        kernel(response.y, response.size, eta, self.rows_of(working, len(eta)), out)
+        if response.weights is not None:
+            out *= response.weights
+        columns = np.tile(self._columns.T, (1, len(eta) // len(self._columns)))
+        return np.concatenate([out[:head], columns[:, None, :] * out[head]])
+
+    def _of_counts(self, working: Array) -> Array:
+        """Return the working values of the counts' own parameters."""
+        return np.asarray(working)[: self._counts.n_dispersion]
+
+    def _start(self, counts: Array, zeta: float) -> Array:
+        """Return working values for those of the counts and a logit of the share of zeros."""
+        if self._columns is None:
+            return np.concatenate([counts, [zeta]])
+        constant = np.linalg.lstsq(self._columns, np.full(len(self._columns), zeta), rcond=None)[0]
+        return np.concatenate([counts, constant])
 
     def expected_weights(self, response: Response, eta: Array, working: Array) -> Array:
         """Return those of the counts."""
-        return self._counts.expected_weights(response, eta, np.asarray(working)[:-1])
+        return self._counts.expected_weights(response, eta, self._of_counts(working))
 
     def read(self, values: Any, request: Request = Request()) -> Response:  # noqa: B008
         """Read counts."""
@@ -134,7 +238,7 @@ class _WithZeros(Family):
         """Return the counts' start, and half the zeros as extra ones."""
         share = 0.5 * np.mean(response.y == 0)
         zero = np.clip(share, 0.02, 0.9)
-        return np.concatenate([self._counts.start(response), [np.log(zero / (1 - zero))]])
+        return self._start(self._counts.start(response), float(np.log(zero / (1 - zero))))
 
     def start_predictor(self, response: Response) -> Array:
         """Return the logarithm of the count; zeros at the mean of the others."""
@@ -149,7 +253,7 @@ class _WithZeros(Family):
 
     def variance(self, response: Response, eta: Array, working: Array) -> Array:
         """Return that of the mixture with zero."""
-        inner = np.asarray(working)[:-1]
+        inner = self._of_counts(working)
         rest = 1.0 / (1.0 + np.exp(self.rows_of(working, len(eta))[-1]))
         mean = self.link.mean(eta)
         return rest * (self._counts.variance(response, eta, inner) + mean**2) - (rest * mean) ** 2
@@ -157,13 +261,13 @@ class _WithZeros(Family):
     def cdf(self, response: Response, eta: Array, working: Array) -> Array:
         """Return P(Y < y) and P(Y <= y)."""
         rest = 1.0 / (1.0 + np.exp(self.rows_of(working, len(eta))[-1]))
-        found = 1.0 - rest + rest * self._counts.cdf(response, eta, np.asarray(working)[:-1])
+        found = 1.0 - rest + rest * self._counts.cdf(response, eta, self._of_counts(working))
         found[0] = below_zero(response.y, found[0])
         return found
 
     def simulate(self, response: Response, eta: Array, working: Array, rng: np.random.Generator) -> Array:
         """Draw counts and set a share of them to zero."""
-        y = self._counts.simulate(response, eta, np.asarray(working)[:-1], rng)
+        y = self._counts.simulate(response, eta, self._of_counts(working), rng)
         zeta = self.rows_of(working, len(eta))[-1]
         return np.where(rng.random(len(eta)) < 1.0 / (1.0 + np.exp(-zeta)), 0.0, y)
 

@@ -16,10 +16,12 @@ from bayeslmm.inference.nuts.starting import starting_factors
 from bayeslmm.inference.optimum.maximum import Likelihood, code_of
 from bayeslmm.inference.optimum.quasi_newton import descend
 from bayeslmm.inference.optimum.search import Point, Record, minimise
+from bayeslmm.intervals.compiled_refits import Estimates, search_responses
 from bayeslmm.likelihood.conditional import fixed_modes
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import is_safe
+from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.likelihood.single_term import excess_single, reduce_single, solve_upper
 from bayeslmm.types import Array, Criterion
 
@@ -169,6 +171,23 @@ class Refitter:
         factor = factorise(kernel.products, lambdas)
         user = kernel.fixed.matrix @ fixed_modes(factor) + kernel.fixed.centring.constant * kernel.y_mean
         return Estimate(tuple(lambdas), user, sigma, value + kernel.shift(self.method), code, factor.R_X)
+
+    def fit_block(self, structure: KernelStructure, Y: Array) -> Estimates | None:
+        """Fit responses (n, m) in compiled loops; None where the model has more than a single random term.
+
+        Those whose search did not settle inside are for :meth:`fit`.
+        """
+        kernel = structure.kernel
+        layout = kernel.products.layout
+        if not self.interior or len(layout.nest) != 1 or layout.trailing:
+            return None
+        products, p = kernel.products, kernel.p
+        zy, xy, yy = structure.response_products(Y)
+        return search_responses(
+            products.nest_z[0], products.nest_xy[0][:, :, :p], products.xy[:p, :p], zy, xy, yy, products.n,
+            self.method == "reml", self.sigma, self.lambdas[0], self.entries[0], self.whitening, gain=GAIN,
+            near=NEAR_BOUNDARY, steps=MAXIMUM_STEPS,
+        )  # fmt: skip
 
     def _near(self, target: Likelihood) -> tuple[tuple[Array, ...], float, float, str] | None:
         """Search from the first fit's optimum; None where the full search has to look."""

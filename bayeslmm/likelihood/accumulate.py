@@ -2,8 +2,11 @@
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslmm.types import Array, Codes, Index
+
+Places = NDArray[np.signedinteger]
 
 
 @numba.njit(cache=True, nogil=True)
@@ -36,7 +39,7 @@ def add_effects(codes: Codes, columns: Array, effects: Array, out: Array) -> Non
 
 
 @numba.njit(cache=True, nogil=True)
-def count_pairs(order: Index, starts: Index, inner: Codes, pair_of_row: Index, levels: Codes) -> Index:
+def count_pairs(order: Places, starts: Index, inner: Codes, pair_of_row: Places, levels: Codes) -> Index:
     """Number the distinct pairs (outer level, inner level) of the rows, in ascending order.
 
     Parameters
@@ -69,17 +72,55 @@ def count_pairs(order: Index, starts: Index, inner: Codes, pair_of_row: Index, l
     return first
 
 
-@numba.njit(cache=True, nogil=True)
-def sort_by_level(codes: Codes, n_levels: int) -> tuple[Index, Index]:
+def places_type(count: int) -> type[np.int32] | type[np.int64]:
+    """Return the number type of places among so many: half the memory where that many can be told apart."""
+    return np.int32 if count <= np.iinfo(np.int32).max else np.int64
+
+
+def sort_by_level(codes: Codes, n_levels: int) -> tuple[Places, Index]:
     """Counting sort of the rows by level: order (n,) and starts (J + 1,)."""
+    order = np.empty(len(codes), dtype=places_type(len(codes)))
+    return order, fill_order(codes, n_levels, order)
+
+
+@numba.njit(cache=True, nogil=True)
+def fill_order(codes: Codes, n_levels: int, order: Places) -> Index:
+    """Fill the rows in order of their levels, (n,), and return the place of each level's first, (J + 1,)."""
     starts = np.zeros(n_levels + 1, dtype=np.int64)
     for i in range(codes.shape[0]):
         starts[codes[i] + 1] += 1
     for j in range(n_levels):
         starts[j + 1] += starts[j]
     fill = starts[:-1].copy()
-    order = np.empty(codes.shape[0], dtype=np.int64)
     for i in range(codes.shape[0]):
         order[fill[codes[i]]] = i
         fill[codes[i]] += 1
-    return order, starts
+    return starts
+
+
+@numba.njit(cache=True, nogil=True)
+def place_entries(
+    first: Index, levels: Codes, offset: int, size: int, before: Index, places: Places, columns: NDArray[np.uint32]
+) -> None:
+    """Fill the place of each pair's first entry, (E,), and the trailing columns of its entries.
+
+    Parameters
+    ----------
+    first, levels
+        First pair of each leading level (J_0 + 1,), and the trailing level of each pair (E,).
+    offset, size
+        First trailing column of the term, and its columns per level.
+    before
+        Where the entries of each leading level begin, (J_0,); moved on to where they end.
+    places, columns
+        Filled; shapes (E,) and (entries,).
+    """
+    for j in range(first.shape[0] - 1):
+        place = before[j]
+        for e in range(first[j], first[j + 1]):
+            places[e] = place
+            column = offset + levels[e] * size
+            for s in range(size):
+                columns[place + s] = column + s
+            place += size
+        before[j] = place

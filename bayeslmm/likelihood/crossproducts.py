@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayeslmm.likelihood.accumulate import add_by_level
+from bayeslmm.likelihood.accumulate import Places, add_by_level
 from bayeslmm.likelihood.columns import ColumnMap, TermArrays
 from bayeslmm.likelihood.layout import Layout
-from bayeslmm.likelihood.pattern import Index, Pattern, Places
+from bayeslmm.likelihood.pattern import Columns, Index, Pattern
 from bayeslmm.types import Array
 
 CHUNK_ROWS = 32_768  # rows whose scaled copies are held at once
@@ -34,7 +34,7 @@ class LeadPairs:
     """
 
     term: int
-    starts: Index
+    starts: Places
     blocks: Array
 
 
@@ -95,7 +95,7 @@ class CrossProducts:
     nest_z: tuple[Array, ...]
     nest_xy: tuple[Array, ...]
     entry_starts: Index
-    entry_columns: Places
+    entry_columns: Columns
     lead_pairs: tuple[LeadPairs, ...]
     trailing_blocks: tuple[TrailingBlocks, ...]
     trailing_xy: Array

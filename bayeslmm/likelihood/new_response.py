@@ -97,6 +97,25 @@ class KernelStructure:
             products=replace(products, nest_xy=nest_xy, trailing_xy=self._trailing(r), xy=self._squares(r[:, 0])),
         )
 
+    def means(self, Y: Array) -> Array:
+        """Return what responses (n, m) are centred by, shape (m,); zero where the constant is not among the columns."""
+        if not self.kernel.fixed.centring.spans_constant:
+            return np.zeros(Y.shape[1])
+        return np.asarray(np.average(Y, axis=0, weights=self.weights))
+
+    def response_products(self, Y: Array) -> tuple[Array, Array, Array]:
+        """Return the cross-products of responses (n, m), centred, with the leading term, with X and with themselves.
+
+        Shapes (m, J, S), (m, p) and (m,).
+        """
+        k = self.kernel.products.layout.nest[0]
+        shape = self.kernel.shapes[k]
+        r = np.ascontiguousarray(Y - self.means(Y))
+        own = np.zeros((shape.n_levels, shape.n_columns, r.shape[1]))
+        add_by_level(self.terms[k].codes, self.columns[k], r, own)
+        squares = np.einsum("nm,nm->m", r, r if self.weights is None else self.weights[:, None] * r)
+        return np.ascontiguousarray(own.transpose(2, 0, 1)), r.T @ self.fixed_columns, squares
+
     def _with_response(self, k: int, r: Array, xy: Array) -> Array:
         own = np.zeros((xy.shape[0], xy.shape[1], 1))
         add_by_level(self.terms[k].codes, self.columns[k], r, own)

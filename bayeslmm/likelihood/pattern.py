@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.likelihood.accumulate import count_pairs, sort_by_level
+from bayeslmm.likelihood.accumulate import Places, count_pairs, place_entries, places_type, sort_by_level
 from bayeslmm.likelihood.layout import Layout
 from bayeslmm.types import Codes, Index
 
-Places = NDArray[np.uint32]
+Columns = NDArray[np.uint32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class TrailingPairs:
     terms: tuple[int, int]
     rows: Index
     columns: Index
-    pair_of_row: Index
+    pair_of_row: Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ class LeadEntries:
     """
 
     starts: Index
-    columns: Places
-    blocks: tuple[Index, ...]
+    columns: Columns
+    blocks: tuple[Places, ...]
 
 
 def trailing_offsets(layout: Layout) -> dict[int, int]:
@@ -77,15 +77,11 @@ def lay_out_lead(layout: Layout, pairs: Sequence[tuple[Index, Codes]]) -> LeadEn
     starts = np.concatenate([[0], np.cumsum(np.sum(per_level, axis=0))]).astype(np.int64)
     columns = np.empty(starts[-1], dtype=np.uint32)
     before = starts[:-1].copy()
-    blocks: list[Index] = []
-    for k, (first, levels), size, width in zip(layout.trailing, pairs, sizes, per_level, strict=True):
-        counts = np.diff(first)
-        within = np.arange(len(levels)) - np.repeat(first[:-1], counts)
-        places = np.repeat(before, counts) + within * size
-        for s in range(size):
-            columns[places + s] = offsets[k] + levels.astype(np.int64) * size + s
+    blocks: list[Places] = []
+    for k, (first, levels), size in zip(layout.trailing, pairs, sizes, strict=True):
+        places = np.empty(len(levels), dtype=places_type(len(columns)))
+        place_entries(np.asarray(first, dtype=np.int64), levels, offsets[k], size, before, places, columns)
         blocks.append(places)
-        before = before + width
     return LeadEntries(starts, columns, tuple(blocks))
 
 
@@ -121,8 +117,8 @@ class Pattern:
         self.codes = [np.ascontiguousarray(c, dtype=np.int32) for c in codes]
         self.layout = layout
         self.offsets = trailing_offsets(layout)
-        self.lead_starts: list[Index] = []
-        self.lead_rows: list[Index] = []
+        self.lead_starts: list[Places] = []
+        self.lead_rows: list[Places] = []
         self.entry_starts = np.zeros(1, dtype=np.int64)
         self.entry_columns = np.zeros(0, dtype=np.uint32)
         self.trailing: list[TrailingPairs] = []
@@ -130,12 +126,12 @@ class Pattern:
             self._lay_out_lead()
             self._lay_out_trailing()
 
-    def _pairs(self, outer: int, inner: int) -> tuple[Index, Codes, Index]:
+    def _pairs(self, outer: int, inner: int) -> tuple[Index, Codes, Places]:
         shapes = self.layout.shapes
         by_inner, _ = sort_by_level(self.codes[inner], shapes[inner].n_levels)
-        within, starts = sort_by_level(self.codes[outer][by_inner], shapes[outer].n_levels)
-        order = by_inner[within]
-        pair_of_row = np.empty(len(order), dtype=np.int64)
+        order, starts = sort_by_level(self.codes[outer][by_inner], shapes[outer].n_levels)
+        order = by_inner[order]
+        pair_of_row = by_inner  # a place of that size, no longer needed
         levels = np.empty(len(order), dtype=np.int32)
         first = count_pairs(order, starts, self.codes[inner], pair_of_row, levels)
         return first, levels[: first[-1]], pair_of_row
@@ -152,7 +148,7 @@ class Pattern:
         shapes = self.layout.shapes
         for place, k in enumerate(self.layout.trailing):
             own = self.offsets[k] + np.arange(shapes[k].n_levels, dtype=np.int64) * shapes[k].n_columns
-            self.trailing.append(TrailingPairs((k, k), own, own, self.codes[k].astype(np.int64)))
+            self.trailing.append(TrailingPairs((k, k), own, own, self.codes[k]))
             for m in self.layout.trailing[place + 1 :]:
                 first, levels, pair_of_row = self._pairs(k, m)
                 rows = np.repeat(own, np.diff(first))

@@ -272,6 +272,8 @@ def log_dispersion_prior(
         spread = natural * (1.0 - natural)
         log_steps, by_steps = np.log(spread), 1.0 - 2.0 * natural
         slopes = slopes * spread
+    elif transform == "none":
+        log_steps, by_steps = np.zeros(1), np.zeros(len(working))
     else:
         steps = np.concatenate([[1.0], np.exp(working[1:])])
         log_steps, by_steps = working[1:], np.concatenate([[0.0], np.ones(len(working) - 1)])

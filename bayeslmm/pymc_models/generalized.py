@@ -61,6 +61,10 @@ def build_generalized(design: Design, family: Family, priors: ModelPriors, *, ce
     with pm.Model(coords=_coordinates(design, family)) as model:
         eta = linear_predictor(design, priors, units, centered=centered)
         values = _dispersion(family, response, dict(priors.dispersion))
+        if family.zero_columns is not None:
+            coefficients = [values[p.name] for p in family.parameters[-family.zero_columns.shape[1] :]]
+            logit = pt.dot(pm.Data("data[zero]", family.zero_columns), pt.stack(coefficients))
+            values["zero"] = pt.sigmoid(logit)
         if family.name in DISTRIBUTIONS:
             _add_response(response, DISTRIBUTIONS[family.name](Predicted(family.link.name, eta, response.size, values)))
         else:
@@ -103,7 +107,9 @@ def _free(parameter: Parameter, prior: Prior, start: Any) -> Any:
     label = f"raw[{parameter.name}]"
     positive = parameter.transform == "log"
     options: dict[str, Any] = {}
-    if parameter.transform not in SUPPORTS or isinstance(prior, Flat) or not _within(prior, parameter.transform):
+    if parameter.transform != "none" and (
+        parameter.transform not in SUPPORTS or isinstance(prior, Flat) or not _within(prior, parameter.transform)
+    ):
         options["transform"] = WORKING[parameter.transform]
     if np.all(np.isfinite(prior.logpdf(start))):
         options["initval"] = start
@@ -122,6 +128,8 @@ def _working(parameter: Parameter, values: Any) -> Any:
     values = pt.atleast_1d(values)
     if parameter.transform == "log":
         return pt.log(values)
+    if parameter.transform == "none":
+        return values
     if parameter.transform == "logit":
         return pt.log(values) - pt.log1p(-values)
     return pt.concatenate([values[:1], pt.log(pt.diff(values))])

@@ -16,6 +16,7 @@ from scipy.special import ndtr, ndtri
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.design.design import Design
+from bayeslmm.design.zero_part import zero_columns_at
 from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_level
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
@@ -238,13 +239,20 @@ class GeneralizedPointFit(PointFit):
             request = self._with_groups(data, estimable)
         eta = linear_predictor(request, self.modes.beta, self.modes.b)
         spread = self._population_sd(request) if random == "marginal" else None
-        mean = eta if kind == "link" else self._mean(eta, spread)
+        family = self.family
+        if data is not None and family.zero_columns is not None and kind != "link":
+            family = family.with_zero_columns(zero_columns_at(self.design, data, request.rows.places))  # type: ignore[attr-defined]
+        mean = eta if kind == "link" else self._mean(eta, spread, family)
         limits = None
         if interval is not None:
             error = np.sqrt(np.einsum("ij,jk,ik->i", request.rows.X, self.modes.beta_cov, request.rows.X))
             half = ndtri(0.5 + interval / 2) * error
             ends = [eta - half, eta + half]
-            low, high = ends if kind == "link" else sorted((self._mean(end) for end in ends), key=lambda e: e.sum())
+            low, high = (
+                ends
+                if kind == "link"
+                else sorted((self._mean(end, None, family) for end in ends), key=lambda e: e.sum())
+            )
             limits = low, high
         return self._labelled(request, mean, limits, estimable)
 
@@ -267,14 +275,14 @@ class GeneralizedPointFit(PointFit):
             variance += np.sum((term.columns @ factor) ** 2, axis=1)
         return np.sqrt(variance)
 
-    def _mean(self, eta: Array, spread: Array | None = None) -> Array:
+    def _mean(self, eta: Array, spread: Array | None, family: Family) -> Array:
         """Return the mean at linear predictors, over a normal spread of them if one is given."""
         working = self.maximum.dispersion
         if spread is None:
-            return self.family.mean(eta, working)
+            return family.mean(eta, working)
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         weights = weights / weights.sum()
-        return np.sum([w * self.family.mean(eta + x * spread, working) for x, w in zip(nodes, weights, strict=True)], 0)
+        return np.sum([w * family.mean(eta + x * spread, working) for x, w in zip(nodes, weights, strict=True)], 0)
 
     def fitted(self) -> pd.Series:
         """Return the conditional means of the rows used, by row label; of a single trial where there are trials."""

@@ -11,6 +11,7 @@ import pandas as pd
 from bayeslmm.covariance import theta_from_factors
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import NewRows
+from bayeslmm.design.zero_part import zero_columns_at
 from bayeslmm.errors import OptionError, UnavailableError
 from bayeslmm.families import Family, Response
 from bayeslmm.results import effects
@@ -253,7 +254,11 @@ class GeneralizedPosteriorFit(PosteriorFit):
         if random == "marginal":
             rows = training_rows(self.design) if data is None else self._rows_without_groups(data)
             request = make_request(rows, None, "marginal", "error", interval)
-        mean, limits = self._summarised(request.rows, kind, random, new_levels, interval, np.random.default_rng(seed))
+        zero = self.family.zero_columns
+        if data is not None and zero is not None and kind != "link":
+            zero = zero_columns_at(self.design, data, request.rows.places)
+        rng = np.random.default_rng(seed)
+        mean, limits = self._summarised(request.rows, zero, kind, random, new_levels, interval, rng)
         return self._labelled(request, mean, limits, estimable)
 
     def _rows_without_groups(self, data: Any) -> NewRows:
@@ -264,6 +269,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
     def _summarised(
         self,
         rows: NewRows,
+        zero: Array | None,
         kind: str,
         random: str,
         new_levels: str,
@@ -280,7 +286,8 @@ class GeneralizedPosteriorFit(PosteriorFit):
         step = max(1, CELLS // count)
         for start in range(0, m, step):
             where = slice(start, start + step)
-            values = self._values(rows, where, kind, random, new_levels, unknown, rng)
+            family = self.family if zero is None else self.family.with_zero_columns(zero[where])  # type: ignore[attr-defined]
+            values = self._values(rows, where, family, kind, random, new_levels, unknown, rng)
             mean[where] = values.mean(axis=0)
             if interval is not None:
                 low[where], high[where] = np.quantile(values, [0.5 - interval / 2, 0.5 + interval / 2], axis=0)
@@ -290,6 +297,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         self,
         rows: NewRows,
         where: slice,
+        family: Family,
         kind: str,
         random: str,
         new_levels: str,
@@ -317,8 +325,8 @@ class GeneralizedPosteriorFit(PosteriorFit):
         if kind == "response":
             if random == "marginal":
                 eta = eta + np.sqrt(spread) * rng.normal(size=eta.shape)
-            return self._new_responses(eta, rng)
-        return self._means(eta, np.sqrt(spread) if random == "marginal" else None)
+            return self._new_responses(family, eta, rng)
+        return self._means(family, eta, np.sqrt(spread) if random == "marginal" else None)
 
     @cached_property
     def _factors(self) -> list[Array]:
@@ -339,25 +347,25 @@ class GeneralizedPosteriorFit(PosteriorFit):
         flat = self.dispersion.reshape(self.draws.n_chains * self.draws.n_draws, self.dispersion.shape[2])
         return np.array([self.family.working(row) for row in flat]).reshape(len(flat), -1)
 
-    def _means(self, eta: Array, spread: Array | None) -> Array:
+    def _means(self, family: Family, eta: Array, spread: Array | None) -> Array:
         """Return means at linear predictors (D, m), over a normal spread of them if one is given."""
         out = np.empty_like(eta)
         nodes, weights = np.polynomial.hermite_e.hermegauss(NODES)
         weights = weights / weights.sum()
         for d, (row, working) in enumerate(zip(eta, self._working, strict=True)):
             if spread is None:
-                out[d] = self.family.mean(row, working)
+                out[d] = family.mean(row, working)
             else:
                 places = row + nodes[:, None] * spread[d]
-                out[d] = weights @ self.family.mean(places.ravel(), working).reshape(places.shape)
+                out[d] = weights @ family.mean(places.ravel(), working).reshape(places.shape)
         return out
 
-    def _new_responses(self, eta: Array, rng: np.random.Generator) -> Array:
+    def _new_responses(self, family: Family, eta: Array, rng: np.random.Generator) -> Array:
         """Return a new response of a single trial for each linear predictor, (D, m)."""
         m = eta.shape[1]
         blank = Response(np.zeros(m), np.ones(m), np.zeros(m), None, self.outcome.categories)
         pairs = zip(eta, self._working, strict=True)
-        return np.array([self.family.simulate(blank, row, working, rng) for row, working in pairs])
+        return np.array([family.simulate(blank, row, working, rng) for row, working in pairs])
 
     def fitted(self) -> pd.Series:
         """Return the posterior means of the rows used, by row label; of a single trial where there are trials."""

@@ -21,6 +21,8 @@ class ModelSpec:
         Name of a column of the design's data, which holds values given apart too; None without.
     sigma
         The residual standard deviation if it is known.
+    zero
+        The formula of the share of zeros.
     missing
         What happens to rows with missing values.
     priors
@@ -38,3 +40,4 @@ class ModelSpec:
     priors: Any = None
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
     link: str = "identity"
+    zero: str | None = None

@@ -13,6 +13,7 @@ from bayeslmm.validation.intervals import MakeIntervals, advi_intervals, default
 from bayeslmm.validation.methods import HierarchicalNuts, Sample, importance, marginal_nuts
 from bayeslmm.validation.prediction_coverage import DESIGNS, measure_prediction_coverage
 from bayeslmm.validation.simulate import STUDIES
+from benchmarks.calibration.families import CASES, compare_with_pymc
 from benchmarks.calibration.four_methods import DATA_SETS, compare_four
 from benchmarks.calibration.predictions import METHODS
 from benchmarks.calibration.stored import file_stem, read_calibration, stored_calibration, stored_table
@@ -30,6 +31,7 @@ FEWER_PREDICTIONS = {"importance": 100}  # data sets by method
 COVERAGE_STUDIES = ("random intercept", "correlated slope, centred")
 TWENTY_SEEDS = tuple(range(10))
 SEED_OF_AGREEMENT = 30_000
+SEED_OF_FAMILIES = 40_000
 
 Report = Callable[[str, int], None]  # (what, number done)
 
@@ -199,6 +201,27 @@ def agreement_table(folder: Path, report: Report | None = None, *, run: bool = T
 def missing_agreement(folder: Path) -> list[str]:
     """Return the known data sets on which the methods have not been compared."""
     return [name for name in DATA_SETS if not _agreement_path(folder, name).exists()]
+
+
+def families_table(folder: Path, report: Report | None = None, *, run: bool = True) -> pd.DataFrame:
+    """Return how far both methods are from long runs of PyMC's models, a row per model and method."""
+    tables = []
+    for name in CASES:
+        path = _families_path(folder, name)
+        if run or path.exists():
+            tables.append(stored_table(path, partial(compare_with_pymc, name, SEED_OF_FAMILIES)))
+        if report is not None:
+            report("families against PyMC", len(tables))
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def missing_families(folder: Path) -> list[str]:
+    """Return the models that have not been compared with PyMC's."""
+    return [name for name in CASES if not _families_path(folder, name).exists()]
+
+
+def _families_path(folder: Path, name: str) -> Path:
+    return folder / f"pymc_{file_stem(name)}.csv"
 
 
 def _agreement_path(folder: Path, name: str) -> Path:

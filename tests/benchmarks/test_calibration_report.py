@@ -83,6 +83,15 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
     pair |= {"mean_z": 1.62, "mean_of": "sigma", "sd_z": 2.34, "sd_of": "r_Batch[C, Intercept]"}
     pair |= {"first_ess": 3911.9, "first_divergences": 0, "second_ess": 1800.2, "second_divergences": 3}
     stored_table(results / "agreement_dyestuff.csv", lambda: pd.DataFrame([pair]))
+    family = {"data": "cbpp", "method": "nuts", "parameters": 20, "mean_z": 1.62, "mean_of": "beta[3]", "sd_z": 1.97}
+    family |= {
+        "sd_of": "r_herd[9]",
+        "ess": 3290.8,
+        "divergences": 0,
+        "reference_ess": 4493.7,
+        "reference_divergences": 2,
+    }
+    stored_table(results / "pymc_cbpp.csv", lambda: pd.DataFrame([family]))
     assert main([str(tmp_path), "--only-report"]) == 0
     page = (tmp_path / "README.md").read_text()
     assert str(tmp_path) in capsys.readouterr().out
@@ -97,6 +106,8 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
     assert "- four methods on sleepstudy\n" in page and "- four methods on dyestuff\n" not in page
     assert "- nested by importance\n" in page and "- twenty covariance parameters, seed 1\n" in page
     assert "- random intercept by importance\n" not in page
+    assert "| cbpp | nuts | 20 | 1.6 (beta[3]) | 2.0 (r_herd[9]) | 3291 | 4494 | 0, 2 |" in page
+    assert "- gamma, independent slopes against PyMC\n" in page and "- cbpp against PyMC\n" not in page
     assert (tmp_path / "random_intercept_importance.png").stat().st_size > 1000
 
 

@@ -8,8 +8,10 @@ import dense
 import numpy as np
 import pytest
 
+from bayeslmm.covariance import DIAGONAL, TermShape
 from bayeslmm.errors import FittingError, ModelError, OptionError
 from bayeslmm.likelihood import Kernel, crossproducts, factor, layout, threads
+from bayeslmm.likelihood.pattern import Pattern
 
 SUMMATION = 1e-12  # relative: the same sums in another order
 
@@ -246,3 +248,24 @@ def test_every_evaluation_limits_threads(call, monkeypatch):
     getattr(kernel, call)(np.ones(6))
     assert seen == [1]
     assert library.num_threads == 8
+
+
+def test_pairs_are_placed_in_four_bytes() -> None:
+    rng = np.random.default_rng(6)
+    n, levels, sizes = 400, (30, 9, 7), (1, 2, 1)
+    codes = [rng.integers(0, j, n).astype(np.int32) for j in levels]
+    shapes = [TermShape(j, s, DIAGONAL) for j, s in zip(levels, sizes, strict=True)]
+    pattern = Pattern(codes, layout.choose_layout(codes, shapes))
+    assert pattern.layout.nest == (0,) and pattern.layout.trailing == (1, 2)
+    for term, first, size, starts, pairs in zip(
+        (1, 2), (0, 18), (2, 1), pattern.lead_starts, pattern.lead_rows, strict=True
+    ):
+        assert starts.itemsize == pairs.itemsize == 4  # there are as many as rows
+        places = starts[pairs].astype(int)
+        for s in range(size):
+            np.testing.assert_array_equal(pattern.entry_columns[places + s], first + codes[term] * size + s)
+        level = np.searchsorted(pattern.entry_starts, places, side="right") - 1
+        np.testing.assert_array_equal(level, codes[0])
+    for j in range(30):
+        met = pattern.entry_columns[pattern.entry_starts[j] : pattern.entry_starts[j + 1]]
+        assert (np.diff(met.astype(int)) > 0).all()

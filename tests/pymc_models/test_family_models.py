@@ -182,6 +182,13 @@ def test_family_without_a_counterpart_is_taken_by_its_loops():
     assert drawn.prior_predictive["y"].shape == (1, 3, 30)
 
 
+@pytest.mark.parametrize("name", ["zero_inflated_negative_binomial", "hurdle_poisson"])
+def test_share_of_zeros_with_a_formula(name):
+    rng = np.random.default_rng(21)
+    model = model_of(name, None, rng, zero="~ x")
+    assert_same_density(model, "noncentered", rng)
+
+
 def test_names_and_dimensions_are_those_of_the_draws():
     model = model_of("cumulative", None, np.random.default_rng(16))
     pymc_model = model.to_pymc("centered")

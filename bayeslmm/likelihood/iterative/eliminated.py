@@ -28,6 +28,8 @@ from bayeslmm.likelihood.iterative.passes import (
 )
 from bayeslmm.types import Array, Index
 
+AT_ONCE = 1_000_000  # blocks compared at once
+
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
@@ -77,7 +79,8 @@ class PairedProducts:
         pairs, first = [], 0
         for lead in products.lead_pairs:
             shape = layout.shapes[lead.term]
-            starts = np.searchsorted(lead.starts, products.entry_starts).astype(np.int64)
+            wanted = products.entry_starts.astype(lead.starts.dtype)  # of another type the whole would be copied
+            starts = np.searchsorted(lead.starts, wanted).astype(np.int64)
             places = products.entry_columns
             if len(products.lead_pairs) > 1 or shape.n_columns > 1:
                 places = (places[lead.starts] - np.uint32(first)) // np.uint32(shape.n_columns)
@@ -135,8 +138,13 @@ def _multiply(blocks: Array, vectors: Array, out: Array) -> None:
 
 def _compact(blocks: Array) -> Blocks:
     """Return the blocks in single precision where that loses nothing, as with counts."""
-    single = blocks.astype(np.float32)
-    return single if np.array_equal(single, blocks) else blocks
+    single = np.empty(blocks.shape, dtype=np.float32)
+    for first in range(0, len(blocks), AT_ONCE):
+        some = slice(first, first + AT_ONCE)
+        single[some] = blocks[some]
+        if not np.array_equal(single[some], blocks[some]):
+            return blocks
+    return single
 
 
 class Eliminated:

@@ -52,7 +52,7 @@ FORMAT = "bayeslmm fit"
 VERSION = 1
 FIT, DATA, SUMS, POSTERIOR = "fit.json", "data.parquet", "sums.npz", "posterior.nc"
 FOREST = "forest.json"  # the main file where the folder holds a forest
-ARGUMENTS = ("formula", "family", "link", "missing", "sigma", "weights", "offset", "priors")
+ARGUMENTS = ("formula", "family", "link", "missing", "sigma", "weights", "offset", "priors", "zero")
 
 MODEL = Table(
     required={"formula": Text(), "family": Text(), "missing": Text(), "functions": ListOf(Text())},
@@ -61,6 +61,7 @@ MODEL = Table(
         "sigma": Maybe(Number(positive=True)),
         "weights": Maybe(Text()),
         "offset": Maybe(Text()),
+        "zero": Maybe(Text()),
         "priors": PRIORS,
     },
 )
@@ -215,6 +216,7 @@ def _describe_model(spec: ModelSpec) -> dict[str, Any]:
         "sigma": spec.sigma,
         "weights": spec.weights,
         "offset": spec.offset,
+        "zero": spec.zero,
         "priors": _describe_priors(spec.priors),
         "functions": sorted(spec.functions),
     }

@@ -1,0 +1,141 @@
+"""What cannot be fitted is said in a message, and what can be is flagged where the data tell little."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayeslmm as blm
+from bayeslmm.errors import BayeslmmError
+from bayeslmm.families import FAMILIES
+
+GENERALIZED = [name for name in FAMILIES if name not in ("gaussian",)]
+QUICK = {"progressbar": False, "seed": 1, "draws": 40, "chains": 2}
+
+
+def frame(**columns):
+    n = len(next(iter(columns.values())))
+    return pd.DataFrame({"x": np.linspace(-1, 1, n), "g": np.arange(n) % 4, **columns})
+
+
+def yes_no(seed=5, n=60):
+    rng = np.random.default_rng(seed)
+    return frame(y=rng.integers(0, 2, n)), rng
+
+
+@pytest.mark.parametrize("name", ["poisson", "negative_binomial", "zero_inflated_poisson", "hurdle_poisson"])
+def test_negative_counts_name_the_row_by_its_label(name):
+    data = frame(y=[3, 1, -2, 0, 4, 2, 1, 0]).set_axis(list("abcdefgh"))
+    with pytest.raises(blm.DataError, match=r"y has 1 row that are negative: c \(-2\.0\)\. Counts are whole"):
+        blm.Model("y ~ x + (1 | g)", data, family=name)
+
+
+def test_more_successes_than_trials_and_parts_of_a_success():
+    data = frame(k=[1.5, 1, 0, 1, 1, 0, 1, 0], n=[1, 2, 2, 2, 2, 2, 2, 2])
+    with pytest.raises(blm.DataError, match=r"0 \(1\.5\)"):
+        blm.Model("p(k, n) ~ x + (1 | g)", data, family="binomial")
+    with pytest.raises(blm.DataError, match=r"more than their trials: 0 \(3\.0\)"):
+        blm.Model("p(k, n) ~ x + (1 | g)", data.assign(k=[3, 1, 0, 1, 1, 0, 1, 0]), family="binomial")
+
+
+def test_shares_of_zero_and_one_are_no_beta_responses():
+    data = frame(y=[0.2, 0.0, 0.5, 1.0, 0.4, 0.3, 0.6, 0.7])
+    with pytest.raises(blm.DataError, match=r"strictly between 0 and 1: 1 \(0\.0\), 3 \(1\.0\)\..*'binomial'"):
+        blm.Model("y ~ x + (1 | g)", data, family="beta")
+
+
+def test_proportions_without_trials():
+    data = frame(y=[0.2, 0.0, 0.5, 1.0, 0.4, 0.25, 0.6, 0.75])
+    with pytest.raises(blm.DataError, match=r"of how many trials.*Give the trials as weights"):
+        blm.Model("y ~ x + (1 | g)", data, family="binomial")
+
+
+def test_unknown_families_and_links_are_listed():
+    data, _ = yes_no()
+    with pytest.raises(blm.OptionError) as error:
+        blm.Model("y ~ x + (1 | g)", data, family="bernouli")
+    assert all(repr(name) in str(error.value) for name in FAMILIES)
+    with pytest.raises(blm.OptionError, match="its links are 'logit', 'probit', 'cloglog'"):
+        blm.Model("y ~ x + (1 | g)", data, family="bernoulli", link="log")
+
+
+def test_separation_is_named_and_proper_priors_fit():
+    data, _ = yes_no()
+    data["rare"] = (np.arange(len(data)) < 10).astype(float)
+    data.loc[data.rare == 1, "y"] = 1
+    model = blm.Model("y ~ x + rare + (1 | g)", data, family="bernoulli")
+    assert "no maximum in rare" in model.fit("ml").status.message
+    fit = model.fit("importance", **QUICK)
+    slope = fit.draws.beta[..., 2]
+    assert 0 < slope.mean() < 4 * 2.5 / data.rare.std()  # within four standard deviations of its prior
+
+
+@pytest.mark.parametrize(("name", "value"), [("bernoulli", 0), ("bernoulli", 1), ("poisson", 0)])
+def test_a_response_that_never_varies(name, value):
+    """Maximum likelihood refuses or flags; priors keep the posterior finite."""
+    model = blm.Model("y ~ x + (1 | g)", frame(y=np.full(40, value)), family=name)
+    try:
+        fit = model.fit("ml")
+    except BayeslmmError as error:
+        assert str(error).endswith(".")
+    else:
+        assert fit.status.code != "converged" or "no maximum" in fit.status.message
+    draws = model.fit("importance", **QUICK).draws
+    assert np.isfinite(draws.beta).all()
+    assert np.sign(draws.beta[..., 0].mean()) == (1 if value else -1)
+
+
+def test_one_row_per_level():
+    data, rng = yes_no()
+    data["row"] = np.arange(len(data))
+    with pytest.raises(blm.ModelError, match="'row'"):
+        blm.Model("y ~ x + (1 | row)", data, family="bernoulli").fit("ml")
+    counts = data.assign(y=rng.poisson(np.exp(1 + rng.normal(size=len(data)))))
+    fit = blm.Model("y ~ x + (1 | row)", counts, family="poisson").fit("ml")
+    assert fit.varcorr()["sd"].iloc[0] > 0.5  # one was simulated
+
+
+RESPONSES = {
+    "bernoulli": lambda rng, n: rng.integers(0, 2, n),
+    "binomial": lambda rng, n: rng.integers(0, 2, n),
+    "beta": lambda rng, n: rng.beta(2, 2, n),
+    "gamma": lambda rng, n: rng.gamma(2, 1, n),
+    "student": lambda rng, n: rng.standard_t(3, n),
+    "lognormal": lambda rng, n: np.exp(rng.normal(size=n)),
+    "cumulative": lambda rng, n: np.concatenate([[0, 1, 2], rng.integers(0, 3, n - 3)]),
+}
+FORMULAS = ("y ~ x + (1 | g)", "y ~ x + (x | g)", "y ~ 1 + (1 | g) + (1 | h)")
+
+
+SAMPLED = ("gamma", "cumulative", "hurdle_poisson")  # the others, of several seconds each, with the long studies
+CASES = [(name, "ml") for name in GENERALIZED] + [(name, "importance") for name in SAMPLED]
+LONG = [(name, "importance") for name in GENERALIZED if name not in SAMPLED]
+
+
+@pytest.mark.parametrize(
+    ("name", "method"), CASES + [pytest.param(*case, marks=pytest.mark.calibration) for case in LONG]
+)
+def test_small_random_data_are_fitted_or_refused_in_words(name, method):
+    """A fit has finite coefficients or a status that says what is wrong; a refusal is one of the package's own."""
+    for seed in range(4) if method == "ml" else (3,):
+        rng = np.random.default_rng([seed, 17])
+        n = int(rng.integers(8, 30))
+        make = RESPONSES.get(name, lambda rng, n: rng.poisson(1.5, n))
+        data = pd.DataFrame(
+            {"y": make(rng, n), "x": rng.normal(size=n), "g": rng.integers(0, 4, n), "h": rng.integers(0, 3, n)}
+        )
+        if seed == 3:
+            data["x"] *= 1e6
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", UserWarning)
+                model = blm.Model(FORMULAS[seed % 3], data, family=name)
+                fit = model.fit("ml") if method == "ml" else model.fit("importance", **QUICK, handover="keep")
+        except BayeslmmError as error:
+            assert len(str(error)) > 20 and str(error).rstrip().endswith("."), f"{name} {seed}: {error}"
+            continue
+        beta = fit.fixef().to_numpy() if method == "ml" else fit.draws.beta
+        assert np.isfinite(beta).all() or fit.status.code != "converged", f"{name} {seed}: {fit.status}"
+        spread = fit.varcorr()["sd"].dropna().to_numpy()  # rows of correlations have none
+        assert np.isfinite(spread).all() and (spread >= 0).all()

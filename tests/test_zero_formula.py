@@ -1,0 +1,107 @@
+"""A share of zeros with a formula of its own, from the front door to the posterior."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import bayeslmm as blm
+from bayeslmm.posterior.generalized import generalized_density
+
+SHORT = {"seed": 1, "draws": 100, "chains": 2, "progressbar": False}
+
+
+@pytest.fixture(scope="module")
+def data():
+    rng = np.random.default_rng(61)
+    n = 160
+    frame = pd.DataFrame({"x": rng.normal(size=n) + 3, "w": rng.choice(list("ab"), n), "g": np.arange(n) % 8})
+    counts = rng.poisson(np.exp(0.5 + 0.3 * frame.x + 0.4 * rng.normal(size=8)[frame.g]))
+    share = 1 / (1 + np.exp(2 - 1.5 * (frame.w == "b")))
+    return frame.assign(y=counts * (rng.random(n) > share))
+
+
+def model_of(data, family="zero_inflated_poisson", zero="~ w", **options):
+    return blm.Model("y ~ x + (1 | g)", data, family=family, zero=zero, **options)
+
+
+@pytest.mark.parametrize("family", ["zero_inflated_poisson", "hurdle_negative_binomial"])
+def test_constant_alone_is_the_share_itself(data, family):
+    plain, constant = model_of(data, family, None).fit("ml"), model_of(data, family, "~ 1").fit("ml")
+    assert constant.loglik == pytest.approx(plain.loglik, abs=1e-6)
+    share = plain.dispersion["zero"]
+    assert constant.dispersion["zero[Intercept]"] == pytest.approx(np.log(share / (1 - share)), rel=1e-3)
+
+
+def test_gradient_of_the_posterior(data):
+    """Central differences of the density by the coefficients of the share, and by all else."""
+    model = model_of(data, "zero_inflated_negative_binomial", "~ w + x")
+    family = model.family.for_response(model.design.outcome)
+    density = generalized_density(model.design, family, model.resolved_priors)
+    x = density.start((np.array([[0.4]]),), family.start(model.design.outcome))
+    assert len(x) == 1 + 1 + 3
+    x += 0.05
+    found = density.point(x, gradient=True).gradient
+    steps = 1e-5 * np.eye(len(x))
+    expected = [(density.point(x + s).log_density - density.point(x - s).log_density) / 2e-5 for s in steps]
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_predictions_take_the_columns_of_their_rows(data):
+    fit = model_of(data).fit("ml")
+    for random in ("all", "none", "marginal"):
+        some = data.iloc[[5, 3, 80]]
+        np.testing.assert_allclose(
+            fit.predict(some, random=random), fit.predict(random=random).iloc[[5, 3, 80]], rtol=1e-10
+        )
+    other = fit.predict(data.assign(w="b"), random="none") / fit.predict(data.assign(w="a"), random="none")
+    zero = list(fit.dispersion.values())
+    ratio = (1 + np.exp(zero[0])) / (1 + np.exp(zero[0] + zero[1]))  # of the shares that are not extra zeros
+    np.testing.assert_allclose(other, ratio, rtol=1e-10)
+    assert fit.residuals("quantile").std() < 1.5
+
+
+def test_posterior_and_its_predictions(data):
+    model = model_of(data)
+    assert list(model.priors["parameter"])[-2:] == ["zero[Intercept]", "zero[w[T.b]]"]
+    fit = model.fit("importance", **SHORT)
+    assert list(fit.dispersion_table().index) == ["zero[Intercept]", "zero[w[T.b]]"]
+    assert fit.idata.posterior["zero[w[T.b]]"].shape == (2, 100)
+    some = data.iloc[[9, 2]]
+    np.testing.assert_allclose(fit.predict(some), fit.predict().iloc[[9, 2]], rtol=1e-10)
+    assert fit.simulate(3, seed=1).shape == (160, 3)
+    mode = model.fit("map")
+    spread = fit.dispersion_table()["sd"]
+    np.testing.assert_allclose(list(mode.dispersion.values()), fit.dispersion_table()["mean"], atol=1.2 * spread.max())
+
+
+@pytest.mark.parametrize("method", ["ml", "importance"])
+def test_saved_and_loaded(data, method, tmp_path):
+    fit = model_of(data).fit(method, **(SHORT if method == "importance" else {}))
+    again = blm.load(fit.save(tmp_path / "fit"))
+    assert again.spec.zero == "~ w"
+    np.testing.assert_allclose(again.predict(data.iloc[:4]), fit.predict(data.iloc[:4]), rtol=1e-6)
+
+
+def test_default_priors_do_not_depend_on_units(data):
+    narrow = model_of(data, zero="~ x").priors.iloc[-1, 1]
+    wide = model_of(data.assign(x=1000 * data.x), zero="~ x").priors.iloc[-1, 1]
+    sd = data.x.std(ddof=0)
+    assert narrow == f"Normal(0, {2.5 / sd:.6g})" and wide == f"Normal(0, {2.5 / sd / 1000:.6g})"
+
+
+def test_bad_input(data):
+    with pytest.raises(blm.OptionError, match="'poisson' has no share of zeros"):
+        model_of(data, "poisson")
+    with pytest.raises(blm.OptionError, match="'gaussian' has no share of zeros"):
+        model_of(data, "gaussian")
+    with pytest.raises(blm.FormulaError, match="no right side"):
+        model_of(data, zero="y ~ w")
+    with pytest.raises(blm.ModelError, match="fixed terms only"):
+        model_of(data, zero="~ w + (1 | g)")
+    with pytest.raises(blm.DataError, match="zero='~ w'"):
+        model_of(data.assign(w=data.w.where(data.index != 7)))
+    fit = model_of(data).fit("ml")
+    with pytest.raises(blm.DataError, match="Row 1 has no value"):
+        fit.predict(data.iloc[:3].assign(w=["a", None, "b"]))
+    with pytest.raises(blm.OptionError, match="columns for 160 rows"):
+        fit.simulate(2, data.iloc[:3])
