@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 
 import pandas as pd
 
@@ -142,7 +142,6 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         """Return the conditional means of the rows used, by row label."""
         return self.predict().rename("fitted")
 
-    @batch_by_batch
     def residuals(self, data: Any = None, kind: ResidualKind = "raw", *, random: ResidualEffects = "all") -> pd.Series:
         r"""Return residuals, by row label.
 
@@ -165,8 +164,14 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         """
         if data is None:
             return pd.Series(normal_residuals(self, kind, random), index=self.design.index, name="residual")
+        if isinstance(data, str) and data in get_args(ResidualKind):
+            raise OptionError(f"{data!r} is a kind of residuals and no rows: write kind={data!r}.")
         if (kind, random) != ("raw", "all"):
             raise OptionError("Residuals of new rows are raw and about conditional means: leave kind= and random= out.")
+        return self._residuals_of(data)
+
+    @batch_by_batch
+    def _residuals_of(self, data: Any) -> pd.Series:
         return (response_of(self.design, data) - self.predict(data)).rename("residual")
 
     def save(self, folder: str | Path, *, overwrite: bool = False) -> Path:

@@ -81,6 +81,12 @@ def test_standardized_of_a_posterior(rats):
     np.testing.assert_allclose(fit.residuals(kind="standardized"), expected, rtol=1e-5)
 
 
+def test_a_kind_in_the_place_of_rows_is_named(rats):
+    fit = blm.lmm("weight ~ litsize + (1 | litter)", rats)
+    with pytest.raises(blm.OptionError, match="write kind='pearson'"):
+        fit.residuals("pearson")
+
+
 def test_of_counts():
     model = blm.Model("TICKS ~ YEAR + scale(HEIGHT) + (1 | BROOD)", blm.load_dataset("grouseticks"), family="poisson")
     fit, posterior = model.fit("ml"), model.fit("importance", draws=200, seed=1, progressbar=False)
