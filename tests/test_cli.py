@@ -6,6 +6,7 @@ from typing import ClassVar
 
 import pytest
 
+import bayeslmm.loading  # before a stand-in takes the place of Model, which the room would keep  # noqa: F401
 from bayeslmm import __version__, cli
 from bayeslmm.errors import DataError
 from bayeslmm.methods import METHODS
