@@ -288,8 +288,8 @@ def replicated_size(phi: Array, weights: Array, replicate: NDArray[np.intp]) -> 
 
     With R sets of points scrambled apart, the weighted mean of a function f is a ratio whose variance is estimated by
 
-    .. math:: \hat v(f) = rac{R}{R - 1} \sum_r \Bigl[\sum_{i \in r} w_i (f_i - \hat f)\Bigr]^2, \qquad
-              n(f) = rac{\operatorname{var}(f \mid y)}{\hat v(f)} .
+    .. math:: \hat v(f) = \frac{R}{R - 1} \sum_r \Bigl[\sum_{i \in r} w_i (f_i - \hat f)\Bigr]^2, \qquad
+              n(f) = \frac{\operatorname{var}(f \mid y)}{\hat v(f)} .
 
     f runs over the coordinates and their squared distances from the mean, n is the harmonic mean of n(f): each has
     R - 1 degrees of freedom alone, and the harmonic mean is near the worst.
