@@ -22,7 +22,8 @@ def test_spellings(printed, others):
     assert spellings(printed) == others
 
 
-def test_intervals_take_every_spelling_and_print_one(reml):
+def test_intervals_take_every_spelling_and_print_one(model):
+    reml = model.fit("reml")  # of its own: intervals that are computed stay with a fit, and its summary shows them
     printed = ["Subject: sd(Days)", "Subject: cor(Intercept, Days)", "Residual: sd"]
     written = ["sd_Subject[Days]", "cor_Subject[Days, Intercept]", "sigma"]
     a, b = (reml.confint(method="bootstrap", parameters=names, n=20, seed=1) for names in (printed, written))
