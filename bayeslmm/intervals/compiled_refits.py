@@ -11,13 +11,13 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.likelihood.single_term import excess_single, reduce_single, solve_upper
+from bayeslmm.likelihood.marginal import SAFE_PIVOT
+from bayeslmm.likelihood.single_term import profiled_single, solve_upper
 from bayeslmm.types import Array, Index
 
 LONGEST_STEP = 4.0  # of the coordinates of unit curvature
 SUFFICIENT_DECREASE = 1e-4
 HALVINGS = 30
-NO_VARIANCE = 1e150  # precision's root of coefficients taken as known
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,33 +149,13 @@ def _evaluate(
     z: Array, both: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float, low: Array, rows: Array,
     schur: Array,
 ) -> tuple[float, float, Array]:  # fmt: skip
-    """Return the objective but for the weights' logarithms, sigma, and the gradient by lambda (S, S)."""
-    size, p = both.shape[1], both.shape[2] - 1
-    slope = np.zeros((size, size))
+    """Return the objective, sigma and the gradient by lambda (S, S); NaN where lambda cannot safely be inverted."""
+    size = both.shape[1]
     for s in range(size):
-        if not abs(factor[s, s]) > 1e-8:
-            return np.nan, np.nan, slope
-    log_det = reduce_single(z, both, total, factor, low, rows, schur)
-    if not np.isfinite(log_det):
-        return np.nan, np.nan, slope
-    estimate = schur[p, :p].copy()
-    solve_upper(schur[:p, :p], estimate)
-    dof = n - p if reml else n
-    squares = schur[p, p] ** 2
-    if np.isnan(sigma):
-        sigma = np.sqrt(squares / dof)
-    value = log_det + dof * np.log(2.0 * np.pi * sigma**2) + squares / sigma**2
-    root = np.eye(p) * NO_VARIANCE
-    if reml:
-        for a in range(p):
-            value += 2.0 * np.log(schur[a, a])
-        root = schur[:p, :p].copy()
-    excess = excess_single(low, rows, estimate, root, sigma)
-    for s in range(size):
-        column = excess[:, s].copy()
-        solve_upper(factor, column)
-        slope[:, s] = 2.0 * column
-    return value, sigma, slope
+        if not abs(factor[s, s]) >= SAFE_PIVOT:
+            return np.nan, np.nan, np.zeros((size, size))
+    value, scale, _, slope = profiled_single(z, both, total, factor, n, reml, sigma, low, rows, schur)
+    return value, scale, slope
 
 
 @numba.njit(cache=True, nogil=True)

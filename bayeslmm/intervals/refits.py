@@ -22,14 +22,13 @@ from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import is_safe
 from bayeslmm.likelihood.new_response import KernelStructure
-from bayeslmm.likelihood.single_term import excess_single, reduce_single, solve_upper
+from bayeslmm.likelihood.single_term import profiled_single
 from bayeslmm.types import Array, Criterion
 
 NEAR_BOUNDARY = 0.02  # a diagonal of lambda, columns scaled, below which the full search takes over
 GAIN = 1e-8  # of the objective, where a search stops: theta is then known to 1e-4 of its standard error
 DIFFERENCE = 1e-4  # of a factor, for the curvature at the start
 MAXIMUM_STEPS = 30
-NO_VARIANCE = 1e150  # precision's root of coefficients taken as known
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,35 +80,10 @@ class CompiledLikelihood(Likelihood):
 def single_point(
     z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float
 ) -> tuple[float, float, Array, Array]:
-    """Return the objective but for the weights' logarithms, sigma, the excess and the gradient by lambda.
-
-    z (J, S, S), xy (J, S, p + 1), total (p + 1, p + 1), factor (S, S); sigma NaN where it is profiled.
-    """
+    """Return what :func:`profiled_single` does, with room of its own for the factor."""
     levels, size, order = xy.shape
-    p = order - 1
     low, rows, schur = np.zeros((levels, size, size)), np.zeros(xy.shape), np.zeros((order, order))
-    log_det = reduce_single(z, xy, total, factor, low, rows, schur)
-    if not np.isfinite(log_det):
-        return np.nan, np.nan, np.zeros((size, size)), np.zeros((size, size))
-    beta = schur[p, :p].copy()
-    solve_upper(schur[:p, :p], beta)
-    dof = n - p if reml else n
-    r2 = schur[p, p] ** 2
-    if np.isnan(sigma):
-        sigma = np.sqrt(r2 / dof)
-    value = log_det + dof * np.log(2.0 * np.pi * sigma**2) + r2 / sigma**2
-    root = np.eye(p) * NO_VARIANCE
-    if reml:
-        for a in range(p):
-            value += 2.0 * np.log(schur[a, a])
-        root = schur[:p, :p].copy()
-    excess = excess_single(low, rows, beta, root, sigma)
-    slope = np.zeros((size, size))
-    for s in range(size):
-        column = excess[:, s].copy()
-        solve_upper(factor, column)
-        slope[:, s] = 2.0 * column
-    return value, sigma, excess, slope
+    return profiled_single(z, xy, total, factor, n, reml, sigma, low, rows, schur)
 
 
 def likelihood_of(kernel: Kernel, method: Criterion, sigma: float | None) -> Likelihood:

@@ -11,6 +11,8 @@ import numpy as np
 from bayeslmm.likelihood.elimination import eliminate_level, scale_rows
 from bayeslmm.types import Array
 
+NO_VARIANCE = 1e150  # precision's root of coefficients taken as known
+
 
 @numba.njit(cache=True, nogil=True)
 def reduce_single(z: Array, xy: Array, total: Array, factor: Array, low: Array, rows: Array, schur: Array) -> float:
@@ -199,6 +201,50 @@ def excess_single(low: Array, rows: Array, beta: Array, root: Array, sigma: floa
     for s in range(size):
         out[s, s] += n_levels
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def profiled_single(
+    z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float, low: Array, rows: Array,
+    schur: Array,
+) -> tuple[float, float, Array, Array]:  # fmt: skip
+    """Evaluate the profiled objective with its gradient.
+
+    Parameters
+    ----------
+    z, xy, total, factor, low, rows, schur
+        As for :func:`reduce_single`.
+    n, reml, sigma
+        Rows, the criterion, and the residual standard deviation, NaN where it is profiled.
+
+    Returns
+    -------
+    The objective but for the weights' logarithms, sigma, the excess and the gradient by lambda, both (S, S); NaN and
+    zeros where a pivot is not positive.
+    """
+    size, p = xy.shape[1], xy.shape[2] - 1
+    slope = np.zeros((size, size))
+    log_det = reduce_single(z, xy, total, factor, low, rows, schur)
+    if not np.isfinite(log_det):
+        return np.nan, np.nan, np.zeros((size, size)), slope
+    beta = schur[p, :p].copy()
+    solve_upper(schur[:p, :p], beta)
+    dof = n - p if reml else n
+    r2 = schur[p, p] ** 2
+    if np.isnan(sigma):
+        sigma = np.sqrt(r2 / dof)
+    value = log_det + dof * np.log(2.0 * np.pi * sigma**2) + r2 / sigma**2
+    root = np.eye(p) * NO_VARIANCE
+    if reml:
+        for a in range(p):
+            value += 2.0 * np.log(schur[a, a])
+        root = schur[:p, :p].copy()
+    excess = excess_single(low, rows, beta, root, sigma)
+    for s in range(size):
+        column = excess[:, s].copy()
+        solve_upper(factor, column)
+        slope[:, s] = 2.0 * column
+    return value, sigma, excess, slope
 
 
 @numba.njit(cache=True, nogil=True)
