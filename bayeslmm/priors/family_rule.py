@@ -10,12 +10,12 @@ from bayeslmm.priors.parse import parse_prior
 from bayeslmm.priors.positive import HalfStudentT
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Normal
-from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, column_scale
+from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, Rule, column_scale
 
 INTERCEPT_SCALE = 2.5  # units of the link
 
 
-class FamilyRule:
+class FamilyRule(Rule):
     """Weakly informative priors on the link's scale.
 
     ===================  =====================================  =====================================

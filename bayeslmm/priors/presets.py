@@ -17,13 +17,13 @@ from bayeslmm.priors.moments import (
 )
 from bayeslmm.priors.positive import Exponential, HalfNormal, HalfStudentT
 from bayeslmm.priors.real_line import Flat, Normal, StudentT
-from bayeslmm.priors.rules import Choice, DefaultRule, Rule
+from bayeslmm.priors.rules import Choice, DefaultRule, JointChoice, Rule
 from bayeslmm.types import Array
 
 MAD_TO_SD = 1.4826  # makes the median absolute deviation estimate a normal's sd, as R's mad() does
 
 
-class FlatRule:
+class FlatRule(Rule):
     """Flat priors on everything; with them the posterior mode is the REML estimate."""
 
     def __init__(self, design: Design) -> None:
@@ -46,7 +46,7 @@ class FlatRule:
         return Choice(Flat(), "preset flat")
 
 
-class BrmsRule:
+class BrmsRule(Rule):
     """The defaults of brms (2.x) for a Gaussian response.
 
     Intercept, at the column means: StudentT(3, median(y) - mean(offset), m), m = max(2.5, mad(y)), median and
@@ -86,7 +86,7 @@ class BrmsRule:
         return Choice(HalfStudentT(3.0, self._scale), "preset brms: max(2.5, mad(y))")
 
 
-class RstanarmRule:
+class RstanarmRule(Rule):
     """The defaults of rstanarm's ``stan_lmer``.
 
     Intercept, at the column means: Normal(mean(y), 2.5 sd(y)); coefficients Normal(0, 2.5 sd(y)/sd(x)); sigma
@@ -116,9 +116,9 @@ class RstanarmRule:
         """Return the prior of the standard deviation of effect s of a term."""
         return Choice(Exponential(1 / self._response.sd), "preset rstanarm: decov, sigma replaced by sd(y)")
 
-    def joint(self, term: RandomTerm) -> Decov:
+    def joint(self, term: RandomTerm) -> JointChoice:
         """Return the joint prior of the standard deviations of a term, given sigma."""
-        return Decov()
+        return JointChoice(Decov(), "preset rstanarm: decov, given sigma and the term's other sds")
 
     def correlation(self, term: RandomTerm) -> Choice:
         """Return the prior of a term's correlation matrix."""
@@ -129,7 +129,7 @@ class RstanarmRule:
         return Choice(Exponential(1 / self._response.sd), "preset rstanarm: 1/sd(y)")
 
 
-class BambiRule:
+class BambiRule(Rule):
     """The defaults of bambi 0.17, whose standard deviations have n in the denominator.
 
     Coefficients Normal(0, s_j), s_j = 2.5 sd(y)/sd(x_j); Intercept, at the column means,

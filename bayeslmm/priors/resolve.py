@@ -1,7 +1,6 @@
 """From what the user says about priors to a prior for every parameter."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -10,17 +9,16 @@ from bayeslmm.design.centring import Centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError, suggest
 from bayeslmm.families import Family, Response
-from bayeslmm.priors.decov import Decov
 from bayeslmm.priors.family_rule import FamilyRule
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors, coefficient_key, sd_name
 from bayeslmm.priors.moments import term_summary
 from bayeslmm.priors.offcentre import far_from_zero_warnings
 from bayeslmm.priors.parse import as_prior
-from bayeslmm.priors.presets import PRESETS, RstanarmRule, preset_rule
+from bayeslmm.priors.presets import PRESETS, preset_rule
 from bayeslmm.priors.prior import Distribution, Prior
 from bayeslmm.priors.real_line import Flat
-from bayeslmm.priors.rules import Choice, Rule
+from bayeslmm.priors.rules import Choice, JointChoice, Rule
 
 FEWEST_LEVELS_FOR_FLAT = 3  # below, the posterior of an sd under a flat prior has no finite integral
 HALF = {"Normal": "HalfNormal(sigma)", "StudentT": "HalfStudentT(nu, sigma)", "Cauchy": "HalfCauchy(beta)"}
@@ -54,10 +52,15 @@ def resolve_priors(
     rule = preset_rule(preset, design)
     choices = _choices(design, rule, user, sigma_is_fixed=sigma is not None)
     _check_supports(design, choices)
+    joints = {term.name: joint for term in design.terms if (joint := _joint(rule, term, user)) is not None}
     terms = tuple(
-        replace(_term_priors(term, choices, _term_centring(design, term, preset, user)), joint=_joint(rule, term, user))
+        _term_priors(term, choices, _term_centring(design, term, preset, user), joints.get(term.name))
         for term in design.terms
     )
+    sources = {key: choice.source for key, choice in choices.items()}
+    for term in design.terms:
+        if term.name in joints:
+            sources |= {sd_name(term.name, effect): joints[term.name].source for effect in term.effects}
     centring = _fixed_centring(design, preset, user)
     return ModelPriors(
         preset=preset,
@@ -66,7 +69,7 @@ def resolve_priors(
         fixed_centring=centring,
         terms=terms,
         sigma=None if sigma is not None else cast(Prior, choices["sigma"].prior),
-        sources={**{key: choice.source for key, choice in choices.items()}, **_joint_sources(terms)},
+        sources=sources,
         warnings=far_from_zero_warnings(design, centring, terms),
     )
 
@@ -230,25 +233,18 @@ def _check_positive(key: str, prior: Distribution) -> None:
     raise PriorError(f"Prior of {key!r}: {prior} allows negative values, which a standard deviation has not{instead}")
 
 
-def _term_priors(term: RandomTerm, choices: Mapping[str, Choice], centring: Centring) -> TermPriors:
+def _term_priors(
+    term: RandomTerm, choices: Mapping[str, Choice], centring: Centring, joint: JointChoice | None = None
+) -> TermPriors:
     sd = tuple(cast(Prior, choices[sd_name(term.name, effect)].prior) for effect in term.effects)
     correlation = cast(LKJ, choices[f"cor_{term.name}"].prior) if term.has_correlations else None
-    return TermPriors(term.name, term.effects, sd, correlation, centring)
+    return TermPriors(term.name, term.effects, sd, correlation, centring, None if joint is None else joint.prior)
 
 
-def _joint(rule: Rule, term: RandomTerm, user: Mapping[str, Choice]) -> Decov | None:
+def _joint(rule: Rule, term: RandomTerm, user: Mapping[str, Choice]) -> JointChoice | None:
     """Return the rule's joint prior of a term's standard deviations, unless one of them is given another."""
     stated = any(sd_name(term.name, effect) in user for effect in term.effects)
-    return rule.joint(term) if isinstance(rule, RstanarmRule) and not stated else None
-
-
-def _joint_sources(terms: tuple[TermPriors, ...]) -> dict[str, str]:
-    return {
-        sd_name(term.name, effect): "preset rstanarm: decov, given sigma and the term's other sds"
-        for term in terms
-        if term.joint is not None
-        for effect in term.effects
-    }
+    return None if stated else rule.joint(term)
 
 
 def _term_centring(design: Design, term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> Centring:

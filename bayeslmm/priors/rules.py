@@ -7,6 +7,7 @@ from typing import Protocol
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.summaries import ColumnSummary
 from bayeslmm.errors import PriorError
+from bayeslmm.priors.decov import Decov
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.moments import ResponseMoments, fixed_summary, response_moments, summary_sd, term_summary
 from bayeslmm.priors.positive import HalfStudentT
@@ -25,6 +26,14 @@ class Choice:
     source: str
 
 
+@dataclass(frozen=True, slots=True)
+class JointChoice:
+    """A prior of all standard deviations of a term and where it came from."""
+
+    prior: Decov
+    source: str
+
+
 class Rule(Protocol):
     """A rule that gives every parameter of a model its prior."""
 
@@ -37,6 +46,10 @@ class Rule(Protocol):
     def correlation(self, term: RandomTerm) -> Choice:
         """Return the prior of a term's correlation matrix."""
 
+    def joint(self, term: RandomTerm) -> JointChoice | None:
+        """Return a prior of all standard deviations of a term together; None where they are independent."""
+        return None
+
     def residual(self) -> Choice:
         """Return the prior of sigma."""
 
@@ -46,7 +59,7 @@ def net_response(design: Design) -> Array:
     return design.y if design.offset is None else design.y - design.offset
 
 
-class DefaultRule:
+class DefaultRule(Rule):
     """Weakly informative priors that move with the units of the data.
 
     ===================  =====================================  =====================================

@@ -28,10 +28,7 @@ def prior_factor_slope(factor: Array, term: TermPriors, sigma: float) -> Array:
     """Return the derivative by F of sum log h(sigma t) - 2 (eta - 1) sum log t; the term in log |F| is left out."""
     sds = ratios(factor)
     safe = np.where(sds > 0, sds, 1.0)
-    if term.joint is None:
-        by_ratio = np.array([float(p.dlogpdf(sigma * t)) * sigma for p, t in zip(term.sd, sds, strict=True)])
-    else:
-        by_ratio = term.slopes(sigma * safe, sigma)[0] / safe
+    by_ratio = term.slopes(sigma * safe, sigma)[0] / safe
     if term.correlation is not None:
         by_ratio = by_ratio - 2.0 * (term.correlation.eta - 1.0) / safe
     return np.where(sds > 0, by_ratio / safe, 0.0)[:, None] * factor
