@@ -45,8 +45,25 @@ class MeanRows:
         return np.asarray((np.abs(self.departure) <= ESTIMABLE).all(axis=1))
 
 
-def mean_rows(design: Design, frame: pd.DataFrame) -> MeanRows:
+def fitted_departure(design: Design) -> Array:
+    """Return the largest entries of the columns left out as the rows of the fit have them; a pass over the rows."""
+    dependence = design.recipe.dependence
+    if not dependence.shape[1]:
+        return np.zeros(0)
+    return np.asarray(np.abs(design.X @ dependence).max(axis=0))
+
+
+def mean_rows(design: Design, frame: pd.DataFrame, fitted: Array | None = None) -> MeanRows:
     """Evaluate the fixed part and the offsets at new values of the predictors.
+
+    Parameters
+    ----------
+    design
+        The design of the fit.
+    frame
+        The predictors, m rows.
+    fitted
+        What :func:`fitted_departure` gives, where it is at hand.
 
     Raises
     ------
@@ -61,8 +78,7 @@ def mean_rows(design: Design, frame: pd.DataFrame) -> MeanRows:
     # One scale for all rows: what departs in two rows alike cancels in their difference. The fit's own rows count,
     # since in a few cells a column left out may be zero, and only rounding errors are there to compare with.
     size = (np.abs(others) + np.abs(X) @ np.abs(recipe.dependence)).max(axis=0, initial=0.0)
-    if others.shape[1]:
-        size = np.maximum(size, np.abs(design.X @ recipe.dependence).max(axis=0))
+    size = np.maximum(size, fitted_departure(design) if fitted is None else fitted)
     departure = (others - X @ recipe.dependence) / np.where(size > 0, size, 1.0)
     total = total_offset(recipe.parts.offsets, design.offset_column, evaluator)
     return MeanRows(X, np.zeros(len(frame)) if total is None else total, departure)

@@ -20,7 +20,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import Design
-from bayeslmm.design.mean_rows import MeanRows, check_predictor, mean_rows, predictor_frame, predictor_levels
+from bayeslmm.design.mean_rows import (
+    MeanRows,
+    check_predictor,
+    fitted_departure,
+    mean_rows,
+    predictor_frame,
+    predictor_levels,
+)
 from bayeslmm.effects.grid import predictor_values
 from bayeslmm.effects.scales import Scale
 from bayeslmm.effects.specification import Specification
@@ -80,11 +87,11 @@ class Counterfactual:
         All values of a chunk are evaluated together, since what departs from the collinearity of the fit is measured
         against the largest entries there.
         """
-        size = max(1, CHUNK // len(self.values))
+        size, fitted = max(1, CHUNK // len(self.values)), fitted_departure(self.design)
         for start in range(0, len(self.frame), size):
             part = slice(start, start + size)
             frames = [self.frame.iloc[part].assign(**{self.variable: value[part]}) for value in self.values]
-            rows, count = mean_rows(self.design, pd.concat(frames, ignore_index=True)), len(frames[0])
+            rows, count = mean_rows(self.design, pd.concat(frames, ignore_index=True), fitted), len(frames[0])
             for v in range(len(self.values)):
                 own = slice(v * count, (v + 1) * count)
                 yield v, self.codes[part], MeanRows(rows.X[own], rows.offset[own], rows.departure[own])

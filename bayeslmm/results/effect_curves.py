@@ -8,6 +8,7 @@ import pandas as pd
 from bayeslmm.design.mean_rows import check_predictor, predictor_frame, predictor_levels
 from bayeslmm.design.streamed import is_streamed
 from bayeslmm.errors import OptionError
+from bayeslmm.results.mean_scale import natural_scale, scale_of_fit
 
 if TYPE_CHECKING:
     from bayeslmm.plots.effect_curve import EffectCurves
@@ -66,20 +67,13 @@ def effect_curves(
             f"{by!r} has more than {MOST_COLOURS} levels, too many for colours: choose another predictor."
         )
     wanted = variable if by is None else f"{variable} | {by}"
-    on = "response" if _has_scale(fit) else "link"
+    on = natural_scale(fit)
     estimates = fit.means(wanted, at=at, scale=on)
     table = estimates.table(level).rename(columns={"mean": "estimate", variable: "x", **({by: "by"} if by else {})})
     groups = _group_curves(fit, table, variable, by, at, on, group) if numeric else pd.DataFrame()
     shown = _points(fit, data, variable, by, at, on) if points else pd.DataFrame()
     name = design.response if on == "response" or design.outcome is None else f"linear predictor of {design.response}"
     return EffectCurves(variable, by, str(name), table, groups, shown, level)
-
-
-def _has_scale(fit: "Fit") -> bool:
-    """Whether the fit is shown on the response's scale: a link undone; a transformed response stays as it is."""
-    from bayeslmm.results.means import _scale
-
-    return getattr(fit, "family", None) is not None and _scale(fit) is not None
 
 
 def _some_values(x: Any) -> Any:
@@ -132,9 +126,7 @@ def _linear(fit: "Fit", frame: pd.DataFrame, factor: str | None) -> Any:
 
 def _shifted(fit: "Fit", middle: Any, moved: Any, on: str) -> Any:
     """Return the means moved on the linear scale."""
-    from bayeslmm.results.means import _scale
-
-    scale = _scale(fit)
+    scale = scale_of_fit(fit)
     if on == "link" or scale is None:
         return middle + moved
     family = cast(Any, fit).family

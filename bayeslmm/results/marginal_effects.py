@@ -11,6 +11,7 @@ import pandas as pd
 
 from bayeslmm.design.mean_rows import mean_rows, predictor_frame, predictor_levels
 from bayeslmm.errors import MissingDependencyError, OptionError
+from bayeslmm.results.mean_scale import scale_of_fit
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -47,7 +48,6 @@ def marginaleffects(fit: "PointFit") -> Any:
     >>> model = blm.marginaleffects(fit)  # doctest: +SKIP
     >>> marginaleffects.avg_comparisons(model, variables="treatment")  # doctest: +SKIP
     """
-    from bayeslmm.results.means import _scale
     from bayeslmm.results.point import PointFit as Point
 
     if not isinstance(fit, Point):
@@ -55,7 +55,7 @@ def marginaleffects(fit: "PointFit") -> Any:
             f"marginaleffects takes a point fit, such as model.fit('reml'); {type(fit).__name__} is none."
         )
     family = getattr(fit, "family", None)
-    if family is not None and _scale(fit) is None:
+    if family is not None and scale_of_fit(fit) is None:
         raise OptionError(f"The mean of {family.name} responses needs more than the link; use fit.means instead.")
     try:
         import polars

@@ -10,11 +10,10 @@ from bayeslmm.effects.adjustment import Adjustment
 from bayeslmm.effects.counterfactual import counterfactual, drawn_means, linear_means, linearised_means
 from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
-from bayeslmm.effects.scales import Scale, scale_of_response
 from bayeslmm.effects.slopes import slope_grid
 from bayeslmm.effects.specification import Specification, read_specification
 from bayeslmm.errors import OptionError
-from bayeslmm.families import Family
+from bayeslmm.results.mean_scale import natural_scale, scale_of_fit
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
 from bayeslmm.types import Array
 
@@ -160,9 +159,8 @@ class MeansMethods:
         further = (by,) if isinstance(by, str) else tuple(by)
         wanted = Specification(wanted.shown, tuple(dict.fromkeys((*wanted.by, *further))))
         rows = counterfactual(fit.design, wanted, at, step)
-        transform, source = _scale(fit), _source(fit, ddf)
-        own = "response" if getattr(fit, "family", None) is not None and transform is not None else "link"
-        on = check_scale(own if scale is None else scale, transform, fit.design.response)
+        transform, source = scale_of_fit(fit), _source(fit, ddf)
+        on = check_scale(natural_scale(fit) if scale is None else scale, transform, fit.design.response)
         if on == "response" and transform is not None and transform.name != "identity":
             if isinstance(source, np.ndarray):
                 source, departure = drawn_means(rows, source, transform)
@@ -177,7 +175,7 @@ class MeansMethods:
 
 
 def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -> EffectEstimates:
-    transform = _scale(fit)
+    transform = scale_of_fit(fit)
     on = check_scale(scale, transform, fit.design.response)
     return EffectEstimates(grid.labels, grid.rows, _source(fit, ddf), kind, grid.by, transform, on)
 
@@ -185,19 +183,10 @@ def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -
 def _group_estimates(fit: "Fit", grid: Grid, ddf: str | None, scale: str) -> EffectEstimates:
     from bayeslmm.results.group_means import named_group_means
 
-    transform = _scale(fit)
+    transform = scale_of_fit(fit)
     on = check_scale(scale, transform, fit.design.response)
     rows, source = named_group_means(fit, grid, ddf)
     return EffectEstimates(grid.labels, rows, source, "means", grid.by, transform, on)
-
-
-def _scale(fit: "Fit") -> Scale | None:
-    family = getattr(fit, "family", None)
-    if family is not None:
-        # where dispersion parameters share in the mean, the link alone does not give it
-        return Scale(family.link.name, family.link.mean) if type(family).mean is Family.mean else None
-    response = fit.design.recipe.parts.response
-    return None if response.text in fit.design.functions else scale_of_response(response.tree)
 
 
 def _source(fit: "Fit", ddf: str | None) -> ErrorsOfEstimation | Array:

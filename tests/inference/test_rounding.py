@@ -35,6 +35,18 @@ def test_group_means_far_apart_are_right_and_said_to_be(method: str) -> None:
         assert fit.sigma == pytest.approx(within_sigma(data), rel=ROUNDING_SHARE)
 
 
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("sigma", [0.7, 1.0])
+def test_few_groups_far_apart_are_right_and_said_to_be(sigma: float, seed: int) -> None:
+    group = np.repeat(np.arange(8), 10)
+    y = 1e6 * group + sigma * np.random.default_rng(seed).standard_normal(80)
+    data = pd.DataFrame({"y": y, "g": [f"g{k}" for k in group]})
+    fit = blm.lmm("y ~ 1 + (1 | g)", data)
+    assert fit.status.code == "converged"
+    exact = np.sqrt(data.groupby("g").y.var().mean())  # REML of balanced groups that differ at all
+    assert fit.sigma == pytest.approx(exact, rel=0.25 / np.sqrt(2 * 72))  # a quarter of its standard error
+
+
 def test_group_means_too_far_apart_name_the_cause() -> None:
     try:
         status = blm.lmm("y ~ x + (1 | g)", grouped(3e7)).status

@@ -7,6 +7,7 @@ import pandas as pd
 from bayeslmm.design.mean_rows import predictor_levels
 from bayeslmm.design.streamed import is_streamed
 from bayeslmm.report import Fold, Section, Table
+from bayeslmm.results.mean_scale import natural_scale
 from bayeslmm.results.tables import aligned, p_value
 
 if TYPE_CHECKING:
@@ -26,12 +27,11 @@ def means_section(fit: "Fit", level: float, pictures: bool) -> Section | None:
     """Return tables of means and contrasts of the factors; None without factors."""
     if is_streamed(fit.design):
         return None
-    factors = [name for name, levels in predictor_levels(fit.design).items() if levels is not None]
     counts = {name: len(levels) for name, levels in predictor_levels(fit.design).items() if levels is not None}
-    chosen = [name for name in factors if 2 <= counts[name] <= MOST_LEVELS][:MOST_FACTORS]
+    chosen = [name for name in counts if 2 <= counts[name] <= MOST_LEVELS][:MOST_FACTORS]
     if not chosen:
         return None
-    on = _scale(fit)
+    on = natural_scale(fit)
     parts: list[Table | Fold | str] = []
     for name in chosen:
         means = fit.means(name, scale=on)
@@ -40,15 +40,9 @@ def means_section(fit: "Fit", level: float, pictures: bool) -> Section | None:
         contrasts = fit.means(name).contrast(kind)
         title = f"Contrasts of {name}" + (" on the scale of the link" if on == "response" else "")
         parts.append(Fold(title, _table(contrasts, level, "Contrast")))
-    left_out = [name for name in factors if name not in chosen]
+    left_out = [name for name in counts if name not in chosen]
     more = [f"Not shown: {', '.join(left_out)}."] if left_out else []
     return Section("Means and contrasts", (*parts, NOTE, *more))
-
-
-def _scale(fit: "Fit") -> str:
-    from bayeslmm.results.means import _scale as scale_of
-
-    return "response" if getattr(fit, "family", None) is not None and scale_of(fit) is not None else "link"
 
 
 def _table(found: "EffectEstimates", level: float, title: str) -> Table:

@@ -37,8 +37,8 @@ def script_lines(fit: "Fit") -> list[str]:
         lines += _categories(fit)
     given = {"family": spec.family if spec.family != "gaussian" else None,
              "link": spec.link if spec.family != "gaussian" or spec.link != "identity" else None,
-             "weights": spec.weights, "offset": spec.offset, "sigma": spec.sigma, "priors": _stated(spec.priors),
-             "missing": spec.missing if spec.missing != "drop" else None}  # fmt: skip
+             "weights": spec.weights, "offset": spec.offset, "zero": spec.zero, "sigma": spec.sigma,
+             "priors": _stated(spec.priors), "missing": spec.missing if spec.missing != "drop" else None}  # fmt: skip
     arguments = "".join(f", {name}={value!r}" for name, value in given.items() if value is not None)
     lines.append(f"model = blm.Model({spec.formula!r}, data{arguments})")
     lines.append(f"fit = model.fit({', '.join([repr(fit.method), *_options(fit)])})")
@@ -51,7 +51,7 @@ def _categories(fit: "Fit") -> list[str]:
     recipe: Recipe = fit.design.recipe
     columns = dict.fromkeys(name for term in recipe.fixed.terms for factor in term for name in factor.columns)
     lines = []
-    for name in [*columns, *fit.design.formula.response.split()]:
+    for name in [*columns, *recipe.parts.response.columns]:
         column = fit.design.data.get(name) if name in fit.design.data else None
         if column is None or not isinstance(column.dtype, pd.CategoricalDtype):
             continue
