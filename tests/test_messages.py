@@ -39,6 +39,28 @@ def ends(node):
     return "", ""
 
 
+# What a message may end with that is a sentence of its own: a remedy, or what another error said.
+SENTENCES = (
+    "error", "explain", "failed", "failure", "first_error", "found", "hint", "message", "name", "not_kept", "numeric",
+    "PERFECT_FIT", "reason", "remedy", "said", "sentence", "sentences", "what", "absent", "carets",
+)  # fmt: skip
+
+
+def last_name(node):
+    """The name of the value a message ends with, of the function where it is a call; empty for literal text."""
+    if isinstance(node, ast.JoinedStr):
+        return last_name(node.values[-1])
+    if isinstance(node, ast.FormattedValue):
+        return last_name(node.value)
+    if isinstance(node, ast.Call):
+        return "failed" if getattr(node.func, "id", "") == "next" else last_name(node.func)
+    if isinstance(node, ast.IfExp):
+        return last_name(node.body)
+    if isinstance(node, ast.BinOp):
+        return last_name(node.right)
+    return getattr(node, "attr", getattr(node, "id", "")) or ""
+
+
 MESSAGES = list(messages())
 
 
@@ -48,6 +70,15 @@ def test_there_are_messages():
 
 def test_every_message_ends_with_a_full_stop():
     assert [place for place, node in MESSAGES if (end := ends(node)[1]) and not end.endswith((".", "?"))] == []
+
+
+def test_every_message_that_ends_with_a_value_ends_with_a_sentence():
+    allowed = {name.lower() for name in SENTENCES}
+    ending = [(place, last_name(node)) for place, node in MESSAGES if not ends(node)[1]]
+    assert len(ending) > 20
+    assert [
+        (place, name) for place, name in ending if not ({name.lower()} | set(name.lower().split("_"))) & allowed
+    ] == []
 
 
 @pytest.mark.parametrize("wording", WORDINGS)

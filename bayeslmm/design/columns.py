@@ -7,6 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import Array, Codes
+from bayeslmm.design.texts import unhashable
 from bayeslmm.errors import DataError
 
 Kind = Literal["number", "boolean", "category"]
@@ -70,6 +71,13 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
         used = np.bincount(all_codes, minlength=len(column.cat.categories)) > 0
         renumbered = (np.cumsum(used) - 1).astype(np.int32)
         return renumbered[all_codes], column.cat.categories[used].rename(None)
+    if (bad := unhashable(column)).any():
+        place = first_true(bad)
+        kind = type(column.iloc[place]).__name__
+        raise DataError(
+            f"Column {column.name!r} holds a {kind} in row {column.index[place]!r}, which is no label: convert the "
+            "column to texts or numbers."
+        )
     try:
         codes, levels = pd.factorize(column, sort=True)
     except TypeError:

@@ -15,9 +15,24 @@ from numpy.typing import NDArray
 from bayeslmm.design.alignment import index_difference
 from bayeslmm.design.columns import Kind, as_category, as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
-from bayeslmm.design.functions import ELEMENTWISE, check_size, coding, join_columns, remembered, split_columns
+from bayeslmm.design.functions import (
+    ELEMENTWISE,
+    check_size,
+    check_switches,
+    coding,
+    join_columns,
+    remembered,
+    split_columns,
+)
 from bayeslmm.design.table import row_name
-from bayeslmm.design.texts import cells_not_numbers, looks_numeric, warn_of_spellings
+from bayeslmm.design.texts import (
+    cells_not_numbers,
+    conversion,
+    hashable_cells,
+    looks_numeric,
+    show_cell,
+    warn_of_spellings,
+)
 from bayeslmm.errors import BayeslmmError, DataError, warn_user
 from bayeslmm.formula import Expression, quoted
 from bayeslmm.formula.expression import names_coding
@@ -103,9 +118,12 @@ class Evaluator:
         if not isinstance(value, pd.Categorical):
             return f"{said}."
         texts = pd.Series(np.asarray(value, dtype=object)).astype(str)
-        wrong = pd.to_numeric(texts, errors="coerce").isna().to_numpy(dtype=bool)
-        if not wrong.any():
-            return f"{said}, and here the numbers are stored as labels or texts: convert them with pandas.to_numeric."
+        wrong = cells_not_numbers(texts)
+        if wrong is not None and not wrong.any():
+            remedy = conversion(texts, expression.text)
+            return f"{said}, and here the numbers are stored as labels or texts: {remedy}."
+        if wrong is None:
+            wrong = pd.to_numeric(texts, errors="coerce").isna().to_numpy(dtype=bool)
         return f"{said}, but {self.first_cell(texts, wrong)}: correct it, or mark it as missing."
 
     def first_cell(self, values: Any, mask: NDArray[np.bool_]) -> str:
@@ -113,7 +131,7 @@ class Evaluator:
         place, others = first_true(mask), int(mask.sum()) - 1
         more = f" (and {others} other{'s' if others > 1 else ''})" if others else ""
         held = np.asarray(values, dtype=object)[place]
-        return f"{row_name(self.index, int(self.positions[place]))} holds {held!r}{more}"
+        return f"{row_name(self.index, int(self.positions[place]))} holds {show_cell(held)}{more}"
 
     def slips(self, values: Any) -> str:
         """Return which cells of texts that mostly read as numbers do not; empty if these are no slips, or none are."""
@@ -128,20 +146,20 @@ class Evaluator:
             if not (slips := self.slips(column)):
                 raise
             raise DataError(
-                f"Column {column.name!r} is not numeric, for {slips}: correct such cells, or mark them as missing with "
+                f"Column {column.name!r} is not numeric: {slips}; correct such cells, or mark them as missing with "
                 f"pandas.to_numeric(data[{column.name!r}], errors='coerce')."
             ) from None
 
     def check_labels(self, column: pd.Series) -> None:
         """Warn of labels in the data of a fit that were probably meant as numbers, or as each other."""
-        levels = pd.Index(column.dropna().unique())
+        levels = pd.Index(hashable_cells(column).dropna().unique())
         warn_of_spellings(str(column.name), levels)
         if looks_numeric(column):
             slips = self.slips(column)
             warn_user(
                 f"Column {column.name!r} is text with {len(levels)} different values, each a level, although they read "
-                f"as numbers{f', except that {slips}' if slips else ''}: convert it with pandas.to_numeric, or write "
-                f"C({column.name}) if these are labels."
+                f"as numbers{f', except that {slips}' if slips else ''}: {conversion(column, str(column.name))}, or "
+                f"write C({column.name}) if these are labels."
             )
 
     def state(self, key: str) -> dict[str, Any]:
@@ -159,7 +177,8 @@ class Evaluator:
         column = self.frame[name]
         if self.kind(column) == "category":
             slips = self.slips(column)
-            raise DataError(f"Column {name!r} is not numeric ({column.dtype}{f'; {slips}' if slips else ''}).")
+            remedy = f"{slips}: correct it" if slips else conversion(column, name)
+            raise DataError(f"Column {name!r} is not numeric ({column.dtype}): {remedy}.")
         numbers = as_numbers(column)
         check_magnitude(numbers[:, None], (name,))
         return numbers
@@ -321,8 +340,8 @@ class _Interpreter:
         if kind == "category":
             slips = self.rows.slips(column)
             raise DataError(
-                f"Column {column.name!r} is a category here and was numeric in the data of the fit"
-                f"{f': {slips}' if slips else ''}."
+                f"Column {column.name!r} is a category here and was numeric in the data of the fit: "
+                f"{slips or conversion(column, str(column.name))}."
             )
         return "number"
 
@@ -377,8 +396,9 @@ class _Interpreter:
             return ELEMENTWISE[name](*(self.number(argument) for argument in node.args), **words)
         first, *others = [self.number(node.args[0]), *(self.value(argument) for argument in node.args[1:])]
         if name not in REMEMBERED:
-            raise DataError(f"{name} has no meaning in {self.expression.text}")
+            raise DataError(f"{name} has no meaning in {self.expression.text}.")
         check_size(name, others, words)
+        check_switches(name, others, words)
         return self.rows.transform(name, self.state_key(node), first, others, words)
 
     def state_key(self, node: ast.Call) -> str:
@@ -431,7 +451,7 @@ class _Interpreter:
         try:
             contrasts.get_coding_column_names(levels)
         except ValueError:
-            raise DataError(f"{self.expression.text}: {contrasts.base!r} is not among the levels {levels}") from None
+            raise DataError(f"{self.expression.text}: {contrasts.base!r} is not among the levels {levels}.") from None
         return remembered("C")(pd.Series(value), contrasts, levels=levels)
 
     def category(self, node: ast.expr) -> pd.Categorical:
@@ -446,7 +466,7 @@ class _Interpreter:
         named = value.set_categories(levels, ordered=False)
         if np.any(named.codes < 0):
             other = np.asarray(value, dtype=object)[first_true(named.codes < 0)]
-            raise DataError(f"{self.expression.text}: the value {other!r} is not among the levels {levels}")
+            raise DataError(f"{self.expression.text}: the value {other!r} is not among the levels {levels}.")
         return named
 
     def coding_or_value(self, node: ast.expr) -> Any:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from bayeslmm.errors import DataError
+from bayeslmm.formula.vocabulary import PARAMETERS
 from bayeslmm.types import Array
 
 
@@ -41,6 +42,7 @@ ELEMENTWISE: Mapping[str, Callable[..., Any]] = {
     "ceil": np.ceil,
 }
 _SIZES = ("degree", "df")
+_SWITCHES = {"center", "scale", "rescale"}
 _LARGEST_BASIS = 200  # columns of poly, bs, cr, cs, cc
 
 
@@ -77,9 +79,19 @@ def coding(name: str) -> Any:
     return contrasts.SASContrasts if name == "SAS" else TRANSFORMS[name]
 
 
+def check_switches(name: str, arguments: list[Any], words: Mapping[str, Any]) -> None:
+    """Refuse numbers where ``scale`` takes true or false: in R they would be subtracted, or divided by."""
+    given = dict(zip(PARAMETERS[name], arguments, strict=False)) | dict(words)
+    for switch in _SWITCHES & given.keys():
+        if not isinstance(given[switch], bool):
+            raise DataError(
+                f"{name} takes True or False for {switch}, not {given[switch]!r}: write arithmetic as I((x - 2) / 3)."
+            )
+
+
 def check_size(name: str, arguments: list[Any], words: Mapping[str, Any]) -> None:
     """Refuse a basis that no data could fill, before it is allocated."""
     sizes = [*arguments[:1], *(words[size] for size in _SIZES if size in words)]
     for size in sizes:
         if isinstance(size, (int, float)) and not 1 <= size <= _LARGEST_BASIS:
-            raise DataError(f"{name}: a basis of {size} columns is not possible; use 1 to {_LARGEST_BASIS}")
+            raise DataError(f"{name}: a basis of {size} columns is not possible; use 1 to {_LARGEST_BASIS}.")

@@ -11,6 +11,7 @@ from bayeslmm.design.alignment import index_difference
 from bayeslmm.design.columns import as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
 from bayeslmm.design.table import row_name
+from bayeslmm.design.texts import conversion
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.types import Missing
 
@@ -21,7 +22,7 @@ Mask = NDArray[np.bool_]
 def check_missing_option(missing: str) -> None:
     """Raise if `missing` is no valid option."""
     if missing not in get_args(Missing):
-        raise OptionError(f"missing={missing!r} is not valid; use one of {', '.join(map(repr, get_args(Missing)))}")
+        raise OptionError(f"missing={missing!r} is not valid; use one of {', '.join(map(repr, get_args(Missing)))}.")
 
 
 def complete_rows(frame: pd.DataFrame, missing: Missing) -> Mask:
@@ -59,7 +60,7 @@ def check_weights(name: str, values: pd.Series) -> Array:
         If one is missing, negative or not a number.
     """
     if kind_of(values) == "category":
-        raise DataError(f"The weights {name!r} are not numeric ({values.dtype}): convert them with pandas.to_numeric.")
+        raise DataError(f"The weights {name!r} are not numeric ({values.dtype}): {conversion(values, name)}.")
     weights = as_numbers(values)
     for bad, what in (
         (np.isnan(weights), "missing"),

@@ -1,6 +1,9 @@
 """Texts that were probably meant as something else: numbers, or labels that are spelled in two ways."""
 
 import unicodedata
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,23 +14,92 @@ from bayeslmm.errors import warn_user
 MOSTLY = 0.8  # share of distinct values that read as numbers, above which the others look like slips
 MANY = 10  # fewer distinct values are labels, whatever they read as
 LEVELS_PER_ROW = 0.25  # more levels than this share of the rows are rarely labels
+LONGEST_CELL = 40  # characters of a cell that messages show
+
+PLAIN = "convert it with pandas.to_numeric"
+SIGNS = "take out separators of thousands and signs such as % and €, then convert it with pandas.to_numeric"
+COMMA = (
+    "they have decimal commas, so read the file with decimal=',', or convert the column with "
+    "pandas.to_numeric({data}.str.replace(',', '.'))"
+)
+_SIGNS = r"[\s%‰$€£¥'’_]"
+_THOUSANDS = r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"
+_COMMA = r"\s*[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+(?:[eE][+-]?\d+)?\s*"
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """How texts spell numbers.
+
+    Attributes
+    ----------
+    reads
+        Which texts read as numbers, shape (k,).
+    remedy
+        How to convert the column; ``{data}`` stands for it.
+    """
+
+    reads: NDArray[np.bool_]
+    remedy: str
+
+
+def spelling(texts: pd.Series) -> Spelling:
+    """Return the spelling that most of k texts have: plain, with separators and signs, or with decimal commas."""
+    words = texts.astype(str)
+    plain = _reads_as_number(words)
+    if plain.size and plain.mean() >= MOSTLY:
+        return Spelling(plain, PLAIN)
+    bare = words.str.replace(_SIGNS, "", regex=True)
+    thousands = plain | bare.str.fullmatch(_THOUSANDS).to_numpy(dtype=bool) | _reads_as_number(bare)
+    comma = plain | words.str.fullmatch(_COMMA).to_numpy(dtype=bool)
+    found = (Spelling(plain, PLAIN), Spelling(thousands, SIGNS), Spelling(comma, COMMA))
+    return max(found, key=lambda one: int(one.reads.sum()))  # the first of equals
 
 
 def cells_not_numbers(values: pd.Series | pd.Categorical) -> NDArray[np.bool_] | None:
     """Return which cells are present and do not read as numbers, shape (n,), if most distinct values do, else None."""
-    cells = pd.Series(np.asarray(values, dtype=object))
+    cells = hashable_cells(values)
     distinct = pd.Series(cells.dropna().unique(), dtype=object)
-    reads = _reads_as_number(distinct)
+    reads = spelling(distinct).reads
     if len(distinct) == 0 or reads.mean() < MOSTLY:
         return None
     return cells.isin(distinct[~reads]).to_numpy(dtype=bool)
+
+
+def conversion(values: pd.Series | pd.Categorical, name: str) -> str:
+    """Return how to turn a column of texts into numbers."""
+    distinct = pd.Series(hashable_cells(values).dropna().unique(), dtype=object)
+    found = spelling(distinct)
+    if len(distinct) and found.reads.mean() < MOSTLY:
+        return f"it holds texts such as {show_cell(distinct[~found.reads].iloc[0])}; use a column of numbers"
+    return found.remedy.replace("{data}", f"data[{name!r}]")
+
+
+def show_cell(value: Any) -> str:
+    """Return a cell as messages show it, on one line."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= LONGEST_CELL else f"{text[:LONGEST_CELL]} …"
+
+
+def hashable_cells(values: pd.Series | pd.Categorical) -> pd.Series:
+    """Return the cells as objects, lists and the like as their texts: these cannot be compared."""
+    cells = pd.Series(np.asarray(values, dtype=object))
+    unusable = unhashable(cells)
+    return cells.where(~unusable, cells.map(repr)) if unusable.any() else cells
+
+
+def unhashable(cells: pd.Series) -> NDArray[np.bool_]:
+    """Return which cells hold a list, an array or the like, which is no label, shape (n,)."""
+    if cells.dtype != object:
+        return np.zeros(len(cells), dtype=bool)
+    return np.array([not isinstance(cell, Hashable) for cell in cells.to_numpy()], dtype=bool)
 
 
 def looks_numeric(column: pd.Series) -> bool:
     """Whether a text column has so many values that read as numbers that they are no labels."""
     if not (isinstance(column.dtype, pd.StringDtype) or column.dtype == object):
         return False
-    levels = column.dropna().nunique()
+    levels = hashable_cells(column).dropna().nunique()
     return levels > max(MANY, LEVELS_PER_ROW * len(column)) and cells_not_numbers(column) is not None
 
 
@@ -40,7 +112,7 @@ def warn_of_levels(name: str, levels: pd.Index, n: int) -> None:
     if cells_not_numbers(texts) is not None:
         warn_user(
             f"Column {name!r} is text with {len(levels)} different values, each a level, although they read as "
-            f"numbers: convert it to numbers, or write C({name}) if these are labels."
+            f"numbers: {conversion(texts, name)}, or write C({name}) if these are labels."
         )
 
 

@@ -18,12 +18,12 @@ _PATTERN = re.compile(
     r"""(?P<space>\s+)
     |(?P<quoted>`[^`\n]+`)
     |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
-    |(?P<name>[^\W\d]\w*)
+    |(?P<name>[^\W\d][\w\u0300-\u036f]*)
     |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
     |(?P<operator>\*\*|\|\||//|<=|>=|==|!=|[~|+\-*/:^(),=<>\[\]%.])""",
     re.VERBOSE,
 )
-_DOTTED = re.compile(r"(?:[^\W\d]|\.(?!\d))[\w.]*")  # a name as R writes it
+_DOTTED = re.compile(r"(?:[^\W\d]|\.(?!\d))[\w\u0300-\u036f.]*")  # a name as R writes it
 _OPENING, _CLOSING = {"(": ")", "[": "]"}, {")": "(", "]": "["}
 CONSTANTS = {"True", "False", "None"}
 

@@ -42,7 +42,7 @@ _REMEDIES = {
     "factor": "write C(x) to treat a column as categorical",
     "as_factor": "write C(x) to treat a column as categorical",
     "ns": "write cr(x, df=...) for a natural cubic spline",
-    "Q": "put the column name in backquotes: `my column`",
+    "Q": "put the column name in backquotes: `my column`; a backquote in a name has to be renamed",
     "pow": "write I(x**2) for a power",
     "square": "write I(x**2) for a square",
     "offset": "offset(...) stands on its own, joined with +",

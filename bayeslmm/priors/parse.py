@@ -88,7 +88,7 @@ def _number(node: ast.expr, text: str) -> float:
         sign = -sign if isinstance(node.op, ast.USub) else sign
         node = node.operand
     if not isinstance(node, ast.Constant) or type(node.value) not in (int, float):
-        raise PriorError(f"{text!r}: parameters of a prior are plain numbers, found {ast.unparse(node)!r}")
+        raise PriorError(f"{text!r}: parameters of a prior are plain numbers, found {ast.unparse(node)!r}.")
     try:
         return sign * float(node.value)  # type: ignore[arg-type]
     except OverflowError as error:
@@ -100,15 +100,17 @@ def _build(name: str, values: list[float], named: Mapping[str, Any]) -> Distribu
     if family is None:
         raise PriorError(f"Unknown prior {name!r}{_did_you_mean(name)}; known are {', '.join(FAMILIES)}.")
     allowed = family.parameter_names()
-    unknown = [key for key in named if key not in allowed]
-    twice = [key for key in allowed[: len(values)] if key in named]
-    if unknown or twice or len(values) > len(allowed):
-        wrong = unknown or twice or [f"{len(values)} parameters"]
-        raise PriorError(f"{name} takes ({', '.join(allowed)}), got {', '.join(wrong)}")
-    try:
-        return family(*values, **named)
-    except TypeError as error:
-        raise PriorError(f"{name} needs its parameters ({', '.join(allowed)}).") from error
+    takes = f"{name} takes ({', '.join(allowed)})" if allowed else f"{name} takes no parameters"
+    if unknown := [key for key in named if key not in allowed]:
+        raise PriorError(f"{takes}; there is no {', '.join(map(repr, unknown))}.")
+    if len(values) > len(allowed):
+        raise PriorError(f"{takes}; {len(values)} {'value was' if len(values) == 1 else 'values were'} given.")
+    if twice := [key for key in allowed[: len(values)] if key in named]:
+        raise PriorError(f"{takes}; {', '.join(twice)} was given both by position and by name: state it one time.")
+    given = {**dict(zip(allowed, values, strict=False)), **named}
+    if absent := [key for key in family.required_parameters() if key not in given]:
+        raise PriorError(f"{takes}; {', '.join(absent)} {'is' if len(absent) == 1 else 'are'} missing.")
+    return family(**given)
 
 
 def _did_you_mean(name: str) -> str:
@@ -132,7 +134,7 @@ def _scalar(value: Any, what: str) -> float:
     try:
         array = np.asarray(value, float)
     except (TypeError, ValueError) as error:
-        raise PriorError(f"{what} must be a number, got {value!r}") from error
+        raise PriorError(f"{what} must be a number, got {value!r}.") from error
     if array.size != 1:
         raise PriorError(f"{what} must be one number, got {array.size}; name the effects one by one.")
     return float(array.reshape(()))

@@ -41,7 +41,7 @@ class PositivePrior(Prior):
     def affine(self, shift: float, scale: float) -> Self:
         """Return the prior of scale x; a positive prior cannot be shifted."""
         if shift != 0:
-            raise PriorError(f"{type(self).__name__} starts at zero and cannot be shifted by {shift:g}")
+            raise PriorError(f"{type(self).__name__} starts at zero and cannot be shifted by {shift:g}.")
         return self._scaled(scale)
 
     @abstractmethod

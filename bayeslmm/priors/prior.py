@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from typing import ClassVar, Self
 
 import numpy as np
@@ -36,6 +36,11 @@ class Distribution:
         """Names of the parameters in the order of the constructor."""
         return tuple(parameter.name for parameter in fields(cls))  # type: ignore[arg-type]
 
+    @classmethod
+    def required_parameters(cls) -> tuple[str, ...]:
+        """Names of the parameters without a default."""
+        return tuple(parameter.name for parameter in fields(cls) if parameter.default is MISSING)  # type: ignore[arg-type]
+
     def _check(self) -> None:
         """Raise PriorError where the parameters are impossible."""
 
@@ -43,11 +48,11 @@ class Distribution:
         for name in names:
             value = getattr(self, name)
             if not value > 0:
-                raise PriorError(f"{type(self).__name__}: the parameter {name} must be positive, got {value:g}")
+                raise PriorError(f"{type(self).__name__}: the parameter {name} must be positive, got {value:g}.")
             if not SMALLEST <= value <= LARGEST:
                 raise PriorError(
                     f"{type(self).__name__}: the parameter {name} must lie between {SMALLEST:g} and {LARGEST:g}, "
-                    f"got {value:g}"
+                    f"got {value:g}."
                 )
 
     def __str__(self) -> str:
@@ -59,7 +64,7 @@ def _finite(value: object, name: str, owner: str) -> float:
     try:
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError) as error:
-        raise PriorError(f"{owner}: the parameter {name} must be a number, got {value!r}") from error
+        raise PriorError(f"{owner}: the parameter {name} must be a number, got {value!r}.") from error
     if not math.isfinite(number):
         raise PriorError(f"{owner}: the parameter {name} is {number}, not finite.")
     return number

@@ -187,7 +187,7 @@ class Uniform(Prior):
 
     def _check(self) -> None:
         if not self.lower < self.upper:
-            raise PriorError(f"Uniform: lower must be below upper, got {self.lower:g} and {self.upper:g}")
+            raise PriorError(f"Uniform: lower must be below upper, got {self.lower:g} and {self.upper:g}.")
 
     @property
     def support(self) -> tuple[float, float]:

@@ -132,7 +132,7 @@ def _split(priors: str | Mapping[str, Any] | None) -> tuple[str, Mapping[str, An
     if not isinstance(priors, Mapping):
         raise PriorError(
             f"Priors must be the name of a preset ({', '.join(PRESETS)}) or a mapping from parameters to "
-            f"priors, got {type(priors).__name__}"
+            f"priors, got {type(priors).__name__}."
         )
     if isinstance(priors.get("preset"), str) and priors["preset"] in PRESETS:
         return priors["preset"], {key: value for key, value in priors.items() if key != "preset"}
@@ -181,7 +181,7 @@ def _overrides(design: Design, stated: Mapping[str, Any], *, sigma_is_fixed: boo
         is_correlation = targets[name][0].startswith("cor_")
         if isinstance(prior, LKJ) != is_correlation:
             wanted = "an LKJ prior" if is_correlation else "the prior of a number, not LKJ"
-            raise PriorError(f"Prior of {name!r}: got {prior}; it takes {wanted}")
+            raise PriorError(f"Prior of {name!r}: got {prior}; it takes {wanted}.")
         found.update({key: Choice(prior, "user") for key in targets[name]})
     return found
 
@@ -230,7 +230,7 @@ def _check_positive(key: str, prior: Distribution) -> None:
         return
     family = type(prior).__name__
     instead = f"; use {HALF[family]}" if family in HALF else ""
-    raise PriorError(f"Prior of {key!r}: {prior} allows negative values, which a standard deviation has not{instead}")
+    raise PriorError(f"Prior of {key!r}: {prior} allows negative values, and a standard deviation has none{instead}.")
 
 
 def _term_priors(

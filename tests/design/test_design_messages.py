@@ -44,9 +44,9 @@ TEXT = stray(table()["x"].round(1).astype(str))
 @pytest.mark.parametrize(
     ("columns", "formula", "said"),
     [
-        ({"x": MIXED}, "y ~ x", "'x' is not numeric, for row 17 holds '.'"),
-        ({"x": MIXED}, "y ~ 1 + (x | g)", "'x' is not numeric, for row 17 holds '.'"),
-        ({"y": MIXED}, "y ~ x", "'y' is not numeric, for row 17 holds '.'"),
+        ({"x": MIXED}, "y ~ x", "'x' is not numeric: row 17 holds '.'"),
+        ({"x": MIXED}, "y ~ 1 + (x | g)", "'x' is not numeric: row 17 holds '.'"),
+        ({"y": MIXED}, "y ~ x", "'y' is not numeric: row 17 holds '.'"),
         ({"x": stray(MIXED, (17, 19, 30))}, "y ~ x", r"row 17 holds '.' \(and 2 others\)"),
         ({"x": TEXT}, "y ~ log(x)", r"log\(x\): x is a category.*row 17 holds '.'"),
         ({"a b": TEXT}, "y ~ log(`a b`)", r"log\(`a b`\): `a b` is a category.*row 17 holds '.'"),
@@ -57,6 +57,44 @@ TEXT = stray(table()["x"].round(1).astype(str))
 def test_a_cell_that_is_no_number_is_named(columns, formula, said):
     with pytest.raises(DataError, match=said):
         design(table(**columns), f"{formula} + (1 | g)")
+
+
+@pytest.mark.parametrize("switches", ["2", "True, 3", "center=0", "scale=2.5"])
+def test_scale_takes_no_numbers(switches):
+    with pytest.raises(DataError, match="True or False"):
+        design(table(), f"y ~ scale(x, {switches}) + (1 | g)")
+
+
+@pytest.mark.parametrize("cell", [[1, 2], {"a": 1}, {1}, np.arange(2)], ids=str)
+@pytest.mark.parametrize("column", ["x", "y", "g"])
+def test_a_cell_that_is_no_value_is_named(column, cell):
+    values = table()["x"].astype(object)
+    values.iat[17] = cell
+    with pytest.raises(DataError, match=rf"'{column}'.*row 17"):
+        design(table(**{column: values}))
+
+
+@pytest.mark.parametrize(
+    ("spell", "remedy"),
+    [
+        (lambda v: f"{v:.3f}".replace(".", ","), "decimal=','"),
+        (lambda v: f"{1000 * v:,.2f}".replace(",", "_").replace(".", ",").replace("_", "."), "decimal=','"),
+        (lambda v: f"{1e6 * v:,.0f}", "separators of thousands"),
+        (lambda v: f"{v:.3f} %", "separators of thousands and signs"),
+        (lambda v: f"€{v:.3f}", "separators of thousands and signs"),
+        (lambda v: f" {v:.3f} ", "with pandas.to_numeric"),
+    ],
+)
+def test_numbers_spelled_otherwise_are_told(spell, remedy):
+    texts = table()["x"].round(1).map(spell)
+    with pytest.warns(UserWarning, match=rf"'x' is text with \d+ different values.*{remedy}.*C\(x\)"):
+        design(table(x=texts), "y ~ x + (1 | g)")
+    with pytest.raises(DataError, match=remedy):
+        new_rows(design(table()), table(x=texts))
+    with pytest.raises(DataError, match=remedy):
+        design(table(w=texts), weights="w")
+    with pytest.raises(DataError, match=remedy):
+        design(table(y=texts))
 
 
 def test_rows_dropped_before_it_do_not_move_the_cell():

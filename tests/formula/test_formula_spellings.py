@@ -65,3 +65,8 @@ def test_functions_of_the_user_hide_other_spellings():
     assert parse("y ~ factor(x) + Q(z)", ("factor", "Q")).fixed == "1 + factor(x) + Q(z)"
     with pytest.raises(FormulaError, match="attribute access"):
         parse("y ~ np.log(x)", ("log",))
+
+
+def test_letters_with_a_combining_accent_are_parts_of_names():
+    decomposed = "e\u0301te"  # e, followed by an accent of its own
+    assert parse(f"y ~ {decomposed} + (1 | g)").fixed == f"1 + `{decomposed}`"

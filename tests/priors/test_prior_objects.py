@@ -168,7 +168,12 @@ def test_unknown_family_is_answered_with_the_known():
         ("Normal(0, 1, 2)", r"takes \(mu, sigma\)"),
         ("Normal(0, scale=2)", "scale"),
         ("Normal(0, mu=2)", "mu"),
-        ("Gamma(1)", "needs its parameters"),
+        ("Gamma(1)", r"takes \(alpha, beta\); beta is missing"),
+        ("Gamma()", "alpha, beta are missing"),
+        ("StudentT(sigma=2)", "nu is missing"),
+        ("HalfNormal(1, sigma=2)", "sigma was given both by position and by name"),
+        ("HalfNormal(s=1)", "there is no 's'"),
+        ("Flat(1)", "takes no parameters; 1 value was given"),
         ("Normal(0, 1e999)", "not finite"),
     ],
 )

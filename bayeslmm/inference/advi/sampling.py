@@ -191,7 +191,7 @@ def check_iterations(iterations: int) -> None:
     """
     if iterations < FEWEST_ITERATIONS:
         raise OptionError(
-            f"iterations={iterations!r} is too few; ADVI needs thousands, and at least {FEWEST_ITERATIONS}"
+            f"iterations={iterations!r} is too few; ADVI needs thousands, and at least {FEWEST_ITERATIONS}."
         )
 
 
