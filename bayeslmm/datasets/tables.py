@@ -111,9 +111,8 @@ def _read_csv(path: Path, separator: str, decimal: str) -> pd.DataFrame:
                 low_memory=False,
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
-        raise ModelFileError(
-            f"{path}: {_wrong_row(text, separator) or f'the data cannot be read ({error}).'}"
-        ) from None
+        said = _wrong_row(text, separator) or f"the data cannot be read ({error})."
+        raise ModelFileError(f"{path}: {said}") from None
 
 
 def _rows(text: str, separator: str) -> Any:

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayeslmm.covariance import find_structure
 from bayeslmm.design.centring import find_centring, no_centring
-from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, too_few_rows
+from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, few_rows_sentence
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
 from bayeslmm.design.grouping import Grouping, group_rows
@@ -288,7 +288,7 @@ def _fixed(
     keep = independent_columns(X, find_centring(X, w))
     n, p = len(X), int(keep.sum())
     if n <= p:
-        raise ModelError(too_few_rows(n, recipe))
+        raise ModelError(few_rows_sentence(n, recipe))
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
     if keep.all():

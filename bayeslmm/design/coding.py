@@ -90,7 +90,7 @@ def term_values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator)
     return values
 
 
-def too_few_rows(n: int, recipe: ColumnRecipe) -> str:
+def few_rows_sentence(n: int, recipe: ColumnRecipe) -> str:
     """Say that n rows are too few for the columns of a recipe, and which factor makes most of these."""
     said = f"{n} rows cannot estimate {len(recipe.names)} fixed columns and a residual: use more rows than columns"
     labels = {factor.label for term in recipe.terms for factor in term}
