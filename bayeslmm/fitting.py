@@ -112,9 +112,12 @@ def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
         modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
         return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, model_kernel=model.kernel)
     from bayeslmm.inference.optimum.mode import posterior_conditional
+    from bayeslmm.posterior.density import CovarianceDensity
 
     priors = model.resolved_priors
-    modes = posterior_conditional(_density(model, priors), optimum.theta, optimum.sigma)
+    modes = posterior_conditional(
+        CovarianceDensity(model.kernel, priors, model.spec.sigma), optimum.theta, optimum.sigma
+    )
     return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, priors, model_kernel=model.kernel)
 
 
@@ -182,8 +185,9 @@ def _extremes_explained() -> Iterator[None]:
 
 def _fit_map(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.mode import maximise_posterior
+    from bayeslmm.posterior.density import CovarianceDensity
 
-    found = maximise_posterior(_density(model, _usable_priors(model)))
+    found = maximise_posterior(CovarianceDensity(model.kernel, _usable_priors(model), model.spec.sigma))
     return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
 
 
@@ -195,9 +199,9 @@ def _usable_priors(model: Fittable) -> "ModelPriors":
 
 
 def _density(model: Fittable, priors: "ModelPriors") -> "CovarianceDensity":
-    from bayeslmm.posterior.density import CovarianceDensity
+    from bayeslmm.posterior.mixture_density import covariance_density
 
-    return CovarianceDensity(model.kernel, priors, model.spec.sigma)
+    return covariance_density(model.kernel, priors, model.spec.sigma)
 
 
 def _fit_generalized_likelihood(model: Fittable, method: str, options: Options) -> PointFit:

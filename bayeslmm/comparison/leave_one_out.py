@@ -29,7 +29,7 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.importance.proposals import StudentProposal, cholesky_factor, identity_map
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.left_out import DataRows, RowParts, Sets, row_parts, rows_left_out, sets_left_out
-from bayeslmm.likelihood.normal_prior import FixedPosterior, fixed_posterior
+from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.posterior.density import CovarianceDensity, SigmaGrid
 from bayeslmm.types import Array
@@ -58,14 +58,23 @@ class CovarianceDraws:
         The kernel's factor at each draw, one (D, S, S) per term.
     sigma
         Shape (D,).
+    log_mixing
+        log w of priors that are scale mixtures, shape (D, K); (D, 0) where none is.
     """
 
     lambdas: tuple[Array, ...]
     sigma: Array
+    log_mixing: Array
 
     def at(self, d: int) -> list[Array]:
         """Return the factors of one draw."""
         return [factors[d] for factors in self.lambdas]
+
+    def phi(self, density: CovarianceDensity) -> Array:
+        """Return phi of every draw, shape (D, n_phi)."""
+        found = np.array([density.phi(self.at(d)) for d in range(len(self.sigma))])
+        found[:, density.n_covariance :] = self.log_mixing
+        return found
 
 
 def left_out(
@@ -99,7 +108,7 @@ def left_out(
         found = _by_quadratic(density, draws, data, sets, report)
         if found is not None:
             return found
-    phi = np.array([density.phi(draws.at(d)) for d in range(count)])
+    phi = draws.phi(density)
     if density.n_phi:
         found = _by_proposal(density, phi, data, sets, seed, report)
         if found is not None:
@@ -178,11 +187,15 @@ def spaced_nodes(grid: SigmaGrid) -> tuple[Array, Array]:
 
 
 def log_densities(
-    density: CovarianceDensity, lambdas: Sequence[Array], sigma: Array, data: DataRows, sets: Sets | None
+    density: CovarianceDensity,
+    lambdas: Sequence[Array],
+    prior: NormalPrior,
+    sigma: Array,
+    data: DataRows,
+    sets: Sets | None,
 ) -> tuple[Array, Array]:
     """Return log densities of the units given the others and given all, both (m, U), at one theta and sigma (m,)."""
-    factor = factorise(density.kernel.products, lambdas)
-    posterior = fixed_posterior(factor, density.fixed_prior)
+    posterior = fixed_posterior(factorise(density.kernel.products, lambdas), prior)
     parts = row_parts(density.kernel, posterior, data, leverages=sets is None)
     return _densities(posterior, parts, sigma, sets)
 
@@ -198,7 +211,7 @@ def _by_quadratic(
 ) -> LeftOut | None:
     """Return what `left_out` does from a few points; None where a quadratic does not follow the densities."""
     count = len(draws.sigma)
-    phi = np.array([density.phi(draws.at(d)) for d in range(count)])
+    phi = draws.phi(density)
     x = phi if density.sigma is not None else np.column_stack([phi, np.log(draws.sigma)])
     n_phi, size = phi.shape[1], x.shape[1]
     mean = x.mean(axis=0)
@@ -211,16 +224,20 @@ def _by_quadratic(
         groups.setdefault(node[:n_phi].tobytes(), []).append(place)
     checked = np.linspace(0, count - 1, CHECKS + 2, dtype=int)[1:-1]
 
-    def evaluate(item: tuple[list[Array], Array]) -> tuple[Array, Array]:
-        return log_densities(density, item[0], item[1], data, sets)
+    def evaluate(item: tuple[list[Array], NormalPrior, Array]) -> tuple[Array, Array]:
+        return log_densities(density, *item, data, sets)
 
     def sigmas(chosen: list[int]) -> Array:
         if density.sigma is not None:
             return np.full(len(chosen), density.sigma)
         return np.exp(places[chosen, n_phi])
 
-    items = [(density.lambdas(density.points(places[chosen[0], :n_phi])), sigmas(chosen)) for chosen in groups.values()]
-    items += [(draws.at(d), draws.sigma[d : d + 1]) for d in checked]
+    items = [
+        (density.lambdas(density.points(place)), density.fixed_prior_at(place), sigmas(chosen))
+        for chosen in groups.values()
+        for place in (places[chosen[0], :n_phi],)
+    ]
+    items += [(draws.at(d), density.fixed_prior_at(phi[d]), draws.sigma[d : d + 1]) for d in checked]
     values = in_threads(evaluate, items, worker_threads(density.kernel.order), report)
     order = np.argsort(np.concatenate(list(groups.values())))
     basis = quadratic_basis(v)

@@ -126,6 +126,7 @@ def _units(density: CovarianceDensity) -> Array:
     for shape in density.kernel.shapes:
         units += [1.0 / np.sqrt(2.0 * shape.n_levels)] * shape.n_columns
         units += [1.0 / np.sqrt(shape.n_levels)] * (shape.n_coordinates - shape.n_columns)
+    units += [1.0] * (density.n_phi - len(units))  # log w of priors that are mixtures
     if density.sigma is None:
         units.append(1.0 / np.sqrt(2.0 * max(density.kernel.n - density.kernel.p, 1)))
     return np.minimum(np.array(units), 0.5)

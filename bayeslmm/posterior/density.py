@@ -95,7 +95,7 @@ class CovarianceDensity:
         if reason:
             raise PriorError(reason)
         self.kernel = kernel
-        self.priors = priors
+        self.priors = self.stated = priors
         self.sigma = sigma
         self.fixed_prior = kernel_prior(kernel, priors)
         self.log_normaliser = sum(
@@ -133,9 +133,26 @@ class CovarianceDensity:
         )
 
     @cached_property
-    def n_phi(self) -> int:
-        """Length of phi."""
+    def n_covariance(self) -> int:
+        """Number of covariance parameters."""
         return sum(shape.n_coordinates for shape in self.kernel.shapes)
+
+    @cached_property
+    def n_phi(self) -> int:
+        """Length of phi: the covariance parameters, and further coordinates of priors that need them."""
+        return self.n_covariance
+
+    def fixed_prior_at(self, phi: Array) -> NormalPrior:
+        """Return the normal prior of the kernel's coefficients at phi."""
+        return self.fixed_prior
+
+    def log_mixing(self, phi: Array) -> float:
+        """Return the log prior of the further coordinates of phi."""
+        return 0.0
+
+    def mixing_slopes(self, phi: Array, posterior: FixedPosterior, sigma: float) -> Array:
+        """Return the derivatives of the log posterior by the further coordinates of phi."""
+        return np.zeros(0)
 
     @property
     def dimension(self) -> int:
@@ -222,10 +239,12 @@ class CovarianceDensity:
         points = self.points(phi)
         lambdas = self.lambdas(points)
         factor = factorise(self.kernel.products, lambdas)
-        posterior = fixed_posterior(factor, self.fixed_prior)
-        value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma)))
+        prior = self.fixed_prior_at(phi)
+        posterior = fixed_posterior(factor, prior)
+        value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self.log_mixing(phi)
         value_prior, by_phi, by_sigma = self._log_prior(points, sigma)
-        by_phi += self._likelihood_slopes(points, lambdas, posterior, sigma)
+        by_phi += self._likelihood_slopes(points, lambdas, posterior, sigma, prior)
+        by_phi = np.append(by_phi, self.mixing_slopes(phi, posterior, sigma))
         if self.sigma is not None:
             return value + value_prior, by_phi
         by_sigma -= 0.5 * posterior.slope(sigma)
@@ -236,20 +255,21 @@ class CovarianceDensity:
         phi, sigma = self._split(x)
         points = self.points(phi)
         factor = factorise(self.kernel.products, self.lambdas(points))
-        posterior = fixed_posterior(factor, self.fixed_prior)
-        return -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self._log_prior(points, sigma)[0]
+        posterior = fixed_posterior(factor, self.fixed_prior_at(phi))
+        value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self._log_prior(points, sigma)[0]
+        return value + self.log_mixing(phi)
 
     def grid(self, phi: Array) -> SigmaGrid:
         """Return log p(phi | y), sigma integrated out, and the density of sigma given phi."""
         points = self.points(phi)
-        posterior = fixed_posterior(factorise(self.kernel.products, self.lambdas(points)), self.fixed_prior)
-        by_correlation = self._log_correlation_prior(points)
+        posterior = fixed_posterior(factorise(self.kernel.products, self.lambdas(points)), self.fixed_prior_at(phi))
+        constant = self._log_correlation_prior(points) + self.log_mixing(phi)
         if self.sigma is not None:
             value = -0.5 * float(posterior.minus_two_log(np.asarray(self.sigma)))
-            value += by_correlation + float(self._log_sd_prior(points, np.array([self.sigma]))[0])
+            value += constant + float(self._log_sd_prior(points, np.array([self.sigma]))[0])
             return SigmaGrid(np.log([self.sigma]), np.ones(1), np.ones(1), value, posterior)
         if self.codes is not None:
-            return self._coded_grid(points, posterior, by_correlation)
+            return self._coded_grid(points, posterior, constant)
 
         def log_density(log_sigma: Array) -> Array:
             sigma = np.exp(log_sigma)
@@ -261,7 +281,7 @@ class CovarianceDensity:
         areas = 0.5 * (density[1:] + density[:-1]) * np.diff(nodes)
         cumulative = np.concatenate([[0.0], np.cumsum(areas)])
         total = cumulative[-1]
-        value = peak + float(np.log(total)) + by_correlation
+        value = peak + float(np.log(total)) + constant
         return SigmaGrid(nodes, density / total, cumulative / total, value, posterior)
 
     def _range_of_log_sigma(self, points: Sequence[TermPoint]) -> tuple[float, float]:
@@ -276,7 +296,7 @@ class CovarianceDensity:
             raise FittingError("The density of sigma is zero everywhere.")
         return low, high
 
-    def _coded_grid(self, points: Sequence[TermPoint], posterior: FixedPosterior, by_correlation: float) -> SigmaGrid:
+    def _coded_grid(self, points: Sequence[TermPoint], posterior: FixedPosterior, constant: float) -> SigmaGrid:
         """Return what `grid` does, by the compiled loop over nodes."""
         products = posterior.factor.products
         ratios = np.concatenate([point.ratios for point in points]) if points else np.zeros(0)
@@ -290,7 +310,7 @@ class CovarianceDensity:
         )
         if not len(nodes):
             raise FittingError("The density of sigma is zero everywhere.")
-        value = area - 0.5 * posterior.constant + float(np.sum(np.log(ratios))) + by_correlation
+        value = area - 0.5 * posterior.constant + float(np.sum(np.log(ratios))) + constant
         return SigmaGrid(nodes, density, cumulative, value, posterior)
 
     def _split(self, x: Array) -> tuple[Array, float]:
@@ -338,12 +358,17 @@ class CovarianceDensity:
         return value
 
     def _likelihood_slopes(
-        self, points: Sequence[TermPoint], lambdas: Sequence[Array], posterior: FixedPosterior, sigma: float
+        self,
+        points: Sequence[TermPoint],
+        lambdas: Sequence[Array],
+        posterior: FixedPosterior,
+        sigma: float,
+        prior: NormalPrior,
     ) -> Array:
         """Return the gradient of log p(y | phi, sigma) by phi."""
         if not points:
             return np.zeros(0)
-        blocks = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, self.fixed_prior))
+        blocks = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, prior))
         excess = excess_sums(posterior.factor, posterior.mean(sigma), blocks.sums(), sigma)
         pieces = []
         for point, factor, inner, term, straight, columns, shape in zip(
@@ -404,8 +429,8 @@ def cannot_integrate(priors: ModelPriors) -> str:
     if not others:
         return ""
     return (
-        f"Only Normal and Flat priors of coefficients can be integrated out, not those of {', '.join(others)}. Use "
-        "one of those, or method='nuts' with parametrization='noncentered', which samples the explicit model."
+        f"The priors of {', '.join(others)} cannot be integrated out here: use Normal or Flat, or method='nuts' with "
+        "parametrization='noncentered', which samples the explicit model."
     )
 
 

@@ -85,14 +85,16 @@ def _log_evidence(fit: "PosteriorFit") -> LogEvidence:
 def _by_importance(fit: "PosteriorFit", priors: "ModelPriors") -> tuple[float, float, float]:
     from bayeslmm.inference.importance.points import weighted_points
     from bayeslmm.inference.options import Options
-    from bayeslmm.posterior.density import CovarianceDensity, not_normal
+    from bayeslmm.posterior.density import not_normal
+    from bayeslmm.posterior.mixture_density import can_integrate, covariance_density
 
-    if others := not_normal(priors):
+    others = not_normal(priors)
+    if others and not can_integrate(priors):
         raise OptionError(
             f"The evidence is found by integrating the coefficients out, which the priors of {', '.join(others)} do "
-            "not allow: give them Normal priors, or compare by cross_validate()."
+            "not allow: give them Normal or StudentT priors, or compare by cross_validate()."
         )
-    density = CovarianceDensity(fit.kernel, priors, fit.spec.sigma)
+    density = covariance_density(fit.kernel, priors, fit.spec.sigma)
     seed = int(fit.draws.info.get("seed") or 0)
     points = weighted_points(density, Options(draws=POINTS, chains=1, seed=seed, store=()))
     return points.log_evidence, points.log_evidence_error, points.smoothed.k_hat

@@ -12,6 +12,7 @@ from bayeslmm.errors import FittingError, OptionError, warn_user
 from bayeslmm.inference.options import check_count
 from bayeslmm.likelihood.left_out import DataRows, Sets
 from bayeslmm.posterior.density import CovarianceDensity, not_normal
+from bayeslmm.posterior.mixture_density import MixtureDensity, can_integrate, covariance_density
 from bayeslmm.results.draws_dataset import safe_labels
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.generalized_leave_one_out import generalized_units
@@ -105,10 +106,11 @@ def loo(fit: Fit, unit: Any = "row", *, draws: int | None = None) -> "ELPDData":
 
 def _left_out(fit: PosteriorFit, units: Units, count: int) -> LeftOut:
     priors = cast("ModelPriors", fit.priors)
-    if others := not_normal(priors):
+    others = not_normal(priors)
+    if others and not can_integrate(priors):
         raise OptionError(
             f"The coefficients cannot be integrated out under the priors of {', '.join(others)}: give them Normal "
-            "priors, or use cross_validate(), which fits the model again."
+            "or StudentT priors, or use cross_validate(), which fits the model again."
         )
     sets = None
     if units.codes is not None:
@@ -119,8 +121,8 @@ def _left_out(fit: PosteriorFit, units: Units, count: int) -> LeftOut:
                 f"{units.name} {largest!r} has {sets.sizes.max():,} rows, more than the {LARGEST_SET:,} whose joint "
                 "density is formed: use cross_validate(), which fits the model again, or unit='row'."
             )
-    density = CovarianceDensity(fit.kernel, priors, fit.spec.sigma)
-    return left_out(density, covariance_draws(fit, count), data_rows(fit), sets)
+    density = covariance_density(fit.kernel, priors, fit.spec.sigma)
+    return left_out(density, covariance_draws(fit, count, density), data_rows(fit), sets)
 
 
 def data_rows(fit: Fit) -> DataRows:
@@ -135,7 +137,7 @@ def data_rows(fit: Fit) -> DataRows:
     )
 
 
-def covariance_draws(fit: PosteriorFit, count: int) -> CovarianceDraws:
+def covariance_draws(fit: PosteriorFit, count: int, density: CovarianceDensity) -> CovarianceDraws:
     """Return at most `count` draws of the covariance parameters, evenly spaced among all."""
     flat = flatten(fit.draws)
     total = len(flat.sigma)
@@ -143,7 +145,10 @@ def covariance_draws(fit: PosteriorFit, count: int) -> CovarianceDraws:
     sigma = flat.sigma[chosen]
     relative = [factors[chosen] / sigma[:, None, None] for factors in flat.factors]
     lambdas = [fit.kernel.kernel_factors([factors[d] for factors in relative]) for d in range(len(chosen))]
-    return CovarianceDraws(tuple(np.array(factors) for factors in zip(*lambdas, strict=True)), sigma)
+    log_mixing = np.zeros((len(chosen), 0))
+    if isinstance(density, MixtureDensity):  # drawn again, given the coefficients
+        log_mixing = density.draw_log_mixing(flat.beta[chosen], np.random.default_rng(0))
+    return CovarianceDraws(tuple(np.array(factors) for factors in zip(*lambdas, strict=True)), sigma, log_mixing)
 
 
 def _what(units: Units) -> str:

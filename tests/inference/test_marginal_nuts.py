@@ -211,4 +211,7 @@ def test_coefficients_that_are_not_normal_fall_back_to_the_explicit_model():
     priors = resolve_priors(model.design, {"Intercept": "StudentT(3, 1500, 50)"})
     chosen, messages = choose_parametrization(None, priors)
     assert chosen == "noncentered" and "Intercept (StudentT(3, 1500, 50))" in messages[0]
+    assert choose_parametrization(None, priors, mixtures=True) == ("marginal", ())
     assert choose_parametrization(None, model.resolved_priors) == ("marginal", ())
+    uniform = resolve_priors(model.design, {"Intercept": "Uniform(1400, 1600)"})
+    assert choose_parametrization(None, uniform, mixtures=True)[0] == "noncentered"

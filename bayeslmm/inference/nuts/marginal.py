@@ -271,7 +271,7 @@ def marginal_draws(density: CovarianceDensity, chains: list[Chain], options: Opt
 
     def draw(place: tuple[int, int]) -> None:
         c, i = place
-        posterior = fixed_posterior(density.factor(x[c, i, :n_phi]), density.fixed_prior)
+        posterior = fixed_posterior(density.factor(x[c, i, :n_phi]), density.fixed_prior_at(x[c, i, :n_phi]))
         rng = np.random.default_rng([options.seed, c, i])
         drawn = draw_coefficients(density, posterior, sigma[c, i : i + 1], rng, keep)
         beta[c, i] = drawn.beta[0]

@@ -19,6 +19,7 @@ from bayeslmm.inference.options import Options, check_choice
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.kernel import Kernel, build_kernel
 from bayeslmm.posterior.density import CovarianceDensity, not_normal
+from bayeslmm.posterior.mixture_density import can_integrate, covariance_density
 from bayeslmm.types import Parametrization
 
 if TYPE_CHECKING:
@@ -66,10 +67,12 @@ def sample_nuts(
     ----------
     Hoffman and Gelman (2014), Journal of Machine Learning Research 15, 1593-1623.
     """
-    chosen, messages = choose_parametrization(options.parametrization, priors)
+    mixtures = options.sampler == "nutpie"
+    chosen, messages = choose_parametrization(options.parametrization, priors, mixtures)
     started = time.perf_counter()
     if chosen == "marginal":
-        density = CovarianceDensity(build_kernel(design) if kernel is None else kernel, priors, sigma)
+        build = covariance_density if mixtures else CovarianceDensity
+        density = build(build_kernel(design) if kernel is None else kernel, priors, sigma)
         found = _sample_density(density, design, options)
     elif options.resume is not None:
         raise OptionError(f"resume= is for parametrization='marginal', not {chosen!r}.")
@@ -88,14 +91,24 @@ def sample_nuts(
 
 
 def choose_parametrization(
-    wanted: Parametrization | None, priors: "ModelPriors"
+    wanted: Parametrization | None, priors: "ModelPriors", mixtures: bool = False
 ) -> tuple[Parametrization, tuple[str, ...]]:
-    """Return the parametrization, and a message where it is not the usual one."""
+    """Return the parametrization, and a message where it is not the usual one.
+
+    Parameters
+    ----------
+    wanted
+        What the user asks for; None for the usual one.
+    priors
+        The priors.
+    mixtures
+        Whether the sampler can integrate Student t priors and the like out.
+    """
     if wanted is not None:
         check_choice("parametrization", wanted, get_args(Parametrization))
         return wanted, ()
     others = not_normal(priors)
-    if not others:
+    if not others or (mixtures and can_integrate(priors)):
         return "marginal", ()
     return "noncentered", (
         f"The priors of {', '.join(others)} are not normal and cannot be integrated out, so the explicit model "
@@ -129,7 +142,7 @@ def _facts(density: CovarianceDensity, options: Options) -> dict[str, Any]:
         "chains": options.chains,
         "target_accept": options.target_accept,
         "model": digest(
-            arrays, [repr((density.priors.fixed, density.priors.terms, density.priors.sigma)), repr(density.sigma)]
+            arrays, [repr((density.stated.fixed, density.priors.terms, density.priors.sigma)), repr(density.sigma)]
         ),
     }
 

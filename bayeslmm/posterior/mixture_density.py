@@ -1,0 +1,169 @@
+r"""The log posterior of the covariance parameters where coefficients have Student t, Cauchy or Laplace priors.
+
+Each such coefficient adds a coordinate log w to phi (`bayeslmm.posterior.scale_mixtures`), and
+
+.. math:: \frac{\partial}{\partial \log w} \log p(y \mid \theta, \sigma, w)
+          = \frac12 - \frac{w}{2 s^2} \operatorname{E}\bigl[(\beta - \mu)^2 \mid \theta, \sigma, w, y\bigr].
+"""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+
+import numpy as np
+
+from bayeslmm.errors import FittingError
+from bayeslmm.likelihood.kernel import Kernel
+from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
+from bayeslmm.posterior.density import CovarianceDensity, cannot_integrate, compile_single
+from bayeslmm.posterior.scale_mixtures import Mixture, find_mixtures
+from bayeslmm.posterior.single_density import SingleTerm
+from bayeslmm.priors.model_priors import ModelPriors
+from bayeslmm.types import Array
+
+STEP = 1e-4  # of log w: central differences err by its square, and by the rounding of the density over it
+
+
+def covariance_density(kernel: Kernel, priors: ModelPriors, sigma: float | None = None) -> CovarianceDensity:
+    """Return the density with coefficients integrated out, scale mixtures of normals among their priors or not.
+
+    Raises
+    ------
+    PriorError
+        If a coefficient's prior can be integrated out in neither way.
+    """
+    mixtures = find_mixtures(priors.fixed)
+    return MixtureDensity(kernel, priors, mixtures, sigma) if mixtures else CovarianceDensity(kernel, priors, sigma)
+
+
+def can_integrate(priors: ModelPriors) -> bool:
+    """Whether the coefficients can be integrated out, with a further coordinate each where need be."""
+    return not cannot_integrate(_at_one(priors, find_mixtures(priors.fixed)))
+
+
+class MixtureDensity(CovarianceDensity):
+    """A covariance density with coordinates (covariance parameters, log w, log sigma).
+
+    Parameters
+    ----------
+    kernel
+        The data.
+    priors
+        The model's priors.
+    mixtures
+        The K coefficients whose priors are scale mixtures.
+    sigma
+        The residual standard deviation where it is known.
+    """
+
+    single = None  # many points in one call know one normal prior only
+
+    def __init__(
+        self, kernel: Kernel, priors: ModelPriors, mixtures: tuple[Mixture, ...], sigma: float | None = None
+    ) -> None:
+        super().__init__(kernel, _at_one(priors, mixtures), sigma)
+        self.stated = priors
+        self.mixtures = mixtures
+
+    @cached_property
+    def n_phi(self) -> int:
+        """Length of phi, log w included."""
+        return self.n_covariance + len(self.mixtures)
+
+    def names(self) -> list[str]:
+        """Return a name for each coordinate of x."""
+        names = super().names()
+        own = [f"log w_{self.priors.fixed_names[mixture.place]}" for mixture in self.mixtures]
+        return [*names[: self.n_covariance], *own, *names[self.n_covariance :]]
+
+    def phi(self, lambdas: Sequence[Array]) -> Array:
+        """Return phi for the kernel's factors, kept off the boundary, with log w of zero."""
+        return np.append(super().phi(lambdas), np.zeros(len(self.mixtures)))
+
+    def value_and_gradient(self, x: Array) -> tuple[float, Array]:
+        """Return log p(phi, log sigma | y) with its gradient; compiled, but for differences by log w, where it can be.
+
+        Raises
+        ------
+        FittingError
+            Where the likelihood cannot be evaluated.
+        """
+        if self._compiled is None:
+            return self.reference_gradient(x)
+        first, last = self.n_covariance, self.n_phi
+        covariance = np.ascontiguousarray(np.delete(x, np.s_[first:last]))
+        log_w = x[first:last]
+        value, gradient = self._given_mixing(log_w).value_and_gradient(covariance)
+        slopes = np.array([m.mixing.slope(float(v)) for v, m in zip(log_w, self.mixtures, strict=True)])
+        for k in range(len(log_w)):
+            step = np.where(np.arange(len(log_w)) == k, STEP, 0.0)
+            above, below = (self._given_mixing(log_w + s).value_and_gradient(covariance)[0] for s in (step, -step))
+            slopes[k] += (above - below) / (2.0 * STEP)
+        if not np.isfinite(value):
+            raise FittingError(
+                "The log posterior cannot be evaluated here: a pivot is not positive or a value not finite."
+            )
+        return value + self.log_mixing(x[:last]), np.concatenate([gradient[:first], slopes, gradient[first:]])
+
+    @cached_property
+    def _compiled(self) -> SingleTerm | None:
+        """The compiled density at w of one, where the model has a single term."""
+        return compile_single(self)
+
+    def _given_mixing(self, log_w: Array) -> SingleTerm:
+        """Return the compiled density given log w, its prior left out."""
+        assert self._compiled is not None
+        prior = self.fixed_prior_at(np.concatenate([np.zeros(self.n_covariance), log_w]))
+        return replace(
+            self._compiled,
+            precision=np.ascontiguousarray(prior.precision),
+            constant=self._compiled.constant - float(log_w.sum()),
+        )
+
+    def fixed_prior_at(self, phi: Array) -> NormalPrior:
+        """Return the normal prior of the coefficients given log w."""
+        log_w = phi[self.n_covariance :]
+        rows = self._rows
+        weights = np.array([np.expm1(v) / m.normal.sigma**2 for v, m in zip(log_w, self.mixtures, strict=True)])
+        return replace(
+            self.fixed_prior,
+            precision=self.fixed_prior.precision + (rows.T * weights) @ rows,
+            log_det=self.fixed_prior.log_det + float(log_w.sum()),
+        )
+
+    @cached_property
+    def _rows(self) -> Array:
+        """The coefficients of the mixtures as functions of the kernel's, shape (K, p)."""
+        turn = self.priors.fixed_centring.inverse @ self.kernel.fixed.matrix
+        return np.asarray(turn[[mixture.place for mixture in self.mixtures]])
+
+    def log_mixing(self, phi: Array) -> float:
+        """Return log p(log w)."""
+        log_w = phi[self.n_covariance :]
+        return sum(m.mixing.log_density(float(v)) for v, m in zip(log_w, self.mixtures, strict=True))
+
+    def mixing_slopes(self, phi: Array, posterior: FixedPosterior, sigma: float) -> Array:
+        """Return the derivatives of the log posterior by log w, shape (K,)."""
+        log_w = phi[self.n_covariance :]
+        centre = self._rows @ (posterior.mean(sigma) - self.fixed_prior.mean)
+        spread = (self._rows @ posterior.root) ** 2 @ (sigma**2 / (1.0 + sigma**2 * posterior.pull))
+        scales = np.array([mixture.normal.sigma for mixture in self.mixtures])
+        by_data = 0.5 - 0.5 * np.exp(log_w) * (centre**2 + spread) / scales**2
+        by_prior = [m.mixing.slope(float(v)) for v, m in zip(log_w, self.mixtures, strict=True)]
+        return np.asarray(by_data + by_prior)
+
+    def draw_log_mixing(self, beta: Array, rng: np.random.Generator) -> Array:
+        """Draw log w given draws of the coefficients in the user's columns (D, p), shape (D, K)."""
+        stated = beta @ self.priors.fixed_centring.inverse.T
+        columns = [
+            np.log(m.mixing.draw((stated[:, m.place] - m.normal.mu) / m.normal.sigma, rng)) for m in self.mixtures
+        ]
+        return np.column_stack(columns)
+
+
+def _at_one(priors: ModelPriors, mixtures: tuple[Mixture, ...]) -> ModelPriors:
+    """Return the priors with normal ones in place of the mixtures, w of one."""
+    fixed = list(priors.fixed)
+    for mixture in mixtures:
+        fixed[mixture.place] = mixture.normal
+    return replace(priors, fixed=tuple(fixed))

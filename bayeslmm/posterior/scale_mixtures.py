@@ -1,0 +1,109 @@
+r"""Priors of coefficients that are scale mixtures of normals, which can be integrated out like normal ones.
+
+Given a further coordinate w the prior is normal,
+
+.. math:: \beta \mid w \sim N(\mu, s^2 / w), \qquad
+          w \sim \mathrm{Gamma}(\nu/2, \mathrm{rate}\ \nu/2) \;\text{(Student t)}, \qquad
+          1/w \sim \mathrm{Exponential}(1/2) \;\text{(Laplace)},
+
+so that the coefficients are integrated out at every (phi, log w). A Cauchy prior is Student t with nu = 1.
+
+Source: D. F. Andrews and C. L. Mallows (1974), *Journal of the Royal Statistical Society B* 36, 99-102.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from scipy.special import gammaln
+
+from bayeslmm.priors.prior import Prior
+from bayeslmm.priors.real_line import Cauchy, Laplace, Normal, StudentT
+from bayeslmm.types import Array
+
+
+class MixingDensity(Protocol):
+    """The density of log w, and w given how far a coefficient is from mu."""
+
+    def log_density(self, log_w: float) -> float:
+        """Return log p(log w)."""
+
+    def slope(self, log_w: float) -> float:
+        """Return its derivative."""
+
+    def draw(self, z: Array, rng: np.random.Generator) -> Array:
+        """Draw w given z = (beta - mu) / s, shapes (D,)."""
+
+
+@dataclass(frozen=True, slots=True)
+class GammaMixing:
+    """w of a Student t prior with nu degrees of freedom."""
+
+    nu: float
+
+    def log_density(self, log_w: float) -> float:
+        """Return log p(log w)."""
+        half = 0.5 * self.nu
+        return float(half * np.log(half) - gammaln(half) + half * (log_w - np.exp(log_w)))
+
+    def slope(self, log_w: float) -> float:
+        """Return its derivative."""
+        return float(0.5 * self.nu * (1.0 - np.exp(log_w)))
+
+    def draw(self, z: Array, rng: np.random.Generator) -> Array:
+        """Draw w given z: Gamma((nu + 1) / 2, rate (nu + z²) / 2)."""
+        return np.asarray(rng.standard_gamma(0.5 * (self.nu + 1.0), len(z)) * 2.0 / (self.nu + z**2))
+
+
+@dataclass(frozen=True, slots=True)
+class ExponentialMixing:
+    """w of a Laplace prior: 1 / w is exponential with mean two."""
+
+    def log_density(self, log_w: float) -> float:
+        """Return log p(log w)."""
+        return float(-np.log(2.0) - log_w - 0.5 * np.exp(-log_w))
+
+    def slope(self, log_w: float) -> float:
+        """Return its derivative."""
+        return float(0.5 * np.exp(-log_w) - 1.0)
+
+    def draw(self, z: Array, rng: np.random.Generator) -> Array:
+        """Draw w given z: inverse Gaussian with mean 1 / |z| and shape one."""
+        return np.asarray(rng.wald(1.0 / np.maximum(np.abs(z), 1e-12), 1.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Mixture:
+    """A coefficient's prior as a scale mixture.
+
+    Attributes
+    ----------
+    place
+        Of the coefficient, counted from zero.
+    normal
+        The prior at w = 1.
+    mixing
+        The distribution of w.
+    """
+
+    place: int
+    normal: Normal
+    mixing: MixingDensity
+
+
+def as_mixture(place: int, prior: Prior) -> Mixture | None:
+    """Return a prior as a scale mixture of normals; None if it is none, a normal prior included."""
+    if isinstance(prior, StudentT):
+        return Mixture(place, Normal(prior.mu, prior.sigma), GammaMixing(prior.nu))
+    if isinstance(prior, Cauchy):
+        return Mixture(place, Normal(prior.alpha, prior.beta), GammaMixing(1.0))
+    if isinstance(prior, Laplace):
+        return Mixture(place, Normal(prior.mu, prior.b), ExponentialMixing())
+    return None
+
+
+def find_mixtures(fixed: Sequence[Prior]) -> tuple[Mixture, ...]:
+    """Return the coefficients whose priors are scale mixtures."""
+    found = (as_mixture(place, prior) for place, prior in enumerate(fixed))
+    return tuple(mixture for mixture in found if mixture is not None)
