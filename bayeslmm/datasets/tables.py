@@ -5,7 +5,9 @@ import gzip
 import io
 import warnings
 import zipfile
+import zlib
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -62,16 +64,18 @@ def read_table(path: Path, *, separator: str | None = None, decimal: str = ".") 
     except (ModelFileError, MissingDependencyError):
         raise
     except UnicodeDecodeError as error:
-        raise ModelFileError(f"{path}: not UTF-8 text (byte {error.start}). Save the file as UTF-8.") from None
-    except (OSError, EOFError) as error:
-        raise ModelFileError(f"{path}: the data cannot be read ({error}).") from None
-    except (ValueError, Warning) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
-        said = str(error).strip().removeprefix("Error tokenizing data. C error: ")
-        raise ModelFileError(f"{path}: the data cannot be read: {said}") from None
+        line = error.object[: error.start].count(b"\n") + 1
+        raise ModelFileError(f"{path}: line {line} is not UTF-8 text. Save the file as UTF-8.") from None
+    except (OSError, EOFError, ValueError, zlib.error) as error:  # pandas' and pyarrow's parsing errors are ValueErrors
+        said = " ".join(str(error).split()).rstrip(".")
+        raise ModelFileError(
+            f"{path}: the data cannot be read ({said}). Check that the file is whole and is what its name says."
+        ) from None
 
 
 def _read_excel(path: Path) -> pd.DataFrame:
     try:
+        header = pd.read_excel(path, header=None, nrows=1, dtype=object)
         frame = pd.read_excel(path, keep_default_na=False, na_values=_NA_VALUES)
     except ImportError:
         raise MissingDependencyError(
@@ -79,6 +83,7 @@ def _read_excel(path: Path) -> pd.DataFrame:
         ) from None
     except (KeyError, zipfile.BadZipFile):
         raise ModelFileError(f"{path}: the data cannot be read: it is no Excel workbook.") from None
+    _check_header(path, [str(name) for name in header.iloc[0].dropna()] if len(header) else [], "")
     frame.columns = [str(column) for column in frame.columns]
     return frame
 
@@ -88,19 +93,49 @@ def _read_csv(path: Path, separator: str, decimal: str) -> pd.DataFrame:
     if path.name.lower().endswith(".gz"):
         raw = gzip.decompress(raw)
     text = raw.decode("utf-8-sig")
-    _check_header(path, next(csv.reader(io.StringIO(text, newline=""), delimiter=separator), []), separator)
-    with warnings.catch_warnings():
-        # A row longer than the header is only a warning in pandas, which then cuts the row.
-        warnings.simplefilter("error", pd.errors.ParserWarning)
-        return pd.read_csv(
-            io.StringIO(text),
-            sep=separator,
-            decimal=decimal,
-            index_col=False,
-            keep_default_na=False,
-            na_values=_NA_VALUES,
-            low_memory=False,
-        )
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ModelFileError(f"{path}: line {line} holds a null character, which is no text. Save the file as UTF-8.")
+    try:
+        _check_header(path, next(_rows(text, separator), []), separator)
+        with warnings.catch_warnings():
+            # A row longer than the header is only a warning in pandas, which then cuts the row.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                io.StringIO(text),
+                sep=separator,
+                decimal=decimal,
+                index_col=False,
+                keep_default_na=False,
+                na_values=_NA_VALUES,
+                low_memory=False,
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning, csv.Error) as error:
+        said = _wrong_row(text, separator) or f"the data cannot be read ({error})."
+        raise ModelFileError(f"{path}: {said}") from None
+
+
+def _rows(text: str, separator: str) -> Any:
+    """Return csv's reader of a text; it knows the line it has come to."""
+    return csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+
+
+def _wrong_row(text: str, separator: str) -> str:
+    """Say in which line of a CSV text a row is longer than the first, or a quotation begins that has no end."""
+    rows, width, line = _rows(text, separator), 0, 0
+    try:
+        for row in rows:
+            width = width or len(row)
+            if len(row) > width:
+                return (
+                    f"line {rows.line_num} has {len(row)} fields, but the first line names {width} "
+                    f"column{'s' if width > 1 else ''}: put texts that hold {_SEPARATORS.get(separator, separator)} in "
+                    "double quotes, and remove lines before the names of the columns."
+                )
+            line = rows.line_num
+    except csv.Error:
+        return f'the double quotes do not match from line {line + 1} on: close them, and write "" for one in a text.'
+    return ""
 
 
 def _check_header(path: Path, header: list[str], used: str) -> None:

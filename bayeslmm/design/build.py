@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayeslmm.covariance import find_structure
 from bayeslmm.design.centring import find_centring, no_centring
-from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique
+from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, few_rows_sentence
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
 from bayeslmm.design.grouping import Grouping, group_rows
@@ -112,7 +112,7 @@ def build_design(
     frame, weights_column, offset_column = _frame(formula, parts, data, weights, offset)
     keep, w, n_dropped = _select_rows(frame, weights_column, missing)
     rows = np.flatnonzero(keep)
-    evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, rows)
+    evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, rows, frame)
     outcome = None if family is None else _outcome(parts.response, evaluator, family, w)
     y = _response(parts.response, evaluator) if outcome is None else outcome.y
     X, names, dropped, fixed_recipe, kept, dependence = _fixed(parts.fixed, evaluator, w)
@@ -288,9 +288,7 @@ def _fixed(
     keep = independent_columns(X, find_centring(X, w))
     n, p = len(X), int(keep.sum())
     if n <= p:
-        raise ModelError(
-            f"{n} rows cannot estimate {X.shape[1]} fixed columns and a residual: use more rows than columns."
-        )
+        raise ModelError(few_rows_sentence(n, recipe))
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
     if keep.all():

@@ -90,6 +90,20 @@ def term_values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator)
     return values
 
 
+def few_rows_sentence(n: int, recipe: ColumnRecipe) -> str:
+    """Say that n rows are too few for the columns of a recipe, and which factor makes most of these."""
+    said = f"{n} rows cannot estimate {len(recipe.names)} fixed columns and a residual: use more rows than columns"
+    labels = {factor.label for term in recipe.terms for factor in term}
+    made = {label: sum(f":{label}[" in f":{name}" for name in recipe.names) for label in sorted(labels)}
+    widest = max(made, key=lambda label: made[label], default="")
+    if made.get(widest, 0) < 2:
+        return f"{said}."
+    return (
+        f"{said}. {widest!r} makes {made[widest]} of them, one for each level but the first: if these are numbers or "
+        "dates stored as text, convert the column to numbers."
+    )
+
+
 def encode_terms(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Any], n: int) -> tuple[Array, Any]:
     """Return the columns of terms for given values of their factors, shape (n, p), and formulaic's ``ModelSpec``."""
     return _encode(_formulaic_terms(terms), values, n)

@@ -93,6 +93,8 @@ class Evaluator:
         Whether the memory is being filled.
     index, positions
         Index of the data before rows were left out, and the positions in it of the rows; for messages.
+    whole
+        The data before rows were left out, where they are at hand; for messages.
     """
 
     frame: pd.DataFrame
@@ -101,6 +103,7 @@ class Evaluator:
     fitting: bool
     index: pd.Index
     positions: NDArray[np.intp]
+    whole: pd.DataFrame | None = None
 
     def numbers(self, expression: Expression) -> Array:
         """Return an expression that must be one number per row (a response, an offset), shape (n,)."""
@@ -120,6 +123,8 @@ class Evaluator:
         texts = pd.Series(np.asarray(value, dtype=object)).astype(str)
         wrong = cells_not_numbers(texts)
         if wrong is not None and not wrong.any():
+            if expression.is_column and (slip := self.slip_left_out(expression.columns[0])):
+                return f"{said}, but {slip}: correct it, or mark it as missing."
             remedy = conversion(texts, expression.text)
             return f"{said}, and here the numbers are stored as labels or texts: {remedy}."
         if wrong is None:
@@ -136,7 +141,22 @@ class Evaluator:
     def slips(self, values: Any) -> str:
         """Return which cells of texts that mostly read as numbers do not; empty if these are no slips, or none are."""
         cells = cells_not_numbers(values)
-        return self.first_cell(values, cells) if cells is not None and cells.any() else ""
+        if cells is None:
+            return ""
+        if cells.any():
+            return self.first_cell(values, cells)
+        return self.slip_left_out(values.name) if isinstance(values, pd.Series) else ""
+
+    def slip_left_out(self, name: Any) -> str:
+        """Return which cell of a column made it text though its row was left out, as units and totals are, or ""."""
+        if self.whole is None or name not in self.whole or len(self.whole) == len(self.frame):
+            return ""
+        column = self.whole[name]
+        cells = cells_not_numbers(column)
+        if cells is None or not cells.any():
+            return ""
+        place = first_true(cells)
+        return f"{row_name(self.index, place)}, left out for a missing value, holds {show_cell(column.iloc[place])}"
 
     def kind(self, column: pd.Series) -> Kind:
         """Return how a column enters a fixed part; where it is refused for a few cells, name them."""
@@ -321,9 +341,13 @@ class _Interpreter:
                 return self.call(node)
         raise DataError(f"{self.expression.text} cannot be computed.")  # the formula room let nothing else pass
 
+    def named(self, node: ast.Name) -> str:
+        """Return the column a name stands for."""
+        return self.expression.aliases.get(node.id, node.id)
+
     def column(self, node: ast.Name, outermost: bool) -> Any:
         """Return a column as numbers or as a category, the outermost as it was in the fit."""
-        column = self.rows.frame[self.expression.aliases.get(node.id, node.id)]
+        column = self.rows.frame[self.named(node)]
         kind = self.rows.kind(column)
         if outermost and not self.rows.fitting:
             kind = self.kind_in_fit(column, kind)
@@ -351,7 +375,8 @@ class _Interpreter:
         if _calls(node) in SEVERAL - set(self.rows.functions):
             value, self.names[:] = split_columns(value)
         if isinstance(value, pd.Categorical):
-            slips = self.rows.slips(value)
+            column = self.rows.frame[self.named(node)] if isinstance(node, ast.Name) else value
+            slips = self.rows.slips(column)
             remedy = (
                 f"{slips}: correct it" if slips else "if its labels are numbers, convert the column with astype(float)"
             )
@@ -457,7 +482,7 @@ class _Interpreter:
     def category(self, node: ast.expr) -> pd.Categorical:
         """Return the value of a node as a category."""
         if isinstance(node, ast.Name):
-            return as_category(self.rows.frame[self.expression.aliases.get(node.id, node.id)])
+            return as_category(self.rows.frame[self.named(node)])
         value = self.value(node)
         return value if isinstance(value, pd.Categorical) else pd.Categorical(np.asarray(value))
 

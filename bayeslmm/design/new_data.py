@@ -62,8 +62,8 @@ def new_rows(
     if offset_column is not None and not from_data:
         frame = frame.assign(**{offset_column: argument_column("offset", offset, frame).to_numpy()})
     keep = complete_rows(frame, missing)
-    index, frame = frame.index, keep_rows(frame, keep)
-    evaluator = Evaluator(frame, design.functions, recipe.memory, False, index, np.flatnonzero(keep))
+    whole, index, frame = frame, frame.index, keep_rows(frame, keep)
+    evaluator = Evaluator(frame, design.functions, recipe.memory, False, index, np.flatnonzero(keep), whole)
     terms, labels = [], []
     for term, effects, grouping in zip(design.terms, recipe.effects, recipe.groupings, strict=True):
         if not random:

@@ -17,12 +17,16 @@ LEVELS_PER_ROW = 0.25  # more levels than this share of the rows are rarely labe
 LONGEST_CELL = 40  # characters of a cell that messages show
 
 PLAIN = "convert it with pandas.to_numeric"
-SIGNS = "take out separators of thousands and signs such as % and €, then convert it with pandas.to_numeric"
+SIGNS = (
+    "take out separators of thousands and signs such as %, € and <, write minus as '-', then convert it with "
+    "pandas.to_numeric"
+)
 COMMA = (
     "they have decimal commas, so read the file with decimal=',', or convert the column with "
     "pandas.to_numeric({data}.str.replace(',', '.'))"
 )
-_SIGNS = r"[\s%‰$€£¥'’_]"
+_SIGNS = r"[\s%‰°$€£¥'’_<>≤≥≈~]"
+_MINUS = "[\u2212\u2013]"  # of typesetting: the minus sign and the dash
 _THOUSANDS = r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d+)?"
 _COMMA = r"\s*[+-]?(?:\d+|\d{1,3}(?:\.\d{3})+),\d+(?:[eE][+-]?\d+)?\s*"
 
@@ -49,7 +53,7 @@ def spelling(texts: pd.Series) -> Spelling:
     plain = _reads_as_number(words)
     if plain.size and plain.mean() >= MOSTLY:
         return Spelling(plain, PLAIN)
-    bare = words.str.replace(_SIGNS, "", regex=True)
+    bare = words.str.replace(_SIGNS, "", regex=True).str.replace(_MINUS, "-", regex=True)
     thousands = plain | bare.str.fullmatch(_THOUSANDS).to_numpy(dtype=bool) | _reads_as_number(bare)
     comma = plain | words.str.fullmatch(_COMMA).to_numpy(dtype=bool)
     found = (Spelling(plain, PLAIN), Spelling(thousands, SIGNS), Spelling(comma, COMMA))

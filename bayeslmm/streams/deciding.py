@@ -10,7 +10,7 @@ from bayeslmm.covariance import find_structure
 from bayeslmm.design.batches import Recipes
 from bayeslmm.design.build import Recipe, term_name
 from bayeslmm.design.centring import Centring, no_centring
-from bayeslmm.design.coding import check_unique
+from bayeslmm.design.coding import check_unique, few_rows_sentence
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, check_magnitude
 from bayeslmm.design.gram import Gram, gram_centring, gram_dependence, gram_independent
 from bayeslmm.design.learning import Learned
@@ -69,9 +69,7 @@ def decide(streamed: Streamed, triangle: Callable[[], Array] | None = None) -> S
     streamed, keep = _independent(streamed, gram, triangle)
     kept = np.flatnonzero(keep)
     if sums.n <= len(kept):
-        raise ModelError(
-            f"{sums.n} rows cannot estimate {len(keep)} fixed columns and a residual: use more rows than columns."
-        )
+        raise ModelError(few_rows_sentence(sums.n, recipes.fixed))
     if not len(kept) and not plan.formula.bars:
         raise ModelError(f"The formula {plan.formula.text!r} has nothing to estimate besides sigma: add a term.")
     names = recipes.fixed.names

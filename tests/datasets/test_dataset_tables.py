@@ -53,10 +53,32 @@ def test_words_are_levels_and_blanks_are_missing(tmp_path):
         ("g;x;y\na;1;2\n", "semicolons"),
         ("g\tx\na\t1\n", "tabs"),
         ("g,x,x\na,1,2\n", "two columns are named 'x'"),
-        ("g,x\na,1,2\n", "cannot be read"),
-        (b"g,x\n\xe9t\xe9,1\n", "UTF-8"),
+        (
+            "g,x\na,1,2\n",
+            "line 2 has 3 fields, but the first line names 2 columns: put texts that hold commas in double",
+        ),
+        ("g,x\na,1\n'b\n',2\na,1,2\n", "line 5 has 3 fields"),
+        ("# of May\ng,x\na,1\n", "line 2 has 2 fields, but the first line names 1 column: .* remove lines before"),
+        ('g,x\na,1\n"b,2\na,1\n', "quotes do not match from line 3 on"),
+        ('"g,x\n' + "a,1\n" * 50_000, "quotes do not match from line 1 on"),
+        ("g,x\na,1\nb\0,2\n", "line 3 holds a null character"),
+        (b"g,x\na,1\n\xe9t\xe9,1\n", "line 3 is not UTF-8"),
+        ("g,x\na,1\n".encode("utf-16"), "line 1 is not UTF-8"),
     ],
-    ids=["empty", "semicolons", "tabs", "duplicate", "long row", "latin-1"],
+    ids=[
+        "empty",
+        "semicolons",
+        "tabs",
+        "duplicate",
+        "long row",
+        "long row after a quoted line",
+        "comment",
+        "open quote",
+        "open quote at the start",
+        "null",
+        "latin-1",
+        "utf-16",
+    ],
 )
 def test_refused_csv(tmp_path, content, said):
     path = write(tmp_path, content)
@@ -120,6 +142,14 @@ def test_excel_files_name_what_they_need(tmp_path, monkeypatch):
     monkeypatch.setattr(pd, "read_excel", missing)
     with pytest.raises(MissingDependencyError, match=r"pip install openpyxl, or save the table as CSV"):
         read_table(path)
+
+
+def test_two_columns_of_one_name_in_an_excel_file(tmp_path, monkeypatch):
+    """pandas would call the second ``x.1``."""
+    sheet = pd.DataFrame([["g", "x", "x"], ["a", 1, 2]])
+    monkeypatch.setattr(pd, "read_excel", lambda *_, header=0, **__: sheet if header is None else EXPECTED)
+    with pytest.raises(ModelFileError, match="two columns are named 'x'"):
+        read_table(write(tmp_path, b"", name="data.xlsx"))
 
 
 def test_a_sheet_of_an_excel_file(tmp_path):

@@ -9,7 +9,7 @@ import pytest
 
 from bayeslmm.design import build_design, new_rows
 from bayeslmm.design.texts import cells_not_numbers
-from bayeslmm.errors import DataError
+from bayeslmm.errors import DataError, ModelError
 from bayeslmm.formula import parse
 
 N = 120
@@ -82,6 +82,8 @@ def test_a_cell_that_is_no_value_is_named(column, cell):
         (lambda v: f"{1e6 * v:,.0f}", "separators of thousands"),
         (lambda v: f"{v:.3f} %", "separators of thousands and signs"),
         (lambda v: f"€{v:.3f}", "separators of thousands and signs"),
+        (lambda v: f"{v:.3f}".replace("-", "\u2212"), "write minus as '-'"),
+        (lambda v: f"<{v:.3f}" if v < 0.5 else f"{v:.3f}", "signs such as %, € and <"),
         (lambda v: f" {v:.3f} ", "with pandas.to_numeric"),
     ],
 )
@@ -101,6 +103,28 @@ def test_rows_dropped_before_it_do_not_move_the_cell():
     missing = table(x=MIXED, z=lambda d: d["z"].where(d.index != 3))
     with pytest.raises(DataError, match="row 17 holds"):
         design(missing, "y ~ x + z + (1 | g)")
+
+
+@pytest.mark.parametrize(("row", "cell"), [(0, "ms"), (N - 1, "Total")])
+def test_a_row_of_units_or_a_total_is_named_though_it_is_left_out(row, cell):
+    column = stray(table()["x"].round(1).astype(str), (row,), cell)
+    rest = table(z=table()["z"].where(np.arange(N) != row))
+    said = f"row {row}, left out for a missing value, holds '{cell}'"
+    with pytest.raises(DataError, match=f"y is not numeric.*{said}: correct it"):
+        design(rest.assign(y=column), "y ~ z + (1 | g)")
+    with pytest.warns(UserWarning, match=f"'x' is text with .*{said}"):
+        design(rest.assign(x=column), "y ~ x + z + (1 | g)")
+    for formula, options in (("y ~ log(x) + z + (1 | g)", {}), ("y ~ z + (1 | g)", {"offset": "x"})):
+        with pytest.raises(DataError, match=f"x.*{said}"):
+            design(rest.assign(x=column), formula, **options)
+    with pytest.raises(DataError, match=f"'x'.*{said}"):
+        new_rows(design(table(), "y ~ x + z + (1 | g)"), rest.assign(x=column), missing="drop")
+
+
+def test_the_factor_with_too_many_levels_is_named():
+    days = pd.date_range("2020-01-01", periods=N).astype(str)
+    with pytest.raises(ModelError, match=f"'day' makes {N - 1} of them.*numbers or dates stored as text"):
+        design(table(day=days), "y ~ x + day + (1 | g)")
 
 
 def test_new_data_in_which_a_cell_is_no_number():
