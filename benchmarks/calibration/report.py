@@ -56,6 +56,9 @@ to NUTS, and those on which the non-centred hierarchy mixed too slowly, which th
 two kinds of NUTS see the same data sets, and both designs with a correlated slope the same parameters: where those
 happen to lie off the middle of their priors, all these rows show it.
 
+Studies named after a family are generalized models, whose data sets go through `Model` and `fit` as a user's do; the
+log-likelihood is that given all coefficients and effects.
+
 {table}
 
 Of {quantities} quantities {outside} left their 99% band; {expected:.1f} would by chance.
