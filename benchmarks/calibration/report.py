@@ -67,8 +67,8 @@ Of {quantities} quantities {outside} left their 99% band; {expected:.1f} would b
 COVERAGE = """
 ## Coverage of intervals
 
-{simulations} data sets. In brackets the standard error, in the last column the levels missed by more than three
-of them. ML, REML and MAP give estimate ± z standard errors for coefficients, and mode ± z conditional standard
+{simulations} data sets. Standard errors are in brackets; the last column lists the levels that are missed by more than
+three of them. ML, REML and MAP give estimate ± z standard errors for coefficients, and mode ± z conditional standard
 deviations for random effects (those given theta, sigma and beta, as lme4's `condVar`); they give no intervals
 for standard deviations, correlations and sigma here (there are no profile intervals), so these have no row.
 
