@@ -124,7 +124,10 @@ def _unreadable(text: str, place: int) -> FormulaError:
     if character in "{}":
         reason = "braces would run Python code, which a formula may not do. Write arithmetic as I(x + 1)"
     elif character == "`":
+        broken = re.match(r"`[^`\n]*\n[^`]*`", text[place:])
         reason = "this backquote is never closed"
+        if broken:
+            reason = "a name in backquotes cannot hold a line break: rename the column"
     elif character in "\"'":
         reason = "this quotation mark is never closed"
     else:
