@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 
 from bayeslmm.errors import FittingError, ModelError, OptionError
-from bayeslmm.inference.draws import check_room_for_draws
+from bayeslmm.inference.draws import SUMMARY, check_room_for_draws
 from bayeslmm.inference.options import Options
 from bayeslmm.methods import find_method
 from bayeslmm.results.fit import Fit
@@ -155,12 +155,17 @@ def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
     return _posterior_fit(model, priors, draws, options)
 
 
+def stored(store: Sequence[str] | str) -> tuple[str, ...] | str:
+    """Return what was to be stored as facts about a run have it."""
+    return store if isinstance(store, str) else tuple(store)
+
+
 def _posterior_fit(model: Fittable, priors: "ModelPriors", draws: "Draws", options: Options) -> Fit:
     """Wrap draws, writing down which terms were to be stored, so that a saved fit knows what it need not hold."""
     from bayeslmm.results.posterior import PosteriorFit
 
     if options.store is not None:
-        draws = replace(draws, info={**draws.info, "store": tuple(options.store)})
+        draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return PosteriorFit(model.design, model.spec, draws, priors, unidentified(model), model_kernel=model.kernel)
 
 
@@ -274,7 +279,7 @@ def _generalized_posterior(
 
     draws = found.draws
     if options.store is not None:
-        draws = replace(draws, info={**draws.info, "store": tuple(options.store)})
+        draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return GeneralizedPosteriorFit(
         model.design, model.spec, draws, priors, unidentified(model), family=family, dispersion=found.dispersion
     )
@@ -312,6 +317,11 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
         names = [term.name for term in terms]
         effects = [draws * term.shape.n_effects for term in terms]
         check_room_for_draws(names, effects, options.keep(names), np.dtype(options.dtype).itemsize)
+    if options.store == SUMMARY and (model.family is not None or method == "advi"):
+        raise OptionError(
+            "store='summary' is for method='importance' and 'nuts' of normal responses; name the terms to keep, or "
+            "none of them with store=()."
+        )
     if model.family is not None:
         return _run_generalized(model, method, options)
     if options.n_quad != 1:

@@ -6,7 +6,7 @@ from typing import Any
 
 from bayeslmm.errors import OptionError, suggest
 
-DRAW_OPTIONS = ("draws", "chains", "seed", "progressbar", "precision", "store")
+DRAW_OPTIONS = ("draws", "chains", "seed", "progressbar", "precision", "store", "quantiles")
 
 
 @dataclass(frozen=True, slots=True)

@@ -373,7 +373,8 @@ class Model:
         progressbar: bool | None = None,
         precision: Precision = "float64",
         resume: str | Path | None = None,
-        store: Sequence[str] | None = None,
+        store: Sequence[str] | Literal["summary"] | None = None,
+        quantiles: Sequence[float] = (0.025, 0.25, 0.5, 0.75, 0.975),
         full_rank: bool = False,
         iterations: int = 20_000,
         handover: Handover = "nuts",
@@ -415,7 +416,11 @@ class Model:
         store
             Names of the random terms whose effects' draws are kept ("nuts", "importance"); None keeps all,
             ``()`` none, so that memory does not grow with draws × levels. All other draws are the same. What
-            was not kept cannot be asked for: random effects, conditional predictions, residuals.
+            was not kept cannot be asked for: random effects, conditional predictions, residuals. "summary"
+            keeps the means, sds and quantiles of all effects, without Monte Carlo error but that of the covariance
+            parameters, for ``ranef()``, ``ranef_sd()``, ``ranef_table()`` and ``plot("ranef")``.
+        quantiles
+            Probabilities of the quantiles kept by ``store="summary"``.
         full_rank, iterations
             Whether the normal approximation of "advi" has a full covariance matrix, and its optimisation steps.
         handover
@@ -458,6 +463,7 @@ class Model:
             "precision": precision,
             "resume": resume,
             "store": store,
+            "quantiles": quantiles,
             "full_rank": full_rank,
             "iterations": iterations,
             "handover": handover,

@@ -22,7 +22,7 @@ from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.evidence import MarginalLikelihoodMethods
 from bayeslmm.results.fit import Fit, PriorTable, Scale
-from bayeslmm.results.kept_effects import kept_frames, require_effects
+from bayeslmm.results.kept_effects import kept_frames, require_effects, summary_tables
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior_prediction import cholesky, flatten
 from bayeslmm.results.posterior_predictions import PosteriorPredictions
@@ -191,16 +191,20 @@ class PosteriorFit(
             If `scale` is neither, or on asking for a term of which no draws were kept.
         """
         if scale == "b":
-            return kept_frames(self.design, self.draws, [_mean(b) for b in self.draws.effects])
+            means = [kept.mean for kept in self.draws.summaries] or [_mean(b) for b in self.draws.effects]
+            return kept_frames(self.design, self.draws, means)
         if scale != "u":
             raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
+        if self.draws.summaries:
+            require_effects(self.design, self.draws)
         flat = flatten(self.draws)
         means = [_mean_spherical(b, factor, flat.sigma) for b, factor in zip(flat.effects, flat.factors, strict=True)]
         return kept_frames(self.design, self.draws, means)
 
     def ranef_sd(self) -> dict[str, pd.DataFrame]:
         """Return the posterior standard deviations of the random effects."""
-        sds = [np.std(b, axis=(0, 1), ddof=1, dtype=float) for b in self.draws.effects]
+        sds = [kept.sd for kept in self.draws.summaries]
+        sds = sds or [np.std(b, axis=(0, 1), ddof=1, dtype=float) for b in self.draws.effects]
         return kept_frames(self.design, self.draws, sds)
 
     @property
@@ -271,7 +275,17 @@ class PosteriorFit(
         return posterior_hypotheses(self, statements, level)
 
     def ranef_table(self, level: float = 0.95) -> dict[str, pd.DataFrame]:
-        """Return the columns of :meth:`coef_table` for every random effect kept, by level and effect."""
+        """Return the columns of :meth:`coef_table` for every random effect kept, by level and effect.
+
+        Of summaries, kept with ``store="summary"``, there are mean, sd, lower and upper.
+
+        Raises
+        ------
+        OptionError
+            If the quantiles for this level were not kept.
+        """
+        if self.draws.summaries:
+            return summary_tables(self.design, self.draws.summaries, level)
         tables = {}
         for term, b, found in zip(self.design.terms, self.draws.effects, self._effect_diagnostics, strict=True):
             if b.shape[2] == 0:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError, warn_user
-from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.importance.coefficients import coefficients_at
 from bayeslmm.inference.importance.handover import capitalised, duration, nuts_seconds
 from bayeslmm.inference.importance.points import WeightedPoints, weighted_points
@@ -21,6 +21,7 @@ from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.posterior.conditional_draws import covariance_parameters
 from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.effect_summaries import EffectSummary, components_of_points, summarise_effects
 from bayeslmm.types import Array
 
 HANDOVER_TUNE = 1000  # warm-up iterations of NUTS where it takes over
@@ -40,6 +41,11 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
     chosen = resample(points.smoothed.weights, draws * chains, options.seed)
     found = coefficients_at(density, points.phi, chosen, options)
     sds, correlations = covariance_parameters(density, points.phi[chosen], found.sigma)
+
+    summaries: tuple[EffectSummary, ...] = ()
+    if options.store == SUMMARY:
+        parts = components_of_points(density, points.phi, points.smoothed.weights, options.seed)
+        summaries = summarise_effects(density, parts, options.quantiles)
 
     def cut(values: NDArray[np.floating]) -> NDArray[np.floating]:
         """Cut draws into chains."""
@@ -66,6 +72,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
             "evaluations": points.laplace.evaluations + len(points.phi),
             "seed": options.seed,
         },
+        summaries=summaries,
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bayeslmm.errors import StorageError
+from bayeslmm.inference.draws import SUMMARY
 
 INT64 = 2**63 - 1
 DEEPEST = 12  # levels of nesting of a value that is only kept
@@ -255,7 +256,7 @@ RUN = Table(
         "effective_points": MEASURE,
         "largest_weight": MEASURE,
         "seconds": MEASURE,
-        "store": Maybe(ListOf(Text())),
+        "store": Maybe(Either((ListOf(Text()), Text((SUMMARY,))))),
         "sampler": Maybe(Text()),
         "parametrization": Maybe(Text()),
         "elbo": ListOf(Number()),
