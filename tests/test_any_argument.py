@@ -73,6 +73,19 @@ def test_any_unknown_option_of_a_method_is_refused(method, option):
     assert refusal(lambda: blm.lmm("y ~ x + (1 | g)", DATA, method=method, **{option: 1})) is not None
 
 
+@MANY
+@given(
+    st.sampled_from(sorted(inspect.signature(blm.Model).parameters.keys() - {"data", "chunk_rows"})),
+    st.one_of(VALUES, st.just(np.ones(2))),
+)
+def test_any_value_of_an_argument_of_a_model_is_taken_or_refused(argument, value):
+    given = {"formula": "y ~ x + (1 | g)", "data": DATA, argument: value}
+    message = refusal(lambda: blm.Model(**given))
+    if message is None:
+        neutral = value is None or value == {} or (argument == "family" and value == "gaussian")
+        assert neutral or (argument == "sigma" and isinstance(value, int | float) and value > 0)
+
+
 @SOME
 @given(st.sampled_from(["coef_table", "confint", "predict", "hypothesis"]), st.sampled_from(sorted(FITS)), VALUES)
 def test_any_level_is_a_probability_or_refused(verb, method, level):

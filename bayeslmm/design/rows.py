@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 def check_missing_option(missing: str) -> None:
     """Raise if `missing` is no valid option."""
-    if missing not in get_args(Missing):
+    if not isinstance(missing, str) or missing not in get_args(Missing):
         raise OptionError(f"missing={missing!r} is not valid; use one of {', '.join(map(repr, get_args(Missing)))}.")
 
 
