@@ -16,7 +16,7 @@ Kind = Literal["name", "quoted", "number", "string", "operator", "end"]
 
 _PATTERN = re.compile(
     r"""(?P<space>\s+)
-    |(?P<quoted>`[^`\n]+`)
+    |(?P<quoted>`[^`\n\0]+`)
     |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
     |(?P<name>[^\W\d][\w\u0300-\u036f]*)
     |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
@@ -124,10 +124,9 @@ def _unreadable(text: str, place: int) -> FormulaError:
     if character in "{}":
         reason = "braces would run Python code, which a formula may not do. Write arithmetic as I(x + 1)"
     elif character == "`":
-        broken = re.match(r"`[^`\n]*\n[^`]*`", text[place:])
         reason = "this backquote is never closed"
-        if broken:
-            reason = "a name in backquotes cannot hold a line break: rename the column"
+        if re.match(r"`[^`]+`", text[place:]):
+            reason = "a name in backquotes cannot hold a line break or a null character: rename the column"
     elif character in "\"'":
         reason = "this quotation mark is never closed"
     else:

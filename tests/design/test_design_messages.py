@@ -148,6 +148,14 @@ def test_wrong_values_and_arguments_are_named(formula, said):
         design(table(c=["a", "b"] * (N // 2), **{"dose-mg": 1.0}), f"{formula} + (1 | g)")
 
 
+@pytest.mark.parametrize("label", ["a\0", "\ud800", "é\udcff"])
+def test_labels_that_no_file_can_hold_are_refused(label):
+    texts = pd.Series(["a", label] * (N // 2), dtype=object)
+    for columns, formula in (({"g": texts}, "y ~ x + (1 | g)"), ({"c": texts}, "y ~ c + (1 | g)")):
+        with pytest.raises(DataError, match=r"Column '[cg]' has the level .*read the file with the encoding it has"):
+            design(table(**columns), formula)
+
+
 def test_a_label_may_be_absent_from_new_rows_and_dates_as_text_are_compared():
     data = table(c=["a", "b"] * (N // 2), day=pd.date_range("2020-01-01", periods=N).astype(str))
     fitted = design(data, "y ~ I(c == 'a') + I(day > '2020-02-30') + (1 | g)")
