@@ -19,11 +19,11 @@ from bayeslmm.design.interpreter import Interpreter
 from bayeslmm.design.table import row_name
 from bayeslmm.design.texts import (
     cells_not_numbers,
-    check_spellings,
     conversion,
     hashable_cells,
     looks_numeric,
     show_cell,
+    warn_of_spellings,
 )
 from bayeslmm.errors import BayeslmmError, DataError, warn_user
 from bayeslmm.formula import Expression
@@ -149,7 +149,7 @@ class Evaluator:
     def check_labels(self, column: pd.Series) -> None:
         """Warn of labels in the data of a fit that were probably meant as numbers, or as each other."""
         levels = pd.Index(hashable_cells(column).dropna().unique())
-        check_spellings(str(column.name), levels)
+        warn_of_spellings(str(column.name), levels)
         if looks_numeric(column):
             slips = self.slips(column)
             warn_user(

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.columns import as_codes
 from bayeslmm.design.design import Codes
-from bayeslmm.design.texts import check_spellings
+from bayeslmm.design.texts import warn_of_spellings
 from bayeslmm.errors import DataError
 
 
@@ -43,7 +43,7 @@ def group_rows(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Codes, Grou
     coded = [as_codes(frame[column]) for column in columns]
     parts = tuple(levels for _, levels in coded)
     for column, found in zip(columns, parts, strict=True):
-        check_spellings(column, found)
+        warn_of_spellings(column, found)
     name = ":".join(columns)
     if len(coded) == 1:
         codes, levels = coded[0]
@@ -59,7 +59,7 @@ def make_grouping(
 ) -> Grouping:
     """Return the grouping of columns with known levels and, for several columns, known combinations."""
     for column, found in zip(columns, parts, strict=True):
-        check_spellings(column, found)
+        warn_of_spellings(column, found)
     name = ":".join(columns)
     if observed is None:
         return Grouping((name,), tuple(parts), np.arange(len(parts[0])), parts[0].rename(name))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayeslmm.errors import DataError, warn_user
+from bayeslmm.errors import warn_user
 
 MOSTLY = 0.8  # share of distinct values that read as numbers, above which the others look like slips
 MANY = 10  # fewer distinct values are labels, whatever they read as
@@ -109,7 +109,7 @@ def looks_numeric(column: pd.Series) -> bool:
 
 def warn_of_levels(name: str, levels: pd.Index, n: int) -> None:
     """Warn of levels of n rows that were probably meant as numbers, or as each other."""
-    check_spellings(name, levels)
+    warn_of_spellings(name, levels)
     texts = pd.Series(levels, dtype=object)
     if len(levels) <= max(MANY, LEVELS_PER_ROW * n) or not all(isinstance(text, str) for text in texts):
         return
@@ -120,22 +120,10 @@ def warn_of_levels(name: str, levels: pd.Index, n: int) -> None:
         )
 
 
-def check_spellings(name: str, levels: pd.Index) -> None:
-    """Warn of levels that look alike, because Unicode spells an accented letter as one sign or as two.
-
-    Raises
-    ------
-    DataError
-        If a level is a text that no file can hold.
-    """
+def warn_of_spellings(name: str, levels: pd.Index) -> None:
+    """Warn of levels that look alike, because Unicode spells an accented letter as one sign or as two."""
     if pd.api.types.is_numeric_dtype(levels.dtype):
         return
-    for level in levels:
-        if isinstance(level, str) and not _is_text(level):
-            raise DataError(
-                f"Column {name!r} has the level {level!r}, which is no text but bytes read as one: read the file with "
-                "the encoding it has."
-            )
     texts = [level for level in levels if isinstance(level, str) and not level.isascii()]
     seen: dict[str, str] = {}
     for text in texts:
@@ -148,8 +136,8 @@ def check_spellings(name: str, levels: pd.Index) -> None:
             return
 
 
-def _is_text(label: str) -> bool:
-    """Whether a label holds neither null characters nor halves of surrogate pairs."""
+def is_text(label: str) -> bool:
+    """Whether a label holds neither null characters nor halves of surrogate pairs, which no file of text can hold."""
     return "\0" not in label and (label.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in label))
 
 
