@@ -189,6 +189,8 @@ class Interpreter:
         if getattr(function, "__is_stateful_transform__", False):
             words["_state"] = self.rows.state(self.state_key(node))
         result = function(*arguments, **words)
+        if isinstance(result, list | tuple) or (isinstance(result, np.ndarray) and result.dtype.kind in "OSU"):
+            result = pd.Series(result, index=self.rows.frame.index) if len(result) == len(self.rows.frame) else result
         if isinstance(result, pd.Series | pd.DataFrame):
             self.check_order(name, result.index)
         if isinstance(result, pd.Series) and not hasattr(result, "__formulaic_metadata__"):

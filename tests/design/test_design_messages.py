@@ -148,6 +148,31 @@ def test_wrong_values_and_arguments_are_named(formula, said):
         design(table(c=["a", "b"] * (N // 2), **{"dose-mg": 1.0}), f"{formula} + (1 | g)")
 
 
+def test_true_and_false_are_no_weights():
+    for flags in (np.arange(N) % 2 == 0, pd.array([True, False] * (N // 2), dtype="boolean")):
+        with pytest.raises(DataError, match=r"'w' are true or false: to leave rows out, pass data\[data\['w'\]\]"):
+            design(table(w=flags), weights="w")
+        with pytest.raises(DataError, match="are true or false"):
+            design(table(), weights=flags)
+
+
+def test_what_is_masked_is_missing():
+    masked = np.ma.array(np.ones(N), mask=np.arange(N) == 3)
+    with pytest.raises(DataError, match=r"'\(weights\)' are missing in 1 rows, first in row 3"):
+        design(table(), weights=masked)
+    assert design(table(), offset=masked).n == N - 1
+    assert design({name: table()[name] for name in ("y", "g")} | {"x": masked * table()["x"].to_numpy()}).n == N - 1
+
+
+def test_functions_of_the_user_may_return_texts_and_lists():
+    data = table()
+    named = {"sign": lambda x: np.where(x > 0, "up", "down"), "listed": lambda x: list(2 * x)}
+    fitted = build_design(parse("y ~ sign(x) + listed(z) + (1 | g)", named), data, functions=named)
+    assert fitted.fixed_names == ("Intercept", "sign(x)[T.up]", "listed(z)")
+    np.testing.assert_array_equal(fitted.X[:, 1], data["x"] > 0)
+    np.testing.assert_array_equal(fitted.X[:, 2], 2 * data["z"])
+
+
 @pytest.mark.parametrize("label", ["a\0", "\ud800", "é\udcff"])
 def test_labels_that_no_file_can_hold_are_refused(label):
     texts = pd.Series(["a", label] * (N // 2), dtype=object)
