@@ -95,7 +95,7 @@ def argument_column(name: str, values: Any, frame: pd.DataFrame) -> pd.Series:
             f"The index of {name} differs from the data's {difference}: pass a column name, or {name}.to_numpy()."
         )
     if isinstance(values, np.ma.MaskedArray):  # numpy would take what is under the mask
-        values = values.astype(np.float64).filled(np.nan)
+        values = np.ma.filled(values.astype(np.float64), np.nan)
     array = getattr(values, "array", None) if isinstance(values, pd.Series) else np.asarray(values)
     if array is None or array.ndim != 1 or len(array) != len(frame):
         raise DataError(f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows.")
