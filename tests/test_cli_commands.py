@@ -62,8 +62,8 @@ def test_a_check_by_simulation(saved, capsys):
     assert found["trusted"] and found["simulations"] == 60
     assert rows["Days"]["coverage"] > 0.85  # 95% within 3 standard errors of 60 simulations
     assert abs(rows["Days"]["bias_in_sd"]) < 0.5
-    assert rows["Residual: sd"]["mean"] == pytest.approx(rows["Residual: sd"]["true"], rel=0.05)
-    assert rows["Residual: sd"]["coverage"] is None
+    assert rows["sigma"]["mean"] == pytest.approx(rows["sigma"]["true"], rel=0.05)
+    assert rows["sigma"]["coverage"] is None
 
 
 def test_a_demonstration(capsys):

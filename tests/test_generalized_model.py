@@ -223,7 +223,7 @@ def test_separation_and_what_the_data_cannot_tell():
     with pytest.raises(blm.ModelError, match="'row'"):
         blm.Model("y ~ x + (1 | row)", data.assign(row=np.arange(200)), family="bernoulli").fit("ml")
     twins = blm.Model("y ~ x + (1 | g) + (1 | h)", data.assign(h=data.g), family="bernoulli").fit("ml")
-    assert "do not determine sd(Intercept) of g and sd(Intercept) of h" in twins.status.message
+    assert "do not determine sd_g[Intercept] and sd_h[Intercept]" in twins.status.message
 
 
 def test_bad_input(cbpp, herds):
@@ -260,5 +260,5 @@ def test_pictures_and_comparison(cbpp, herds):
     for kind in ("forest", "ranef", "residuals", "history"):
         assert herds.plot(kind) is not None
     probit = blm.Model(CBPP, cbpp, family="binomial", link="probit").fit("ml")
-    assert "herd: sd(Intercept)" in str(blm.compare(herds, probit))
+    assert "sd_herd[Intercept]" in str(blm.compare(herds, probit))
     assert "binomial" in herds._repr_html_()

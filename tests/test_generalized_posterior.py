@@ -153,8 +153,8 @@ def test_ratios_pictures_and_refusals(herds):
     for kind in ("forest", "ranef", "trace", "pairs", "residuals"):
         assert herds.plot(kind) is not None
     beside = blm.compare(herds, blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").fit("ml"))
-    assert "herd: sd(Intercept)" in beside.index
-    assert "Residual: sd" not in beside.index
+    assert "sd_herd[Intercept]" in beside.index
+    assert "sigma" not in beside.index
     with pytest.raises(blm.OptionError, match="single trial"):
         herds.predict(kind="response")
     with pytest.raises(blm.OptionError, match="parametrization='noncentered'"):

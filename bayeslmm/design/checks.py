@@ -88,7 +88,9 @@ def _confounded(design: Design, sigma_known: bool) -> list[Finding]:
     names = confounded(design.terms, design.weights, design.n, sigma_known)
     if not names:
         return apart
-    term = next(term.name for term in design.terms if any(name.endswith(f" of {term.name}") for name in names))
+    term = next(
+        t.name for t in design.terms if any(name.startswith((f"sd_{t.name}[", f"cor_{t.name}[")) for name in names)
+    )
     *first, last = names
     stated = f"{', '.join(first)} and {last}" if first else last
     return [

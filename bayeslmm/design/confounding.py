@@ -20,6 +20,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from bayeslmm.design.design import RandomTerm
+from bayeslmm.design.names import SIGMA, correlation_name, sd_name
 from bayeslmm.types import Array
 
 VECTORS = 3
@@ -27,14 +28,13 @@ MANY = 100  # rows per parameter beyond which one vector has entries enough
 LARGEST = 20_000_000  # numbers held at once; larger designs are not looked at
 DEPENDENT = 1e-8  # of the largest singular value, matrices scaled to norm one: rounding leaves 1e-15, near twins 1e-6
 SHARE = 0.05  # of the largest change in a direction without information, beyond which a parameter is named
-RESIDUAL = "the residual sd"
 CONSTANT = 1e-12  # of a column's root mean square: what is left of a constant by centring
 
 Entry = tuple[RandomTerm, int, int]
 
 
 def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma_known: bool) -> tuple[str, ...]:
-    """Return the names of covariance parameters that the data cannot distinguish, ``sd(Days) of Subject``.
+    """Return the names of covariance parameters that the data cannot distinguish, ``sd_Subject[Days]``.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma
         shares = _named_shares(direction, entries, {name: size for name, (_, size) in scaled.items()})
         largest = max(shares.values())
         found.update({name: None for name, share in shares.items() if share > SHARE * largest})
-    order = [*(_name(*entry) for entry in entries), RESIDUAL]
+    order = [*(_name(*entry) for entry in entries), SIGMA]
     return tuple(name for name in order if name in found)
 
 
@@ -90,7 +90,7 @@ def _named_shares(direction: Array, entries: Sequence[Entry], sizes: dict[str, A
     for term, r, s in entries:
         shares[_name(term, r, s)] = float(changes[term.name][r, s])
     if len(direction) > len(entries):
-        shares[RESIDUAL] = float(abs(direction[-1]))
+        shares[SIGMA] = float(abs(direction[-1]))
     return shares
 
 
@@ -120,5 +120,5 @@ def _image(term: RandomTerm, pair: Array, v: Array) -> Array:
 
 def _name(term: RandomTerm, r: int, s: int) -> str:
     if r == s:
-        return f"sd({term.effects[r]}) of {term.name}"
-    return f"cor({term.effects[s]}, {term.effects[r]}) of {term.name}"
+        return sd_name(term.name, term.effects[r])
+    return correlation_name(term.name, term.effects[s], term.effects[r])

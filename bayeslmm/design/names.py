@@ -1,5 +1,6 @@
 """Names that mean something in results: which of them a column cannot have, and how others are spelled there."""
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,44 @@ from bayeslmm.errors import DataError, ModelError
 
 ROWS = "__obs__"  # the rows of the data, named as bambi names them
 RESIDUAL = "Residual"  # the group of sigma in tables of variances
+SIGMA = "sigma"  # its name among parameters
 DIMENSIONS = ("chain", "draw", "fixed")  # of every posterior
-RESERVED_FACTORS = (*DIMENSIONS, ROWS, "beta", "sigma", RESIDUAL)
+RESERVED_FACTORS = (*DIMENSIONS, ROWS, "beta", SIGMA, RESIDUAL)
 RESERVED_RESPONSES = ("chain", "draw", ROWS)  # dimensions of the group that a response is a variable of
+COVARIANCE = re.compile(r"(sd|cor)_(.+?)\[(?!T\.)(.+)\]")  # "f[T.a]" is a coefficient of a factor f
 SLASH = "\N{DIVISION SLASH}"  # PyMC and NetCDF read the ordinary one as a path
+
+
+def sd_name(term: str, effect: str) -> str:
+    """Return the name of a random-effect standard deviation, ``sd_Subject[Days]``."""
+    return f"sd_{term}[{effect}]"
+
+
+def correlation_name(term: str, effect: str, other: str) -> str:
+    """Return the name of a correlation of random effects, ``cor_Subject[Intercept, Days]``."""
+    return f"cor_{term}[{effect}, {other}]"
+
+
+def covariance_kind(name: str) -> str | None:
+    """Return "sd" or "cor" for the name of a standard deviation, sigma among them, or a correlation; else None."""
+    if name == SIGMA:
+        return "sd"
+    found = COVARIANCE.fullmatch(name)
+    return None if found is None else found.group(1)
+
+
+def joined_names(coefficients: Sequence[str], covariance: Sequence[str]) -> list[str]:
+    """Return the names of a model's parameters in one list, each once: coefficients, then sds, correlations and sigma.
+
+    A coefficient of a column called ``sigma``, say, is ``beta[sigma]`` there, as among priors.
+    """
+    taken = set(covariance)
+    return [*(coefficient_key(name) if name in taken else name for name in coefficients), *covariance]
+
+
+def coefficient_key(name: str) -> str:
+    """Return the name of a coefficient that no other parameter can have, ``beta[Days]``."""
+    return f"beta[{name}]"
 
 
 def safe_name(name: str) -> str:

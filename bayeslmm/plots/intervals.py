@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bayeslmm.design.names import covariance_kind
 from bayeslmm.plots.canvas import GREY, SMALL, colour, name_rows, new_figure
 
 if TYPE_CHECKING:
@@ -56,8 +57,8 @@ def interval_figure(frames: Mapping[str, pd.DataFrame], level: float) -> "Figure
 
 
 def _panels(rows: list[str]) -> dict[str, list[str]]:
-    correlations = [name for name in rows if ": cor(" in name]
-    deviations = [name for name in rows if ": sd(" in name or name == "Residual: sd"]
+    correlations = [name for name in rows if covariance_kind(name) == "cor"]
+    deviations = [name for name in rows if covariance_kind(name) == "sd"]
     fixed = [name for name in rows if name not in correlations and name not in deviations]
     panels: dict[str, list[str]] = {}
     if "Intercept" in fixed and len(fixed) > 1:
@@ -79,5 +80,5 @@ def _panel(axis: "Axes", frames: Mapping[str, pd.DataFrame]) -> None:
     low, high = axis.get_xlim()
     if low < 0 < high:
         axis.axvline(0, color=GREY, linewidth=0.8, zorder=0)
-    name_rows(axis, [name.removesuffix(": sd") if name == "Residual: sd" else name for name in names], positions)
+    name_rows(axis, names, positions)
     axis.set_ylim(len(names) - 0.5, -0.5)

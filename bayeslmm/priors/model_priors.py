@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design.centring import Centring
+from bayeslmm.design.names import coefficient_key, sd_name
 from bayeslmm.priors.decov import Decov
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.prior import Prior
@@ -158,13 +159,3 @@ class ModelPriors:
 
     def __str__(self) -> str:
         return self.table().to_string(index=False)
-
-
-def sd_name(term: str, effect: str) -> str:
-    """Return the name of a random-effect standard deviation, ``sd_Subject[Days]``."""
-    return f"sd_{term}[{effect}]"
-
-
-def coefficient_key(name: str) -> str:
-    """Return the name of a coefficient that no other parameter can have, ``beta[Days]``."""
-    return f"beta[{name}]"

@@ -7,11 +7,12 @@ import numpy as np
 
 from bayeslmm.design.centring import Centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.design.names import coefficient_key, correlation_name, sd_name
 from bayeslmm.errors import PriorError, suggest
 from bayeslmm.families import Family, Response
 from bayeslmm.priors.family_rule import FamilyRule
 from bayeslmm.priors.lkj import LKJ
-from bayeslmm.priors.model_priors import ModelPriors, TermPriors, coefficient_key, sd_name
+from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.moments import term_summary
 from bayeslmm.priors.offcentre import far_from_zero_warnings
 from bayeslmm.priors.parse import as_prior
@@ -155,17 +156,17 @@ def _targets(design: Design, *, sigma_is_fixed: bool) -> dict[str, list[str]]:
     keys = {name: coefficient_key(name) for name in design.fixed_names}
     plain = {name: [key] for name, key in keys.items() if name not in whole and name not in single}
     explicit = {key: [key] for key in keys.values()}
-    return {**whole, **plain, **single, **_printed(design, single), **explicit}
+    return {**whole, **plain, **single, **_other_spellings(design, single), **explicit}
 
 
-def _printed(design: Design, single: Mapping[str, list[str]]) -> dict[str, list[str]]:
-    """Return the names that tables of results print, and a correlation's where a term has only one."""
+def _other_spellings(design: Design, single: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """Return lme4's way to write sds, and the names of a correlation where a term has only one."""
     names: dict[str, list[str]] = {"Residual: sd": ["sigma"]} if "sigma" in single else {}
     for term in design.terms:
         names |= {f"{term.name}: sd({effect})": [sd_name(term.name, effect)] for effect in term.effects}
         if term.has_correlations and len(term.effects) == 2:
             pair, key = ", ".join(term.effects), f"cor_{term.name}"
-            names |= {f"{term.name}: cor({pair})": [key], f"cor_{term.name}[{pair}]": [key]}
+            names |= {f"{term.name}: cor({pair})": [key], correlation_name(term.name, *term.effects): [key]}
     return names
 
 

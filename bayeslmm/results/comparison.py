@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from bayeslmm.design.names import SIGMA, covariance_kind
 from bayeslmm.errors import OptionError
-from bayeslmm.results.effects import covariance_labels
+from bayeslmm.results.effects import covariance_labels, parameter_names
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.posterior import PosteriorFit
@@ -19,7 +20,7 @@ POSTERIOR = ("mean", "sd", "lower", "upper")
 class Comparison(pd.DataFrame):
     """A table of fits side by side: a DataFrame that prints every column, with the digits that matter.
 
-    Rows are parameters, by readable names; columns are pairs (fit, statistic).
+    Rows are parameters; columns are pairs (fit, statistic).
     """
 
     @property
@@ -51,8 +52,8 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
     Returns
     -------
     Comparison
-        A DataFrame. Rows: fixed coefficients, standard deviations and correlations (``"Subject:
-        sd(Days)"``), the residual's standard deviation. Columns: (name, "estimate") and (name, "std_error")
+        A DataFrame. Rows: fixed coefficients, standard deviations and correlations
+        (``"sd_Subject[Days]"``), sigma. Columns: (name, "estimate") and (name, "std_error")
         of a PointFit, and "lower" and "upper" where a profile of it that reaches so far, or else a bootstrap, was
         computed; (name, "mean"), "sd", "lower" and "upper" (equal-tailed) of a PosteriorFit. A parameter a fit does
         not have is NaN.
@@ -70,8 +71,8 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
                                            ml                   reml
                                     estimate  std_error   estimate  std_error
     Intercept                         1527.5       17.7     1527.5       19.4
-    Batch: sd(Intercept)               37.26                 42.00
-    Residual: sd                       49.51                 49.51
+    sd_Batch[Intercept]                37.26                 42.00
+    sigma                              49.51                 49.51
     """
     if len(fits) < 2:
         raise OptionError("compare needs two fits or more, such as compare(reml_fit, bayes_fit).")
@@ -89,9 +90,11 @@ def compare(*fits: Fit, names: Sequence[str] | None = None, level: float = 0.95)
 
 
 def estimates(fit: Fit, level: float = 0.95) -> pd.DataFrame:
-    """Return the estimates of one fit by readable parameter name, fixed effects first, the residual last."""
+    """Return the estimates of one fit by parameter, fixed effects first, sigma last."""
+    if isinstance(fit, Fit):
+        names = parameter_names(fit.design, fit.varcorr())[: fit.design.p]
     if isinstance(fit, PointFit):
-        fixed = fit.coef_table()[list(ESTIMATE)]
+        fixed = fit.coef_table()[list(ESTIMATE)].set_axis(names)
         varcorr = fit.varcorr()
         values = varcorr["sd"].fillna(varcorr["correlation"]).astype(float).to_numpy()
         random = pd.DataFrame({"estimate": values, "std_error": np.nan}, index=covariance_labels(varcorr))
@@ -100,7 +103,7 @@ def estimates(fit: Fit, level: float = 0.95) -> pd.DataFrame:
             joined = pd.concat([fixed, random])
             return joined.join(limits.reindex(joined.index)).rename_axis("parameter")
     elif isinstance(fit, PosteriorFit):
-        fixed = fit.coef_table(level)[list(POSTERIOR)]
+        fixed = fit.coef_table(level)[list(POSTERIOR)].set_axis(names)
         random = fit.covariance_table(level)[list(POSTERIOR)]
     else:
         raise OptionError(f"{type(fit).__name__} has no table of estimates.")
@@ -117,7 +120,8 @@ def interval_frames(fits: Sequence[Fit], level: float) -> dict[str, pd.DataFrame
     for label, fit in zip(fit_labels(fits), fits, strict=True):
         table = estimates(fit, level)
         if isinstance(fit, PointFit):
-            limits = fit.confint(level).reindex(table.index)
+            limits = fit.confint(level)
+            limits = limits.set_axis(table.index[: len(limits)]).reindex(table.index)
             computed = fit._computed_limits(level)
             if computed is not None:
                 limits = limits.fillna(computed)
@@ -165,9 +169,7 @@ def fit_labels(fits: Sequence[Fit], names: Sequence[str] | None = None) -> list[
 
 
 def _merged_rows(indexes: Sequence[pd.Index]) -> list[str]:
-    """Merge parameter names: fixed coefficients of all fits, then the random part, the residual last."""
+    """Merge parameter names: fixed coefficients of all fits, then the random part, sigma last."""
     names = list(dict.fromkeys(name for index in indexes for name in index))
-    last = "Residual: sd"
-    random = {name for name in names if ": sd(" in name or ": cor(" in name}
-    fixed = [name for name in names if name not in random and name != last]
-    return [*fixed, *(name for name in names if name in random), *(name for name in names if name == last)]
+    ranks = {name: 2 if name == SIGMA else int(covariance_kind(name) is not None) for name in names}
+    return sorted(names, key=ranks.__getitem__)

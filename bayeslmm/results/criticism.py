@@ -10,6 +10,7 @@ from bayeslmm.criticism.collinearity import variance_inflation
 from bayeslmm.criticism.deletion import Deletion, cooks_distance, delete_sets, flat_posterior, leverages
 from bayeslmm.criticism.link_variance import link_variance, population_mean
 from bayeslmm.criticism.variance_shares import VarianceShares, cumulative_shares, principal_sds, variance_shares
+from bayeslmm.design.names import SIGMA
 from bayeslmm.errors import FittingError, OptionError, UnavailableError, warn_user
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood.factor import factorise
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
     from bayeslmm.results.fit import Fit
     from bayeslmm.results.point import PointFit
     from bayeslmm.results.posterior import PosteriorFit
-
-
-RESIDUAL = "Residual: sd"  # as in covariance tables
 
 
 @dataclass(frozen=True, eq=False)
@@ -350,10 +348,6 @@ def _rows(fit: "Fit") -> DataRows:
     return data_rows(fit)
 
 
-def _names(fit: "PointFit") -> list[str]:
-    return [*fit.design.fixed_names, *effects.covariance_labels(fit.varcorr())]
-
-
 def _estimates(fit: "PointFit") -> Array:
     table = fit.varcorr()
     covariance = np.where(table["other_effect"].isna(), table["sd"], table["correlation"]).astype(float)
@@ -362,20 +356,21 @@ def _estimates(fit: "PointFit") -> Array:
 
 def _held(fit: "PointFit", sets: Sets, found: Deletion) -> pd.DataFrame:
     """Return changes of the coefficients and, of a normal response, sigma; the relative covariances held."""
-    changes = pd.DataFrame(found.change, columns=list(fit.design.fixed_names))
+    names = effects.parameter_names(fit.design, fit.varcorr())
+    changes = pd.DataFrame(found.change, columns=names[: fit.design.p])
     if getattr(fit, "family", None) is not None:
         return changes
     p = fit.design.p if fit.method == "reml" else 0
     freedom = np.where(np.isnan(found.squares), np.nan, (fit.nobs - p - sets.sizes).astype(float))
     with np.errstate(invalid="ignore", divide="ignore"):
         variance = np.maximum((fit.nobs - p) * fit.sigma**2 - found.squares, 0.0) / freedom
-    changes[RESIDUAL] = fit.sigma - np.sqrt(variance) if fit.spec.sigma is None else 0.0
+    changes[SIGMA] = fit.sigma - np.sqrt(variance) if fit.spec.sigma is None else 0.0
     return changes
 
 
 def _refitted(fit: "PointFit", data: DataRows, sets: Sets, found: Deletion, labels: AnyArray) -> pd.DataFrame:
     """Return changes of all parameters, estimated again without each set."""
-    names, estimates = _names(fit), _estimates(fit)
+    names, estimates = effects.parameter_names(fit.design, fit.varcorr()), _estimates(fit)
     changes = np.full((len(labels), len(names)), np.nan)
     failed = []
     for place, label in enumerate(labels):

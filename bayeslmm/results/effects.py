@@ -1,6 +1,5 @@
 """Labelled tables of effects from arrays: the layouts both kinds of fit share."""
 
-import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,10 +7,9 @@ import pandas as pd
 
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.design.names import RESIDUAL
+from bayeslmm.design.names import COVARIANCE, RESIDUAL, SIGMA, correlation_name, joined_names, sd_name
 from bayeslmm.types import Array
 
-LABEL = re.compile(r"(.+): (sd|cor)\((.+)\)")
 VARCORR_COLUMNS = ("group", "effect", "other_effect", "variance", "sd", "correlation")
 
 
@@ -91,38 +89,40 @@ def varcorr_frame(
 
 
 def parameter_label(group: str, effect: str | None, other: str | None) -> str:
-    """Return the readable name of a row of varcorr: ``"Subject: sd(Days)"``, ``"Residual: sd"``."""
+    """Return the parameter of a row of varcorr: ``"sd_Subject[Days]"``, ``"cor_g[Intercept, x]"``, ``"sigma"``."""
     if effect is None:
-        return f"{group}: sd"
-    if other is None:
-        return f"{group}: sd({effect})"
-    return f"{group}: cor({effect}, {other})"
+        return SIGMA
+    return sd_name(group, effect) if other is None else correlation_name(group, effect, other)
 
 
 def covariance_labels(varcorr: pd.DataFrame) -> pd.Index:
-    """Return the readable names of all rows of a varcorr table."""
+    """Return the parameters of all rows of a varcorr table, as posteriors, priors and statements name them."""
     columns = (varcorr["group"], varcorr["effect"], varcorr["other_effect"])
     return pd.Index([parameter_label(*row) for row in zip(*columns, strict=True)], name="parameter")
 
 
-def spellings(label: str) -> list[str]:
-    """Return how else a parameter may be written: as in statements and priors.
+def parameter_names(design: Design, varcorr: pd.DataFrame) -> list[str]:
+    """Return the names of coefficients, then of the rows of varcorr, each once."""
+    return joined_names(design.fixed_names, list(covariance_labels(varcorr)))
 
-    ``"Subject: sd(Days)"`` is ``"sd_Subject[Days]"``, ``"Subject: cor(Intercept, Days)"`` is
-    ``"cor_Subject[Intercept, Days]"`` in either order, ``"Residual: sd"`` is ``"sigma"``, and a coefficient
-    ``"treatment[T.High]"`` is ``"treatment[High]"``.
+
+def spellings(name: str) -> list[str]:
+    """Return how else a parameter may be written.
+
+    ``"sd_Subject[Days]"`` is ``"Subject: sd(Days)"``, the effects of ``"cor_Subject[Intercept, Days]"`` come in either
+    order, ``"sigma"`` is ``"Residual: sd"``, and a coefficient ``"treatment[T.High]"`` is ``"treatment[High]"``.
     """
-    if label == f"{RESIDUAL}: sd":
-        return ["sigma"]
-    found = LABEL.fullmatch(label)
+    if name == SIGMA:
+        return [f"{RESIDUAL}: sd"]
+    found = COVARIANCE.fullmatch(name)
     if found is None:
-        return [label.replace("[T.", "[")] if "[T." in label else []
-    group, kind, inside = found.groups()
-    names = [f"{kind}_{group}[{inside}]"]
-    effects = inside.split(", ")
-    if kind == "cor" and len(effects) == 2:
-        names.append(f"cor_{group}[{effects[1]}, {effects[0]}]")
-    return names
+        return [name.replace("[T.", "[")] if "[T." in name else []
+    kind, group, inside = found.groups()
+    if kind == "sd":
+        return [f"{group}: sd({inside})"]
+    effects = inside.split(", ")  # an effect may have commas of its own
+    turned = [", ".join([*effects[k:], *effects[:k]]) for k in range(1, len(effects))]
+    return [f"{group}: cor({inside})", *(f"cor_{group}[{pair}]" for pair in turned)]
 
 
 def dropped_rows_sentence(n_dropped: Mapping[str, int]) -> str:

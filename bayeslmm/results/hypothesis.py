@@ -10,7 +10,7 @@ from scipy.special import ndtr
 
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.design.design import Design
-from bayeslmm.design.names import RESIDUAL
+from bayeslmm.design.names import SIGMA, coefficient_key, correlation_name, sd_name
 from bayeslmm.errors import OptionError, check_level
 from bayeslmm.formula.statement import Statement, parse_statement
 from bayeslmm.results.effects import parameter_label, spellings
@@ -78,8 +78,11 @@ def _linear(value: "Linear | float") -> Linear:
     return value if isinstance(value, Linear) else Linear(float(value), {})
 
 
-def coefficient_names(design: Design) -> dict[str, str | None]:
-    """Return what coefficients may be called, ``f[T.a]`` or ``f[a]``; None for a reference level."""
+def coefficient_names(design: Design, sigma_known: bool) -> dict[str, str | None]:
+    """Return what coefficients may be called, ``f[T.a]``, ``f[a]`` or ``beta[f[T.a]]``; None for a reference level.
+
+    What is the name of a standard deviation or correlation, too, means that.
+    """
     known: dict[str, str | None] = {name: name for name in design.fixed_names}
     recipe = design.recipe
     for term in recipe.fixed.terms:
@@ -94,23 +97,24 @@ def coefficient_names(design: Design) -> dict[str, str | None]:
         absent = [level for level in levels if level not in columns]
         if len(absent) == 1 and not any(f"{label}[T.{absent[0]}]" == name for name in design.dropped_columns):
             known |= {f"{label}[{absent[0]}]": None, f"{label}[T.{absent[0]}]": None}
-    return known
+    keys = {coefficient_key(name): name for name in design.fixed_names}
+    taken = covariance_spellings(design, sigma_known)
+    return {**keys, **{name: of for name, of in known.items() if name not in taken}}
 
 
 def covariance_names(design: Design, sigma_known: bool) -> list[str]:
     """Return the names of sds, correlations and sigma that statements use, in the order of varcorr."""
     names = []
     for term in design.terms:
-        names += [f"sd_{term.name}[{effect}]" for effect in term.effects]
+        names += [sd_name(term.name, effect) for effect in term.effects]
         if term.has_correlations:
-            names += [
-                f"cor_{term.name}[{term.effects[j]}, {term.effects[i]}]" for i, j in lower_triangle(term.n_columns)
-            ]
-    return names if sigma_known else [*names, "sigma"]
+            pairs = lower_triangle(term.n_columns)
+            names += [correlation_name(term.name, term.effects[j], term.effects[i]) for i, j in pairs]
+    return names if sigma_known else [*names, SIGMA]
 
 
 def covariance_spellings(design: Design, sigma_known: bool) -> dict[str, str]:
-    """Return the name that statements use by every way to write it, as tables print it too."""
+    """Return the name of every covariance parameter by each way to write it."""
     found: dict[str, str] = {}
     for name in covariance_names(design, sigma_known):
         found[name] = name
@@ -120,10 +124,9 @@ def covariance_spellings(design: Design, sigma_known: bool) -> dict[str, str]:
             pairs += [(term.effects[j], term.effects[i]) for i, j in lower_triangle(term.n_columns)]
         for effect, other in pairs:
             label = parameter_label(term.name, effect, other)
-            name, *others = spellings(label)
-            found |= dict.fromkeys((label, *others), name)
+            found |= dict.fromkeys(spellings(label), label)
     if not sigma_known:
-        found[parameter_label(RESIDUAL, None, None)] = "sigma"
+        found |= dict.fromkeys(spellings(SIGMA), SIGMA)
     return found
 
 
@@ -131,7 +134,7 @@ def read(design: Design, sigma_known: bool, texts: tuple[str, ...]) -> list[Stat
     """Read the statements about a model's parameters."""
     if not texts:
         raise OptionError("hypothesis needs a statement, such as fit.hypothesis('Days > 0').")
-    names = [*coefficient_names(design), *covariance_spellings(design, sigma_known)]
+    names = [*coefficient_names(design, sigma_known), *covariance_spellings(design, sigma_known)]
     return [parse_statement(text, names) for text in texts]
 
 
@@ -144,9 +147,9 @@ def point_hypotheses(fit: "PointFit", texts: tuple[str, ...], level: float, ddf:
 
 
 def _point_row(fit: "PointFit", statement: Statement, level: float, ddf: str | None) -> dict[str, float]:
-    coefficients = coefficient_names(fit.design)
+    coefficients = coefficient_names(fit.design, fit.spec.sigma is not None)
     covariances = covariance_names(fit.design, fit.spec.sigma is not None)
-    values = {name: Linear(0.0, {} if of is None else {of: 1.0}) for name, of in coefficients.items()}
+    values = {name: Linear(0.0, {} if of is None else {coefficient_key(of): 1.0}) for name, of in coefficients.items()}
     spelled = covariance_spellings(fit.design, fit.spec.sigma is not None)
     values |= {other: Linear(0.0, {name: 1.0}) for other, name in spelled.items()}
     quantity = _linear(statement.quantity(values))
@@ -154,7 +157,7 @@ def _point_row(fit: "PointFit", statement: Statement, level: float, ddf: str | N
     if not used:
         raise OptionError(f"The statement {statement.text!r} speaks of no coefficient: its parameters cancel.")
     if not set(used) & set(covariances):
-        L = np.array([used.get(name, 0.0) for name in fit.design.fixed_names])
+        L = np.array([used.get(coefficient_key(name), 0.0) for name in fit.design.fixed_names])
         found = linear_functions(L, fit._errors.find(ddf)[0], -quantity.constant)
         estimate = float(found.estimate[0] + quantity.constant)
         lower, upper = (float(end[0] + quantity.constant) for end in found.limits(level))
@@ -225,7 +228,7 @@ def _draws_by_name(fit: "PosteriorFit") -> dict[str, Any]:
     places = {name: place for place, name in enumerate(fit.design.fixed_names)}
     named: dict[str, Any] = {
         name: np.zeros(len(beta)) if of is None else beta[:, places[of]]
-        for name, of in coefficient_names(fit.design).items()
+        for name, of in coefficient_names(fit.design, fit.spec.sigma is not None).items()
     }
     covariance = fit.covariance_draws.reshape(len(beta), -1)
     for place, name in enumerate(covariance_names(fit.design, fit.spec.sigma is not None)):
@@ -240,7 +243,7 @@ def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
     from bayeslmm.results.posterior_prediction import flatten
     from bayeslmm.testing.savage_dickey import savage_dickey
 
-    coefficients = coefficient_names(fit.design)
+    coefficients = coefficient_names(fit.design, fit.spec.sigma is not None)
     if not set(statement.parameters) <= set(coefficients) or fit.priors is None:
         return np.nan
     priors = cast("ModelPriors", fit.priors)

@@ -6,6 +6,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from bayeslmm.design.names import SIGMA
 from bayeslmm.errors import OptionError
 from bayeslmm.results.comparison import fit_labels
 from bayeslmm.results.effects import covariance_labels
@@ -91,7 +92,7 @@ def _sections(models: Sequence[Cells]) -> list[Rows]:
         rows: Rows = []
         names = list(dict.fromkeys(name for part in parts for name in part))
         # the residual and the criteria stay last where a later model brings rows of its own
-        last = [name for name in ("Residual: sd", *CRITERIA.values()) if name in names]
+        last = [name for name in (SIGMA, *CRITERIA.values()) if name in names]
         for name in [*(name for name in names if name not in last), *last]:
             cells = [part.get(name, ("", "")) for part in parts]
             rows.append([name, *(cell for cell, _ in cells)])

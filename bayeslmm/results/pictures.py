@@ -8,7 +8,7 @@ import numpy as np
 
 from bayeslmm.errors import OptionError
 from bayeslmm.results.comparison import interval_frames
-from bayeslmm.results.effects import covariance_labels
+from bayeslmm.results.effects import covariance_labels, parameter_names
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import PointFit
@@ -107,11 +107,17 @@ def _shrinkage(fit: Fit, group: str | None = None, ax: Any = None) -> "Figure":
     return shrinkage_figure(*pooling(fit, chosen), chosen, ax)
 
 
+def _names(fit: PosteriorFit) -> list[str]:
+    """Return the parameters' names, those of the covariances first."""
+    names, p = parameter_names(fit.design, fit.varcorr()), fit.design.p
+    return [*names[p:], *names[:p]]
+
+
 def _rank(fit: PosteriorFit) -> "Figure":
     from bayeslmm.plots.rank import rank_figure
 
     draws = np.concatenate([fit.covariance_draws, fit.draws.beta], axis=2)
-    return rank_figure(draws, [*covariance_labels(fit.varcorr()), *fit.design.fixed_names])
+    return rank_figure(draws, _names(fit))
 
 
 def _energy(fit: PosteriorFit, ax: Any = None) -> "Figure":
@@ -139,7 +145,7 @@ def _trace(fit: PosteriorFit) -> "Figure":
     from bayeslmm.plots.trace import trace_figure
 
     draws = np.concatenate([fit.covariance_draws, fit.draws.beta], axis=2)
-    names = [*covariance_labels(fit.varcorr()), *fit.design.fixed_names]
+    names = _names(fit)
     return trace_figure(draws, names, fit.draws.stats.get("diverging"))
 
 

@@ -309,9 +309,8 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
         Parameters
         ----------
         parameters
-            Names of coefficients, standard deviations, correlations and ``"Residual: sd"``, as in :func:`compare`, or
-            as in statements and priors: ``"sd_Subject[Days]"``, ``"cor_Subject[Intercept, Days]"``, ``"sigma"``; None
-            means all.
+            Names of coefficients, standard deviations, correlations and sigma: ``"Days"``, ``"sd_Subject[Days]"``,
+            ``"cor_Subject[Intercept, Days]"``, ``"sigma"``; None means all.
         level
             Largest probability of an interval that the profiles must reach.
 

@@ -31,7 +31,7 @@ from bayeslmm.results.prior_sensitivity import PriorSensitivityMethods
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary
-from bayeslmm.results.tables import printed, within
+from bayeslmm.results.tables import printed
 from bayeslmm.types import Array, Floats
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class PosteriorFit(
         Returns
         -------
         DataFrame
-            The rows are those of :meth:`varcorr`, by readable names such as ``"Subject: sd(Days)"``.
+            The rows are those of :meth:`varcorr`, by names such as ``"sd_Subject[Days]"``.
         """
         labels = effects.covariance_labels(self.varcorr())
         return describe(self.covariance_draws, labels, level, self._covariance_diagnostics)
@@ -346,7 +346,7 @@ class PosteriorFit(
         parameters they need no check of their own.
         """
         found = [self._fixed_diagnostics, self._covariance_diagnostics]
-        names = [*self.design.fixed_names, *effects.covariance_labels(self.varcorr())]
+        names = effects.parameter_names(self.design, self.varcorr())
         if self._effects_were_sampled:
             found += self._effect_diagnostics
             for term in (t for t, kept in zip(self.design.terms, self.draws.kept, strict=True) if kept):
@@ -358,7 +358,7 @@ class PosteriorFit(
     def _failures(self) -> list[str]:
         """Say which draws are not finite, and which parameters never moved."""
         draws = np.concatenate([self.draws.beta, self.covariance_draws], axis=2)
-        names = np.array([*self.design.fixed_names, *effects.covariance_labels(self.varcorr())], dtype=object)
+        names = np.array(effects.parameter_names(self.design, self.varcorr()), dtype=object)
         finite = np.isfinite(draws).all(axis=(0, 1))
         stuck = finite & (np.ptp(draws, axis=(0, 1)) == 0)
         if self.spec.sigma is not None:
@@ -390,7 +390,7 @@ class PosteriorFit(
         varcorr = self.varcorr()
         random = printed(self.covariance_table(level), level)
         groups = varcorr["group"].where(varcorr["group"].ne(varcorr["group"].shift()), "")
-        random.insert(0, "Parameter", [within(row.effect, row.other_effect) for row in varcorr.itertuples()])
+        random.insert(0, "Parameter", list(random.index))
         random.insert(0, "Group", list(groups))
         facts = [*self._facts(), ("Draws", self._run()), *self._correlation_priors()]
         fixed.index = fixed.index.rename("Coefficient")

@@ -12,7 +12,7 @@ from bayeslmm.errors import OptionError, check_level
 from bayeslmm.inference.options import check_count, generator
 from bayeslmm.posterior.draw_densities import log_likelihoods, log_priors
 from bayeslmm.priors.predictive import prior_parameters
-from bayeslmm.results.effects import covariance_labels
+from bayeslmm.results.effects import parameter_names
 from bayeslmm.results.posterior_prediction import flatten
 from bayeslmm.types import Array
 
@@ -129,7 +129,7 @@ def sensitivity(fit: "PosteriorFit", draws: int) -> PriorSensitivity:
 
 def parameter_draws(fit: "PosteriorFit") -> tuple[list[str], Array]:
     """Return the names of coefficients, sds, correlations, sigma and dispersions, and their draws, (D, K)."""
-    names = [*fit.design.fixed_names, *covariance_labels(fit.varcorr())]
+    names = parameter_names(fit.design, fit.varcorr())
     parts: list[Any] = [fit.draws.beta, fit.covariance_draws]
     if fit.design.outcome is not None:
         parts.append(fit.dispersion)  # type: ignore[attr-defined]

@@ -11,7 +11,7 @@ from scipy.special import ndtri
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import OptionError, check_level, suggest
 from bayeslmm.intervals.profile import Curve, Profiler, transformed
-from bayeslmm.results.effects import covariance_labels, fixed_index, spellings
+from bayeslmm.results import effects
 from bayeslmm.results.refitting import by_criterion
 
 if TYPE_CHECKING:
@@ -105,14 +105,14 @@ def profile(fit: "PointFit", parameters: Sequence[str] | str | None, level: floa
 
 def parameter_names(fit: "PointFit") -> list[str]:
     """Return the names of coefficients, sds, correlations and sigma, those that were estimated."""
-    labels = list(covariance_labels(fit.varcorr()))
-    return [*fixed_index(fit.design), *(labels if fit.spec.sigma is None else labels[:-1])]
+    names = effects.parameter_names(fit.design, fit.varcorr())
+    return names if fit.spec.sigma is None else names[:-1]
 
 
 def chosen(parameters: Sequence[str] | str | None, known: Sequence[str]) -> list[str]:
     """Return the parameters asked for, all where none are named, as they are printed.
 
-    Each may be written as printed or as statements and priors have it, such as ``"sd_Subject[Days]"``.
+    Each may be written in any spelling, ``"sd_Subject[Days]"`` or ``"Subject: sd(Days)"``.
 
     Raises
     ------
@@ -122,7 +122,7 @@ def chosen(parameters: Sequence[str] | str | None, known: Sequence[str]) -> list
     if parameters is None:
         return list(known)
     wanted = [parameters] if isinstance(parameters, str) else list(parameters)
-    printed = {other: name for name in known for other in spellings(name)} | {name: name for name in known}
+    printed = {other: name for name in known for other in effects.spellings(name)} | {name: name for name in known}
     for name in wanted:
         if name not in printed:
             near = suggest(name, printed)
@@ -132,10 +132,10 @@ def chosen(parameters: Sequence[str] | str | None, known: Sequence[str]) -> list
 
 
 def _curve(fit: "PointFit", profiler: Profiler, name: str) -> Curve:
-    fixed = list(fixed_index(fit.design))
-    if name in fixed:
-        return profiler.coefficient(fixed.index(name))
-    place = list(covariance_labels(fit.varcorr())).index(name)
+    place = effects.parameter_names(fit.design, fit.varcorr()).index(name)
+    if place < fit.design.p:
+        return profiler.coefficient(place)
+    place -= fit.design.p
     start = 0  # of the term's coordinates
     for k, term in enumerate(fit.design.terms):
         size, pairs = term.n_columns, lower_triangle(term.n_columns) if term.has_correlations else []

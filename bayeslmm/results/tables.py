@@ -126,13 +126,6 @@ def printed(table: pd.DataFrame, level: float) -> pd.DataFrame:
     return texts
 
 
-def within(effect: str | None, other: str | None) -> str:
-    """Return the name of a covariance parameter within its group: ``"sd(Days)"``."""
-    if effect is None:
-        return "sd"
-    return f"sd({effect})" if other is None else f"cor({effect}, {other})"
-
-
 def comparison_cells(table: pd.DataFrame) -> pd.DataFrame:
     """Return a comparison as texts, each row with the decimals its smallest error calls for."""
     spread = [column for column in table.columns if column[1] in ("std_error", "sd")]

@@ -78,7 +78,7 @@ def test_leverage_is_the_derivative_under_priors():
 def test_closed_form_is_a_fit_without_the_rows(crossed, by):
     V, X, y, _ = dense(crossed)
     found = crossed.influence(by)
-    assert list(found.changes.columns) == [*crossed.design.fixed_names, "Residual: sd"]
+    assert list(found.changes.columns) == [*crossed.design.fixed_names, "sigma"]
     groups = crossed.design.index if by == "row" else crossed.design.data[by].to_numpy()
     p = crossed.design.p if crossed.method == "reml" else 0
     for label in found.changes.index[:8]:
@@ -111,7 +111,7 @@ def test_refits_are_those_of_a_model_without_the_group(sleep):
         found.changes.loc[group, ["Intercept", "Days"]], sleep.fixef() - other.fixef(), rtol=1e-3, atol=1e-4
     )
     sds = sleep.varcorr()["sd"].to_numpy() - other.varcorr()["sd"].to_numpy()
-    labels = ["Subject: sd(Intercept)", "Subject: sd(Days)", "Residual: sd"]
+    labels = ["sd_Subject[Intercept]", "sd_Subject[Days]", "sigma"]
     np.testing.assert_allclose(found.changes.loc[group, labels], sds[~np.isnan(sds)], rtol=2e-2, atol=2e-3)
 
 

@@ -47,14 +47,14 @@ IDENTIFIED = [
     "(x || g) + (year | k)", "(1 | pair)",
 ]  # fmt: skip
 CONFOUNDED = {
-    "(zero | g)": ("cor(Intercept, zero) of g", "sd(zero) of g"),
-    "(c | g)": ("sd(Intercept) of g", "cor(Intercept, c) of g", "sd(c) of g"),
-    "(between | g)": ("cor(Intercept, between) of g", "sd(between) of g"),  # V = var0 + (2 cov + var) between
-    "(1 | g) + (1 | h)": ("sd(Intercept) of g", "sd(Intercept) of h"),
-    "(x | g) + (1 | g)": ("sd(Intercept) of g", "sd(Intercept) of g.1"),
-    "(1 | g) + (0 + c | g)": ("sd(Intercept) of g", "sd(c) of g.1"),
-    "(x | row)": ("sd(Intercept) of row", "the residual sd"),
-    "(0 + x + twice || g)": ("sd(x) of g", "sd(twice) of g"),
+    "(zero | g)": ("cor_g[Intercept, zero]", "sd_g[zero]"),
+    "(c | g)": ("sd_g[Intercept]", "cor_g[Intercept, c]", "sd_g[c]"),
+    "(between | g)": ("cor_g[Intercept, between]", "sd_g[between]"),  # V = var0 + (2 cov + var) between
+    "(1 | g) + (1 | h)": ("sd_g[Intercept]", "sd_h[Intercept]"),
+    "(x | g) + (1 | g)": ("sd_g[Intercept]", "sd_g.1[Intercept]"),
+    "(1 | g) + (0 + c | g)": ("sd_g[Intercept]", "sd_g.1[c]"),
+    "(x | row)": ("sd_row[Intercept]", "sigma"),
+    "(0 + x + twice || g)": ("sd_g[x]", "sd_g[twice]"),
 }
 
 
@@ -85,8 +85,8 @@ def test_a_column_that_is_constant_within_levels():
 
 def test_a_column_that_occurs_twice():
     found = confounded(design("(x + twice | g)").terms, None, N, False)
-    assert {"sd(x) of g", "sd(twice) of g", "cor(x, twice) of g"} <= set(found)
-    assert "sd(Intercept) of g" not in found
+    assert {"sd_g[x]", "sd_g[twice]", "cor_g[x, twice]"} <= set(found)
+    assert "sd_g[Intercept]" not in found
 
 
 def test_weights_and_a_known_sigma():
@@ -102,7 +102,7 @@ def test_weights_and_a_known_sigma():
 def test_the_status_names_them():
     for method in ("reml", "ml"):
         fit = blm.Model("y ~ x + (1 | g) + (1 | h)", frame()).fit(method)
-        assert "do not determine sd(Intercept) of g and sd(Intercept) of h" in fit.status.message
+        assert "do not determine sd_g[Intercept] and sd_h[Intercept]" in fit.status.message
     posterior = blm.Model("y ~ x + (1 | g) + (1 | h)", frame()).fit("importance", seed=1, draws=100, progressbar=False)
     assert posterior.status.code == "doubtful"
     assert "do not determine" in posterior.status.message

@@ -61,8 +61,8 @@ def test_errors_of_coefficients_are_those_of_the_model(sleep, booted):
     np.testing.assert_allclose(found["std_error"], sleep.coef_table()["std_error"], rtol=0.15)
     assert (found["bias"].abs() < 4 * found["std_error"] / 20).all()
     assert list(booted.replicates.columns) == [
-        "Intercept", "Days", "Subject: sd(Intercept)", "Subject: sd(Days)", "Subject: cor(Intercept, Days)",
-        "Residual: sd",
+        "Intercept", "Days", "sd_Subject[Intercept]", "sd_Subject[Days]", "cor_Subject[Intercept, Days]",
+        "sigma",
     ]  # fmt: skip
 
 
@@ -148,8 +148,8 @@ def test_by_groups(sleep):
 
 
 def test_confint(sleep):
-    limits = sleep.confint(0.9, method="bootstrap", parameters=["Days", "Residual: sd"], n=50, seed=2)
-    pd.testing.assert_frame_equal(limits, sleep.bootstrap(50, seed=2).confint(0.9).loc[["Days", "Residual: sd"]])
+    limits = sleep.confint(0.9, method="bootstrap", parameters=["Days", "sigma"], n=50, seed=2)
+    pd.testing.assert_frame_equal(limits, sleep.bootstrap(50, seed=2).confint(0.9).loc[["Days", "sigma"]])
 
 
 def test_refusals(sleep):

@@ -18,8 +18,8 @@ DRAWS = RNG.standard_normal((3, 120, 4))
 NAMES = [
     "Intercept",
     "a rather long name of an interaction[T.level]:another[T.level]",
-    "g: sd(x)",
-    "Residual: sd",
+    "sd_g[x]",
+    "sigma",
 ]
 
 
@@ -56,7 +56,7 @@ def test_trace_draws_every_chain_and_marks_divergences():
     axes = np.reshape(figure.axes, (4, 2))
     np.testing.assert_array_equal(axes[2, 1].lines[1].get_ydata(), DRAWS[1, :, 2])
     assert list(axes[0, 1].lines[-1].get_xdata()) == [50]
-    assert "g: sd(x)" in texts(figure)
+    assert "sd_g[x]" in texts(figure)
 
 
 def test_trace_says_what_it_leaves_out():
@@ -74,7 +74,7 @@ def test_constant_and_non_finite_draws_can_be_drawn():
 
 
 def test_intervals_have_panels_by_kind():
-    rows = ["Intercept", "x", "g: sd(x)", "g: cor(Intercept, x)", "Residual: sd"]
+    rows = ["Intercept", "x", "sd_g[x]", "cor_g[Intercept, x]", "sigma"]
     frame = pd.DataFrame({"estimate": 1.0, "lower": 0.5, "upper": 2.0}, index=rows)
     bare = frame.assign(lower=np.nan, upper=np.nan)
     figure = drawn(interval_figure({"nuts": frame, "reml": bare}, 0.9))

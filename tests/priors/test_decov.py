@@ -67,7 +67,7 @@ def test_agrees_with_rstanarm(name):
     rows = {**fit.covariance_table().T.to_dict(), **fit.coef_table().T.to_dict()}
     names = {"sd1": 0, "sd2": 1, "cor": 2} if name == "sleepstudy" else {"sd1": 0}
     pairs = {theirs_name: fit.covariance_table().index[place] for theirs_name, place in names.items()}
-    pairs |= {"sigma": "Residual: sd", "(Intercept)": "Intercept"}
+    pairs |= {"sigma": "sigma", "(Intercept)": "Intercept"}
     pairs |= {"Days": "Days"} if name == "sleepstudy" else {}
     assert len(rows) == len(pairs)
     for theirs_name, own in pairs.items():

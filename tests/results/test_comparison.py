@@ -7,10 +7,10 @@ import bayeslmm as blm
 ROWS = [
     "Intercept",
     "Days",
-    "Subject: sd(Intercept)",
-    "Subject: sd(Days)",
-    "Subject: cor(Intercept, Days)",
-    "Residual: sd",
+    "sd_Subject[Intercept]",
+    "sd_Subject[Days]",
+    "cor_Subject[Intercept, Days]",
+    "sigma",
 ]
 
 
@@ -25,11 +25,11 @@ def test_rows_and_columns(reml, bayes):
     ]
     varcorr = reml.varcorr()
     assert table.loc["Days", ("reml", "estimate")] == reml.fixef()["Days"]
-    assert table.loc["Subject: sd(Days)", ("reml", "estimate")] == varcorr["sd"].iloc[1]
-    assert table.loc["Subject: cor(Intercept, Days)", ("reml", "estimate")] == varcorr["correlation"].iloc[2]
-    assert table.loc["Residual: sd", ("nuts", "mean")] == pytest.approx(bayes.sigma)
+    assert table.loc["sd_Subject[Days]", ("reml", "estimate")] == varcorr["sd"].iloc[1]
+    assert table.loc["cor_Subject[Intercept, Days]", ("reml", "estimate")] == varcorr["correlation"].iloc[2]
+    assert table.loc["sigma", ("nuts", "mean")] == pytest.approx(bayes.sigma)
     assert table.loc["Days", ("nuts", "upper")] == bayes.coef_table()["upper"]["Days"]
-    assert np.isnan(table.loc["Subject: sd(Days)", ("reml", "std_error")])
+    assert np.isnan(table.loc["sd_Subject[Days]", ("reml", "std_error")])
 
 
 def test_printing_keeps_everything(reml, bayes):
@@ -82,6 +82,6 @@ def test_computed_intervals_of_a_point_fit_are_shown(sleepstudy):
     assert ("reml", "lower") not in blm.compare(fit, other).columns
     limits = fit.confint(method="profile")
     table = blm.compare(fit, other)
-    assert table.loc["Subject: sd(Intercept)", ("reml", "lower")] == limits.loc["Subject: sd(Intercept)", "lower"]
+    assert table.loc["sd_Subject[Intercept]", ("reml", "lower")] == limits.loc["sd_Subject[Intercept]", "lower"]
     assert table.loc["Days", ("reml", "upper")] == limits.loc["Days", "upper"]
     assert "95% limits" in str(table)

@@ -46,12 +46,8 @@ def test_levels_of_factors(rats):
 def test_covariance_parameters_by_the_likelihood(reml):
     """At the end of a 90% profile interval the one-sided p value is 5%."""
     limits = reml.confint(0.9, method="profile")
-    for name, label in [
-        ("sd_Subject[Days]", "Subject: sd(Days)"),
-        ("cor_Subject[Intercept, Days]", "Subject: cor(Intercept, Days)"),
-        ("sigma", "Residual: sd"),
-    ]:
-        low, high = limits.loc[label]
+    for name in ("sd_Subject[Days]", "cor_Subject[Intercept, Days]", "sigma"):
+        low, high = limits.loc[name]
         found = reml.hypothesis(
             f"{name} > {low:.12g}", f"2 * {name} < {2 * high:.12g}", f"{name} = {low:.12g}", level=0.9
         )

@@ -33,7 +33,7 @@ def test_each_row_is_the_fit_of_its_response(sleepstudy, responses, method):
         np.testing.assert_allclose(row[["Intercept", "Days"]].astype(float), alone.fixef(), rtol=1e-4)
         errors = row[["std_error[Intercept]", "std_error[Days]"]].astype(float)
         np.testing.assert_allclose(errors, alone.coef_table()["std_error"], rtol=1e-3)
-        assert row["Residual: sd"] == pytest.approx(alone.sigma, rel=1e-3)
+        assert row["sigma"] == pytest.approx(alone.sigma, rel=1e-3)
     assert table.loc["noise", "status"] == "boundary"
 
 

@@ -82,12 +82,12 @@ def test_tables(bayes):
     np.testing.assert_allclose(table["rhat"], diagnose(bayes.draws.beta).rhat)
     covariances = bayes.covariance_table()
     assert list(covariances.index) == [
-        "Subject: sd(Intercept)",
-        "Subject: sd(Days)",
-        "Subject: cor(Intercept, Days)",
-        "Residual: sd",
+        "sd_Subject[Intercept]",
+        "sd_Subject[Days]",
+        "cor_Subject[Intercept, Days]",
+        "sigma",
     ]
-    assert covariances.loc["Subject: cor(Intercept, Days)", "mean"] == pytest.approx(
+    assert covariances.loc["cor_Subject[Intercept, Days]", "mean"] == pytest.approx(
         bayes.draws.cor[0][:, :, 1, 0].mean()
     )
     effects = bayes.ranef_table()["Subject"]
@@ -143,8 +143,8 @@ def test_summary(bayes):
         "4 chains of 250, 300 to tune",
         "10%",
         "90%",
-        "sd(Days)",
-        "cor(Intercept, Days)",
+        "sd_Subject[Days]",
+        "cor_Subject[Intercept, Days]",
     ):
         assert part in text, part
     assert "Status: ok" in text
@@ -184,7 +184,7 @@ def test_chains_apart_are_named(bayes):
     sigma[0] += 0.35 * sigma.std()
     fit = with_draws(bayes, sigma=sigma)
     assert fit.status.code == "doubtful"
-    assert "R-hat of Residual: sd is" in fit.status.message
+    assert "R-hat of sigma is" in fit.status.message
     sigma[0] += 10 * sigma.std()
     assert with_draws(bayes, sigma=sigma).status.code == "failed"
 
@@ -256,7 +256,7 @@ def test_fixed_sigma_does_not_disturb(bayes):
     draws = with_draws(bayes, sigma=np.full((4, 250), 25.0)).draws
     fit = PosteriorFit(bayes.design, replace(bayes.spec, sigma=25.0), draws)
     assert fit.status.code == "ok"
-    assert np.isnan(fit.covariance_table().loc["Residual: sd", "rhat"])
+    assert np.isnan(fit.covariance_table().loc["sigma", "rhat"])
 
 
 # -- names --------------------------------------------------------------------------------------------------
@@ -291,6 +291,6 @@ def test_without_fixed_effects(tmp_path):
     assert "Fixed effects" not in str(reml)
     fit = PosteriorFit(model.design, model.spec, draws_around(reml, length=60))
     assert fit.vcov().shape == (0, 0)
-    assert list(blm.compare(reml, fit).index) == ["g: sd(Intercept)", "Residual: sd"]
+    assert list(blm.compare(reml, fit).index) == ["sd_g[Intercept]", "sigma"]
     assert len(fit.predict(interval=0.5, seed=1)) == 60
     assert "beta" in blm.load(fit.save(tmp_path / "fit")).idata.posterior

@@ -58,7 +58,7 @@ def test_what_the_data_say_nothing_of():
     rng = np.random.default_rng(3)
     data = pd.DataFrame({"g": np.repeat(["a", "b"], 20), "y": rng.normal(size=40)})
     found = blm.Model("y ~ 1 + (1 | g)", data).fit("importance", seed=1, handover="keep").prior_sensitivity()
-    assert found.table.loc["g: sd(Intercept)", "prior"] > 0.05
+    assert found.table.loc["sd_g[Intercept]", "prior"] > 0.05
 
 
 def test_of_generalized_models():
@@ -67,7 +67,7 @@ def test_of_generalized_models():
     fit = model.fit("importance", seed=1, draws=250)
     found = fit.prior_sensitivity()
     assert found.table["likelihood"].isna().all() and found.table["prior"].notna().all()
-    assert "herd: sd(Intercept)" in blm.prior_vs_posterior(fit).table.index
+    assert "sd_herd[Intercept]" in blm.prior_vs_posterior(fit).table.index
     assert 0 < fit.ppc("mean", seed=1).p_value < 1
     with pytest.raises(OptionError, match="normal responses"):
         fit.ppc("residual autocorrelation")
@@ -76,12 +76,12 @@ def test_of_generalized_models():
 def test_priors_beside_posteriors(fit, data):
     found = blm.prior_vs_posterior(fit)
     table = found.table
-    assert table.loc["Subject: sd(Days)", "contraction"] > 0.9
-    assert table.loc["Subject: cor(Intercept, Days)", ["prior_lower", "prior_upper"]].tolist() == pytest.approx(
+    assert table.loc["sd_Subject[Days]", "contraction"] > 0.9
+    assert table.loc["cor_Subject[Intercept, Days]", ["prior_lower", "prior_upper"]].tolist() == pytest.approx(
         [-0.95, 0.95], abs=0.02
     )  # uniform
     assert table.loc["Days", "median"] == pytest.approx(fit.fixef()["Days"], abs=0.2)
-    assert found.plot(["Days", "Residual: sd"]).axes[0].get_title(loc="left") == "Days"
+    assert found.plot(["Days", "sigma"]).axes[0].get_title(loc="left") == "Days"
     with pytest.raises(OptionError, match="did you mean 'Days'"):
         found.plot("days")
     flat = blm.Model(FORMULA, data, priors={"Days": blm.Flat()}).fit("importance", seed=1)

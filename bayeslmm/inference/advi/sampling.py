@@ -9,7 +9,7 @@ import numpy as np
 
 from bayeslmm.covariance.pairs import correlation_matrices
 from bayeslmm.design.design import Design
-from bayeslmm.design.names import safe_name
+from bayeslmm.design.names import safe_name, sd_name
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.advi.variational import (
     NormalApproximation,
@@ -24,7 +24,6 @@ from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.inference.nuts.marginal import marginal_draws
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.density import CovarianceDensity
-from bayeslmm.priors.model_priors import sd_name
 from bayeslmm.types import Array, Floats
 
 if TYPE_CHECKING:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from bayeslmm.covariance import TermShape
+from bayeslmm.design.names import sd_name
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.covariance_prior import log_correlation_prior, prior_factor_slope, ratios
 from bayeslmm.inference.optimum.maximum import Maximum, code_of, describe
@@ -26,7 +27,6 @@ from bayeslmm.likelihood.normal_prior import FixedPosterior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.posterior.density import CovarianceDensity
-from bayeslmm.priors.model_priors import sd_name
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Flat
 from bayeslmm.types import Array
