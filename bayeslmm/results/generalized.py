@@ -22,6 +22,7 @@ from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
 from bayeslmm.inference.optimum.maximum import Maximum
+from bayeslmm.inference.options import generator
 from bayeslmm.likelihood import Conditional
 from bayeslmm.likelihood.generalized.mode import factor_at
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
@@ -353,7 +354,7 @@ class GeneralizedPointFit(PointFit):
         working = self.maximum.dispersion
         draws = lambda _: (estimates for _ in range(n))  # noqa: E731
         respond = family_responses(self.family, self.outcome, data is None, lambda _: working)
-        return self._simulated(n, data, random, np.random.default_rng(seed), draws, respond)
+        return self._simulated(n, data, random, generator(seed), draws, respond)
 
     def refit(self, y: Any) -> "PointFit":
         """Refuse: for normal responses.
