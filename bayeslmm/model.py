@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayeslmm.design import build_design, dotted_names, generalized_identifiability, identifiability
+from bayeslmm.design import build_design, check_functions, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, warn_user
 from bayeslmm.fitting import run_method
@@ -125,6 +125,7 @@ class Model:
         from bayeslmm.likelihood.threads import blas_threads
 
         _check_sigma(sigma)
+        functions = check_functions(functions)
         rows = open_rows(data) if chunk_rows is not None or is_stream(data) else None
         names = data if rows is None else dict.fromkeys(rows.columns)
         parsed = parse(formula, tuple(functions or ()), dotted_names(names))
@@ -506,7 +507,7 @@ class Model:
         self._require_normal("refit")
         if method not in ("reml", "ml"):
             raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
-        return fit_response(self._design, self._spec, self.kernel, self.blocks, method, y)
+        return fit_response(self._design, self._spec, self.kernel, method, y)
 
     def fit_many(self, Y: Any, method: Literal["reml", "ml"] = "reml", *, cores: int | None = None) -> pd.DataFrame:
         """Fit the model to many responses: voxels, genes, simulated data.
@@ -749,7 +750,9 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> "Po
 
 def _find_family(family: Any, link: str | None) -> "Family | None":
     """Return a family, or None for normal responses with the identity link."""
-    if family == "gaussian" and link in (None, "identity"):
+    if link is not None and not isinstance(link, str):
+        raise OptionError(f"link={link!r} is no link: give its name, such as 'log', or None for the family's first.")
+    if isinstance(family, str) and family == "gaussian" and link in (None, "identity"):
         return None
     from bayeslmm.families import family as find
 

@@ -155,6 +155,8 @@ def build_design(
 
 def check_functions(functions: Mapping[str, Callable[..., Any]] | None) -> dict[str, Callable[..., Any]]:
     """Check that the user's functions are functions with names of their own."""
+    if functions is not None and not isinstance(functions, Mapping):
+        raise OptionError(f"functions={functions!r} is no dictionary of functions, such as {{'cube': lambda x: x**3}}.")
     for name, function in (functions or {}).items():
         if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or not callable(function):
             raise OptionError(f"functions={{{name!r}: ...}}: give a function under a plain name.")

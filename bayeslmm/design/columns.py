@@ -7,7 +7,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import Array, Codes
-from bayeslmm.design.texts import unhashable
+from bayeslmm.design.texts import is_text, unhashable
 from bayeslmm.errors import DataError
 
 Kind = Literal["number", "boolean", "category"]
@@ -43,6 +43,13 @@ def kind_of(column: pd.Series) -> Kind:
         f"Column {column.name!r} holds {found} values ({dtype}); a formula needs numbers, true or false, or "
         "labels. Convert it first: dates to a number such as days since the start, mixtures to text."
     )
+
+
+def unmasked(values: Any) -> Any:
+    """Return an array with what is masked as missing, where numpy would take what lies under the mask."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    return pd.Series(values).to_numpy() if values.ndim == 1 else np.ma.filled(values.astype(np.float64), np.nan)
 
 
 def holds_text(values: Any) -> bool:
@@ -84,7 +91,18 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
         raise DataError(
             f"Column {column.name!r} mixes labels that cannot be sorted: convert it with astype(str)."
         ) from None
+    if not pd.api.types.is_numeric_dtype(levels):
+        _check_texts(str(column.name), levels)
     return codes.astype(np.int32), pd.Index(levels, name=None, tupleize_cols=False)
+
+
+def _check_texts(name: str, levels: Any) -> None:
+    for level in levels:
+        if isinstance(level, str) and not is_text(level):
+            raise DataError(
+                f"Column {name!r} has the level {level!r}, which is no text but bytes read as one: read the file with "
+                "the encoding it has."
+            )
 
 
 def as_category(column: pd.Series) -> pd.Categorical:

@@ -91,6 +91,9 @@ class Options:
             check_count("cores", self.cores, 1)
         check_count("seed", self.seed, 0)
         _check_rate(self.target_accept)
+        for name in ("progressbar", "full_rank"):
+            if getattr(self, name) not in (True, False):
+                raise OptionError(f"{name}={getattr(self, name)!r} is not possible; it is True or False.")
         check_probabilities("quantiles", self.quantiles)
         check_choice("sampler", self.sampler, get_args(Sampler))
         check_choice("precision", self.precision, get_args(Precision))
@@ -161,6 +164,22 @@ def resolve_seed(seed: int | np.random.Generator | None) -> int:
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63))
     return check_count("seed", seed, 0)
+
+
+def generator(seed: Any) -> np.random.Generator:
+    """Return the generator of a seed, or the one given; a fresh one for None.
+
+    Raises
+    ------
+    OptionError
+        When it is neither.
+    """
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"seed={seed!r} is not possible; it is a whole number of at least 0, or a numpy.random.Generator."
+        ) from None
 
 
 def available_cores() -> int:

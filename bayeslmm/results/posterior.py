@@ -14,6 +14,7 @@ from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.options import generator
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import find_method
@@ -132,7 +133,7 @@ class PosteriorFit(
                 raise OptionError(f"There is no group {group!r} to add; the groups are {valid}.")
         require_effects(self.design, self.draws)
         for group in groups:
-            rows = row_dataset(self.design, self.draws, group, np.random.default_rng(seed))
+            rows = row_dataset(self.design, self.draws, group, generator(seed))
             self._store[group] = rows
             if "idata" in self._store:
                 add_group(self._store["idata"], group, rows)

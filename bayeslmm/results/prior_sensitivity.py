@@ -9,7 +9,7 @@ import pandas as pd
 from bayeslmm.checking.sensitivity import SENSITIVE, power_sensitivity
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import OptionError, check_level
-from bayeslmm.inference.options import check_count
+from bayeslmm.inference.options import check_count, generator
 from bayeslmm.posterior.draw_densities import log_likelihoods, log_priors
 from bayeslmm.priors.predictive import prior_parameters
 from bayeslmm.results.effects import covariance_labels
@@ -237,7 +237,7 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
     if not isinstance(fit, PosteriorFit):
         raise OptionError("prior_vs_posterior needs a posterior: fit with method='importance' or 'nuts'.")
     names, values = parameter_draws(fit)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     beta, sds, correlations, sigma = prior_parameters(cast("ModelPriors", fit.priors), PRIOR_DRAWS, rng, fit.spec.sigma)
     parts = [beta]
     for sd, correlation in zip(sds, correlations, strict=True):
