@@ -122,8 +122,15 @@ def _fit_nuts(model: Fittable, method: str, options: Options) -> Fit:
 
 def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.importance.sampling import sample_importance
+    from bayeslmm.likelihood.iterative.choice import is_iterative
 
     priors = _usable_priors(model)
+    if is_iterative(model.products_kernel, options.solver):
+        from bayeslmm.inference.iterative_sampling import sample_iteratively
+
+        with _extremes_explained():
+            draws = sample_iteratively(model.products_kernel, priors, options, sigma=model.spec.sigma)
+        return _posterior_fit(model, priors, draws, options)
     with _extremes_explained():
         draws = sample_importance(_density(model, priors), options)
     return _posterior_fit(model, priors, draws, options)
@@ -156,7 +163,9 @@ def _posterior_fit(model: Fittable, priors: "ModelPriors", draws: "Draws", optio
 
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": stored(options.store)})
-    return PosteriorFit(model.design, model.spec, draws, priors, unidentified(model), model_kernel=model.kernel)
+    return PosteriorFit(
+        model.design, model.spec, draws, priors, unidentified(model), model_kernel=model.products_kernel
+    )
 
 
 @contextmanager

@@ -432,9 +432,10 @@ class Model:
             of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which
             is fast and rough.
         solver
-            How "reml" and "ml" solve the equations of crossed random effects: "exact" factors them; "iterative" uses
-            conjugate gradients and probes, whose error the status and ``fit.monte_carlo`` tell; "auto" is iterative
-            where more than 3,000 effects are left after the largest term is eliminated.
+            How "reml", "ml" and "importance" solve the equations of crossed random effects: "exact" factors them;
+            "iterative" uses conjugate gradients and probes, whose error the status tells (and ``fit.monte_carlo`` of an
+            estimate); "auto" is iterative where more than 3,000 effects are left after the largest term is eliminated.
+            NUTS cannot take over from "importance" without a factor.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 

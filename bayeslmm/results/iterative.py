@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayeslmm.errors import ModelError, OptionError, UnavailableError
+from bayeslmm.errors import OptionError
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.iterative.coefficients import effect_variances, prediction_variance, rows_of_kernel
 from bayeslmm.results import coefficient_tests, effects
+from bayeslmm.results.fit import factored
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Request, known_codes, normal_limits
 from bayeslmm.results.tables import block_table
@@ -56,13 +57,7 @@ class IterativeFit(PointFit):
             If the factor does not fit into memory.
         """
         assert self.model_kernel is not None
-        try:
-            self.model_kernel.check_memory()
-        except ModelError as error:
-            raise UnavailableError(
-                f'This needs the factor of the equations, which a fit by solver="iterative" does without. {error}'
-            ) from error
-        return self.model_kernel
+        return factored(self.model_kernel)
 
     @property
     def monte_carlo(self) -> pd.Series:

@@ -21,7 +21,7 @@ from bayeslmm.methods import find_method
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.evidence import MarginalLikelihoodMethods
-from bayeslmm.results.fit import Fit, PriorTable, Scale
+from bayeslmm.results.fit import Fit, PriorTable, Scale, factored
 from bayeslmm.results.kept_effects import kept_frames, require_effects, summary_tables
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior_prediction import cholesky, flatten
@@ -160,8 +160,30 @@ class PosteriorFit(
         sigma = self.sigma
         factors = [cholesky(np.mean(np.einsum("dst,dut->dsu", f, f), axis=0)[None])[0] / sigma for f in flat.factors]
         theta = theta_from_factors(factors, term_shapes(self.design.terms))
-        objective = build_kernel(self.design).objective(theta, "ml", self.spec.sigma)
+        objective = self._objective(theta)
         return {"theta": list(theta), "objective": float(objective), "method": "ml"}
+
+    def _objective(self, theta: Array) -> float:
+        """Return minus twice the log-likelihood at theta, by probes where the fit did without a factor."""
+        if (n_probes := self.draws.info.get("probes")) is None:
+            return build_kernel(self.design).objective(theta, "ml", self.spec.sigma)
+        from bayeslmm.likelihood.iterative.objective import probed_objective
+
+        kernel = build_kernel(self.design, factored=False) if self.model_kernel is None else self.model_kernel
+        return probed_objective(kernel, theta, "ml", int(n_probes), self.spec.sigma)
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The likelihood: that of the model the fit was made from, else built again from the design.
+
+        Raises
+        ------
+        UnavailableError
+            If the fit did without a factor, and it does not fit into memory.
+        """
+        if self.model_kernel is None:
+            return build_kernel(self.design)
+        return factored(self.model_kernel) if "probes" in self.draws.info else self.model_kernel
 
     # -- effects --------------------------------------------------------------------------------------------
 

@@ -251,6 +251,8 @@ RUN = Table(
         "kernel_evaluations": COUNT,
         "tune": COUNT,
         "seed": COUNT,
+        "probes": Whole(1),
+        "log_density_error": MEASURE,
         "k_hat": MEASURE,
         "effective_size": MEASURE,
         "effective_points": MEASURE,
