@@ -17,12 +17,16 @@ from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.generalized_draws import ChainedDraws
 from bayeslmm.inference.importance.generalized import find_generalized_laplace
+from bayeslmm.inference.importance.proposals import cholesky_factor
+from bayeslmm.inference.laplace import Laplace
 from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.inference.nuts.chain_store import ChainStore, digest
+from bayeslmm.inference.nuts.compiled_chain import CompiledDensity, sample_compiled_chain
 from bayeslmm.inference.nuts.marginal import chain_seeds, sample_chain
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
+from bayeslmm.posterior.compiled_explicit import can_compile, explicit_arrays
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity, user_effects
 
@@ -52,6 +56,7 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
     started = time.perf_counter()
     laplace, evaluation = find_generalized_laplace(density)
     explicit = ExplicitDensity(density, laplace.mode, evaluation)
+    compiled = compiled_density(explicit, laplace) if can_compile(explicit) else None
     store = None if options.resume is None else ChainStore(options.resume, run_facts(density, options))
     seeds = chain_seeds(options.seed, options.chains)
     stop = Event()
@@ -60,12 +65,16 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
         kept = store.load(k) if store is not None else None
         if kept is not None:
             return kept
-        chain = sample_chain(explicit, laplace, options, seeds[k], stop)
+        if compiled is not None:
+            chain = sample_compiled_chain(compiled, options, seeds[k], stop)
+        else:
+            chain = sample_chain(explicit, laplace, options, seeds[k], stop)
         if store is not None:
             store.save(k, chain)
         return chain
 
-    workers = min(options.chains, options.cores or idle_cores()) if density.problem.predictor.n >= THREADED_ROWS else 1
+    alone = compiled is None and density.problem.predictor.n < THREADED_ROWS
+    workers = 1 if alone else min(options.chains, options.cores or idle_cores())
     with blas_threads(0), progress_bar(options.chains, "chains", options.progressbar) as report:
         chains = in_threads(run, range(options.chains), workers, report, stop)
         found = chained_draws(explicit, chains, options)
@@ -78,6 +87,11 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
         "seconds": time.perf_counter() - started,
     }
     return replace(found, draws=replace(found.draws, info={**found.draws.info, **facts}))
+
+
+def compiled_density(explicit: ExplicitDensity, laplace: Laplace) -> CompiledDensity:
+    """Return the density for the compiled sampler."""
+    return CompiledDensity(explicit, explicit_arrays(explicit, cholesky_factor(laplace.covariance)))
 
 
 def check_nuts_options(options: Options) -> None:
