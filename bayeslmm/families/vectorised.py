@@ -6,7 +6,7 @@ interpolation, computed with 40 digits.
 """
 
 import numba
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.extending import intrinsic
 
@@ -26,20 +26,20 @@ ATANH = (
 
 
 @intrinsic
-def bits(context, x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def bits(context, x):  # type: ignore[no-untyped-def]
     """Return the bits of a float as an integer."""
 
-    def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.bitcast(arguments[0], ir.IntType(64))
 
     return types.int64(types.float64), build
 
 
 @intrinsic
-def from_bits(context, x):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN201
+def from_bits(context, x):  # type: ignore[no-untyped-def]
     """Return the float that an integer's bits are."""
 
-    def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]  # noqa: ANN001, ANN202
+    def build(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return builder.bitcast(arguments[0], ir.DoubleType())
 
     return types.float64(types.int64), build

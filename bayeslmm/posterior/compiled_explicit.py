@@ -7,7 +7,8 @@ A fixed column that does not vary within the levels of a term that has an interc
 effects, :math:`b_j + a_j\beta`, before they are handed to the rows: one addition per level in place of one per row.
 """
 
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -24,7 +25,7 @@ from bayeslmm.types import Array
 
 Places = NDArray[np.int64]
 VECTOR, MATRIX, CUBE = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
-INTEGERS, INTEGER_ROWS = types.int64[::1], types.int32[:, ::1]
+INTEGER_VECTOR, INTEGER_MATRIX, INDEX = types.int64[::1], types.int64[:, ::1], types.int32[:, ::1]
 KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX, MATRIX))
 DISPERSION_KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX, CUBE))
 
@@ -44,9 +45,9 @@ class ExplicitArrays(NamedTuple):
         The centre of x (d,), R (d, d), the centre of c (k,), P there (q,), b (k, d).
     order, diagonal, starts, rows, entries
         The factor, as in `SparseFactor`.
-    index, columns, constants
-        The place of each row's effect (C, n), its column (C, n), and the column's value where it has only one (C,), else
-        NaN; C columns of all terms.
+    row_effects, columns, constants
+        The place of each row's effect (C, n), its column (C, n), and the column's value where it has only one (C,),
+        else NaN; C columns of all terms.
     X, kept, absorbed
         Fixed columns by row of the matrix, (m, n), which they are (m,), and the others' values per effect, (q, p).
     offset, y, size, weights
@@ -54,7 +55,7 @@ class ExplicitArrays(NamedTuple):
     precision, mean
         Prior of the coefficients, (p, p), (p,); of length zero where it is flat.
     codes, exponents
-        Encoded priors of the sds and dispersions in the order of coordinates, (d, 4), flat at correlations, and the
+        Encoded priors of the sds and dispersions in the order of coordinates, (d, 4), NaN at correlations, and the
         exponents of 1 - r² there, (d,).
     """
 
@@ -78,7 +79,7 @@ class ExplicitArrays(NamedTuple):
     starts: Places
     rows: Places
     entries: Array
-    index: NDArray[np.int32]
+    row_effects: NDArray[np.int32]
     columns: Array
     constants: Array
     X: Array
@@ -94,46 +95,49 @@ class ExplicitArrays(NamedTuple):
     exponents: Array
 
 
-class Workspace(NamedTuple):
-    """What one chain's evaluations overwrite.
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A model in four arrays: compilers are slow with functions that take many.
 
     Attributes
     ----------
-    roots, ratios, partial, lower
-        The terms at x: (K, M, M), (K, M), (K, M, M), (K, M, M).
-    precisions, scale, shape, away, c, b, by_b, by_c
-        P (q,), s (k,), the relative shape (q,), L^-T v (k,), c (k,), b (q,), and derivatives by b (q,) and by c (k,).
-    eta, out, phi, by_phi
-        Per row: (n,), (4, n), (m, n), (m, 3, n).
+    starts
+        Where each field begins and the last one ends, of integers and of numbers, and of the memory that evaluations
+        overwrite, (3, fields + 1).
+    integers, numbers, index
+        The fields of `ExplicitArrays`, one after another.
     """
 
-    roots: Array
-    ratios: Array
-    partial: Array
-    lower: Array
-    precisions: Array
-    scale: Array
-    shape: Array
-    away: Array
-    c: Array
-    b: Array
-    by_b: Array
-    by_c: Array
-    eta: Array
-    out: Array
-    phi: Array
-    by_phi: Array
+    starts: Places
+    integers: Places
+    numbers: Array
+    index: NDArray[np.int32]
+
+    def memory(self) -> Array:
+        """Return memory for one chain."""
+        return np.zeros(self.starts[2, len(MEMORY)])
 
 
-ARRAYS_TYPE = types.NamedTuple(
-    [*[INTEGERS] * 5, *[CUBE] * 3, VECTOR, INTEGERS, VECTOR, MATRIX, VECTOR, VECTOR, MATRIX, INTEGERS, VECTOR]
-    + [INTEGERS, INTEGERS, VECTOR, INTEGER_ROWS, MATRIX, VECTOR, MATRIX, INTEGERS, MATRIX, *[VECTOR] * 4]
-    + [MATRIX, VECTOR, MATRIX, VECTOR],
-    ExplicitArrays,
-)
-WORKSPACE_TYPE = types.NamedTuple(
-    [CUBE, MATRIX, CUBE, CUBE, *[VECTOR] * 8, VECTOR, MATRIX, MATRIX, CUBE], Workspace
-)
+# the fields in order; each name's number is its place
+INTEGERS = (
+    "sizes", "levels", "effects", "coordinates", "correlated", "first_curvatures", "order", "starts", "rows", "kept",
+)  # fmt: skip
+NUMBERS = (
+    "turns", "rotations", "centre_roots", "curvatures", "mode", "root", "centre", "precisions", "moves", "diagonal",
+    "entries", "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean", "codes",
+    "exponents",
+)  # fmt: skip
+MEMORY = (
+    "roots", "ratios", "partial", "lower", "precisions", "scale", "shape", "away", "c", "b", "by_b", "by_c", "eta",
+    "out", "phi", "by_phi",
+)  # fmt: skip
+
+
+SIZES, LEVELS, EFFECTS, COORDINATES, CORRELATED, FIRST_CURVATURES, ORDER, STARTS, ROWS, KEPT = range(10)
+TURNS, ROTATIONS, CENTRE_ROOTS, CURVATURES, MODE, ROOT, CENTRE, PRECISIONS, MOVES, DIAGONAL, ENTRIES = range(11)
+COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, CODES, EXPONENTS = range(11, 23)
+AT_ROOTS, AT_RATIOS, AT_PARTIAL, AT_LOWER, AT_PRECISIONS, AT_SCALE, AT_SHAPE, AT_AWAY = range(8)
+AT_C, AT_B, AT_BY_B, AT_BY_C, AT_ETA, AT_OUT, AT_PHI, AT_BY_PHI = range(8, 16)
 
 
 # -- from a model to arrays -------------------------------------------------------------------------------------
@@ -147,7 +151,9 @@ def can_compile(explicit: ExplicitDensity) -> bool:
         getattr(type(family), name) is getattr(Family, name)
         for name in ("kernel_parameters", "kernel_jacobian", "rows_of", "derivatives", "by_dispersion")
     )
-    kernels = [family.score_kernel] if family.dispersion_kernel is None else [family.score_kernel, family.dispersion_kernel]
+    kernels = (
+        [family.score_kernel] if family.dispersion_kernel is None else [family.score_kernel, family.dispersion_kernel]
+    )
     coded = all(code is not None for codes in (*density.codes, density.dispersion_codes) for code in codes)
     logs = all(parameter.transform == "log" and parameter.size == 1 for parameter in family.parameters)
     known = all(shape.structure.name in ("full", "diagonal") for shape in density.shapes)
@@ -162,7 +168,7 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
     n, p, q, d = predictor.n, predictor.p, explicit.n_effects, density.dimension
     index, columns, constants = _effect_columns(explicit)
     absorbed, kept = _absorb(explicit, constants)
-    codes, exponents = np.zeros((d, 4)), np.zeros(d)
+    codes, exponents = np.full((d, 4), np.nan), np.zeros(d)
     for first, term, coded in zip(explicit.sd_places, density.terms, density.codes, strict=True):
         codes[first : first + len(coded)] = np.array(coded)
         if term.correlation is not None:
@@ -179,7 +185,7 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
         dtype=np.int64,
     ).reshape(-1, 5)
     largest = max((s.n_columns for s in shapes), default=1)
-    return ExplicitArrays(
+    return ExplicitArrays(  # type: ignore[call-arg]
         *np.ascontiguousarray(integers.T),
         _corners(explicit.turns, largest),
         _corners(explicit.rotations, largest),
@@ -209,18 +215,20 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
     )
 
 
-def workspace(explicit: ExplicitDensity) -> Workspace:
-    """Return a new workspace."""
-    density = explicit.density
-    n, q, k = density.problem.predictor.n, explicit.n_effects, len(explicit.centre)
-    terms, m = len(density.shapes), density.problem.family.n_dispersion
-    largest = max((s.n_columns for s in density.shapes), default=1)
-    square = (terms, largest, largest)
-    return Workspace(
-        np.zeros(square), np.zeros((terms, largest)), np.zeros(square), np.zeros(square),
-        np.zeros(q), np.ones(k), np.ones(q), np.zeros(k), np.zeros(k), np.zeros(q), np.zeros(q), np.zeros(k),
-        np.zeros(n), np.zeros((4, n)), np.zeros((m, n)), np.zeros((m, 3, n)),
-    )  # fmt: skip
+def pack(arrays: ExplicitArrays, n_dispersion: int) -> Packed:
+    """Return a model's arrays one after another."""
+    fields = arrays._asdict()
+    terms, largest = arrays.turns.shape[:2]
+    q, k, n = len(arrays.precisions), len(arrays.centre), len(arrays.y)
+    square = terms * largest * largest
+    memory = [square, terms * largest, square, square, q, k, q, k, k, q, q, k, n]
+    memory += [4 * n, n_dispersion * n, 3 * n_dispersion * n]
+    sizes = [[fields[name].size for name in names] for names in (INTEGERS, NUMBERS)] + [memory]
+    starts = np.zeros((3, 1 + max(map(len, sizes))), dtype=np.int64)
+    for row, lengths in zip(starts, sizes, strict=True):
+        row[1 : 1 + len(lengths)] = np.cumsum(lengths)
+    integers = np.concatenate([fields[name].ravel() for name in INTEGERS]).astype(np.int64)
+    return Packed(starts, integers, np.concatenate([fields[name].ravel() for name in NUMBERS]), arrays.row_effects)
 
 
 def _corners(matrices: list[Array], size: int) -> Array:
@@ -270,85 +278,125 @@ def no_dispersion(y: Array, size: Array, eta: Array, phi: Array, out: Array) -> 
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def place_terms(x: Array, a: ExplicitArrays, w: Workspace) -> float:
-    """Fill roots, precisions, scales and shapes at x; return the sum of the logarithms of the scales."""
+def place_terms(
+    x: Array, sizes: Places, levels: Places, effects: Places, coordinates: Places, correlated: Places,
+    first_curvatures: Places, turns: Array, rotations: Array, centre_roots: Array, curvatures: Array, precisions: Array,
+    roots: Array, ratios: Array, partial: Array, lower: Array, here: Array, scale: Array, shape: Array,
+) -> float:  # fmt: skip
+    """Fill roots, precisions `here`, scales and shapes at x; return the sum of the logarithms of the scales."""
     log_scale = 0.0
-    for k in range(len(a.sizes)):
-        size, first = a.sizes[k], a.effects[k]
-        ratios, partial, lower = np.empty(size), np.empty((size, size)), np.empty((size, size))
-        unpack_single(x[a.coordinates[k] :], size, a.correlated[k] != 0, ratios, partial, lower)
+    for k in range(len(sizes)):
+        size, first = sizes[k], effects[k]
+        own, parts, low = np.empty(size), np.empty((size, size)), np.empty((size, size))
+        unpack_single(x[coordinates[k] :], size, correlated[k] != 0, own, parts, low)
         root = np.zeros((size, size))
         for i in range(size):
-            w.ratios[k, i] = ratios[i]
+            ratios[k, i] = own[i]
             for j in range(size):
-                w.partial[k, i, j], w.lower[k, i, j] = partial[i, j], lower[i, j]
+                partial[k, i, j], lower[k, i, j] = parts[i, j], low[i, j]
                 for s in range(size):
                     for t in range(size):
-                        root[i, j] += a.turns[k, i, s] * ratios[s] * lower[s, t] * a.rotations[k, t, j]
-        w.roots[k, :size, :size] = root
-        at_centre = root[0, 0] / a.centre_roots[k, 0, 0]
-        g = a.first_curvatures[k]
-        for i in range(first, first + size * a.levels[k]):
+                        root[i, j] += turns[k, i, s] * own[s] * low[s, t] * rotations[k, t, j]
+                roots[k, i, j] = root[i, j]
+        g = first_curvatures[k]
+        for i in range(first, first + size * levels[k]):
             s = (i - first) % size
             precision = 1.0
             for t in range(size):
                 for r in range(size):
-                    precision += root[t, s] * a.curvatures[g + t * size + r] * root[r, s]
+                    precision += root[t, s] * curvatures[g + t * size + r] * root[r, s]
             if s == size - 1:
                 g += size * size
-            relative = a.precisions[i] / precision
-            w.precisions[i] = precision
-            w.scale[i] = np.sqrt(relative)
-            w.shape[i] = relative * at_centre if size == 1 else 1.0
+            relative = precisions[i] / precision
+            here[i] = precision
+            scale[i] = np.sqrt(relative)
+            shape[i] = relative * root[0, 0] / centre_roots[k, 0, 0] if size == 1 else 1.0
             log_scale += 0.5 * np.log(relative)
     return log_scale
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def place_coefficients(x: Array, v: Array, a: ExplicitArrays, w: Workspace) -> None:
-    """Fill away and c for v; `place_terms` has been called at x."""
-    q = len(w.shape)
-    w.away[:] = v
-    solve_backward(a.order, a.diagonal, a.starts, a.rows, a.entries, w.away)
-    moved = 2.0 * np.tanh(0.5 * (x - a.mode))
-    for i in range(len(w.c)):
-        value = w.scale[i] * w.away[i] + a.centre[i] * (w.shape[i] if i < q else 1.0)
-        for j in range(len(moved)):
-            value += a.moves[i, j] * moved[j]
-        w.c[i] = value
+def place_coefficients(
+    x: Array, v: Array, order: Places, diagonal: Array, starts: Places, rows: Places, entries: Array, mode: Array,
+    centre: Array, moves: Array, scale: Array, shape: Array, away: Array, c: Array,
+) -> None:  # fmt: skip
+    """Fill away and c for v, scales and shapes."""
+    for i in range(len(v)):
+        away[i] = v[i]
+    solve_backward(order, diagonal, starts, rows, entries, away)
+    for i in range(len(c)):
+        c[i] = scale[i] * away[i] + centre[i] * (shape[i] if i < len(shape) else 1.0)
+    for j in range(len(mode)):
+        moved = 2.0 * np.tanh(0.5 * (x[j] - mode[j]))
+        for i in range(len(c)):
+            c[i] += moves[i, j] * moved
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def add_rows(a: ExplicitArrays, w: Workspace) -> None:
+def add_rows(
+    sizes: Places, levels: Places, effects: Places, kept: Places, absorbed: Array, X: Array, index: NDArray[np.int32],
+    columns: Array, constants: Array, offset: Array, roots: Array, c: Array, b: Array, eta: Array,
+) -> None:  # fmt: skip
     """Fill b with the effects, absorbed columns included, and eta."""
-    q = len(w.b)
-    for k in range(len(a.sizes)):
-        size, first = a.sizes[k], a.effects[k]
-        for j in range(first, first + size * a.levels[k], size):
+    q = len(b)
+    for k in range(len(sizes)):
+        size, first = sizes[k], effects[k]
+        for j in range(first, first + size * levels[k], size):
             for s in range(size):
-                w.b[j + s] = 0.0
+                b[j + s] = 0.0
                 for t in range(size):
-                    w.b[j + s] += w.roots[k, s, t] * w.c[j + t]
+                    b[j + s] += roots[k, s, t] * c[j + t]
     for i in range(q):
-        for j in range(a.absorbed.shape[1]):
-            w.b[i] += a.absorbed[i, j] * w.c[q + j]
-    w.eta[:] = a.offset
-    for j in range(len(a.kept)):
-        add_column(a.X[j], w.c[q + a.kept[j]], w.eta)
-    for k in range(len(a.constants)):
-        if np.isnan(a.constants[k]):
-            for i in range(len(w.eta)):
-                w.eta[i] += a.columns[k, i] * w.b[a.index[k, i]]
+        for j in range(absorbed.shape[1]):
+            b[i] += absorbed[i, j] * c[q + j]
+    for i in range(len(eta)):
+        eta[i] = offset[i]
+    for j in range(len(kept)):
+        coefficient = c[q + kept[j]]
+        for i in range(len(eta)):
+            eta[i] += coefficient * X[j, i]
+    for k in range(len(constants)):
+        if np.isnan(constants[k]):
+            for i in range(len(eta)):
+                eta[i] += columns[k, i] * b[index[k, i]]
         else:
-            for i in range(len(w.eta)):
-                w.eta[i] += a.constants[k] * w.b[a.index[k, i]]
+            for i in range(len(eta)):
+                eta[i] += constants[k] * b[index[k, i]]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def add_column(column: Array, coefficient: float, out: Array) -> None:
-    """Add a column times its coefficient."""
-    for i in range(len(out)):
-        out[i] += coefficient * column[i]
+def collect_rows(
+    sizes: Places, levels: Places, effects: Places, kept: Places, absorbed: Array, X: Array, index: NDArray[np.int32],
+    columns: Array, constants: Array, roots: Array, c: Array, slope: Array, by_b: Array, by_c: Array,
+) -> None:  # fmt: skip
+    """Fill the derivatives by b and by c, the log density of the effects included, from the rows' slopes."""
+    q = len(by_b)
+    for i in range(q):
+        by_b[i] = 0.0
+    for k in range(len(constants)):
+        several = np.isnan(constants[k])
+        # rows that follow each other often share a level: its sum stays in a register until the level changes
+        total, level = 0.0, index[k, 0]
+        for i in range(len(slope)):
+            if index[k, i] != level:
+                by_b[level] += total
+                total, level = 0.0, index[k, i]
+            total += (columns[k, i] if several else constants[k]) * slope[i]
+        by_b[level] += total
+    for j in range(q, len(by_c)):
+        by_c[j] = 0.0
+    for j in range(len(kept)):
+        by_c[q + kept[j]] = column_product(X[j], slope)
+    for i in range(q):
+        for j in range(absorbed.shape[1]):
+            by_c[q + j] += absorbed[i, j] * by_b[i]
+    for k in range(len(sizes)):
+        size, first = sizes[k], effects[k]
+        for j in range(first, first + size * levels[k], size):
+            for s in range(size):
+                by_c[j + s] = -c[j + s]
+                for t in range(size):
+                    by_c[j + s] += roots[k, t, s] * by_b[j + t]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -367,147 +415,232 @@ def column_product(column: Array, values: Array) -> float:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def collect_rows(a: ExplicitArrays, w: Workspace) -> None:
-    """Fill the derivatives by b and those by beta, the last of by_c, from the rows' slopes, out[1]."""
-    q = len(w.b)
-    w.by_b[:] = 0.0
-    slope = w.out[1]
-    for k in range(len(a.constants)):
-        several = np.isnan(a.constants[k])
-        # rows that follow each other often share a level: its sum stays in a register until the level changes
-        total, level = 0.0, a.index[k, 0]
-        for i in range(len(slope)):
-            if a.index[k, i] != level:
-                w.by_b[level] += total
-                total, level = 0.0, a.index[k, i]
-            total += (a.columns[k, i] if several else a.constants[k]) * slope[i]
-        w.by_b[level] += total
-    w.by_c[q:] = 0.0
-    for j in range(len(a.kept)):
-        w.by_c[q + a.kept[j]] = column_product(a.X[j], slope)
-    for i in range(q):
-        for j in range(a.absorbed.shape[1]):
-            w.by_c[q + j] += a.absorbed[i, j] * w.by_b[i]
-    for k in range(len(a.sizes)):
-        size, first = a.sizes[k], a.effects[k]
-        for j in range(first, first + size * a.levels[k], size):
-            for s in range(size):
-                w.by_c[j + s] = -w.c[j + s]
-                for t in range(size):
-                    w.by_c[j + s] += w.roots[k, t, s] * w.by_b[j + t]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def pull_terms(a: ExplicitArrays, w: Workspace, by_x: Array) -> None:
+def pull_terms(
+    sizes: Places, levels: Places, effects: Places, coordinates: Places, correlated: Places, first_curvatures: Places,
+    turns: Array, rotations: Array, curvatures: Array, centre: Array, roots: Array, ratios: Array, partial: Array,
+    lower: Array, here: Array, scale: Array, shape: Array, away: Array, c: Array, by_b: Array, by_c: Array, by_x: Array,
+) -> None:  # fmt: skip
     """Add the derivatives by the terms' coordinates, through roots, scales, the Jacobian and shapes."""
-    for k in range(len(a.sizes)):
-        size, first, g = a.sizes[k], a.effects[k], a.first_curvatures[k]
+    for k in range(len(sizes)):
+        size, first, g = sizes[k], effects[k], first_curvatures[k]
         by_root = np.zeros((size, size))
-        for i in range(first, first + size * a.levels[k]):
+        for i in range(first, first + size * levels[k]):
             s = (i - first) % size
-            pull = -(1.0 + w.by_c[i] * w.scale[i] * w.away[i]) / w.precisions[i]
+            pull = -(1.0 + by_c[i] * scale[i] * away[i]) / here[i]
             for t in range(size):
                 bent = 0.0
                 for r in range(size):
-                    bent += a.curvatures[g + t * size + r] * w.roots[k, r, s]
-                by_root[t, s] += w.by_b[i - s + t] * w.c[i] + pull * bent
+                    bent += curvatures[g + t * size + r] * roots[k, r, s]
+                by_root[t, s] += by_b[i - s + t] * c[i] + pull * bent
             if s == size - 1:
                 g += size * size
             if size == 1:
-                change = w.shape[i] * (2.0 / w.precisions[i] - 1.0)
-                by_x[a.coordinates[k]] += w.by_c[i] * a.centre[i] * change
-        by_factor = np.zeros((size, size))
+                by_x[coordinates[k]] += by_c[i] * centre[i] * shape[i] * (2.0 / here[i] - 1.0)
+        by_factor, own = np.zeros((size, size)), np.empty(size)
+        parts, low = np.empty((size, size)), np.empty((size, size))
         for i in range(size):
+            own[i] = ratios[k, i]
             for j in range(size):
+                parts[i, j], low[i, j] = partial[k, i, j], lower[k, i, j]
                 for s in range(size):
                     for t in range(size):
-                        by_factor[i, j] += a.turns[k, s, i] * by_root[s, t] * a.rotations[k, j, t]
-        pull_back_single(
-            by_factor, w.ratios[k, :size].copy(), w.partial[k, :size, :size].copy(),
-            w.lower[k, :size, :size].copy(), a.correlated[k] != 0, by_x[a.coordinates[k] :],
-        )  # fmt: skip
+                        by_factor[i, j] += turns[k, s, i] * by_root[s, t] * rotations[k, j, t]
+        pull_back_single(by_factor, own, parts, low, correlated[k] != 0, by_x[coordinates[k] :])
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def add_priors(x: Array, a: ExplicitArrays, w: Workspace, by_x: Array) -> float:
-    """Add the derivatives of the log prior of x and of beta; return the log prior, up to a constant."""
-    value, q, p = 0.0, len(w.b), len(a.mean)
-    n_dispersion = len(w.phi)
-    for k in range(len(a.sizes)):
-        for j in range(a.coordinates[k], a.coordinates[k] + a.sizes[k]):
-            found, slope = log_density(a.codes[j], np.exp(x[j]))
+def add_priors(
+    x: Array, coded: Array, exponents: Array, precision: Array, mean: Array, beta: Array, by_x: Array, by_beta: Array
+) -> float:
+    """Add the derivatives of the log prior of x and of beta; return the log prior, up to a constant.
+
+    Coordinates whose code is NaN are correlations.
+    """
+    value, p = 0.0, len(mean)
+    for j in range(len(x)):
+        if np.isnan(coded[j, 0]):
+            size = abs(x[j])
+            value -= 2.0 * exponents[j] * (size + np.log1p(np.exp(-2.0 * size)) - np.log(2.0))
+            by_x[j] -= 2.0 * exponents[j] * np.tanh(x[j])
+        else:
+            found, slope = log_density(coded[j], np.exp(x[j]))
             value += found + x[j]
             by_x[j] += slope + 1.0
-    for j in range(len(x) - n_dispersion, len(x)):
-        found, slope = log_density(a.codes[j], np.exp(x[j]))
-        value += found + x[j]
-        by_x[j] += slope + 1.0
-    for j in range(len(x)):
-        if a.exponents[j] != 0.0:
-            size = abs(x[j])
-            value -= 2.0 * a.exponents[j] * (size + np.log1p(np.exp(-2.0 * size)) - np.log(2.0))
-            by_x[j] -= 2.0 * a.exponents[j] * np.tanh(x[j])
     for i in range(p):
         pull = 0.0
         for j in range(p):
-            pull += a.precision[i, j] * (w.c[q + j] - a.mean[j])
-        value -= 0.5 * (w.c[q + i] - a.mean[i]) * pull
-        w.by_c[q + i] -= pull
+            pull += precision[i, j] * (beta[j] - mean[j])
+        value -= 0.5 * (beta[i] - mean[i]) * pull
+        by_beta[i] -= pull
     return value
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def integers_of(integers: Places, at: Places, field: int) -> Places:
+    """Return a field of whole numbers."""
+    return integers[at[0, field] : at[0, field + 1]]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def numbers_of(numbers: Array, at: Places, field: int) -> Array:
+    """Return a field of numbers."""
+    return numbers[at[1, field] : at[1, field + 1]]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def memory_of(memory: Array, at: Places, field: int) -> Array:
+    """Return a field of the memory."""
+    return memory[at[2, field] : at[2, field + 1]]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def place_point(x: Array, v: Array, at: Places, integers: Places, numbers: Array, memory: Array) -> float:
+    """Fill terms and coefficients at (x, v); return the sum of the logarithms of the scales."""
+    sizes = integers_of(integers, at, SIZES)
+    terms = len(sizes)
+    largest = 1 if terms == 0 else sizes.max()
+    cube = (terms, largest, largest)
+    scale, shape = memory_of(memory, at, AT_SCALE), memory_of(memory, at, AT_SHAPE)
+    for i in range(len(scale)):
+        scale[i] = 1.0
+    log_scale = place_terms(
+        x, sizes, integers_of(integers, at, LEVELS), integers_of(integers, at, EFFECTS),
+        integers_of(integers, at, COORDINATES), integers_of(integers, at, CORRELATED),
+        integers_of(integers, at, FIRST_CURVATURES), numbers_of(numbers, at, TURNS).reshape(cube),
+        numbers_of(numbers, at, ROTATIONS).reshape(cube), numbers_of(numbers, at, CENTRE_ROOTS).reshape(cube),
+        numbers_of(numbers, at, CURVATURES), numbers_of(numbers, at, PRECISIONS),
+        memory_of(memory, at, AT_ROOTS).reshape(cube), memory_of(memory, at, AT_RATIOS).reshape((terms, largest)),
+        memory_of(memory, at, AT_PARTIAL).reshape(cube), memory_of(memory, at, AT_LOWER).reshape(cube),
+        memory_of(memory, at, AT_PRECISIONS), scale, shape,
+    )  # fmt: skip
+    centre = numbers_of(numbers, at, CENTRE)
+    place_coefficients(
+        x, v, integers_of(integers, at, ORDER), numbers_of(numbers, at, DIAGONAL), integers_of(integers, at, STARTS),
+        integers_of(integers, at, ROWS), numbers_of(numbers, at, ENTRIES), numbers_of(numbers, at, MODE), centre,
+        numbers_of(numbers, at, MOVES).reshape((len(centre), len(x))), scale, shape, memory_of(memory, at, AT_AWAY),
+        memory_of(memory, at, AT_C),
+    )  # fmt: skip
+    return log_scale
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def row_densities(
+    kernel: Any, dispersion_kernel: Any, x: Array, at: Places, numbers: Array, memory: Array, by_x: Array
+) -> float:
+    """Fill the rows' slopes; add the derivatives by the dispersions; return the sum of the log densities."""
+    y, size = numbers_of(numbers, at, Y), numbers_of(numbers, at, SIZE)
+    weights, eta = numbers_of(numbers, at, WEIGHTS), memory_of(memory, at, AT_ETA)
+    n = len(y)
+    out = memory_of(memory, at, AT_OUT).reshape((4, n))
+    m = (at[2, AT_PHI + 1] - at[2, AT_PHI]) // n
+    phi = memory_of(memory, at, AT_PHI).reshape((m, n))
+    by_phi = memory_of(memory, at, AT_BY_PHI).reshape((m, 3, n))
+    first = len(x) - m
+    for j in range(m):
+        for i in range(n):
+            phi[j, i] = x[first + j]
+            by_phi[j, 0, i] = 0.0
+    kernel(y, size, eta, phi, out)
+    if m:
+        dispersion_kernel(y, size, eta, phi, by_phi)
+    value, weighted = 0.0, len(weights) > 0
+    for i in range(n):
+        if weighted:
+            out[0, i] *= weights[i]
+            out[1, i] *= weights[i]
+        value += out[0, i]
+    for j in range(m):
+        for i in range(n):
+            by_x[first + j] += by_phi[j, 0, i] * (weights[i] if weighted else 1.0)
+    return value
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def whitened_place(point: Array, at: Places, numbers: Array) -> Array:
+    """Return x at (z, v)."""
+    x = numbers_of(numbers, at, MODE).copy()
+    d = len(x)
+    root = numbers_of(numbers, at, ROOT).reshape((d, d))
+    for i in range(d):
+        for j in range(d):
+            x[i] += root[i, j] * point[j]
+    return x
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def find_coefficients(
+    point: Array, at: Places, integers: Places, numbers: Array, memory: Array, out: Array
+) -> None:  # fmt: skip
+    """Fill out (k,) with c at (z, v)."""
+    x = whitened_place(point, at, numbers)
+    place_point(x, point[len(x) :], at, integers, numbers, memory)
+    c = memory_of(memory, at, AT_C)
+    for i in range(len(c)):
+        out[i] = c[i]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def log_posterior(
-    point: Array, kernel: object, dispersion_kernel: object, a: ExplicitArrays, w: Workspace, gradient: Array
-) -> float:
+    point: Array, kernel: Any, dispersion_kernel: Any, at: Places, integers: Places, numbers: Array,
+    index: NDArray[np.int32], memory: Array, gradient: Array,
+) -> float:  # fmt: skip
     """Return the log posterior density of (z, v), up to a constant, and fill its gradient; NaN or -inf where none."""
-    d, q, n_dispersion = len(a.mode), len(w.b), len(w.phi)
-    x = a.mode.copy()
-    for i in range(d):
-        for j in range(d):
-            x[i] += a.root[i, j] * point[j]
-    value = place_terms(x, a, w)
-    place_coefficients(x, point[d:], a, w)
-    add_rows(a, w)
-    for m in range(n_dispersion):
-        w.phi[m] = x[d - n_dispersion + m]
-    kernel(a.y, a.size, w.eta, w.phi, w.out)
-    if len(a.weights):
-        w.out[0] *= a.weights
-        w.out[1] *= a.weights
-    value += np.sum(w.out[0])
-    collect_rows(a, w)
+    mode, sizes = numbers_of(numbers, at, MODE), integers_of(integers, at, SIZES)
+    levels, effects = integers_of(integers, at, LEVELS), integers_of(integers, at, EFFECTS)
+    coordinates, kept = integers_of(integers, at, COORDINATES), integers_of(integers, at, KEPT)
+    d, terms = len(mode), len(sizes)
+    root = numbers_of(numbers, at, ROOT).reshape((d, d))
+    x, by_x = whitened_place(point, at, numbers), np.zeros(d)
+    value = place_point(x, point[d:], at, integers, numbers, memory)
+    largest = 1 if terms == 0 else sizes.max()
+    cube = (terms, largest, largest)
+    c, away, scale = memory_of(memory, at, AT_C), memory_of(memory, at, AT_AWAY), memory_of(memory, at, AT_SCALE)
+    b, by_b, by_c = memory_of(memory, at, AT_B), memory_of(memory, at, AT_BY_B), memory_of(memory, at, AT_BY_C)
+    q, p, n = len(b), len(c) - len(b), index.shape[1]
+    absorbed = numbers_of(numbers, at, ABSORBED).reshape((q, p))
+    X = numbers_of(numbers, at, X_ROWS).reshape((len(kept), n))
+    constants = numbers_of(numbers, at, CONSTANTS)
+    columns = numbers_of(numbers, at, COLUMNS).reshape((len(constants), n))
+    roots = memory_of(memory, at, AT_ROOTS).reshape(cube)
+    add_rows(
+        sizes, levels, effects, kept, absorbed, X, index, columns, constants, numbers_of(numbers, at, OFFSET), roots,
+        c, b, memory_of(memory, at, AT_ETA),
+    )  # fmt: skip
+    value += row_densities(kernel, dispersion_kernel, x, at, numbers, memory, by_x)
+    collect_rows(
+        sizes, levels, effects, kept, absorbed, X, index, columns, constants, roots, c,
+        memory_of(memory, at, AT_OUT)[n : 2 * n], by_b, by_c,
+    )  # fmt: skip
     for i in range(q):
-        value -= 0.5 * w.c[i] * w.c[i]
-    by_x = np.zeros(d)
-    value += add_priors(x, a, w, by_x)
-    pull_terms(a, w, by_x)
+        value -= 0.5 * c[i] * c[i]
+    mean = numbers_of(numbers, at, MEAN)
+    value += add_priors(
+        x, numbers_of(numbers, at, CODES).reshape((d, 4)), numbers_of(numbers, at, EXPONENTS),
+        numbers_of(numbers, at, PRECISION).reshape((len(mean), len(mean))), mean, c[q:], by_x, by_c[q:],
+    )  # fmt: skip
+    pull_terms(
+        sizes, levels, effects, coordinates, integers_of(integers, at, CORRELATED),
+        integers_of(integers, at, FIRST_CURVATURES), numbers_of(numbers, at, TURNS).reshape(cube),
+        numbers_of(numbers, at, ROTATIONS).reshape(cube), numbers_of(numbers, at, CURVATURES),
+        numbers_of(numbers, at, CENTRE), roots, memory_of(memory, at, AT_RATIOS).reshape((terms, largest)),
+        memory_of(memory, at, AT_PARTIAL).reshape(cube), memory_of(memory, at, AT_LOWER).reshape(cube),
+        memory_of(memory, at, AT_PRECISIONS), scale, memory_of(memory, at, AT_SHAPE), away, c, by_b, by_c, by_x,
+    )  # fmt: skip
+    moves = numbers_of(numbers, at, MOVES).reshape((len(c), d))
     for j in range(d):
         along = 0.0
-        for i in range(len(w.c)):
-            along += w.by_c[i] * a.moves[i, j]
-        tanh = np.tanh(0.5 * (x[j] - a.mode[j]))
+        for i in range(len(c)):
+            along += by_c[i] * moves[i, j]
+        tanh = np.tanh(0.5 * (x[j] - mode[j]))
         by_x[j] += along * (1.0 - tanh * tanh)
-    if n_dispersion:
-        w.by_phi[:] = 0.0
-        dispersion_kernel(a.y, a.size, w.eta, w.phi, w.by_phi)
-        for m in range(n_dispersion):
-            if len(a.weights):
-                w.by_phi[m, 0] *= a.weights
-            by_x[d - n_dispersion + m] += np.sum(w.by_phi[m, 0])
-    gradient[:d] = by_x @ a.root
-    v = gradient[d:]
-    for i in range(len(w.c)):
-        v[i] = w.scale[i] * w.by_c[i]
-    solve_forward(a.order, a.diagonal, a.starts, a.rows, a.entries, v)
+    for j in range(d):
+        gradient[j] = 0.0
+        for i in range(d):
+            gradient[j] += by_x[i] * root[i, j]
+    for i in range(len(c)):
+        gradient[d + i] = scale[i] * by_c[i]
+    solve_forward(
+        integers_of(integers, at, ORDER), numbers_of(numbers, at, DIAGONAL), integers_of(integers, at, STARTS),
+        integers_of(integers, at, ROWS), numbers_of(numbers, at, ENTRIES), gradient[d:],
+    )  # fmt: skip
     return value
-
-
-@numba.njit(types.void(MATRIX, ARRAYS_TYPE, WORKSPACE_TYPE, MATRIX), cache=True, nogil=True, error_model="numpy")
-def coefficients(points: Array, a: ExplicitArrays, w: Workspace, out: Array) -> None:
-    """Fill c, (m, k), at x and v of many points (m, d + k)."""
-    d = len(a.mode)
-    for m in range(len(points)):
-        place_terms(points[m, :d], a, w)
-        place_coefficients(points[m, :d], points[m, d:], a, w)
-        out[m] = w.c

@@ -10,7 +10,7 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.inference.nuts.trajectories import DEEPEST, STATISTICS, trajectory, transitions
 from bayeslmm.inference.options import Options
-from bayeslmm.posterior.compiled_explicit import ExplicitArrays, no_dispersion, workspace
+from bayeslmm.posterior.compiled_explicit import ExplicitArrays, Packed, no_dispersion
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
 from bayeslmm.types import Array
 
@@ -28,6 +28,7 @@ class CompiledDensity:
 
     explicit: ExplicitDensity
     arrays: ExplicitArrays
+    packed: Packed
 
     @property
     def kernels(self) -> tuple[Any, Any]:
@@ -38,7 +39,7 @@ class CompiledDensity:
 
 
 def sample_compiled_chain(density: CompiledDensity, options: Options, seed: int, stop: Event) -> Chain:
-    """Run one chain.
+    """Run one chain; its draws are (x, c).
 
     Parameters
     ----------
@@ -61,19 +62,19 @@ def sample_compiled_chain(density: CompiledDensity, options: Options, seed: int,
     run = _Run(density, options.target_accept, seed, stop)
     stages = np.round(np.array(STAGES) * options.tune).astype(int)
     for stage, count in enumerate(stages):
-        draws, _ = run.advance(int(count), adapting=True)
+        draws, _, _ = run.advance(int(count), adapting=True)
         if stage and len(draws):
             run.learn_variances(draws)
     run.advance(options.tune - int(stages.sum()), adapting=True)
-    draws, statistics = run.advance(options.draws, adapting=False)
+    draws, found, statistics = run.advance(options.draws, adapting=False)
     stats: dict[str, Any] = dict(zip(STATISTICS, statistics.T, strict=True))
     stats["diverging"] = stats["diverging"] > 0
     stats["n_steps"] = stats["n_steps"].astype(np.int64)
     stats["tree_depth"] = stats["tree_depth"].astype(np.int64)
     stats["reached_max_treedepth"] = stats["tree_depth"] >= DEEPEST
     d = len(density.arrays.mode)
-    draws[:, :d] = density.arrays.mode + draws[:, :d] @ density.arrays.root.T
-    return Chain(draws, stats, 0, run.steps)
+    x = density.arrays.mode + draws[:, :d] @ density.arrays.root.T
+    return Chain(np.hstack([x, found]), stats, 0, run.steps)
 
 
 class _Run:
@@ -85,7 +86,7 @@ class _Run:
         self.rng = np.random.default_rng(seed)
         self.counter = self.rng.integers(2**64, size=1, dtype=np.uint64)
         self.variances = np.ones(self.dimension)
-        self.memory, self.workspace = trajectory(self.dimension), workspace(density.explicit)
+        self.memory, self.workspace = trajectory(self.dimension), density.packed.memory()
         self.target, self.steps = target, 0
         self.state = self._tuning(FIRST_STEP * self.dimension**-0.25)
         self._start()
@@ -106,16 +107,18 @@ class _Run:
             spread *= 0.8
         raise FittingError("The log posterior is not finite at any starting point of the sampler.")
 
-    def _block(self, count: int, *, adapting: bool) -> tuple[float, Array, Array]:
-        """Make transitions in one go; return the last log density, draws and statistics."""
+    def _block(self, count: int, *, adapting: bool) -> tuple[float, Array, Array, Array]:
+        """Make transitions in one go; return the last log density, draws, coefficients and statistics."""
         draws, statistics = np.empty((count, self.dimension)), np.empty((count, len(STATISTICS)))
+        found = np.empty((count, len(self.density.explicit.centre)))
         noise = self.rng.standard_normal((count, self.dimension))
+        packed = self.density.packed
         value = transitions(
             self.state, adapting, noise, self.counter, self.variances, self.memory, *self.density.kernels,
-            self.density.arrays, self.workspace, draws, statistics,
+            packed.starts, packed.integers, packed.numbers, packed.index, self.workspace, draws, found, statistics,
         )  # fmt: skip
         self.steps += 1 + int(statistics[:, 5].sum())
-        return value, draws, statistics
+        return value, draws, found, statistics
 
     def learn_variances(self, draws: Array) -> None:
         """Take the variances of draws, held towards one, and tune the step size anew."""
@@ -123,13 +126,14 @@ class _Run:
         self.variances = (n * np.var(draws, axis=0) + PRIOR_DRAWS) / (n + PRIOR_DRAWS)
         self.state = self._tuning(float(np.exp(self.state[1])))
 
-    def advance(self, count: int, *, adapting: bool) -> tuple[Array, Array]:
-        """Make `count` transitions; return draws (count, D) and statistics (count, 7)."""
+    def advance(self, count: int, *, adapting: bool) -> tuple[Array, Array, Array]:
+        """Make `count` transitions; return draws (count, D), coefficients (count, k) and statistics (count, 7)."""
         work = self.dimension + self.density.explicit.density.problem.predictor.n
         block = max(1, int(BLOCK_WORK / work))
-        found = [(np.empty((0, self.dimension)), np.empty((0, len(STATISTICS))))]
+        parts = [self._block(0, adapting=False)[1:]]
         for first in range(0, count, block):
             if self.stop.is_set():
                 raise KeyboardInterrupt
-            found.append(self._block(min(block, count - first), adapting=adapting)[1:])
-        return np.concatenate([draws for draws, _ in found]), np.concatenate([stats for _, stats in found])
+            parts.append(self._block(min(block, count - first), adapting=adapting)[1:])
+        draws, found, statistics = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
+        return draws, found, statistics

@@ -26,7 +26,7 @@ from bayeslmm.inference.nuts.marginal import chain_seeds, sample_chain
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
-from bayeslmm.posterior.compiled_explicit import can_compile, explicit_arrays
+from bayeslmm.posterior.compiled_explicit import can_compile, explicit_arrays, pack
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity, user_effects
 
@@ -68,7 +68,7 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
         if compiled is not None:
             chain = sample_compiled_chain(compiled, options, seeds[k], stop)
         else:
-            chain = sample_chain(explicit, laplace, options, seeds[k], stop)
+            chain = with_coefficients(explicit, sample_chain(explicit, laplace, options, seeds[k], stop))
         if store is not None:
             store.save(k, chain)
         return chain
@@ -91,7 +91,14 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
 
 def compiled_density(explicit: ExplicitDensity, laplace: Laplace) -> CompiledDensity:
     """Return the density for the compiled sampler."""
-    return CompiledDensity(explicit, explicit_arrays(explicit, cholesky_factor(laplace.covariance)))
+    arrays = explicit_arrays(explicit, cholesky_factor(laplace.covariance))
+    return CompiledDensity(explicit, arrays, pack(arrays, explicit.density.problem.family.n_dispersion))
+
+
+def with_coefficients(explicit: ExplicitDensity, chain: Chain) -> Chain:
+    """Return a chain of (x, v) as one of (x, c)."""
+    points = [explicit.unpack(q) for q in chain.x]
+    return replace(chain, x=np.array([np.concatenate([p.x, *(u.ravel() for u in p.u), p.beta]) for p in points]))
 
 
 def check_nuts_options(options: Options) -> None:
@@ -122,6 +129,7 @@ def run_facts(density: GeneralizedDensity, options: Options) -> dict[str, Any]:
         arrays += [problem.prior.precision, problem.prior.mean]
     return {
         "seed": options.seed,
+        "coordinates": "parameters and coefficients",
         "draws": options.draws,
         "tune": options.tune,
         "chains": options.chains,
@@ -134,22 +142,12 @@ def chained_draws(density: ExplicitDensity, chains: list[Chain], options: Option
     """Return the draws of all parameters on the user's columns."""
     model = density.density
     predictor, family = model.problem.predictor, model.problem.family
+    d = model.dimension
     q = np.array([chain.x for chain in chains])
-    shape = q.shape[:2]
+    x, shape = q[..., :d], q.shape[:2]
     keep = options.keep(list(predictor.names))
-    beta = np.empty((*shape, predictor.p))
-    effects: tuple[Any, ...] = tuple(
-        np.empty((*shape, s.n_levels if kept else 0, s.n_columns), dtype=options.dtype)
-        for s, kept in zip(model.shapes, keep, strict=True)
-    )
-    for place in np.ndindex(*shape):
-        point = density.unpack(q[place])
-        beta[place] = predictor.fixed.matrix @ point.beta
-        if any(keep):
-            for target, values, kept in zip(effects, user_effects(density, point), keep, strict=True):
-                if kept:
-                    target[place] = values
-    x = q[..., : model.dimension]
+    beta = q[..., d + density.n_effects :] @ predictor.fixed.matrix.T
+    effects = user_effects(density, x, q[..., d:], keep, options.dtype)
     shown = [sds_and_correlations(factor) for factor in model.user_factors(model.term_points(x))]
     working = x[..., model.n_phi :].reshape(shape[0] * shape[1], family.n_dispersion)
     natural = np.array([np.hstack([np.zeros(0), *family.natural(row).values()]) for row in working])

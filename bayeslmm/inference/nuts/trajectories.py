@@ -8,7 +8,7 @@ tree, so that every balanced part is tested for a turn (Phan, Pradhan and Jankow
 averaging (Hoffman and Gelman 2014).
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -16,14 +16,15 @@ from numba import types
 from numpy.typing import NDArray
 
 from bayeslmm.posterior.compiled_explicit import (
-    ARRAYS_TYPE,
     DISPERSION_KERNEL,
+    INDEX,
+    INTEGER_MATRIX,
+    INTEGER_VECTOR,
     KERNEL,
     MATRIX,
     VECTOR,
-    WORKSPACE_TYPE,
-    ExplicitArrays,
-    Workspace,
+    Places,
+    find_coefficients,
     log_posterior,
 )
 from bayeslmm.types import Array
@@ -128,14 +129,15 @@ def log_add(first: float, second: float) -> float:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def leap(
-    t: Trajectory, step: float, variances: Array, kernel: object, dispersion: object, a: ExplicitArrays, w: Workspace
-) -> tuple[float, float]:
+    t: Trajectory, step: float, variances: Array, kernel: Any, dispersion: Any, at: Places, integers: Places,
+    numbers: Array, index: NDArray[np.int32], memory: Array,
+) -> tuple[float, float]:  # fmt: skip
     """Move the growing end by one leapfrog step; return the log density there and the Hamiltonian."""
     position, momentum, gradient = t.moving[0], t.moving[1], t.moving[2]
     for i in range(len(position)):
         momentum[i] += 0.5 * step * gradient[i]
         position[i] += step * variances[i] * momentum[i]
-    value = log_posterior(position, kernel, dispersion, a, w, gradient)
+    value = log_posterior(position, kernel, dispersion, at, integers, numbers, index, memory, gradient)
     kinetic = 0.0
     for i in range(len(position)):
         momentum[i] += 0.5 * step * gradient[i]
@@ -146,7 +148,8 @@ def leap(
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def transition(
     value: float, step: float, variances: Array, counter: NDArray[np.uint64], t: Trajectory,
-    kernel: object, dispersion: object, a: ExplicitArrays, w: Workspace, statistics: Array,
+    kernel: Any, dispersion: Any, at: Places, integers: Places,
+    numbers: Array, index: NDArray[np.int32], memory: Array, statistics: Array,
 ) -> float:  # fmt: skip
     """Make one transition from ``t.chosen[1]`` with the momentum ``t.ends[0, 1]``; return the new log density.
 
@@ -165,7 +168,9 @@ def transition(
         t.sums[0] = 0.0
         half, half_value, half_energy = -np.inf, 0.0, 0.0
         for leaf in range(1 << depth):
-            here, hamiltonian = leap(t, step if side else -step, variances, kernel, dispersion, a, w)
+            here, hamiltonian = leap(
+                t, step if side else -step, variances, kernel, dispersion, at, integers, numbers, index, memory
+            )
             steps += 1
             excess = hamiltonian - start
             if not excess < LOST:  # not a number, too
@@ -209,7 +214,7 @@ def adapt(state: Array, acceptance: float) -> None:
 @numba.njit(
     types.float64(
         VECTOR, types.boolean, MATRIX, types.uint64[::1], VECTOR, TRAJECTORY_TYPE,
-        KERNEL, DISPERSION_KERNEL, ARRAYS_TYPE, WORKSPACE_TYPE, MATRIX, MATRIX,
+        KERNEL, DISPERSION_KERNEL, INTEGER_MATRIX, INTEGER_VECTOR, VECTOR, INDEX, VECTOR, MATRIX, MATRIX, MATRIX,
     ),
     cache=True,
     nogil=True,
@@ -217,7 +222,9 @@ def adapt(state: Array, acceptance: float) -> None:
 )  # fmt: skip
 def transitions(
     state: Array, adapting: bool, noise: Array, counter: NDArray[np.uint64], variances: Array,
-    t: Trajectory, kernel: object, dispersion: object, a: ExplicitArrays, w: Workspace, draws: Array, statistics: Array,
+    t: Trajectory, kernel: Any, dispersion: Any, at: Places, integers: Places,
+    numbers: Array, index: NDArray[np.int32], memory: Array, draws: Array,
+    found: Array, statistics: Array,
 ) -> float:  # fmt: skip
     """Make transitions from the position in ``t.chosen[1, 0]``.
 
@@ -231,23 +238,26 @@ def transitions(
         Of the uniform numbers, (1,).
     variances
         Of the coordinates: the inverse of the diagonal mass matrix, (D,).
-    t, kernel, dispersion, a, w
+    t, kernel, dispersion, at, integers, numbers, index, memory
         The chain's memory and the density.
-    draws, statistics
-        Filled, (m, D) and (m, 7).
+    draws, found, statistics
+        Filled: (z, v), (m, D), the coefficients there, (m, k), and (m, 7).
 
     Returns
     -------
     The log density at the last draw; its gradient is in ``t.chosen[1, 1]``.
     """
-    value = log_posterior(t.chosen[1, 0], kernel, dispersion, a, w, t.chosen[1, 1])
+    value = log_posterior(t.chosen[1, 0], kernel, dispersion, at, integers, numbers, index, memory, t.chosen[1, 1])
     roots = np.sqrt(variances)
     for m in range(len(noise)):
         t.ends[0, 1] = noise[m] / roots
         step = np.exp(state[LOG_STEP] if adapting else state[MEAN_LOG_STEP])
-        value = transition(value, step, variances, counter, t, kernel, dispersion, a, w, statistics[m])
+        value = transition(
+            value, step, variances, counter, t, kernel, dispersion, at, integers, numbers, index, memory, statistics[m]
+        )
         statistics[m, 4] = step
         if adapting:
             adapt(state, statistics[m, 2])
         draws[m] = t.chosen[1, 0]
+        find_coefficients(draws[m], at, integers, numbers, memory, found[m])
     return value
