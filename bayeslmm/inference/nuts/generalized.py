@@ -1,8 +1,9 @@
 r"""NUTS on the explicit posterior of a generalized model, nothing integrated out and nothing to compile.
 
-nutpie samples (z, v): :math:`x = \hat x + Rz` are the covariance and dispersion parameters, whitened by Laplace's
+(z, v) are sampled: :math:`x = \hat x + Rz` are the covariance and dispersion parameters, whitened by Laplace's
 approximation of their marginal, and v the coefficients and random effects in the coordinates of
-`bayeslmm.posterior.generalized_explicit`, whitened by the factor at :math:`\hat x` and rescaled with x.
+`bayeslmm.posterior.generalized_explicit`, whitened by the factor at :math:`\hat x` and rescaled with x. Where every part of the density
+has a compiled form, the sampler is compiled, too; else nutpie calls Python.
 """
 
 import time
@@ -79,7 +80,7 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
         chains = in_threads(run, range(options.chains), workers, report, stop)
         found = chained_draws(explicit, chains, options)
     facts = {
-        "sampler": options.sampler,
+        "sampler": options.sampler if compiled is None else "compiled",
         "parametrization": "whitened",
         "seed": options.seed,
         "tune": options.tune,
