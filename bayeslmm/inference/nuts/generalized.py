@@ -2,8 +2,9 @@ r"""NUTS on the explicit posterior of a generalized model, nothing integrated ou
 
 (z, v) are sampled: :math:`x = \hat x + Rz` are the covariance and dispersion parameters, whitened by Laplace's
 approximation of their marginal, and v the coefficients and random effects in the coordinates of
-`bayeslmm.posterior.generalized_explicit`, whitened by the factor at :math:`\hat x` and rescaled with x. Where every part of the
-density has a compiled form, the sampler is compiled, too; else nutpie calls Python.
+`bayeslmm.posterior.generalized_explicit`, whitened by the factor at :math:`\hat x` and rescaled with x.
+
+Where every part of the density has a compiled form, the sampler is compiled, too; else nutpie calls Python.
 """
 
 import time
