@@ -16,8 +16,6 @@ from bayeslmm.results.point import PointFit
 from bayeslmm.types import Method
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bayeslmm.design import Design, Finding
     from bayeslmm.families import Family
     from bayeslmm.inference.draws import Draws
@@ -68,11 +66,6 @@ class Fittable(Protocol):
         """What the data cannot identify."""
         ...
 
-    @property
-    def blocks(self) -> "pd.DataFrame":
-        """The blocks of the likelihood's factorisation."""
-        ...
-
 
 def _fit_likelihood(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.maximum import maximise
@@ -96,21 +89,18 @@ def _fit_iteratively(model: Fittable, method: str) -> PointFit:
 def iterative_fit(model: Fittable, method: str, found: "IterativeMaximum") -> PointFit:
     """Return the fit at an optimum that was found without a factor."""
     from bayeslmm.likelihood.iterative.coefficients import conditional_modes
-    from bayeslmm.results.iterative import IterativeFit, without_factor
-    from bayeslmm.results.tables import block_table
+    from bayeslmm.results.iterative import IterativeFit
 
     kernel, optimum = model.products_kernel, found.maximum
     modes = conditional_modes(kernel, optimum.theta, found.evaluation.solved, optimum.sigma)
-    n_pairs = sum(len(pairs.starts) for pairs in kernel.products.lead_pairs)
-    blocks = block_table(without_factor(kernel.blocks, kernel.products.n_trailing, n_pairs))
-    return IterativeFit(model.design, model.spec, method, optimum, modes, blocks, model_kernel=kernel, found=found)
+    return IterativeFit(model.design, model.spec, method, optimum, modes, model_kernel=kernel, found=found)
 
 
 def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     """Return the fit at an optimum: coefficients and random effects are conditional on it."""
     if method != "map":
         modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
-        return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, model_kernel=model.kernel)
+        return PointFit(model.design, model.spec, method, optimum, modes, model_kernel=model.kernel)
     from bayeslmm.inference.optimum.mode import posterior_conditional
     from bayeslmm.posterior.density import CovarianceDensity
 
@@ -118,7 +108,7 @@ def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     modes = posterior_conditional(
         CovarianceDensity(model.kernel, priors, model.spec.sigma), optimum.theta, optimum.sigma
     )
-    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, priors, model_kernel=model.kernel)
+    return PointFit(model.design, model.spec, method, optimum, modes, priors, model_kernel=model.kernel)
 
 
 def _fit_nuts(model: Fittable, method: str, options: Options) -> Fit:

@@ -508,7 +508,7 @@ class Model:
         self._require_normal("refit")
         if method not in ("reml", "ml"):
             raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
-        return fit_response(self._design, self._spec, self.kernel, self.blocks, method, y)
+        return fit_response(self._design, self._spec, self.kernel, method, y)
 
     def fit_many(self, Y: Any, method: Literal["reml", "ml"] = "reml", *, cores: int | None = None) -> pd.DataFrame:
         """Fit the model to many responses: voxels, genes, simulated data.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import find_structure
-from bayeslmm.design.centring import find_centring, no_centring
+from bayeslmm.design.centring import centring_beside_level, find_centring, no_centring
 from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, few_rows_sentence
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
@@ -117,7 +117,8 @@ def build_design(
     outcome = None if family is None else _outcome(parts.response, evaluator, family, w)
     y = _response(parts.response, evaluator) if outcome is None else outcome.y
     X, names, dropped, fixed_recipe, kept, dependence = _fixed(parts.fixed, evaluator, w)
-    if family is not None and not family.takes_constant:
+    level_beside = family is not None and not family.takes_constant
+    if level_beside:
         X, names, kept, dependence = _without_constant(X, names, kept, dependence, formula)
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
@@ -142,7 +143,7 @@ def build_design(
         index=evaluator.frame.index,
         n_dropped=n_dropped,
         dropped_columns=dropped,
-        centring=find_centring(X, w),
+        centring=centring_beside_level(X, w) if level_beside else find_centring(X, w),
         data=frame,
         places=places,
         weights_column=weights_column,

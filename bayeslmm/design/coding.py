@@ -92,7 +92,8 @@ def term_values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator)
 
 def few_rows_sentence(n: int, recipe: ColumnRecipe) -> str:
     """Say that n rows are too few for the columns of a recipe, and which factor makes most of these."""
-    said = f"{n} rows cannot estimate {len(recipe.names)} fixed columns and a residual: use more rows than columns"
+    rows = "1 row" if n == 1 else f"{n} rows"
+    said = f"{rows} cannot estimate {len(recipe.names)} fixed columns and a residual: use more rows than columns"
     labels = {factor.label for term in recipe.terms for factor in term if factor.is_column}
     made = {label: sum(f":{label}[" in f":{name}" for name in recipe.names) for label in sorted(labels)}
     widest = max(made, key=lambda label: made[label], default="")

@@ -46,6 +46,13 @@ def kind_of(column: pd.Series) -> Kind:
     )
 
 
+def unmasked(values: Any) -> Any:
+    """Return an array with what is masked as missing, where numpy would take what lies under the mask."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    return pd.Series(values).to_numpy() if values.ndim == 1 else np.ma.filled(values.astype(np.float64), np.nan)
+
+
 def holds_text(values: Any) -> bool:
     """Whether an array-like holds texts, which numpy would convert to numbers without a word."""
     kind = np.asarray(values).dtype.kind

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.alignment import index_difference
-from bayeslmm.design.columns import as_numbers, first_true, kind_of
+from bayeslmm.design.columns import as_numbers, first_true, kind_of, unmasked
 from bayeslmm.design.design import Array
 from bayeslmm.design.table import row_name
 from bayeslmm.design.texts import conversion
@@ -94,8 +94,7 @@ def argument_column(name: str, values: Any, frame: pd.DataFrame) -> pd.Series:
         raise DataError(
             f"The index of {name} differs from the data's {difference}: pass a column name, or {name}.to_numpy()."
         )
-    if isinstance(values, np.ma.MaskedArray):  # numpy would take what is under the mask
-        values = np.ma.filled(values.astype(np.float64), np.nan)
+    values = unmasked(values)
     array = getattr(values, "array", None) if isinstance(values, pd.Series) else np.asarray(values)
     if array is None or array.ndim != 1 or len(array) != len(frame):
         raise DataError(f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows.")

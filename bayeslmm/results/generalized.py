@@ -68,6 +68,11 @@ class GeneralizedPointFit(PointFit):
     maximum: GeneralizedMaximum = field(kw_only=True)
 
     @property
+    def blocks(self) -> pd.DataFrame:
+        """Empty: the factorisation changes with the weights of every step."""
+        return pd.DataFrame()
+
+    @property
     def outcome(self) -> Response:
         """The response as the family reads it."""
         return self.design.outcome  # type: ignore[no-any-return]
@@ -421,9 +426,7 @@ def fit_with_message(
     )
     modes = Conditional(found.beta, coefficient_covariance(found), 1.0, found.u, found.b, found.b_cov)
     method = "ml" if priors is None else "map"
-    return GeneralizedPointFit(
-        design, spec, method, optimum, modes, pd.DataFrame(), priors, family=found.family, maximum=found
-    )
+    return GeneralizedPointFit(design, spec, method, optimum, modes, priors, family=found.family, maximum=found)
 
 
 def coefficient_covariance(found: GeneralizedMaximum) -> Array:

@@ -15,6 +15,7 @@ from bayeslmm.results import coefficient_tests, effects
 from bayeslmm.results.fit import factored
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Request, known_codes, normal_limits
+from bayeslmm.results.tables import block_table
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -37,6 +38,14 @@ class IterativeFit(PointFit):
     """
 
     found: "IterativeMaximum" = field(kw_only=True)
+
+    @property
+    def blocks(self) -> pd.DataFrame:
+        """The blocks of the equations; the trailing one is solved without a factor."""
+        kernel = self.model_kernel
+        assert kernel is not None
+        n_pairs = sum(len(pairs.starts) for pairs in kernel.products.lead_pairs)
+        return block_table(without_factor(kernel.blocks, kernel.products.n_trailing, n_pairs))
 
     @cached_property
     def kernel(self) -> Kernel:

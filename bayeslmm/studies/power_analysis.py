@@ -245,7 +245,7 @@ class _Study:
             theta = kernel.theta(estimate.lambdas)
             modes = kernel.conditional(theta, fit.method, fit.spec.sigma)
             optimum = replace(fit.optimum, theta=theta, objective=estimate.objective)
-            again = PointFit(self.design, fit.spec, fit.method, optimum, modes, fit.blocks, model_kernel=kernel)
+            again = PointFit(self.design, fit.spec, fit.method, optimum, modes, model_kernel=kernel)
             table = again.coef_table(ddf="satterthwaite")
             found.append(float(table.loc[name, "df"]) if "df" in table else np.inf)
         return float(np.median(found))

@@ -104,6 +104,7 @@ def test_a_summary_is_refused(data: pd.DataFrame) -> None:
 
 def test_a_saved_posterior_comes_back_where_no_factor_fits(data: pd.DataFrame, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(layout, "available_memory", lambda: 1000)
+    monkeypatch.setattr(layout, "ALWAYS_THERE", 0)
     fit = blm.Model(PLAIN, data).fit("importance", solver="iterative", **FEW)
     assert len(fit.ranef()["b"]) == 80
     fit.save(tmp_path / "fit")
