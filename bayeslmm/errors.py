@@ -9,6 +9,7 @@ import unicodedata
 import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
+from numbers import Real
 from pathlib import Path
 
 PACKAGE = str(Path(__file__).parent)
@@ -87,7 +88,7 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
-def check_level(level: float) -> None:
+def check_level(level: float, name: str = "level") -> None:
     """Refuse the coverage of an interval that is not a probability.
 
     Raises
@@ -95,5 +96,5 @@ def check_level(level: float) -> None:
     OptionError
         If it is not between 0 and 1.
     """
-    if not 0 < level < 1:
-        raise OptionError(f"level={level!r} is not a probability between 0 and 1, such as 0.95.")
+    if isinstance(level, bool) or not isinstance(level, Real) or not 0 < level < 1:
+        raise OptionError(f"{name}={level!r} is not a probability between 0 and 1, such as 0.95.")

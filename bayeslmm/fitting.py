@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 
 from bayeslmm.errors import FittingError, ModelError, OptionError
-from bayeslmm.inference.draws import check_room_for_draws
+from bayeslmm.inference.draws import SUMMARY, check_room_for_draws
 from bayeslmm.inference.options import Options
 from bayeslmm.methods import find_method
 from bayeslmm.results.fit import Fit
@@ -16,8 +16,6 @@ from bayeslmm.results.point import PointFit
 from bayeslmm.types import Method
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from bayeslmm.design import Design, Finding
     from bayeslmm.families import Family
     from bayeslmm.inference.draws import Draws
@@ -68,11 +66,6 @@ class Fittable(Protocol):
         """What the data cannot identify."""
         ...
 
-    @property
-    def blocks(self) -> "pd.DataFrame":
-        """The blocks of the likelihood's factorisation."""
-        ...
-
 
 def _fit_likelihood(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.maximum import maximise
@@ -96,21 +89,18 @@ def _fit_iteratively(model: Fittable, method: str) -> PointFit:
 def iterative_fit(model: Fittable, method: str, found: "IterativeMaximum") -> PointFit:
     """Return the fit at an optimum that was found without a factor."""
     from bayeslmm.likelihood.iterative.coefficients import conditional_modes
-    from bayeslmm.results.iterative import IterativeFit, without_factor
-    from bayeslmm.results.tables import block_table
+    from bayeslmm.results.iterative import IterativeFit
 
     kernel, optimum = model.products_kernel, found.maximum
     modes = conditional_modes(kernel, optimum.theta, found.evaluation.solved, optimum.sigma)
-    n_pairs = sum(len(pairs.starts) for pairs in kernel.products.lead_pairs)
-    blocks = block_table(without_factor(kernel.blocks, kernel.products.n_trailing, n_pairs))
-    return IterativeFit(model.design, model.spec, method, optimum, modes, blocks, model_kernel=kernel, found=found)
+    return IterativeFit(model.design, model.spec, method, optimum, modes, model_kernel=kernel, found=found)
 
 
 def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     """Return the fit at an optimum: coefficients and random effects are conditional on it."""
     if method != "map":
         modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
-        return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, model_kernel=model.kernel)
+        return PointFit(model.design, model.spec, method, optimum, modes, model_kernel=model.kernel)
     from bayeslmm.inference.optimum.mode import posterior_conditional
     from bayeslmm.posterior.density import CovarianceDensity
 
@@ -118,7 +108,7 @@ def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     modes = posterior_conditional(
         CovarianceDensity(model.kernel, priors, model.spec.sigma), optimum.theta, optimum.sigma
     )
-    return PointFit(model.design, model.spec, method, optimum, modes, model.blocks, priors, model_kernel=model.kernel)
+    return PointFit(model.design, model.spec, method, optimum, modes, priors, model_kernel=model.kernel)
 
 
 def _fit_nuts(model: Fittable, method: str, options: Options) -> Fit:
@@ -132,8 +122,15 @@ def _fit_nuts(model: Fittable, method: str, options: Options) -> Fit:
 
 def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.importance.sampling import sample_importance
+    from bayeslmm.likelihood.iterative.choice import is_iterative
 
     priors = _usable_priors(model)
+    if is_iterative(model.products_kernel, options.solver):
+        from bayeslmm.inference.iterative_sampling import sample_iteratively
+
+        with _extremes_explained():
+            draws = sample_iteratively(model.products_kernel, priors, options, sigma=model.spec.sigma)
+        return _posterior_fit(model, priors, draws, options)
     with _extremes_explained():
         draws = sample_importance(_density(model, priors), options)
     return _posterior_fit(model, priors, draws, options)
@@ -155,13 +152,20 @@ def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
     return _posterior_fit(model, priors, draws, options)
 
 
+def stored(store: Sequence[str] | str) -> tuple[str, ...] | str:
+    """Return what was to be stored as facts about a run have it."""
+    return store if isinstance(store, str) else tuple(store)
+
+
 def _posterior_fit(model: Fittable, priors: "ModelPriors", draws: "Draws", options: Options) -> Fit:
     """Wrap draws, writing down which terms were to be stored, so that a saved fit knows what it need not hold."""
     from bayeslmm.results.posterior import PosteriorFit
 
     if options.store is not None:
-        draws = replace(draws, info={**draws.info, "store": tuple(options.store)})
-    return PosteriorFit(model.design, model.spec, draws, priors, unidentified(model), model_kernel=model.kernel)
+        draws = replace(draws, info={**draws.info, "store": stored(options.store)})
+    return PosteriorFit(
+        model.design, model.spec, draws, priors, unidentified(model), model_kernel=model.products_kernel
+    )
 
 
 @contextmanager
@@ -274,7 +278,7 @@ def _generalized_posterior(
 
     draws = found.draws
     if options.store is not None:
-        draws = replace(draws, info={**draws.info, "store": tuple(options.store)})
+        draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return GeneralizedPosteriorFit(
         model.design, model.spec, draws, priors, unidentified(model), family=family, dispersion=found.dispersion
     )
@@ -312,6 +316,11 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
         names = [term.name for term in terms]
         effects = [draws * term.shape.n_effects for term in terms]
         check_room_for_draws(names, effects, options.keep(names), np.dtype(options.dtype).itemsize)
+    if options.store == SUMMARY and (model.family is not None or method == "advi"):
+        raise OptionError(
+            "store='summary' is for method='importance' and 'nuts' of normal responses; name the terms to keep, or "
+            "none of them with store=()."
+        )
     if model.family is not None:
         return _run_generalized(model, method, options)
     if options.n_quad != 1:

@@ -119,20 +119,28 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     from bayeslmm.results.posterior import PosteriorFit
 
     notes = unidentified(model)
-    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, notes, model_kernel=model.kernel)
+    iterative = "probes" in draws.info
+    if iterative:
+        _require_crossed(model)
+    kernel = model.products_kernel if iterative else model.kernel
+    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, notes, model_kernel=kernel)
     fit = fit.with_groups(added)
     found, kept = fit.fingerprint(), stored.check
     _check_theta(found["theta"], kept["theta"])
-    _check_objective(model, np.asarray(found["theta"]), kept.get("objective"), "ml")
+    _check_value(found["objective"], kept["objective"], "the stored theta")
     return fit
+
+
+def _require_crossed(model: Model) -> None:
+    if not model.products_kernel.products.n_trailing:
+        raise StorageError("fit.json: 'result.probes' is for crossed random effects, and the formula has none.")
 
 
 def _rebuild_iteratively(model: Model, method: str, optimum: "Maximum", n_probes: int) -> "PointFit":
     from bayeslmm.inference.optimum.average_information import maximum_again
 
     kernel = model.products_kernel
-    if not kernel.products.n_trailing:
-        raise StorageError("fit.json: 'result.probes' is for crossed random effects, and the formula has none.")
+    _require_crossed(model)
     found = maximum_again(kernel, method, optimum, n_probes, model.spec.sigma)
     _check_value(found.evaluation.value + kernel.shift(method), optimum.objective, "the stored theta")
     return iterative_fit(model, method, found)

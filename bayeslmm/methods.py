@@ -6,7 +6,7 @@ from typing import Any
 
 from bayeslmm.errors import OptionError, suggest
 
-DRAW_OPTIONS = ("draws", "chains", "seed", "progressbar", "precision", "store")
+DRAW_OPTIONS = ("draws", "chains", "seed", "progressbar", "precision", "store", "quantiles")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ METHODS: dict[str, MethodEntry] = {
         (*DRAW_OPTIONS, "tune", "cores", "target_accept", "sampler", "parametrization", "resume"),
     ),
     "importance": MethodEntry(
-        "Bayesian linear mixed model, by importance sampling", True, (*DRAW_OPTIONS, "cores", "handover")
+        "Bayesian linear mixed model, by importance sampling", True, (*DRAW_OPTIONS, "cores", "handover", "solver")
     ),
     "advi": MethodEntry(
         "Bayesian linear mixed model, approximated by ADVI",

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayeslmm.design import build_design, dotted_names, generalized_identifiability, identifiability
+from bayeslmm.design import build_design, check_functions, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
 from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, warn_user
 from bayeslmm.fitting import run_method
@@ -125,6 +125,7 @@ class Model:
         from bayeslmm.likelihood.threads import blas_threads
 
         _check_sigma(sigma)
+        functions = check_functions(functions)
         rows = open_rows(data) if chunk_rows is not None or is_stream(data) else None
         names = data if rows is None else dict.fromkeys(rows.columns)
         parsed = parse(formula, tuple(functions or ()), dotted_names(names))
@@ -373,7 +374,8 @@ class Model:
         progressbar: bool | None = None,
         precision: Precision = "float64",
         resume: str | Path | None = None,
-        store: Sequence[str] | None = None,
+        store: Sequence[str] | Literal["summary"] | None = None,
+        quantiles: Sequence[float] = (0.025, 0.25, 0.5, 0.75, 0.975),
         full_rank: bool = False,
         iterations: int = 20_000,
         handover: Handover = "nuts",
@@ -415,7 +417,11 @@ class Model:
         store
             Names of the random terms whose effects' draws are kept ("nuts", "importance"); None keeps all,
             ``()`` none, so that memory does not grow with draws × levels. All other draws are the same. What
-            was not kept cannot be asked for: random effects, conditional predictions, residuals.
+            was not kept cannot be asked for: random effects, conditional predictions, residuals. "summary"
+            keeps the means, sds and quantiles of all effects, without Monte Carlo error but that of the covariance
+            parameters, for ``ranef()``, ``ranef_sd()``, ``ranef_table()`` and ``plot("ranef")``.
+        quantiles
+            Probabilities of the quantiles kept by ``store="summary"``.
         full_rank, iterations
             Whether the normal approximation of "advi" has a full covariance matrix, and its optimisation steps.
         handover
@@ -426,9 +432,10 @@ class Model:
             of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which
             is fast and rough.
         solver
-            How "reml" and "ml" solve the equations of crossed random effects: "exact" factors them; "iterative" uses
-            conjugate gradients and probes, whose error the status and ``fit.monte_carlo`` tell; "auto" is iterative
-            where more than 3,000 effects are left after the largest term is eliminated.
+            How "reml", "ml" and "importance" solve the equations of crossed random effects: "exact" factors them;
+            "iterative" uses conjugate gradients and probes, whose error the status tells (and ``fit.monte_carlo`` of an
+            estimate); "auto" is iterative where more than 3,000 effects are left after the largest term is eliminated.
+            NUTS cannot take over from "importance" without a factor.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -458,6 +465,7 @@ class Model:
             "precision": precision,
             "resume": resume,
             "store": store,
+            "quantiles": quantiles,
             "full_rank": full_rank,
             "iterations": iterations,
             "handover": handover,
@@ -500,7 +508,7 @@ class Model:
         self._require_normal("refit")
         if method not in ("reml", "ml"):
             raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
-        return fit_response(self._design, self._spec, self.kernel, self.blocks, method, y)
+        return fit_response(self._design, self._spec, self.kernel, method, y)
 
     def fit_many(self, Y: Any, method: Literal["reml", "ml"] = "reml", *, cores: int | None = None) -> pd.DataFrame:
         """Fit the model to many responses: voxels, genes, simulated data.
@@ -743,7 +751,9 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> "Po
 
 def _find_family(family: Any, link: str | None) -> "Family | None":
     """Return a family, or None for normal responses with the identity link."""
-    if family == "gaussian" and link in (None, "identity"):
+    if link is not None and not isinstance(link, str):
+        raise OptionError(f"link={link!r} is no link: give its name, such as 'log', or None for the family's first.")
+    if isinstance(family, str) and family == "gaussian" and link in (None, "identity"):
         return None
     from bayeslmm.families import family as find
 

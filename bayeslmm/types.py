@@ -48,7 +48,8 @@ class DrawOptions(EstimateOptions, total=False):
     parametrization: Parametrization | None
     precision: Precision
     resume: str | Path | None
-    store: Sequence[str] | None
+    store: Sequence[str] | Literal["summary"] | None
+    quantiles: Sequence[float]
     full_rank: bool
     iterations: int
     handover: Handover

@@ -78,6 +78,7 @@ def test_a_demonstration(capsys):
         (["fit", "y ~ x + (1 | g)", "nowhere.csv"], "There is no file nowhere.csv"),
         (["fit", "m.toml", "data.csv"], "A table goes with a formula"),
         (["predict", "nowhere", "new.csv"], "holds no saved fit"),
+        (["predict", "results/sleep", "sleep.csv", "--output", "nowhere/out.csv"], "there is no folder nowhere"),
         (["check", "nowhere"], "holds no saved fit"),
     ],
 )

@@ -38,6 +38,10 @@ def test_defaults(model):
     assert frame.shape == (3, 5)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_key(model):
+    assert read_model_file(model("\ufeff" + MINIMAL)).formula == "y ~ x + (1 | g)"
+
+
 def test_everything(model):
     text = (
         MINIMAL

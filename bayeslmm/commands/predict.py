@@ -37,6 +37,8 @@ def run(options: argparse.Namespace) -> Outcome:
     output: Path | None = options.output
     if output is not None and output.exists() and not (options.overwrite and output.is_file()):
         raise StorageError(f"{output} is there already. Give --overwrite to replace it, or another --output.")
+    if output is not None and not output.absolute().parent.is_dir():
+        raise StorageError(f"{output} cannot be written: there is no folder {output.parent}.")
     fit = chosen_fits(options.folder, options.method)[0]
     rows = read_table(options.data, **csv_options(options))
     found = fit.predict(

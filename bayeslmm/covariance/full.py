@@ -1,5 +1,6 @@
 """Any covariance matrix: ``(x | g)``."""
 
+from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -10,6 +11,13 @@ from bayeslmm.covariance.structure import Entries, Structure
 from bayeslmm.types import Array
 
 
+@lru_cache
+def _lower_entries(size: int) -> Entries:
+    columns, rows = np.triu_indices(size)
+    rows.flags.writeable = columns.flags.writeable = False
+    return rows, columns
+
+
 class Full(Structure):
     """All variances and correlations free: lambda is lower triangular, read column by column."""
 
@@ -18,8 +26,7 @@ class Full(Structure):
 
     def free_entries(self, size: int) -> Entries:
         """Return the lower triangle, column by column."""
-        columns, rows = np.triu_indices(size)
-        return rows, columns
+        return _lower_entries(size)
 
     def has_correlations(self, size: int) -> bool:
         """Whether there are two effects or more."""

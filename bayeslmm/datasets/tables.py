@@ -54,6 +54,10 @@ def read_table(path: Path, *, separator: str | None = None, decimal: str = ".") 
         If an Excel file is to be read without openpyxl.
     """
     name = path.name.lower()
+    if not path.is_file():
+        raise ModelFileError(f"{path}: there is no such file.")
+    if name.endswith((".parquet", ".xlsx")) and (separator is not None or decimal != "."):
+        raise ModelFileError(f"{path}: separators and decimal points are for CSV files; leave them out.")
     try:
         if name.endswith(".parquet"):
             return pd.read_parquet(path).reset_index(drop=True)

@@ -1,6 +1,6 @@
 """Formula and data as arrays: response, fixed columns, random terms as codes and columns."""
 
-from bayeslmm.design.build import build_design
+from bayeslmm.design.build import build_design, check_functions
 from bayeslmm.design.centring import Centring
 from bayeslmm.design.checks import Finding, generalized_identifiability, identifiability
 from bayeslmm.design.design import Design, NewRows, RandomTerm
@@ -14,6 +14,7 @@ __all__ = [
     "NewRows",
     "RandomTerm",
     "build_design",
+    "check_functions",
     "dotted_names",
     "generalized_identifiability",
     "identifiability",

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import find_structure
-from bayeslmm.design.centring import find_centring, no_centring
+from bayeslmm.design.centring import centring_beside_level, find_centring, no_centring
 from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, few_rows_sentence
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
@@ -111,12 +111,14 @@ def build_design(
         check_factor(bar.factor)
     frame, weights_column, offset_column = _frame(formula, parts, data, weights, offset)
     keep, w, n_dropped = _select_rows(frame, weights_column, missing)
-    rows = np.flatnonzero(keep)
-    evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, rows, frame)
+    places = None if keep.all() else np.flatnonzero(keep)
+    positions = range(len(frame)) if places is None else places
+    evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, positions, frame)
     outcome = None if family is None else _outcome(parts.response, evaluator, family, w)
     y = _response(parts.response, evaluator) if outcome is None else outcome.y
     X, names, dropped, fixed_recipe, kept, dependence = _fixed(parts.fixed, evaluator, w)
-    if family is not None and not family.takes_constant:
+    level_beside = family is not None and not family.takes_constant
+    if level_beside:
         X, names, kept, dependence = _without_constant(X, names, kept, dependence, formula)
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
@@ -141,9 +143,9 @@ def build_design(
         index=evaluator.frame.index,
         n_dropped=n_dropped,
         dropped_columns=dropped,
-        centring=find_centring(X, w),
+        centring=centring_beside_level(X, w) if level_beside else find_centring(X, w),
         data=frame,
-        rows=rows,
+        places=places,
         weights_column=weights_column,
         offset_column=offset_column,
         functions=functions,
@@ -154,6 +156,8 @@ def build_design(
 
 def check_functions(functions: Mapping[str, Callable[..., Any]] | None) -> dict[str, Callable[..., Any]]:
     """Check that the user's functions are functions with names of their own."""
+    if functions is not None and not isinstance(functions, Mapping):
+        raise OptionError(f"functions={functions!r} is no dictionary of functions, such as {{'cube': lambda x: x**3}}.")
     for name, function in (functions or {}).items():
         if not isinstance(name, str) or not name.isidentifier() or name.startswith("_") or not callable(function):
             raise OptionError(f"functions={{{name!r}: ...}}: give a function under a plain name.")
@@ -283,7 +287,8 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
 def _fixed(
     terms: Terms, evaluator: Evaluator, w: Array | None
 ) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array]:
-    X, recipe = build_columns(terms, evaluator)
+    columns, recipe = build_columns(terms, evaluator)
+    X = np.ascontiguousarray(columns)
     check_unique(recipe.names)
     keep = independent_columns(X, find_centring(X, w))
     n, p = len(X), int(keep.sum())

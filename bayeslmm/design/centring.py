@@ -15,6 +15,7 @@ import numpy as np
 
 from bayeslmm.types import Array
 
+NARROW = 16  # up to so many columns numpy is faster column by column
 SPAN_TOLERANCE = 1e-8  # largest departure of A c from one that still counts as the constant
 
 
@@ -27,7 +28,8 @@ class Centring:
     constant
         c, shape (S,): the combination of columns that gives one in every row; all zero if there is none.
     means
-        m, shape (S,): (weighted) column means; zero in the support of c, and everywhere if c is zero.
+        m, shape (S,): (weighted) column means; zero in the support of c. If c is zero they are zero, too, unless
+        something else takes up the level of the columns (`centring_beside_level`).
     """
 
     constant: Array
@@ -52,6 +54,15 @@ class Centring:
         """Return the centred columns, shape (n, S)."""
         return columns - self.means if np.any(self.means) else columns
 
+    def level(self, coefficients: Array) -> Array:
+        r"""Return by how much :math:`A b` exceeds :math:`\tilde A\tilde b`, shape (...), for b of shape (..., S).
+
+        It is :math:`\bar m^\top b` where the columns do not span the constant, and zero where they do.
+        """
+        if self.spans_constant or not np.any(self.means):
+            return np.zeros(coefficients.shape[:-1])
+        return np.asarray(coefficients @ self.means)
+
 
 def no_centring(size: int) -> Centring:
     """Return the centring that leaves `size` columns as they are."""
@@ -74,9 +85,21 @@ def find_centring(columns: Array, weights: Array | None = None) -> Centring:
     constant = _constant_combination(columns)
     if constant is None:
         return no_centring(size)
-    means = np.average(columns, axis=0, weights=weights)
-    means[constant != 0] = 0.0
-    return Centring(constant, means)
+    if size > NARROW:
+        means = np.average(columns, axis=0, weights=weights)
+        means[constant != 0] = 0.0
+        return Centring(constant, means)
+    averages = [
+        0.0 if c != 0 else np.average(column, weights=weights) for c, column in zip(constant, columns.T, strict=True)
+    ]
+    return Centring(constant, np.array(averages, dtype=float))
+
+
+def centring_beside_level(columns: Array, weights: Array | None = None) -> Centring:
+    """Return the centring of columns, (n, S), whose constant is a parameter beside them, as thresholds are."""
+    if not columns.size:
+        return no_centring(columns.shape[1])
+    return Centring(np.zeros(columns.shape[1]), np.average(columns, axis=0, weights=weights))
 
 
 def _constant_combination(columns: Array) -> Array | None:

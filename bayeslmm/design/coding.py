@@ -35,7 +35,7 @@ class ColumnRecipe:
 
 
 def build_columns(terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator) -> tuple[Array, ColumnRecipe]:
-    """Return the columns of a sum of terms, shape (n, p), C-ordered, and the recipe to build them again."""
+    """Return the columns of a sum of terms, shape (n, p), and the recipe to build them again."""
     terms = tuple(terms)
     values = term_values(terms, evaluator)
     if not _all_plain(values):
@@ -92,8 +92,9 @@ def term_values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator)
 
 def few_rows_sentence(n: int, recipe: ColumnRecipe) -> str:
     """Say that n rows are too few for the columns of a recipe, and which factor makes most of these."""
-    said = f"{n} rows cannot estimate {len(recipe.names)} fixed columns and a residual: use more rows than columns"
-    labels = {factor.label for term in recipe.terms for factor in term}
+    rows = "1 row" if n == 1 else f"{n} rows"
+    said = f"{rows} cannot estimate {len(recipe.names)} fixed columns and a residual: use more rows than columns"
+    labels = {factor.label for term in recipe.terms for factor in term if factor.is_column}
     made = {label: sum(f":{label}[" in f":{name}" for name in recipe.names) for label in sorted(labels)}
     widest = max(made, key=lambda label: made[label], default="")
     if made.get(widest, 0) < 2:
@@ -110,10 +111,13 @@ def encode_terms(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str,
 
 
 def _products(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Array], n: int) -> Array:
-    matrix = np.ones((n, len(terms)))
+    if not any(terms):  # a column of ones takes no memory
+        return np.broadcast_to(1.0, (n, len(terms)))
+    matrix = np.empty((n, len(terms)))
     with np.errstate(over="ignore"):  # reported by name afterwards
         for column, term in enumerate(terms):
-            for factor in term:
+            matrix[:, column] = values[term[0].label] if term else 1.0
+            for factor in term[1:]:
                 matrix[:, column] *= values[factor.label]
     return matrix
 

@@ -7,11 +7,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import Array, Codes
-from bayeslmm.design.texts import unhashable
+from bayeslmm.design.texts import is_text, unhashable
 from bayeslmm.errors import DataError
 
 Kind = Literal["number", "boolean", "category"]
 
+LONGEST_TABLE = 4  # entries per row up to which a table of whole numbers beats hashing them
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "empty"}
 
 
@@ -45,6 +46,13 @@ def kind_of(column: pd.Series) -> Kind:
     )
 
 
+def unmasked(values: Any) -> Any:
+    """Return an array with what is masked as missing, where numpy would take what lies under the mask."""
+    if not isinstance(values, np.ma.MaskedArray):
+        return values
+    return pd.Series(values).to_numpy() if values.ndim == 1 else np.ma.filled(values.astype(np.float64), np.nan)
+
+
 def holds_text(values: Any) -> bool:
     """Whether an array-like holds texts, which numpy would convert to numbers without a word."""
     kind = np.asarray(values).dtype.kind
@@ -71,6 +79,10 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
         used = np.bincount(all_codes, minlength=len(column.cat.categories)) > 0
         renumbered = (np.cumsum(used) - 1).astype(np.int32)
         return renumbered[all_codes], column.cat.categories[used].rename(None)
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
+        found = _codes_of_whole_numbers(column.to_numpy())
+        if found is not None:
+            return found
     if (bad := unhashable(column)).any():
         place = first_true(bad)
         kind = type(column.iloc[place]).__name__
@@ -84,7 +96,38 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
         raise DataError(
             f"Column {column.name!r} mixes labels that cannot be sorted: convert it with astype(str)."
         ) from None
+    if not pd.api.types.is_numeric_dtype(levels):
+        _check_texts(str(column.name), levels)
     return codes.astype(np.int32), pd.Index(levels, name=None, tupleize_cols=False)
+
+
+def _codes_of_whole_numbers(values: NDArray[np.integer]) -> tuple[Codes, pd.Index] | None:
+    """Return levels and codes by a table of all numbers between the least and the largest; None if that is too long."""
+    if not len(values):
+        return None
+    low, high = int(values.min()), int(values.max())
+    width = high - low + 1
+    if width > LONGEST_TABLE * len(values) or high > np.iinfo(np.int64).max:
+        return None
+    shift = values.dtype.type(low) if low else None
+    places = values if shift is None else values - shift  # no overflow: differences are below `width`
+    if width - 1 > np.iinfo(values.dtype).max:
+        return None
+    occurs = np.zeros(width, dtype=bool)
+    occurs[places] = True
+    table = np.cumsum(occurs, dtype=np.int32)
+    table -= 1
+    levels = (np.flatnonzero(occurs) + low).astype(values.dtype)
+    return table[places], pd.Index(levels)
+
+
+def _check_texts(name: str, levels: Any) -> None:
+    for level in levels:
+        if isinstance(level, str) and not is_text(level):
+            raise DataError(
+                f"Column {name!r} has the level {level!r}, which is no text but bytes read as one: read the file with "
+                "the encoding it has."
+            )
 
 
 def as_category(column: pd.Series) -> pd.Categorical:

@@ -91,7 +91,10 @@ def check_switches(name: str, arguments: list[Any], words: Mapping[str, Any]) ->
 
 def check_size(name: str, arguments: list[Any], words: Mapping[str, Any]) -> None:
     """Refuse a basis that no data could fill, before it is allocated."""
-    sizes = [*arguments[:1], *(words[size] for size in _SIZES if size in words)]
+    by_place = arguments[:1] if PARAMETERS[name] and PARAMETERS[name][0] in _SIZES else []
+    sizes = [*by_place, *(words[size] for size in _SIZES if size in words)]
     for size in sizes:
+        if isinstance(size, bool | str) or (isinstance(size, float) and not size.is_integer()):
+            raise DataError(f"{name}: a basis of {size!r} columns is not possible; use a whole number.")
         if isinstance(size, (int, float)) and not 1 <= size <= _LARGEST_BASIS:
             raise DataError(f"{name}: a basis of {size} columns is not possible; use 1 to {_LARGEST_BASIS}.")

@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.alignment import index_difference
-from bayeslmm.design.columns import as_numbers, first_true, kind_of
+from bayeslmm.design.columns import as_numbers, first_true, kind_of, unmasked
 from bayeslmm.design.design import Array
 from bayeslmm.design.table import row_name
 from bayeslmm.design.texts import conversion
@@ -21,7 +21,7 @@ Mask = NDArray[np.bool_]
 
 def check_missing_option(missing: str) -> None:
     """Raise if `missing` is no valid option."""
-    if missing not in get_args(Missing):
+    if not isinstance(missing, str) or missing not in get_args(Missing):
         raise OptionError(f"missing={missing!r} is not valid; use one of {', '.join(map(repr, get_args(Missing)))}.")
 
 
@@ -61,6 +61,11 @@ def check_weights(name: str, values: pd.Series) -> Array:
     """
     if kind_of(values) == "category":
         raise DataError(f"The weights {name!r} are not numeric ({values.dtype}): {conversion(values, name)}.")
+    if kind_of(values) == "boolean":
+        raise DataError(
+            f"The weights {name!r} are true or false: to leave rows out, pass data[data[{name!r}]]; to weigh them, "
+            "pass numbers."
+        )
     weights = as_numbers(values)
     for bad, what in (
         (np.isnan(weights), "missing"),
@@ -89,6 +94,7 @@ def argument_column(name: str, values: Any, frame: pd.DataFrame) -> pd.Series:
         raise DataError(
             f"The index of {name} differs from the data's {difference}: pass a column name, or {name}.to_numpy()."
         )
+    values = unmasked(values)
     array = getattr(values, "array", None) if isinstance(values, pd.Series) else np.asarray(values)
     if array is None or array.ndim != 1 or len(array) != len(frame):
         raise DataError(f"{name} has shape {np.shape(values)}; it needs one value for each of {len(frame)} rows.")

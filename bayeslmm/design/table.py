@@ -1,5 +1,6 @@
 """Frames of any make as one pandas frame of the columns a formula uses."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from unicodedata import normalize
@@ -12,6 +13,7 @@ from bayeslmm.errors import DataError, suggest
 from bayeslmm.rows.source import ROW_NUMBER
 
 _NAMES_SHOWN = 12
+_TRUTHS = {"TRUE": "True", "FALSE": "False"}  # of R
 
 
 def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
@@ -96,8 +98,11 @@ def _absent(present: list[Any], name: str, index: Sequence[Any]) -> str:
             f"The data have a column that looks like {name!r}, but spell it with different Unicode signs than the "
             "formula: normalise both, data.columns = data.columns.str.normalize('NFC')."
         )
-    if close := suggest(name, texts, most=3):
-        return f"The data have no column {name!r}: did you mean {' or '.join(map(repr, close))}?"
+    if name in _TRUTHS:
+        return f"The data have no column {name!r}: write {_TRUTHS[name]} for {name}."
+    if close := suggest(name, texts, most=3) or [text for text in texts if name in re.split(r"\W+", text)][:3]:
+        odd = next((f" Its name goes into backquotes, `{text}`." for text in close if not text.isidentifier()), "")
+        return f"The data have no column {name!r}: did you mean {' or '.join(map(repr, close))}?{odd}"
     shown = ", ".join(map(repr, texts[:_NAMES_SHOWN])) + (", ..." if len(texts) > _NAMES_SHOWN else "")
     said = f"The data have no column {name!r}; their columns are {shown or '(none)'}."
     if len(texts) == 1 and any(separator in texts[0] for separator in ";\t|"):

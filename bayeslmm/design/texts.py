@@ -136,5 +136,10 @@ def warn_of_spellings(name: str, levels: pd.Index) -> None:
             return
 
 
+def is_text(label: str) -> bool:
+    """Whether a label holds neither null characters nor halves of surrogate pairs, which no file of text can hold."""
+    return "\0" not in label and (label.isascii() or not any("\ud800" <= sign <= "\udfff" for sign in label))
+
+
 def _reads_as_number(values: pd.Series) -> NDArray[np.bool_]:
     return pd.to_numeric(values.astype(str), errors="coerce").notna().to_numpy(dtype=bool)

@@ -6,7 +6,8 @@ r"""Grades: ordered categories cut from a latent variable by thresholds (McCulla
 With :math:`L = \log F`, :math:`D = L(b) - L(a)` and :math:`r = 1/(e^D - 1)`, :math:`\ell = L(b) + \log(1 - e^{-D})`;
 by a common shift of a and b its derivative is :math:`L'(b) + rD'`, and :math:`r' = -r(1 + r)D'`, so that nothing
 cancels in the lower tail; intervals above the median are mirrored into it. The thresholds take the place of an
-intercept.
+intercept: engines centre the fixed columns at their means m and search for :math:`\tau - m^\top\beta`, whose prior is
+that of the thresholds; results have :math:`\tau`.
 """
 
 import math
@@ -187,8 +188,9 @@ class Cumulative(Family):
     def parameters(self) -> tuple[Parameter, ...]:
         """The thresholds."""
         scale = 2.5 if self.link.name == "logit" else 1.5
-        reason = "the place of an intercept, wide on the link's scale; as in brms"
-        return (Parameter("threshold", "ordered", f"StudentT(3, 0, {scale})", reason, size=self.n_categories - 1),)
+        reason = "the place of an intercept, wide on the link's scale; at the column means, as in brms"
+        prior, size = f"StudentT(3, 0, {scale})", self.n_categories - 1
+        return (Parameter("threshold", "ordered", prior, reason, size=size, holds_level=True),)
 
     @property
     def kernel(self) -> Kernel:

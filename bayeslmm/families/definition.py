@@ -46,6 +46,9 @@ class Parameter:
         Whether the prior's scale is to be multiplied by the scale of the response.
     size
         Number of values.
+    holds_level
+        Whether its values take the place of an intercept, all of them rising with the linear predictor; its first
+        working value then is that by which they rise. Its prior is stated at the column means.
     """
 
     name: str
@@ -54,6 +57,7 @@ class Parameter:
     reason: str
     in_response_units: bool = False
     size: int = 1
+    holds_level: bool = False
 
 
 class Family(ABC):
@@ -258,6 +262,15 @@ class Family(ABC):
             natural = to_natural(values, parameter.transform)
             found[parameter.name] = natural if parameter.transform == "ordered" else float(natural[0])
         return found
+
+    def with_level(self, working: Array, level: Array | float) -> Array:
+        """Return the working values (..., m) for a linear predictor that is higher by `level` (...) in every row."""
+        moved, start = np.array(working, dtype=float), 0
+        for parameter in self.parameters:
+            if parameter.holds_level:
+                moved[..., start] += level
+            start += parameter.size
+        return moved
 
     def working(self, values: Sequence[float] | Array) -> Array:
         """Return working values for natural ones, both in the parameters' order, (m,)."""

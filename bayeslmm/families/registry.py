@@ -45,7 +45,7 @@ def family(name: Any, link: str | None = None) -> Family:
         if link is not None and link != name.link.name:
             raise OptionError(f"The family given has the link {name.link.name!r}, and link={link!r} asks for another.")
         return name
-    if name not in FAMILIES:
+    if not isinstance(name, str) or name not in FAMILIES:
         listed = "; ".join(f"{known!r} ({', '.join(kind.links)})" for known, kind in FAMILIES.items())
         raise OptionError(f"There is no family {name!r}. The families, each with its links, are: {listed}.")
     return FAMILIES[name](link)

@@ -257,7 +257,7 @@ def _named_for(learner: Any, features: Any) -> Any:
 
 def _explain(error: Exception, features: Any, learner: Any, *, fitted: bool) -> str:
     name = type(learner).__name__
-    text = f"the learner {name} refused the data: {error}"
+    text = f"The learner {name} refused the data: {error}"
     if isinstance(error, TypeError) and "sample_weight" in str(error):
         return f"{text}\n{name} takes no row weights: leave sample_weight out, or use a learner that takes them."
     if isinstance(features, pd.DataFrame):

@@ -1,5 +1,6 @@
 """The formula way into a mixed-effects forest."""
 
+import inspect
 from typing import Any
 
 from bayeslmm.design import dotted_names
@@ -51,6 +52,11 @@ def mixed_forest(formula: str, data: Any, learner: Any = None, **options: Any) -
     table = as_table(data)
     response = _response_column(parsed, table)
     weights = options.pop("sample_weight", None)
+    known = [*inspect.signature(MixedEffectsForest).parameters, "sample_weight"]
+    for name in options:
+        if name not in known:
+            listed = ", ".join(other for other in known if other not in ("random", "learner", "linear", "features"))
+            raise OptionError(f"A forest has no option {name!r}; the options are {listed}.")
     forest = MixedEffectsForest(random_text(parsed), learner, linear=linear, features=list(features), **options)
     return forest.fit(table.drop(columns=[response]), table[response], sample_weight=weights)
 

@@ -10,6 +10,7 @@ from bayeslmm.design import NewRows
 from bayeslmm.forest.data.inputs import read_new
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.learners import predict_mean
+from bayeslmm.inference.options import generator
 from bayeslmm.results.posterior_prediction import posterior_interval
 from bayeslmm.results.prediction import by_row, check_options, linear_predictor, make_request, point_interval
 from bayeslmm.types import Array
@@ -108,7 +109,7 @@ def predict_rows(
         lower, upper = point_interval(request, fitted.kernel, fitted.factors, components.sigma, mean)
     else:  # limits and mean from one pass over the versions of f
         drawn = DrawnFunction(fitted, features)
-        lower, upper = posterior_interval(request, fitted.draws, np.random.default_rng(seed), drawn.at)
+        lower, upper = posterior_interval(request, fitted.draws, generator(seed), drawn.at)
         mean = mean + drawn.mean
     return by_row(rows, fitted.design.response, mean, (lower, upper))
 

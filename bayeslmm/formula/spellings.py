@@ -4,9 +4,8 @@ import re
 from collections.abc import Collection, Sequence
 
 from bayeslmm.formula.tokens import Token, tokenize
-from bayeslmm.formula.vocabulary import ELEMENTWISE
+from bayeslmm.formula.vocabulary import ELEMENTWISE, NUMPY
 
-_NUMPY = {"np", "numpy"}
 _FACTOR = {"factor", "as_factor"}  # R's as.factor arrives in three tokens
 _PLAIN_TEXT = re.compile(r"[^\\`\n]+")
 
@@ -60,7 +59,7 @@ def _respelled(tokens: Sequence[Token], functions: Collection[str]) -> tuple[Tok
     texts = [token.text for token in tokens]
     if len(tokens) == 4 and texts[1] == "." and texts[3] == "(" and tokens[2].kind == "name":
         function = texts[2]
-        if first.text in _NUMPY and function in ELEMENTWISE and function not in functions:
+        if first.text in NUMPY and function in ELEMENTWISE and function not in functions:
             return Token("name", function, first.start, tokens[2].stop), 3
         if first.text == "as" and function == "factor":
             return Token("name", "C", first.start, tokens[2].stop), 3

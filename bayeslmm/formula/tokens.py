@@ -16,7 +16,7 @@ Kind = Literal["name", "quoted", "number", "string", "operator", "end"]
 
 _PATTERN = re.compile(
     r"""(?P<space>\s+)
-    |(?P<quoted>`[^`\n]+`)
+    |(?P<quoted>`[^`\n\0]+`)
     |(?P<number>(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)
     |(?P<name>[^\W\d][\w\u0300-\u036f]*)
     |(?P<string>"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*')
@@ -125,6 +125,8 @@ def _unreadable(text: str, place: int) -> FormulaError:
         reason = "braces would run Python code, which a formula may not do. Write arithmetic as I(x + 1)"
     elif character == "`":
         reason = "this backquote is never closed"
+        if re.match(r"`[^`]+`", text[place:]):
+            reason = "a name in backquotes cannot hold a line break or a null character: rename the column"
     elif character in "\"'":
         reason = "this quotation mark is never closed"
     else:

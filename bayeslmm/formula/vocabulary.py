@@ -17,6 +17,7 @@ RESPONSE_PAIRS = {  # functions of two columns that only a response may call, an
     "cbind": "the successes and the failures",
     "p": "the successes and the trials",
 }
+NUMPY = frozenset({"np", "numpy"})
 FUNCTIONS = ELEMENTWISE | REMEMBERED | CODINGS | {"C", "I"}
 
 _CUBIC = ("df", "knots", "lower_bound", "upper_bound", "constraints", "cyclic", "extrapolation")
@@ -50,6 +51,11 @@ _REMEDIES = {
     "cbind": "the response must be a single column",
     "lag": "compute the lag as a column of the data first",
     "interaction": "write a:b for an interaction",
+    "relevel": "write C(x, Treatment('a')) to choose the base level",
+    "s": "write cr(x, df=...) for a natural cubic spline",
+    "us": "(x | g) has a covariance without structure already",
+    "diag": "write (x || g) for independent effects",
+    "power": "write I(x**2) for a power",
 }
 
 
@@ -63,7 +69,7 @@ def unknown_function(name: str, extra: frozenset[str]) -> str:
     else:
         remedy = "pass your own with functions={...}"
     names = ", ".join(sorted(known - CODINGS, key=str.lower))
-    return f"unknown function {name!r}: {remedy}. Functions known here: {names}"
+    return f"unknown function {name!r}: {remedy}{'' if remedy.endswith('?') else '.'} Functions known here: {names}"
 
 
 def wrong_arguments(name: str, positional: int, keywords: Sequence[str], column: bool = True) -> str | None:
@@ -104,6 +110,8 @@ def attribute_remedy(owner: str, name: str) -> str:
             return f"contr.{name} is a coding, which stands inside C(...), as in C(x, contr.{name})"
         names = ", ".join(f"contr.{contrast}" for contrast in sorted(CONTRASTS))
         return f"unknown coding contr.{name}. Valid ones: {names}"
+    if owner in NUMPY and name not in FUNCTIONS:
+        return unknown_function(name, frozenset())
     if name in FUNCTIONS:
         return f"attribute access is not allowed in a formula: write {name}(x)"
     return (

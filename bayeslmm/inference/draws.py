@@ -6,8 +6,10 @@ from typing import Any
 
 from bayeslmm.errors import ModelError, OptionError
 from bayeslmm.likelihood.memory import available_memory
+from bayeslmm.posterior.effect_summaries import EffectSummary
 from bayeslmm.types import Floats
 
+SUMMARY = "summary"  # store= that keeps means, sds and quantiles of random effects in place of draws
 DRAWS_PEAK = 1.3  # times what is kept is the most that memory holds while draws are made
 
 
@@ -34,6 +36,8 @@ class Draws:
         "nuts", "importance" or "advi".
     info
         Facts about the run: sampler, parametrization, seed, tune, seconds, k_hat, evaluations, messages, ...
+    summaries
+        What is kept of the random effects of each term in place of draws, with store="summary"; else empty.
     """
 
     beta: Floats
@@ -44,6 +48,7 @@ class Draws:
     stats: Mapping[str, Floats]
     method: str
     info: Mapping[str, Any] = field(default_factory=dict)
+    summaries: tuple[EffectSummary, ...] = ()
 
     @property
     def n_chains(self) -> int:
@@ -92,7 +97,7 @@ def check_room_for_draws(names: Sequence[str], effects: Sequence[int], keep: Seq
     )
 
 
-def terms_to_keep(names: Sequence[str], store: Sequence[str] | None) -> tuple[bool, ...]:
+def terms_to_keep(names: Sequence[str], store: Sequence[str] | str | None) -> tuple[bool, ...]:
     """Return, per term, whether the draws of its random effects are to be kept.
 
     Parameters
@@ -100,7 +105,7 @@ def terms_to_keep(names: Sequence[str], store: Sequence[str] | None) -> tuple[bo
     names
         The terms of the model.
     store
-        Names of terms; None for all of them.
+        Names of terms; None for all of them, "summary" for none.
 
     Raises
     ------
@@ -109,10 +114,13 @@ def terms_to_keep(names: Sequence[str], store: Sequence[str] | None) -> tuple[bo
     """
     if store is None:
         return (True,) * len(names)
+    if store == SUMMARY:
+        return (False,) * len(names)
     listed = ", ".join(map(repr, names)) if names else "none"
     if isinstance(store, str) or not all(isinstance(name, str) for name in store):
         raise OptionError(
-            f"store={store!r} is not a sequence of names of terms, such as ('g',); the terms are {listed}."
+            f"store={store!r} is neither 'summary' nor a sequence of names of terms, such as ('g',); the terms are "
+            f"{listed}."
         )
     for name in store:
         if name not in names:

@@ -70,14 +70,14 @@ def _climb(density: CovarianceDensity) -> Laplace:
             return np.inf, np.zeros_like(x)
         return (-value, -gradient) if np.isfinite(value) else (np.inf, np.zeros_like(x))
 
-    start = _within_supports(density, start)
+    start = within_supports(density, start)
     if not np.isfinite(negative(start)[0]):
         density.value_and_gradient(start)
         raise FittingError(
             "The posterior density is zero at the REML estimate. Look at the priors of the standard deviations and of "
             "sigma (model.priors) and state some that allow for what the data say."
         )
-    unit = _units(density)
+    unit = units(density)
 
     def scaled(z: Array) -> tuple[float, Array]:
         """Return the same as a function of z, in units of about one standard deviation from the start."""
@@ -100,7 +100,7 @@ def reml_start(density: CovarianceDensity) -> tuple[Array, int]:
     return start, maximum.n_evaluations
 
 
-def _within_supports(density: CovarianceDensity, x: Array) -> Array:
+def within_supports(density: CovarianceDensity, x: Array) -> Array:
     """Move standard deviations and sigma that their priors rule out to where the priors allow them."""
     moved = x.copy()
     if density.sigma is None and density.priors.sigma is not None:
@@ -120,7 +120,7 @@ def _allowed(prior: Prior, value: float) -> float:
     return lower + INSIDE * (upper - lower) if np.isfinite(upper) else lower + max(value, lower)
 
 
-def _units(density: CovarianceDensity) -> Array:
+def units(density: CovarianceDensity) -> Array:
     """Return rough standard deviations of the coordinates, shape (d,)."""
     units: list[float] = []
     for shape in density.kernel.shapes:

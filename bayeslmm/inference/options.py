@@ -13,6 +13,8 @@ from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import terms_to_keep
 from bayeslmm.types import Handover, Parametrization, Precision, Sampler, Solver
 
+QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -43,7 +45,10 @@ class Options:
     resume
         A folder in which finished chains are kept; chains found there are not run again.
     store
-        Names of the terms whose random effects are kept; None for all. All other draws are the same.
+        Names of the terms whose random effects are kept; None for all; "summary" for their means, sds and quantiles
+        alone. All other draws are the same.
+    quantiles
+        Probabilities of the quantiles that a summary keeps.
     full_rank
         Whether ADVI's approximation has correlations ("full-rank") or not ("mean-field").
     iterations
@@ -70,7 +75,8 @@ class Options:
     progressbar: bool = False
     precision: Precision = "float64"
     resume: str | Path | None = None
-    store: Sequence[str] | None = None
+    store: Sequence[str] | str | None = None
+    quantiles: Sequence[float] = QUANTILES
     full_rank: bool = False
     iterations: int = 20_000
     handover: Handover = "nuts"
@@ -85,6 +91,10 @@ class Options:
             check_count("cores", self.cores, 1)
         check_count("seed", self.seed, 0)
         _check_rate(self.target_accept)
+        for name in ("progressbar", "full_rank"):
+            if getattr(self, name) not in (True, False):
+                raise OptionError(f"{name}={getattr(self, name)!r} is not possible; it is True or False.")
+        check_probabilities("quantiles", self.quantiles)
         check_choice("sampler", self.sampler, get_args(Sampler))
         check_choice("precision", self.precision, get_args(Precision))
         check_choice("solver", self.solver, get_args(Solver))
@@ -156,6 +166,22 @@ def resolve_seed(seed: int | np.random.Generator | None) -> int:
     return check_count("seed", seed, 0)
 
 
+def generator(seed: Any) -> np.random.Generator:
+    """Return the generator of a seed, or the one given; a fresh one for None.
+
+    Raises
+    ------
+    OptionError
+        When it is neither.
+    """
+    try:
+        return np.random.default_rng(seed)
+    except (TypeError, ValueError):
+        raise OptionError(
+            f"seed={seed!r} is not possible; it is a whole number of at least 0, or a numpy.random.Generator."
+        ) from None
+
+
 def available_cores() -> int:
     """Return the number of cores this process may run on."""
     if hasattr(os, "sched_getaffinity"):
@@ -192,6 +218,22 @@ def check_count(name: str, value: Any, least: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise OptionError(f"{name}={value!r} is not possible; it is a whole number of at least {least}.")
     return int(value)
+
+
+def check_probabilities(name: str, values: Any) -> None:
+    """Refuse what is no sequence of probabilities between 0 and 1.
+
+    Raises
+    ------
+    OptionError
+        With an example.
+    """
+    try:
+        good = len(values) > 0 and all(0.0 < float(p) < 1.0 for p in values) and not isinstance(values, str)
+    except (TypeError, ValueError):
+        good = False
+    if not good:
+        raise OptionError(f"{name}={values!r} is not possible; give probabilities between 0 and 1, as in (0.05, 0.95).")
 
 
 def _check_rate(value: Any) -> None:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 import numba
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import solve_triangular
 
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.lapack import solve_transposed
@@ -26,10 +25,7 @@ Places = NDArray[np.uint32]
 @limits_threads
 def fixed_modes(factor: Factor) -> Array:
     """Return the generalised least-squares estimate of the kernel's coefficients, shape (p,)."""
-    q, p = factor.products.n_trailing, factor.products.n_fixed
-    if p == 0:
-        return np.zeros(0)
-    return solve_triangular(factor.trailing[q : q + p, q : q + p], factor.trailing[-1, q : q + p], lower=True, trans=1)
+    return factor.beta
 
 
 def effect_modes(factor: Factor, beta: Array) -> tuple[Array, ...]:

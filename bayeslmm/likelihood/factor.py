@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import block_diag
+from scipy.linalg import block_diag, solve_triangular
 
 from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.crossproducts import CrossProducts
@@ -80,6 +80,15 @@ class Factor:
         """Lower Cholesky factor of the cross-products of X with Z eliminated, shape (p, p)."""
         q, p = self.products.n_trailing, self.products.n_fixed
         return np.tril(self.trailing[q : q + p, q : q + p])
+
+    @property
+    def beta(self) -> Array:
+        """Generalised least-squares estimate of the kernel's coefficients, shape (p,)."""
+        q, p = self.products.n_trailing, self.products.n_fixed
+        if p == 0:
+            return np.zeros(0)
+        R_X = self.trailing[q : q + p, q : q + p]
+        return np.asarray(solve_triangular(R_X, self.trailing[-1, q : q + p], lower=True, trans=1))
 
     @property
     def log_det_X(self) -> float:

@@ -17,16 +17,49 @@ where :math:`p_f` counts the flat directions. A flat prior has :math:`\pi_i = 0`
 """
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from bayeslmm.likelihood.conditional import fixed_modes
+from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array
 
 LOG_2PI = float(np.log(2.0 * np.pi))
+
+
+class Eliminated(Protocol):
+    """What is known of the coefficients once the random effects are eliminated, by a factor or without one."""
+
+    @property
+    def products(self) -> CrossProducts:
+        """The cross-products."""
+
+    @property
+    def order(self) -> int:
+        """Order of the largest matrix that LAPACK sees."""
+
+    @property
+    def log_det(self) -> float:
+        """log|Omega|."""
+
+    @property
+    def r_squared(self) -> float:
+        """The penalised residual sum of squares at its minimum."""
+
+    @property
+    def beta(self) -> Array:
+        """Generalised least-squares estimate, shape (p,)."""
+
+    @property
+    def R_X(self) -> Array:
+        """Lower Cholesky factor of the cross-products of X with Z eliminated, shape (p, p)."""
+
+    @property
+    def log_det_X(self) -> float:
+        """Logarithm of |R_X|²."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +90,8 @@ class FixedPosterior:
 
     Attributes
     ----------
-    factor
-        The factor at theta.
+    eliminated
+        The equations of the coefficients at theta.
     estimate
         Generalised least-squares estimate, shape (p,).
     root
@@ -71,18 +104,26 @@ class FixedPosterior:
         What of ``-2 log p(y | theta, sigma)`` does not depend on sigma.
     """
 
-    factor: Factor
+    eliminated: Eliminated
     estimate: Array
     root: Array
     pull: Array
     distance: Array
     constant: float
 
+    @property
+    def factor(self) -> Factor:
+        """The factor at theta, where there is one."""
+        assert isinstance(self.eliminated, Factor)
+        return self.eliminated
+
     def minus_two_log(self, sigma: Array) -> Array:
         """Return ``-2 log p(y | theta, sigma)`` for an array of sigma."""
-        products = self.factor.products
+        products = self.eliminated.products
         variance = np.square(sigma)
-        value = self.constant + (products.n - products.n_fixed) * np.log(variance) + self.factor.r_squared / variance
+        value = (
+            self.constant + (products.n - products.n_fixed) * np.log(variance) + self.eliminated.r_squared / variance
+        )
         if len(self.pull) and self.pull.any():
             inflation = 1.0 + np.multiply.outer(variance, self.pull)
             value = value + np.sum(np.log(inflation) + self.pull * self.distance**2 / inflation, axis=-1)
@@ -90,12 +131,12 @@ class FixedPosterior:
 
     def slope(self, sigma: float) -> float:
         """Return the derivative of ``-2 log p(y | theta, sigma)`` with respect to log sigma."""
-        products = self.factor.products
+        products = self.eliminated.products
         variance = sigma**2
         inflation = 1.0 + variance * self.pull
         prior = np.sum(self.pull / inflation * (1.0 - self.pull * self.distance**2 / inflation))
         return float(
-            2.0 * (products.n - products.n_fixed) - 2.0 * self.factor.r_squared / variance + 2.0 * variance * prior
+            2.0 * (products.n - products.n_fixed) - 2.0 * self.eliminated.r_squared / variance + 2.0 * variance * prior
         )
 
     def mean(self, sigma: float) -> Array:
@@ -105,7 +146,7 @@ class FixedPosterior:
 
     def precision_factor(self, sigma: float, prior: NormalPrior) -> Array:
         """Return the lower Cholesky factor of ``K + sigma**2 Pi``, shape (p, p)."""
-        R = self.factor.R_X
+        R = self.eliminated.R_X
         if prior.n_proper == 0:
             return R
         return np.asarray(np.linalg.cholesky(R @ R.T + sigma**2 * prior.precision), dtype=float)
@@ -118,21 +159,21 @@ class FixedPosterior:
 
 
 @limits_threads
-def fixed_posterior(factor: Factor, prior: NormalPrior) -> FixedPosterior:
-    """Combine the factor at theta with the prior of the fixed coefficients."""
-    products = factor.products
+def fixed_posterior(eliminated: Eliminated, prior: NormalPrior) -> FixedPosterior:
+    """Combine what is known of the coefficients at theta with the prior of the fixed coefficients."""
+    products = eliminated.products
     p = products.n_fixed
-    estimate = fixed_modes(factor)
-    constant = factor.log_det + factor.log_det_X - products.log_weights
+    estimate = eliminated.beta
+    constant = eliminated.log_det + eliminated.log_det_X - products.log_weights
     constant += (products.n - p + prior.n_proper) * LOG_2PI - prior.log_det
     if p == 0:
         empty = np.zeros(0)
-        return FixedPosterior(factor, estimate, np.zeros((0, 0)), empty, empty, constant)
-    R = factor.R_X
+        return FixedPosterior(eliminated, estimate, np.zeros((0, 0)), empty, empty, constant)
+    R = eliminated.R_X
     inverse = solve_triangular(R, np.eye(p), lower=True)
     if prior.n_proper == 0:
-        return FixedPosterior(factor, estimate, inverse.T, np.zeros(p), np.zeros(p), constant)
+        return FixedPosterior(eliminated, estimate, inverse.T, np.zeros(p), np.zeros(p), constant)
     pull, U = np.linalg.eigh(inverse @ prior.precision @ inverse.T)
     pull = np.maximum(pull, 0.0)
     distance = U.T @ (R.T @ (prior.mean - estimate))
-    return FixedPosterior(factor, estimate, inverse.T @ U, pull, distance, constant)
+    return FixedPosterior(eliminated, estimate, inverse.T @ U, pull, distance, constant)

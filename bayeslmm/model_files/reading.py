@@ -65,7 +65,7 @@ def read_model_file(path: str | Path) -> ModelFile:
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         with path.open("rb") as stream:
-            return tomllib.load(stream)
+            return tomllib.loads(stream.read().decode("utf-8-sig"))  # editors of Windows write a byte order mark
     except FileNotFoundError:
         hint = "" if path.suffix == ".toml" else " Model files end in .toml; 'bayeslmm models' lists those of a folder."
         raise ModelFileError(f"{path}: there is no such model file.{hint}") from None

@@ -7,6 +7,8 @@ import numpy as np
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.likelihood.conditional import solve_effects
+from bayeslmm.likelihood.iterative.coefficients import draw_effects
+from bayeslmm.likelihood.iterative.solved_factor import SolvedFactor
 from bayeslmm.likelihood.normal_prior import FixedPosterior
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array
@@ -57,6 +59,13 @@ def draw_coefficients(
     wanted = (True,) * len(kernel.shapes) if keep is None else keep
     if not any(wanted):
         return Coefficients(np.ascontiguousarray(user_beta.T), nothing_kept(density, m))
+    if isinstance(posterior.eliminated, SolvedFactor):
+        drawn = draw_effects(posterior.eliminated.solved, beta, sigma, rng)
+        effects = tuple(
+            np.einsum("st,jtm->mjs", columns.matrix, b if kept else b[:0])
+            for b, columns, kept in zip(drawn, kernel.maps, wanted, strict=True)
+        )
+        return Coefficients(np.ascontiguousarray(user_beta.T), effects)
     noise = [sigma * rng.standard_normal((shape.n_levels, shape.n_columns, m)) for shape in kernel.shapes]
     spherical = solve_effects(posterior.factor, beta, noise)
     effects = tuple(

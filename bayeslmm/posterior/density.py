@@ -22,7 +22,7 @@ from bayeslmm.likelihood.columns import ColumnMap, factor_to_kernel
 from bayeslmm.likelihood.factor import Factor, factorise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import excess_sums
-from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
+from bayeslmm.likelihood.normal_prior import Eliminated, FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.posterior.coded_priors import encode
 from bayeslmm.posterior.sigma_grid import integrate, quantiles
@@ -211,6 +211,10 @@ class CovarianceDensity:
         """Factor the cross-products at phi."""
         return factorise(self.kernel.products, self.lambdas(self.points(phi)))
 
+    def eliminate(self, phi: Array) -> Eliminated:
+        """Eliminate the random effects at phi."""
+        return self.factor(phi)
+
     def value_and_gradient(self, x: Array) -> tuple[float, Array]:
         """Return log p(phi, log sigma | y) up to a constant, with its gradient.
 
@@ -254,15 +258,14 @@ class CovarianceDensity:
         """Return log p(phi, log sigma | y) up to a constant."""
         phi, sigma = self._split(x)
         points = self.points(phi)
-        factor = factorise(self.kernel.products, self.lambdas(points))
-        posterior = fixed_posterior(factor, self.fixed_prior_at(phi))
+        posterior = fixed_posterior(self.eliminate(phi), self.fixed_prior_at(phi))
         value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self._log_prior(points, sigma)[0]
         return value + self.log_mixing(phi)
 
     def grid(self, phi: Array) -> SigmaGrid:
         """Return log p(phi | y), sigma integrated out, and the density of sigma given phi."""
         points = self.points(phi)
-        posterior = fixed_posterior(factorise(self.kernel.products, self.lambdas(points)), self.fixed_prior_at(phi))
+        posterior = fixed_posterior(self.eliminate(phi), self.fixed_prior_at(phi))
         constant = self._log_correlation_prior(points) + self.log_mixing(phi)
         if self.sigma is not None:
             value = -0.5 * float(posterior.minus_two_log(np.asarray(self.sigma)))
@@ -298,10 +301,10 @@ class CovarianceDensity:
 
     def _coded_grid(self, points: Sequence[TermPoint], posterior: FixedPosterior, constant: float) -> SigmaGrid:
         """Return what `grid` does, by the compiled loop over nodes."""
-        products = posterior.factor.products
+        products = posterior.eliminated.products
         ratios = np.concatenate([point.ratios for point in points]) if points else np.zeros(0)
         area, nodes, density, cumulative = integrate(
-            posterior.factor.r_squared,
+            posterior.eliminated.r_squared,
             float(products.n - products.n_fixed),
             posterior.pull,
             posterior.distance,
@@ -338,6 +341,10 @@ class CovarianceDensity:
             value += float(self.priors.sigma.logpdf(sigma)) + float(np.log(sigma))
             by_sigma += float(self.priors.sigma.dlogpdf(sigma)) * sigma + 1.0
         return value, np.concatenate(pieces) if pieces else np.zeros(0), by_sigma
+
+    def log_prior(self, points: Sequence[TermPoint], sigma: float) -> float:
+        """Return the log prior of (phi, log sigma), Jacobian included."""
+        return self._log_prior(points, sigma)[0]
 
     def _log_sd_prior(self, points: Sequence[TermPoint], sigma: Array) -> Array:
         """Return the log prior of sigma and of all sds given phi, with Jacobian, for an array of sigma."""
@@ -485,10 +492,10 @@ def _trapezium_nodes(
     log_density: Callable[[Array], Array], posterior: FixedPosterior, low: float, high: float
 ) -> tuple[Array, Array]:
     """Place the nodes of log sigma where its density is not negligible, within [low, high], where the priors end."""
-    products = posterior.factor.products
+    products = posterior.eliminated.products
     dof = max(products.n - products.n_fixed, 1)
     spread = 1.0 / np.sqrt(2.0 * dof)
-    centre = min(max(0.5 * float(np.log(posterior.factor.r_squared / dof)), low), high)
+    centre = min(max(0.5 * float(np.log(posterior.eliminated.r_squared / dof)), low), high)
 
     def within(first: float, last: float, count: int) -> Array:
         return np.linspace(max(first, low), min(last, high), count)

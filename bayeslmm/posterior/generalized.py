@@ -298,7 +298,13 @@ def generalized_density(design: Design, family: Family, priors: ModelPriors) -> 
             f"Only Normal and Flat priors of coefficients can be integrated out, not those of {', '.join(others)}."
         )
     family = family.for_response(design.outcome)
-    predictor = Predictor.build(design.X, design.terms, design.offset, [term.name for term in design.terms])
+    predictor = Predictor.build(
+        design.X,
+        design.terms,
+        design.offset,
+        [term.name for term in design.terms],
+        None if family.takes_constant else design.centring,
+    )
     sizes = {parameter.name: parameter.size for parameter in family.parameters}
     dispersion = [prior for name, prior in priors.dispersion for _ in range(sizes[name])]
     return GeneralizedDensity(

@@ -13,7 +13,7 @@ from bayeslmm.types import Array
 
 Size = int | tuple[int, ...] | None
 
-SMALLEST, LARGEST = 1e-100, 1e100  # of a parameter that must be positive: squares and ratios stay finite
+SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a parameter: squares and ratios stay finite
 
 
 class Distribution:
@@ -49,10 +49,9 @@ class Distribution:
             value = getattr(self, name)
             if not value > 0:
                 raise PriorError(f"{type(self).__name__}: the parameter {name} must be positive, got {value:g}.")
-            if not SMALLEST <= value <= LARGEST:
+            if value < SMALLEST:
                 raise PriorError(
-                    f"{type(self).__name__}: the parameter {name} must lie between {SMALLEST:g} and {LARGEST:g}, "
-                    f"got {value:g}."
+                    f"{type(self).__name__}: the parameter {name} must be at least {SMALLEST:g}, got {value:g}."
                 )
 
     def __str__(self) -> str:
@@ -67,6 +66,8 @@ def _finite(value: object, name: str, owner: str) -> float:
         raise PriorError(f"{owner}: the parameter {name} must be a number, got {value!r}.") from error
     if not math.isfinite(number):
         raise PriorError(f"{owner}: the parameter {name} is {number}, not finite.")
+    if abs(number) > LARGEST:
+        raise PriorError(f"{owner}: the parameter {name} must not exceed {LARGEST:g} in size, got {number:g}.")
     return number
 
 

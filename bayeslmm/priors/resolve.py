@@ -188,11 +188,11 @@ def _overrides(design: Design, stated: Mapping[str, Any], *, sigma_is_fixed: boo
 
 def _unknown_name(name: object, targets: Mapping[str, Any], sigma_is_fixed: bool) -> str:
     if name == "sigma" and sigma_is_fixed:
-        return "Prior of 'sigma': sigma is fixed in this model, so it has no prior"
+        return "Prior of 'sigma': sigma is fixed in this model, so it has no prior: leave it out."
     close = suggest(name, targets)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    hint = f" Did you mean {close[0]!r}?" if close else ""
     shown = [target for target in targets if not target.startswith("beta[") and ": " not in target]
-    return f"the model has no parameter {name!r}{hint}; priors can be given for {', '.join(shown)}"
+    return f"The model has no parameter {name!r}.{hint} Priors can be given for {', '.join(shown)}."
 
 
 def _choices(design: Design, rule: Rule, user: Mapping[str, Choice], *, sigma_is_fixed: bool) -> dict[str, Choice]:

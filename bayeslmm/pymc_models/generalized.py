@@ -60,7 +60,8 @@ def build_generalized(design: Design, family: Family, priors: ModelPriors, *, ce
     units = Units(family.predictor_location(response) - offset, family.predictor_scale(response))
     with pm.Model(coords=_coordinates(design, family)) as model:
         eta = linear_predictor(design, priors, units, centered=centered)
-        values = _dispersion(family, response, dict(priors.dispersion))
+        level = pt.dot(priors.fixed_centring.means, model["beta"]) if design.p else 0.0
+        values = _dispersion(family, response, dict(priors.dispersion), level)
         if family.zero_columns is not None:
             coefficients = [values[p.name] for p in family.parameters[-family.zero_columns.shape[1] :]]
             logit = pt.dot(pm.Data("data[zero]", family.zero_columns), pt.stack(coefficients))
@@ -88,8 +89,11 @@ def _coordinates(design: Design, family: Family) -> dict[str, Any]:
     return coordinates
 
 
-def _dispersion(family: Family, response: Response, priors: Mapping[str, Prior]) -> dict[str, Any]:
-    """Add the dispersion parameters; return them by name."""
+def _dispersion(family: Family, response: Response, priors: Mapping[str, Prior], level: Any) -> dict[str, Any]:
+    """Add the dispersion parameters; return them by name, as they go with centred columns.
+
+    Those of the model go with the user's columns, whose linear predictor is higher by `level`.
+    """
     starts = family.natural(family.start(response))
     found = {}
     for parameter in family.parameters:
@@ -98,7 +102,8 @@ def _dispersion(family: Family, response: Response, priors: Mapping[str, Prior])
         raw = _free(parameter, prior.affine(0.0, 1.0 / unit), np.asarray(start) / unit)
         dims = (f"{parameter.name}_number",) if parameter.size > 1 else None
         value = raw[0] if parameter.transform == "ordered" and parameter.size == 1 else unit * raw
-        found[parameter.name] = pm.Deterministic(parameter.name, value, dims=dims)
+        pm.Deterministic(parameter.name, value + level if parameter.holds_level else value, dims=dims)
+        found[parameter.name] = value
     return found
 
 

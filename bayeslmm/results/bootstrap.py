@@ -12,7 +12,7 @@ import pandas as pd
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import FittingError, OptionError, check_level
-from bayeslmm.inference.options import check_count
+from bayeslmm.inference.options import check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import (
     FittedModel,
@@ -108,6 +108,7 @@ def bootstrap(
     """Bootstrap a fit; see :meth:`PointFit.bootstrap`."""
     n = check_count("n", n, 2)
     cores = 1 if cores is None else check_count("cores", cores, 1)
+    seed = resolve_seed(seed)
     _check(fit, statistic, kind)
     model = fitted_model(fit)
     if kind == "groups":

@@ -408,4 +408,4 @@ def _without(fit: "PointFit", data: DataRows, left_out: Index) -> "PointFit":
     if optimum.code == "failed":
         raise FittingError(optimum.message)
     modes = kernel.conditional(optimum.theta, fit.method, fit.spec.sigma)
-    return Point(design, fit.spec, fit.method, optimum, modes, fit.blocks, model_kernel=kernel)
+    return Point(design, fit.spec, fit.method, optimum, modes, model_kernel=kernel)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import pandas as pd
 
 from bayeslmm.design.design import Design
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import ModelError, OptionError, UnavailableError
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
@@ -50,6 +50,23 @@ class PriorTable(Protocol):
     def table(self) -> pd.DataFrame:
         """Return parameter, prior, source."""
         ...
+
+
+def factored(kernel: Kernel) -> Kernel:
+    """Return a kernel whose factor is about to be asked for, after a fit that did without it.
+
+    Raises
+    ------
+    UnavailableError
+        If the factor does not fit into memory.
+    """
+    try:
+        kernel.check_memory()
+    except ModelError as error:
+        raise UnavailableError(
+            f'This needs the factor of the equations, which a fit by solver="iterative" does without. {error}'
+        ) from error
+    return kernel
 
 
 class Fit(MeansMethods, VarianceMethods, TidyingMethods):

@@ -22,6 +22,7 @@ from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
 from bayeslmm.inference.optimum.maximum import Maximum
+from bayeslmm.inference.options import generator
 from bayeslmm.likelihood import Conditional
 from bayeslmm.likelihood.generalized.mode import factor_at
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
@@ -65,6 +66,11 @@ class GeneralizedPointFit(PointFit):
 
     family: Family = field(kw_only=True)
     maximum: GeneralizedMaximum = field(kw_only=True)
+
+    @property
+    def blocks(self) -> pd.DataFrame:
+        """Empty: the factorisation changes with the weights of every step."""
+        return pd.DataFrame()
 
     @property
     def outcome(self) -> Response:
@@ -353,7 +359,7 @@ class GeneralizedPointFit(PointFit):
         working = self.maximum.dispersion
         draws = lambda _: (estimates for _ in range(n))  # noqa: E731
         respond = family_responses(self.family, self.outcome, data is None, lambda _: working)
-        return self._simulated(n, data, random, np.random.default_rng(seed), draws, respond)
+        return self._simulated(n, data, random, generator(seed), draws, respond)
 
     def refit(self, y: Any) -> "PointFit":
         """Refuse: for normal responses.
@@ -420,9 +426,7 @@ def fit_with_message(
     )
     modes = Conditional(found.beta, coefficient_covariance(found), 1.0, found.u, found.b, found.b_cov)
     method = "ml" if priors is None else "map"
-    return GeneralizedPointFit(
-        design, spec, method, optimum, modes, pd.DataFrame(), priors, family=found.family, maximum=found
-    )
+    return GeneralizedPointFit(design, spec, method, optimum, modes, priors, family=found.family, maximum=found)
 
 
 def coefficient_covariance(found: GeneralizedMaximum) -> Array:

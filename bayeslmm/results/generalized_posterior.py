@@ -14,6 +14,7 @@ from bayeslmm.design.design import NewRows
 from bayeslmm.design.zero_part import zero_columns_at
 from bayeslmm.errors import OptionError, UnavailableError
 from bayeslmm.families import Family, Response
+from bayeslmm.inference.options import generator
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
@@ -257,7 +258,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         zero = self.family.zero_columns
         if data is not None and zero is not None and kind != "link":
             zero = zero_columns_at(self.design, data, request.rows.places)
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         mean, limits = self._summarised(request.rows, zero, kind, random, new_levels, interval, rng)
         return self._labelled(request, mean, limits, estimable)
 
@@ -414,7 +415,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         """
         if random == "conditional":
             require_effects(self.design, self.draws)
-        rng = np.random.default_rng(seed)
+        rng = generator(seed)
         beta = self.draws.beta.reshape(-1, self.draws.beta.shape[2])
         picked = np.sort(rng.choice(len(beta), n, replace=n > len(beta)))
         effects = [b.reshape(len(beta), -1, b.shape[3]) for b in self.draws.effects]

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayeslmm.errors import ModelError, OptionError, UnavailableError
+from bayeslmm.errors import OptionError
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.iterative.coefficients import effect_variances, prediction_variance, rows_of_kernel
 from bayeslmm.results import coefficient_tests, effects
+from bayeslmm.results.fit import factored
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Request, known_codes, normal_limits
+from bayeslmm.results.tables import block_table
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -37,6 +39,14 @@ class IterativeFit(PointFit):
 
     found: "IterativeMaximum" = field(kw_only=True)
 
+    @property
+    def blocks(self) -> pd.DataFrame:
+        """The blocks of the equations; the trailing one is solved without a factor."""
+        kernel = self.model_kernel
+        assert kernel is not None
+        n_pairs = sum(len(pairs.starts) for pairs in kernel.products.lead_pairs)
+        return block_table(without_factor(kernel.blocks, kernel.products.n_trailing, n_pairs))
+
     @cached_property
     def kernel(self) -> Kernel:
         """The likelihood, whose factor is about to be asked for.
@@ -47,13 +57,7 @@ class IterativeFit(PointFit):
             If the factor does not fit into memory.
         """
         assert self.model_kernel is not None
-        try:
-            self.model_kernel.check_memory()
-        except ModelError as error:
-            raise UnavailableError(
-                f'This needs the factor of the equations, which a fit by solver="iterative" does without. {error}'
-            ) from error
-        return self.model_kernel
+        return factored(self.model_kernel)
 
     @property
     def monte_carlo(self) -> pd.Series:

@@ -2,12 +2,16 @@
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
+from bayeslmm.posterior.effect_summaries import EffectSummary
 from bayeslmm.results.effects import Array, effect_frames
+
+SAME_PROBABILITY = 1e-6
 
 
 class KeptFrames(dict[str, pd.DataFrame]):
@@ -39,6 +43,8 @@ def kept_frames(design: Design, draws: Draws, values: Sequence[Array]) -> dict[s
     OptionError
         If there are terms and none was kept.
     """
+    if draws.summaries:
+        return effect_frames(design.terms, values)
     absent = absent_terms(design, draws)
     if not any(draws.kept) and absent:
         raise OptionError(not_kept(absent))
@@ -71,3 +77,28 @@ def not_kept(names: Sequence[str]) -> str:
         f"The draws of the random effects of {', '.join(map(repr, names))} were not kept: fit again with "
         f"{'it' if len(names) == 1 else 'them'} in store=, or without store=."
     )
+
+
+def summary_tables(design: Design, summaries: Sequence[EffectSummary], level: float) -> dict[str, pd.DataFrame]:
+    """Return mean, sd, lower and upper of every random effect, one frame per term, by level and effect.
+
+    Raises
+    ------
+    OptionError
+        If the quantiles for this level were not kept.
+    """
+    ends = (0.5 - level / 2, 0.5 + level / 2)
+    known = summaries[0].probabilities
+    places = [int(np.argmin(np.abs(known - end))) for end in ends]
+    if max(abs(known[place] - end) for place, end in zip(places, ends, strict=True)) > SAME_PROBABILITY:
+        raise OptionError(
+            f"The quantiles for level={level!r} were not kept; those of {', '.join(f'{p:g}' for p in known)} were. Fit "
+            f"again with quantiles=({ends[0]:.4g}, {ends[1]:.4g})."
+        )
+    tables = {}
+    for term, found in zip(design.terms, summaries, strict=True):
+        index = pd.MultiIndex.from_product([term.levels, term.effects], names=[term.factor, "effect"])
+        columns = {"mean": found.mean, "sd": found.sd}
+        columns |= {name: found.quantiles[place] for name, place in zip(("lower", "upper"), places, strict=True)}
+        tables[term.name] = pd.DataFrame({name: values.ravel() for name, values in columns.items()}, index=index)
+    return tables

@@ -25,7 +25,7 @@ from bayeslmm.results.predictive_methods import PredictiveCheckMethods
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
 from bayeslmm.results.summary import Summary
-from bayeslmm.results.tables import aligned, p_value, random_table
+from bayeslmm.results.tables import aligned, block_table, p_value, random_table
 from bayeslmm.types import Array, Ddf
 
 if TYPE_CHECKING:
@@ -49,8 +49,6 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
         What the optimiser returned.
     modes
         β with its covariance, u and b at the optimum.
-    blocks
-        The block structure of the factorisation, one row per block.
     priors
         The priors of a posterior mode; None otherwise.
     model_kernel
@@ -62,9 +60,13 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
     method: str
     optimum: Maximum
     modes: Conditional
-    blocks: pd.DataFrame
     priors: PriorTable | None = None
     model_kernel: Kernel | None = field(default=None, kw_only=True)
+
+    @property
+    def blocks(self) -> pd.DataFrame:
+        """The block structure of the factorisation, one row per block."""
+        return block_table(self.kernel.blocks)
 
     # -- the objective --------------------------------------------------------------------------------------
 

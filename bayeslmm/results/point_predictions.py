@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import factors_from_theta
+from bayeslmm.inference.options import generator
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.posterior.density import CovarianceDensity
@@ -169,4 +169,4 @@ class PointPredictions(Predictions):
         """
         factors = tuple(self.sigma * factor for factor in self._factors)
         estimates = Parameters(self.modes.beta, self.sigma, factors, tuple(self.modes.b))
-        return self._simulated(n, data, random, np.random.default_rng(seed), lambda _: (estimates for _ in range(n)))
+        return self._simulated(n, data, random, generator(seed), lambda _: (estimates for _ in range(n)))

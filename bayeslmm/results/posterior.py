@@ -14,14 +14,15 @@ from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.options import generator
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import find_method
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.evidence import MarginalLikelihoodMethods
-from bayeslmm.results.fit import Fit, PriorTable, Scale
-from bayeslmm.results.kept_effects import kept_frames, require_effects
+from bayeslmm.results.fit import Fit, PriorTable, Scale, factored
+from bayeslmm.results.kept_effects import kept_frames, require_effects, summary_tables
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior_prediction import cholesky, flatten
 from bayeslmm.results.posterior_predictions import PosteriorPredictions
@@ -132,7 +133,7 @@ class PosteriorFit(
                 raise OptionError(f"There is no group {group!r} to add; the groups are {valid}.")
         require_effects(self.design, self.draws)
         for group in groups:
-            rows = row_dataset(self.design, self.draws, group, np.random.default_rng(seed))
+            rows = row_dataset(self.design, self.draws, group, generator(seed))
             self._store[group] = rows
             if "idata" in self._store:
                 add_group(self._store["idata"], group, rows)
@@ -159,8 +160,30 @@ class PosteriorFit(
         sigma = self.sigma
         factors = [cholesky(np.mean(np.einsum("dst,dut->dsu", f, f), axis=0)[None])[0] / sigma for f in flat.factors]
         theta = theta_from_factors(factors, term_shapes(self.design.terms))
-        objective = build_kernel(self.design).objective(theta, "ml", self.spec.sigma)
+        objective = self._objective(theta)
         return {"theta": list(theta), "objective": float(objective), "method": "ml"}
+
+    def _objective(self, theta: Array) -> float:
+        """Return minus twice the log-likelihood at theta, by probes where the fit did without a factor."""
+        if (n_probes := self.draws.info.get("probes")) is None:
+            return build_kernel(self.design).objective(theta, "ml", self.spec.sigma)
+        from bayeslmm.likelihood.iterative.objective import probed_objective
+
+        kernel = build_kernel(self.design, factored=False) if self.model_kernel is None else self.model_kernel
+        return probed_objective(kernel, theta, "ml", int(n_probes), self.spec.sigma)
+
+    @cached_property
+    def kernel(self) -> Kernel:
+        """The likelihood: that of the model the fit was made from, else built again from the design.
+
+        Raises
+        ------
+        UnavailableError
+            If the fit did without a factor, and it does not fit into memory.
+        """
+        if self.model_kernel is None:
+            return build_kernel(self.design)
+        return factored(self.model_kernel) if "probes" in self.draws.info else self.model_kernel
 
     # -- effects --------------------------------------------------------------------------------------------
 
@@ -190,16 +213,20 @@ class PosteriorFit(
             If `scale` is neither, or on asking for a term of which no draws were kept.
         """
         if scale == "b":
-            return kept_frames(self.design, self.draws, [_mean(b) for b in self.draws.effects])
+            means = [kept.mean for kept in self.draws.summaries] or [_mean(b) for b in self.draws.effects]
+            return kept_frames(self.design, self.draws, means)
         if scale != "u":
             raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
+        if self.draws.summaries:
+            require_effects(self.design, self.draws)
         flat = flatten(self.draws)
         means = [_mean_spherical(b, factor, flat.sigma) for b, factor in zip(flat.effects, flat.factors, strict=True)]
         return kept_frames(self.design, self.draws, means)
 
     def ranef_sd(self) -> dict[str, pd.DataFrame]:
         """Return the posterior standard deviations of the random effects."""
-        sds = [np.std(b, axis=(0, 1), ddof=1, dtype=float) for b in self.draws.effects]
+        sds = [kept.sd for kept in self.draws.summaries]
+        sds = sds or [np.std(b, axis=(0, 1), ddof=1, dtype=float) for b in self.draws.effects]
         return kept_frames(self.design, self.draws, sds)
 
     @property
@@ -270,7 +297,17 @@ class PosteriorFit(
         return posterior_hypotheses(self, statements, level)
 
     def ranef_table(self, level: float = 0.95) -> dict[str, pd.DataFrame]:
-        """Return the columns of :meth:`coef_table` for every random effect kept, by level and effect."""
+        """Return the columns of :meth:`coef_table` for every random effect kept, by level and effect.
+
+        Of summaries, kept with ``store="summary"``, there are mean, sd, lower and upper.
+
+        Raises
+        ------
+        OptionError
+            If the quantiles for this level were not kept.
+        """
+        if self.draws.summaries:
+            return summary_tables(self.design, self.draws.summaries, level)
         tables = {}
         for term, b, found in zip(self.design.terms, self.draws.effects, self._effect_diagnostics, strict=True):
             if b.shape[2] == 0:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.options import generator
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.posterior_prediction import flatten, posterior_interval
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, RandomPart, Request, linear_predictor
@@ -81,7 +82,7 @@ class PosteriorPredictions(Predictions):
         mean = linear_predictor(request, np.mean(self.draws.beta, axis=(0, 1), dtype=float), means)
         limits = None
         if interval is not None:
-            limits = posterior_interval(request, self.draws, np.random.default_rng(seed))
+            limits = posterior_interval(request, self.draws, generator(seed))
         return self._labelled(request, mean, limits, estimable)
 
     def _require(self, request: Request) -> None:
@@ -128,4 +129,4 @@ class PosteriorPredictions(Predictions):
                 factors = tuple(factor[d] for factor in flat.factors)
                 yield Parameters(flat.beta[d].astype(float), float(flat.sigma[d]), factors, effects)
 
-        return self._simulated(n, data, random, np.random.default_rng(seed), picked)
+        return self._simulated(n, data, random, generator(seed), picked)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bayeslmm.design.design import Design, NewRows, RandomTerm
-from bayeslmm.errors import DataError, OptionError, warn_user
+from bayeslmm.errors import DataError, OptionError, check_level, warn_user
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.prediction_error import error_variance, predictor_rows
@@ -93,8 +93,8 @@ def check_options(
         raise OptionError(
             f"estimable={estimable!r} is unknown; use one of {', '.join(map(repr, get_args(Estimable)))}."
         )
-    if interval is not None and not 0 < interval < 1:
-        raise OptionError(f"interval={interval!r} is not a probability between 0 and 1, such as 0.9.")
+    if interval is not None:
+        check_level(interval, "interval")
     return kind, new_levels  # type: ignore[return-value]
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from bayeslmm.checking.predictive import Replicated, distance_of_distributions, lag_one, level_means
 from bayeslmm.errors import OptionError, suggest
 from bayeslmm.inference.draws import Draws
-from bayeslmm.inference.options import check_count
+from bayeslmm.inference.options import check_count, generator
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.posterior import PosteriorFit
@@ -132,7 +132,7 @@ def predictive_check(
         raise OptionError("groups='new' and statistic='residual autocorrelation' are for normal responses.")
     most = max(FEWEST_REPLICATES, NUMBERS // max(fit.nobs, 1))
     count = min(REPLICATES, most) if draws is None else check_count("draws", draws, 2)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     if not isinstance(fit, PosteriorFit):
         y = np.asarray(fit.design.outcome.y if generalized else fit.design.y, dtype=float)
         means, replicates = np.zeros((1, 1)), _from_estimates(fit, count, rng)

@@ -9,7 +9,7 @@ import pandas as pd
 from bayeslmm.checking.sensitivity import SENSITIVE, power_sensitivity
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import OptionError, check_level
-from bayeslmm.inference.options import check_count
+from bayeslmm.inference.options import check_count, generator
 from bayeslmm.posterior.draw_densities import log_likelihoods, log_priors
 from bayeslmm.priors.predictive import prior_parameters
 from bayeslmm.results.effects import covariance_labels
@@ -142,13 +142,17 @@ def parameter_draws(fit: "PosteriorFit") -> tuple[list[str], Array]:
 
 
 def _dispersion(fit: "PosteriorFit", chosen: Any) -> list[tuple[Any, Array]]:
+    """Return prior and draws, where the prior is stated, of every dispersion parameter."""
     if fit.design.outcome is None:
         return []
     priors = dict(cast("ModelPriors", fit.priors).dispersion)
     found, start = [], 0
+    beta = fit.draws.beta.reshape(fit.draws.sigma.size, -1)[chosen]
+    level = cast("ModelPriors", fit.priors).fixed_centring.level(beta)
     flat = fit.dispersion.reshape(fit.draws.sigma.size, fit.dispersion.shape[2])[chosen]  # type: ignore[attr-defined]
     for parameter in fit.family.parameters:  # type: ignore[attr-defined]
-        found += [(priors[parameter.name], flat[:, start + k]) for k in range(parameter.size)]
+        values = flat[:, start : start + parameter.size] - (level[:, None] if parameter.holds_level else 0.0)
+        found += [(priors[parameter.name], column) for column in values.T]
         start += parameter.size
     return found
 
@@ -233,7 +237,7 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
     if not isinstance(fit, PosteriorFit):
         raise OptionError("prior_vs_posterior needs a posterior: fit with method='importance' or 'nuts'.")
     names, values = parameter_draws(fit)
-    rng = np.random.default_rng(seed)
+    rng = generator(seed)
     beta, sds, correlations, sigma = prior_parameters(cast("ModelPriors", fit.priors), PRIOR_DRAWS, rng, fit.spec.sigma)
     parts = [beta]
     for sd, correlation in zip(sds, correlations, strict=True):
@@ -242,7 +246,7 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
             parts.append(np.column_stack([correlation[:, i, j] for i, j in lower_triangle(sd.shape[1])]))
     if sigma is not None:
         parts.append(sigma[:, None])
-    parts += [_prior_sample(prior, rng) for prior, _ in _dispersion(fit, slice(None))]
+    parts += _prior_dispersions(fit, beta, rng)
     prior = pd.DataFrame(np.column_stack(parts), columns=names)
     posterior = pd.DataFrame(values, columns=names)
     ends = [0.5 - level / 2, 0.5, 0.5 + level / 2]
@@ -253,6 +257,19 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
         "contraction": 1.0 - ((after[2] - after[0]) / (before[2] - before[0])) ** 2,
     }  # fmt: skip
     return PriorAndPosterior(pd.DataFrame(columns, index=pd.Index(names, name="parameter")), prior, posterior)
+
+
+def _prior_dispersions(fit: "PosteriorFit", beta: Array, rng: np.random.Generator) -> list[Array]:
+    """Return draws from the priors of the dispersion parameters, (draws, 1) each, for draws of the coefficients."""
+    if fit.design.outcome is None:
+        return []
+    priors = cast("ModelPriors", fit.priors)
+    found, level = [], priors.fixed_centring.level(beta)[:, None]
+    for parameter in fit.family.parameters:  # type: ignore[attr-defined]
+        drawn = [_prior_sample(dict(priors.dispersion)[parameter.name], rng) for _ in range(parameter.size)]
+        values = np.sort(np.hstack(drawn)) if parameter.transform == "ordered" else np.hstack(drawn)
+        found += list((values + level if parameter.holds_level else values).T[:, :, None])
+    return found
 
 
 def _prior_sample(prior: Any, rng: np.random.Generator) -> Array:

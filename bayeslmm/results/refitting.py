@@ -28,12 +28,10 @@ def refit(fit: PointFit, y: Any) -> PointFit:
             "The priors of a posterior mode follow the scale of the response: fit a new Model, or refit "
             "method='ml' or 'reml'."
         )
-    return fit_response(fit.design, fit.spec, fit.kernel, fit.blocks, fit.method, y)
+    return fit_response(fit.design, fit.spec, fit.kernel, fit.method, y)
 
 
-def fit_response(
-    design: Design, spec: ModelSpec, kernel: Kernel, blocks: pd.DataFrame, method: str, y: Any
-) -> PointFit:
+def fit_response(design: Design, spec: ModelSpec, kernel: Kernel, method: str, y: Any) -> PointFit:
     """Fit a design to another response by "ml" or "reml", with the cross-products of X and Z in a kernel."""
     response = read_response(y, design)
     structure = KernelStructure.of(kernel, design.X, design.terms, design.weights)
@@ -42,7 +40,7 @@ def fit_response(
     modes = kernel.conditional(optimum.theta, method, spec.sigma)
     design = with_response(design, response)
     spec = replace(spec, formula=design.formula.text)
-    return PointFit(design, spec, method, optimum, modes, blocks, model_kernel=kernel)
+    return PointFit(design, spec, method, optimum, modes, model_kernel=kernel)
 
 
 def by_criterion(fit: PointFit, method: str) -> PointFit:
@@ -51,7 +49,7 @@ def by_criterion(fit: PointFit, method: str) -> PointFit:
         return fit
     optimum = maximise(fit.kernel, method, sigma=fit.spec.sigma)
     modes = fit.kernel.conditional(optimum.theta, method, fit.spec.sigma)
-    return PointFit(fit.design, fit.spec, method, optimum, modes, fit.blocks, model_kernel=fit.kernel)
+    return PointFit(fit.design, fit.spec, method, optimum, modes, model_kernel=fit.kernel)
 
 
 def read_response(y: Any, design: Design) -> Array:

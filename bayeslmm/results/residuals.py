@@ -20,6 +20,7 @@ import numpy as np
 from scipy.special import ndtri
 
 from bayeslmm.errors import OptionError
+from bayeslmm.inference.options import generator
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def family_residuals(
         raise OptionError("Standardized residuals are for normal responses; use kind='quantile'.")
     if kind == "quantile":
         low, high = family.cdf(outcome, eta, working)
-        u = np.random.default_rng(seed).uniform(size=len(low))
+        u = generator(seed).uniform(size=len(low))
         return np.asarray(ndtri(np.clip(low + u * (high - low), 1e-300, 1 - 1e-16)))
     values = outcome.y - outcome.size * family.mean(eta, working)
     if kind == "pearson":

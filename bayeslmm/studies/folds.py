@@ -6,6 +6,7 @@ import numpy as np
 
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
+from bayeslmm.inference.options import generator
 from bayeslmm.results.left_out_units import find_units, read_labels
 from bayeslmm.types import Index
 
@@ -49,7 +50,7 @@ def make_folds(design: Design, by: Any, k: int | None, seed: Any) -> tuple[Index
         raise OptionError(f"k={k!r} is not a number of folds from 2 to {count}, the number of units of {by!r}.")
     if folds == count and units.codes is not None:
         return codes.astype(np.int64), list(units.labels)
-    places = np.random.default_rng(seed).permutation(count)
+    places = generator(seed).permutation(count)
     fold_of_unit = np.empty(count, dtype=np.int64)
     fold_of_unit[places] = np.arange(count) * folds // count
     return fold_of_unit[codes], list(range(folds))

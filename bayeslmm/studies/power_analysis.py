@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import DataError, FittingError, OptionError, check_level
-from bayeslmm.inference.options import check_count
+from bayeslmm.inference.options import check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import replicates
 from bayeslmm.intervals.refits import Estimate, Refitter
@@ -108,7 +108,7 @@ def power(
     counts = [fit.design.terms[term].n_levels] if groups is None else [check_count("groups", g, 2) for g in groups]
     times = [1] if rows is None else [check_count("rows", r, 1) for r in rows]
     designs = list(itertools.product(counts, times))
-    seeds = np.random.SeedSequence(seed).spawn(len(designs))
+    seeds = np.random.SeedSequence(resolve_seed(seed)).spawn(len(designs))
     shown = sys.stderr.isatty() if progressbar is None else progressbar
     found = []
     with progress_bar(len(designs) * simulations, "fits", shown) as report:
@@ -176,7 +176,7 @@ def extended(design: Design, along: int, count: int, multiple: int) -> Design:
         weights=None if design.weights is None else design.weights[rows],
         offset=None,
         index=pd.RangeIndex(len(rows)),
-        rows=np.arange(len(rows)),
+        places=np.arange(len(rows)),
     )
 
 
@@ -245,7 +245,7 @@ class _Study:
             theta = kernel.theta(estimate.lambdas)
             modes = kernel.conditional(theta, fit.method, fit.spec.sigma)
             optimum = replace(fit.optimum, theta=theta, objective=estimate.objective)
-            again = PointFit(self.design, fit.spec, fit.method, optimum, modes, fit.blocks, model_kernel=kernel)
+            again = PointFit(self.design, fit.spec, fit.method, optimum, modes, model_kernel=kernel)
             table = again.coef_table(ddf="satterthwaite")
             found.append(float(table.loc[name, "df"]) if "df" in table else np.inf)
         return float(np.median(found))

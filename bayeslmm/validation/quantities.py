@@ -68,16 +68,23 @@ def ranked_quantities(design: Design, draws: Draws, rng: np.random.Generator) ->
     rng
         Source of the new levels' random effects.
     """
-    first = covariance_quantities(design, draws)
-    names, columns = list(first.names), [first.values]
+    first, effects = covariance_quantities(design, draws), effect_quantities(design, draws)
+    columns = [first.values, effects.values]
+    columns += [log_likelihood(design, draws)[..., None], new_level_mean(design, draws, rng)[..., None]]
+    names = (*first.names, *effects.names, "log-likelihood", "mean of a new level")
+    return Quantities(names, np.concatenate(columns, axis=-1))
+
+
+def effect_quantities(design: Design, draws: Draws) -> Quantities:
+    """Return the random effects of each term's largest and smallest level."""
+    names: list[str] = []
+    columns: list[Floats] = []
     for term, effects in zip(design.terms, draws.effects, strict=True):
         sizes = np.bincount(term.codes, minlength=term.n_levels)
         for word, level in (("largest", int(np.argmax(sizes))), ("smallest", int(np.argmin(sizes)))):
             names += [f"r_{term.name}[{word}, {effect}]" for effect in term.effects]
             columns.append(effects[..., level, :])
-    names += ["log-likelihood", "mean of a new level"]
-    columns += [log_likelihood(design, draws)[..., None], new_level_mean(design, draws, rng)[..., None]]
-    return Quantities(tuple(names), np.concatenate(columns, axis=-1))
+    return Quantities(tuple(names), np.concatenate(columns, axis=-1).astype(float))
 
 
 def log_likelihood(design: Design, draws: Draws) -> Floats:

@@ -129,7 +129,7 @@ def _study(
     return Study(name, design, resolved)
 
 
-def _unequal_groups(rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+def unequal_groups(rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
     """Return ten groups of two to twelve rows."""
     return {"g": np.repeat(np.arange(10), [2, 3, 4, 5, 6, 6, 7, 8, 9, 12])}
 
@@ -141,7 +141,7 @@ def _nested_groups(rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
     return {"a": parent[subgroups], "b": subgroups}
 
 
-def _crossed_groups(rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
+def crossed_groups(rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
     """Return nine by seven crossed groups at random, unequally frequent, each of them present."""
     first = np.r_[np.arange(9), rng.choice(9, 61, p=np.arange(1, 10) / 45)]
     second = np.r_[np.arange(63, 72) % 7, rng.choice(7, 61, p=np.arange(7, 0, -1) / 28)]
@@ -151,7 +151,7 @@ def _crossed_groups(rng: np.random.Generator) -> dict[str, NDArray[np.int64]]:
 def random_intercept() -> Study:
     """Return ten unequal groups, one standard deviation."""
     priors = {"sd_g": "HalfStudentT(3, 1)", "sigma": "HalfNormal(1)"}
-    return _study("random intercept", "y ~ 1 + x + (1 | g)", _unequal_groups, priors)
+    return _study("random intercept", "y ~ 1 + x + (1 | g)", unequal_groups, priors)
 
 
 def correlated_slope() -> Study:
@@ -162,7 +162,7 @@ def correlated_slope() -> Study:
         "cor_g": "LKJ(2)",
         "sigma": "HalfStudentT(3, 1)",
     }
-    return _study("correlated slope", "y ~ 1 + x + (1 + x | g)", _unequal_groups, priors)
+    return _study("correlated slope", "y ~ 1 + x + (1 + x | g)", unequal_groups, priors)
 
 
 def centred_slope() -> Study:
@@ -182,7 +182,7 @@ def nested() -> Study:
 def crossed() -> Study:
     """Return two crossed factors, two standard deviations."""
     priors = {"sd_a": "HalfNormal(1)", "sd_b": "HalfStudentT(3, 0.7)", "sigma": "HalfNormal(1)"}
-    return _study("crossed", "y ~ 1 + x + (1 | a) + (1 | b)", _crossed_groups, priors)
+    return _study("crossed", "y ~ 1 + x + (1 | a) + (1 | b)", crossed_groups, priors)
 
 
 STUDIES: dict[str, Callable[[], Study]] = {

@@ -4,16 +4,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from bayeslmm.validation.calibration import Calibration, calibrate, merge
 from bayeslmm.validation.coverage import measure_coverage
 from bayeslmm.validation.intervals import MakeIntervals, advi_intervals, default_methods
-from bayeslmm.validation.methods import HierarchicalNuts, Sample, importance, marginal_nuts
+from bayeslmm.validation.methods import HierarchicalNuts, importance, marginal_nuts
 from bayeslmm.validation.prediction_coverage import DESIGNS, measure_prediction_coverage
 from bayeslmm.validation.simulate import STUDIES
 from benchmarks.calibration.families import CASES, compare_with_pymc
+from benchmarks.calibration.family_studies import FAMILY_STUDIES, calibrate_family, importance_fit
 from benchmarks.calibration.four_methods import DATA_SETS, compare_four
 from benchmarks.calibration.predictions import METHODS
 from benchmarks.calibration.stored import file_stem, read_calibration, stored_calibration, stored_table
@@ -24,6 +26,7 @@ BLOCK = 50  # simulations between which a run can be interrupted
 SEEDS_OF_BLOCK = 1000
 IMPORTANCE_SIMULATIONS, IMPORTANCE_DRAWS = 1000, 255
 NUTS_SIMULATIONS, NUTS_DRAWS = 200, 63
+FAMILY_SIMULATIONS, FAMILY_DRAWS = 50, 63
 COVERAGE_SIMULATIONS = 500
 PREDICTION_LEVEL = 0.95
 PREDICTION_SIMULATIONS = 500
@@ -38,11 +41,11 @@ Report = Callable[[str, int], None]  # (what, number done)
 
 @dataclass(frozen=True, slots=True)
 class CalibrationCell:
-    """One calibration: a study by a method."""
+    """One calibration: a study, of normal responses or of a family, by a method."""
 
     study: str
     method: str
-    make: Callable[[], Sample]
+    make: Callable[[], Any]
     simulations: int
     n_draws: int
 
@@ -63,15 +66,16 @@ class CalibrationCell:
             part.unlink()
         return whole
 
-    def _block(self, sample: Sample, k: int) -> Calibration:
-        return calibrate(
-            STUDIES[self.study](),
-            sample,
-            simulations=min(BLOCK, self.simulations - BLOCK * k),
-            n_draws=self.n_draws,
-            seed=SEED + SEEDS_OF_BLOCK * k,
-            method=self.method,
-        )
+    def _block(self, sample: Any, k: int) -> Calibration:
+        options: Any = {
+            "simulations": min(BLOCK, self.simulations - BLOCK * k),
+            "n_draws": self.n_draws,
+            "seed": SEED + SEEDS_OF_BLOCK * k,
+            "method": self.method,
+        }
+        if self.study in FAMILY_STUDIES:
+            return calibrate_family(FAMILY_STUDIES[self.study](), sample, **options)
+        return calibrate(STUDIES[self.study](), sample, **options)
 
     def path(self, folder: Path) -> Path:
         """Return the file the calibration is kept in."""
@@ -156,7 +160,15 @@ def calibration_cells() -> tuple[CalibrationCell, ...]:
         CalibrationCell(study, "hierarchical NUTS", HierarchicalNuts, NUTS_SIMULATIONS, NUTS_DRAWS)
         for study in ("random intercept", "correlated slope")
     ]
-    return tuple(cells)
+    return (*cells, *family_cells())
+
+
+def family_cells() -> tuple[CalibrationCell, ...]:
+    """Return the calibrations of families."""
+    return tuple(
+        CalibrationCell(study, "importance", lambda: importance_fit, FAMILY_SIMULATIONS, FAMILY_DRAWS)
+        for study in FAMILY_STUDIES
+    )
 
 
 def coverage_cells() -> tuple[CoverageCell, ...]:

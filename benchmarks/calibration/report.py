@@ -56,6 +56,9 @@ to NUTS, and those on which the non-centred hierarchy mixed too slowly, which th
 two kinds of NUTS see the same data sets, and both designs with a correlated slope the same parameters: where those
 happen to lie off the middle of their priors, all these rows show it.
 
+Studies named after a family are generalized models, whose data sets go through `Model` and `fit` as a user's do; the
+log-likelihood is that given all coefficients and effects.
+
 {table}
 
 Of {quantities} quantities {outside} left their 99% band; {expected:.1f} would by chance.
@@ -64,8 +67,8 @@ Of {quantities} quantities {outside} left their 99% band; {expected:.1f} would b
 COVERAGE = """
 ## Coverage of intervals
 
-{simulations} data sets. In brackets the standard error, in the last column the levels missed by more than three
-of them. ML, REML and MAP give estimate ± z standard errors for coefficients, and mode ± z conditional standard
+{simulations} data sets. Standard errors are in brackets; the last column lists the levels that are missed by more than
+three of them. ML, REML and MAP give estimate ± z standard errors for coefficients, and mode ± z conditional standard
 deviations for random effects (those given theta, sigma and beta, as lme4's `condVar`); they give no intervals
 for standard deviations, correlations and sigma here (there are no profile intervals), so these have no row.
 

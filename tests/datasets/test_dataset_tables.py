@@ -104,8 +104,16 @@ def test_a_truncated_compressed_file(tmp_path):
 
 
 def test_a_missing_file(tmp_path):
-    with pytest.raises(ModelFileError, match="cannot be read"):
+    with pytest.raises(ModelFileError, match=r"nowhere\.csv: there is no such file"):
         read_table(tmp_path / "nowhere.csv")
+    with pytest.raises(ModelFileError, match="there is no such file"):
+        read_table(tmp_path)
+
+
+def test_separators_are_for_texts(tmp_path):
+    EXPECTED.to_parquet(tmp_path / "data.parquet")
+    with pytest.raises(ModelFileError, match="are for CSV files; leave them out"):
+        read_table(tmp_path / "data.parquet", separator=";")
 
 
 @pytest.mark.parametrize(

@@ -189,7 +189,7 @@ def test_names_a_user_function_cannot_have(name):
         ("log(z, base=-2)", "base is a positive number"),
         ("log(z, base='e')", "base is a positive number"),
         ("log(z, x)", "base is a positive number"),
-        ("bad(x)", r"bad\(x\) cannot be computed: ZeroDivisionError"),
+        ("bad(x)", r"bad\(x\) cannot be computed \(ZeroDivisionError"),
         ("short(x)", "shape"),
     ],
 )

@@ -127,6 +127,68 @@ def test_the_factor_with_too_many_levels_is_named():
         design(table(day=days), "y ~ x + day + (1 | g)")
 
 
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("y ~ I(x == c)", r"I\(x == c\) compares labels with numbers"),
+        ("y ~ I(c == 'A')", r"I\(c == 'A'\): 'A' does not occur; the levels are 'a', 'b'"),
+        ("y ~ I(1 != c)", "1 does not occur"),
+        ("y ~ I(x == '1')", "compares numbers with the text '1': leave out the quotes"),
+        ("y ~ poly(x, 2.5)", "poly: a basis of 2.5 columns is not possible; use a whole number"),
+        ("y ~ poly(x, degree='two')", "a basis of 'two' columns"),
+        ("y ~ bs(x, df=2)", r"bs\(x, df=2\) cannot be computed \(.*\): check the arguments of its functions"),
+        ("y ~ poly(x, 2, raw=TRUE)", "no column 'TRUE': write True for TRUE"),
+        ("y ~ dose + z", "no column 'dose': did you mean 'dose-mg'. Its name goes into backquotes, `dose-mg`"),
+        ("c ~ x", r"this holds labels such as 'a'\. Labels are the response of a family such as 'bernoulli'"),
+        ("y ~ bs(x, degree=130)", r"120 rows cannot estimate 131 fixed columns .* more rows than columns\.$"),
+    ],
+)
+def test_wrong_values_and_arguments_are_named(formula, said):
+    with pytest.raises((DataError, ModelError), match=said):
+        design(table(c=["a", "b"] * (N // 2), **{"dose-mg": 1.0}), f"{formula} + (1 | g)")
+
+
+def test_true_and_false_are_no_weights():
+    for flags in (np.arange(N) % 2 == 0, pd.array([True, False] * (N // 2), dtype="boolean")):
+        with pytest.raises(DataError, match=r"'w' are true or false: to leave rows out, pass data\[data\['w'\]\]"):
+            design(table(w=flags), weights="w")
+        with pytest.raises(DataError, match="are true or false"):
+            design(table(), weights=flags)
+
+
+def test_what_is_masked_is_missing():
+    masked = np.ma.array(np.ones(N), mask=np.arange(N) == 3)
+    with pytest.raises(DataError, match=r"'\(weights\)' are missing in 1 rows, first in row 3"):
+        design(table(), weights=masked)
+    assert design(table(), offset=masked).n == N - 1
+    assert design({name: table()[name] for name in ("y", "g")} | {"x": masked * table()["x"].to_numpy()}).n == N - 1
+
+
+def test_functions_of_the_user_may_return_texts_and_lists():
+    data = table()
+    named = {"sign": lambda x: np.where(x > 0, "up", "down"), "listed": lambda x: list(2 * x)}
+    fitted = build_design(parse("y ~ sign(x) + listed(z) + (1 | g)", named), data, functions=named)
+    assert fitted.fixed_names == ("Intercept", "sign(x)[T.up]", "listed(z)")
+    np.testing.assert_array_equal(fitted.X[:, 1], data["x"] > 0)
+    np.testing.assert_array_equal(fitted.X[:, 2], 2 * data["z"])
+
+
+@pytest.mark.parametrize("label", ["a\0", "\ud800", "é\udcff"])
+def test_labels_that_no_file_can_hold_are_refused(label):
+    texts = pd.Series(["a", label] * (N // 2), dtype=object)
+    for columns, formula in (({"g": texts}, "y ~ x + (1 | g)"), ({"c": texts}, "y ~ c + (1 | g)")):
+        with pytest.raises(DataError, match=r"Column '[cg]' has the level .*read the file with the encoding it has"):
+            design(table(**columns), formula)
+
+
+def test_a_label_may_be_absent_from_new_rows_and_dates_as_text_are_compared():
+    data = table(c=["a", "b"] * (N // 2), day=pd.date_range("2020-01-01", periods=N).astype(str))
+    fitted = design(data, "y ~ I(c == 'a') + I(day > '2020-02-30') + (1 | g)")
+    assert fitted.fixed_names == ("Intercept", "I(c == 'a')[T.True]", "I(day > '2020-02-30')[T.True]")
+    assert fitted.X[:, 2].sum() == N - 60
+    assert new_rows(fitted, data[data.c == "b"]).X[:, 1].sum() == 0
+
+
 def test_new_data_in_which_a_cell_is_no_number():
     fitted = design(table())
     for values in (MIXED, TEXT):

@@ -10,7 +10,7 @@ from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression
 from sklearn.neighbors import KNeighborsRegressor
 
-from bayeslmm import DataError, FormulaError, MixedEffectsForest, OptionError
+from bayeslmm import DataError, FormulaError, MixedEffectsForest, OptionError, mixed_forest
 
 N = 40
 
@@ -290,6 +290,30 @@ def test_the_order_of_arguments_of_merf(Z):
         forest().fit(X[["x", "w"]], Z, X["g"], y.abs())
     column = forest().fit(X[["x", "w"]], y.to_frame(), X["g"], np.ones(N))
     assert column.sigma_ == pytest.approx(forest().fit(X, y).sigma_)
+
+
+def test_what_is_masked_is_missing():
+    X, y = make()
+    features, hidden = X[["x", "w"]], np.arange(N) == 4
+    with pytest.raises(DataError, match="y is missing or infinite in 1 rows, first in row 4"):
+        forest().fit(features, np.ma.array(y, mask=hidden), groups=X["g"])
+    with pytest.raises(DataError, match="'g' has 1 missing values, first in row 4"):
+        forest().fit(features, y, groups=np.ma.array(X["g"], mask=hidden))
+    cells = np.ma.array(features.to_numpy(), mask=np.c_[hidden, hidden])
+    with pytest.raises(DataError, match="The learner LinearRegression refused the data: Input X contains NaN"):
+        forest().fit(cells, y.to_numpy(), groups=X["g"].to_numpy())
+
+
+def test_complex_responses_empty_random_terms_and_unknown_options():
+    X, y = make()
+    with pytest.raises(DataError, match="y holds complex numbers: pass their real parts"):
+        forest().fit(X, y + 1j)
+    with pytest.raises(FormulaError, match="random='' holds no random term: write one"):
+        MixedEffectsForest("", LinearRegression()).fit(X, y)
+    with pytest.raises(OptionError, match=r"A forest has no option 'weights'; the options are .*sample_weight"):
+        mixed_forest("y ~ x + (1 | g)", X.assign(y=y), LinearRegression(), weights="x")
+    with pytest.raises(DataError, match=r"columns are 'x', 'w', 'y'\. Grouping and slope columns are looked up"):
+        forest().fit(X[["x", "w"]], y)
 
 
 def test_numbers_as_text_are_refused():

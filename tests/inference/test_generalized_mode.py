@@ -63,7 +63,7 @@ def test_no_nearby_point_is_better(family):
     chosen = model.family.for_response(model.design.outcome)
     density = generalized_density(model.design, chosen, model.resolved_priors)
     found = maximise_generalized_posterior(density)
-    start = density.start(found.solution.parameters.lambdas, found.dispersion)
+    start = density.start(found.solution.parameters.lambdas, found.solution.parameters.free)
 
     def without_jacobians(x):
         try:

@@ -116,6 +116,7 @@ def test_memory_that_is_not_there(monkeypatch):
     monkeypatch.setattr(layout, "available_memory", lambda: 3 * 8 * order**2)
     built = Kernel.build(y, X, terms, names=["d", "sub", "c"])
     built.check_memory()
+    monkeypatch.setattr(layout, "ALWAYS_THERE", 0)
     monkeypatch.setattr(layout, "available_memory", lambda: 3 * 8 * order**2 - 1)
     with pytest.raises(ModelError, match=rf"dense matrix of order {order}.*'c' brings 18 random effects"):
         built.check_memory()

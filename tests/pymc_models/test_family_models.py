@@ -103,7 +103,8 @@ def parameters(value, model, family, explicit):
         factor = shape.structure.factor_of_root(own.centring.inverse @ root)
         pieces.append(shape.structure.coordinates(factor, 1e-300))
     dispersion = [np.ravel(value[p.name]) for p in family.parameters]
-    x = np.concatenate([*pieces, family.working(np.concatenate([np.zeros(0), *dispersion]))])
+    working = family.working(np.concatenate([np.zeros(0), *dispersion]))
+    x = np.concatenate([*pieces, family.with_level(working, -predictor.fixed.centring.level(value["beta"]))])
     effects = [
         (value[f"r_{term.name}"] @ np.linalg.inv(m.matrix @ f).T).ravel()
         for term, m, f in zip(model.design.terms, predictor.maps, explicit.place(x).lambdas, strict=True)

@@ -107,6 +107,7 @@ def test_a_saved_fit_comes_back(data: pd.DataFrame, tmp_path) -> None:
 
 def test_what_needs_a_factor_says_so_where_it_does_not_fit(data: pd.DataFrame, monkeypatch) -> None:
     monkeypatch.setattr(layout, "available_memory", lambda: 1000)
+    monkeypatch.setattr(layout, "ALWAYS_THERE", 0)
     model = blm.Model(WITH_SLOPES, data)
     with pytest.raises(blm.ModelError, match="dense matrix"):
         model.fit("reml", solver="exact")

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design import Design, NewRows, build_design, dotted_names, new_rows
 from bayeslmm.design.alignment import index_difference
-from bayeslmm.design.columns import holds_text
+from bayeslmm.design.columns import holds_text, unmasked
 from bayeslmm.design.names import RESERVED_RESPONSES
 from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
 from bayeslmm.formula import Formula, check_expression, parse, quoted
@@ -176,6 +176,8 @@ def parse_parts(text: str, random: str, dotted: tuple[str, ...] = ()) -> Formula
 
 @lru_cache(maxsize=FORMULAS_KEPT)
 def _parse_parts(text: str, random: str, dotted: tuple[str, ...]) -> Formula:
+    if not random.strip():
+        raise FormulaError("random='' holds no random term: write one, as in '(1 | g)', or None for the learner alone.")
     formula, alone = parse(text, columns=dotted), parse(f"y ~ 0 + {random}", columns=dotted)
     if not formula.bars or alone.fixed != "0" or formula.learner or formula.offsets:
         raise FormulaError(
@@ -198,7 +200,7 @@ def as_table(X: Any) -> Any:
         return used_columns(X, list(getattr(X, "columns", X)))
     if hasattr(X, "toarray"):
         raise DataError("X is a sparse matrix, which random effects do not take: pass X.toarray().")
-    values = np.asarray(X)
+    values = np.asarray(unmasked(X))
     if values.ndim != 2:
         raise DataError(f"X has {values.ndim} dimensions; it must be a frame or an array of rows and columns.")
     return values
@@ -255,7 +257,7 @@ def _groups_frame(groups: Any, frame: pd.DataFrame, labelled: bool, random: str)
         labelled = labelled and _holds_series(groups)
         groups = as_table(groups)
     if not isinstance(groups, pd.DataFrame):
-        values = np.asarray(groups)
+        values = np.asarray(unmasked(groups))
         if values.ndim != 1:
             raise DataError("groups must be a frame with the grouping columns, a Series, or a one-dimensional array.")
         _check_length("groups", len(values), len(frame))
@@ -313,8 +315,10 @@ def _response(y: Any, table: Any) -> Array:
         _check_index("y", y.index, table.index)
     if holds_text(y):
         raise DataError("y holds texts, and must hold numbers: convert it with pandas.to_numeric.")
+    if np.iscomplexobj(y):
+        raise DataError("y holds complex numbers: pass their real parts, their absolute values, or what you model.")
     try:
-        values = np.asarray(y, dtype=float)
+        values = np.asarray(unmasked(y), dtype=float)
     except (TypeError, ValueError) as error:
         raise DataError(f"y must hold numbers: {error}") from error
     if values.ndim == 2 and values.shape[1] == 1:
@@ -336,7 +340,7 @@ def _weights(weights: Any, frame: pd.DataFrame) -> Any:
         _check_index("sample_weight", weights.index, frame.index)
     if holds_text(weights):
         raise DataError("sample_weight holds texts, and must hold numbers: convert it with pandas.to_numeric.")
-    return np.asarray(weights, dtype=float)
+    return np.asarray(unmasked(weights), dtype=float)
 
 
 def _check_argument_order(y: Any, groups: Any, weights: Any) -> None:
@@ -389,7 +393,7 @@ def _check_features(table: Any, features: Sequence[str]) -> None:
 def _explain(error: BayeslmmError, groups: Any, frame: pd.DataFrame) -> str:
     text = str(error).replace("or use missing='drop'", "or leave these rows out of X, y and groups")
     if "no column" in text and groups is None and not len(frame.columns):
-        return f"{text}. X is an array without column names: pass groups= as a frame, or X as a DataFrame."
+        return f"{text} X is an array without column names: pass groups= as a frame, or X as a DataFrame."
     if "no column" in text and groups is None:
-        return f"{text}. Grouping and slope columns are looked up in X, or in groups=."
+        return f"{text} Grouping and slope columns are looked up in X, or in groups=."
     return text

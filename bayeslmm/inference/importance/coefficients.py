@@ -14,9 +14,11 @@ from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.posterior.conditional_draws import draw_coefficients
 from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.iterative_density import IterativeDensity
 from bayeslmm.types import Array
 
 PIECE_NUMBERS = 1 << 18  # random numbers held at once by a thread
+SOLVED_AT_ONCE = 8  # draws by conjugate gradients, whose passes over the data cost less when they are shared
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ def coefficients_at(
     )
     effects = sum(shape.n_effects for shape in kernel.shapes)
     longest = max(1, PIECE_NUMBERS // (effects + kernel.p + 1))
+    if isinstance(density, IterativeDensity):
+        longest = max(longest, SOLVED_AT_ONCE)
     pieces = _pieces(chosen, longest)
     if density.single is not None:
         _draw_compiled(density, phi, pieces, options.seed, found, longest)

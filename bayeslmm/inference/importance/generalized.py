@@ -296,8 +296,9 @@ class _Sampler:
         shown = [sds_and_correlations(factor) for factor in factors]
         picked = [(self.found[i], j) for i, j in zip(points, within, strict=True)]
         kept = [(found, j) for found, j in picked if found is not None]
-        working = self.x[points, density.n_phi :]
-        family = density.problem.family
+        beta = np.array([found.beta[j] for found, j in kept])
+        family, centring = density.problem.family, density.problem.predictor.fixed.centring
+        working = family.with_level(self.x[points, density.n_phi :], centring.level(beta))
         natural = [np.hstack([np.zeros(0), *family.natural(row).values()]) for row in working]
         return GeneralizedDraws(
             sd=tuple(sd for sd, _ in shown),
@@ -305,7 +306,7 @@ class _Sampler:
                 cor if shape.has_correlations else None for (_, cor), shape in zip(shown, density.shapes, strict=True)
             ),
             dispersion=np.array(natural),
-            beta=np.array([found.beta[j] for found, j in kept]),
+            beta=beta,
             b=tuple(np.array([found.b[k][j] for found, j in kept]) for k in range(len(density.shapes))),
             smoothed=smoothed,
             effective_points=float(1.0 / np.sum(smoothed.weights.reshape(-1, self.per_point).sum(axis=1) ** 2)),

@@ -30,6 +30,7 @@ from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
 from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.iterative_density import IterativeDensity
 from bayeslmm.types import Array
 
 FIRST_POINTS = 512
@@ -105,7 +106,11 @@ class WeightedPoints:
 
 
 def weighted_points(
-    density: CovarianceDensity, options: Options, *, report: Callable[[int], None] | None = None
+    density: CovarianceDensity,
+    options: Options,
+    *,
+    laplace: Laplace | None = None,
+    report: Callable[[int], None] | None = None,
 ) -> WeightedPoints:
     """Sample the covariance parameters.
 
@@ -116,10 +121,12 @@ def weighted_points(
     options
         How many draws will be taken from the points, and the seed. The same seed gives the same points whatever the
         number of cores.
+    laplace
+        Where proposals start; None to search for the mode.
     report
         Called with the number of points done.
     """
-    laplace = find_laplace(density)
+    laplace = find_laplace(density) if laplace is None else laplace
     sampler = _Sampler(density, options, report)
     d = density.n_phi
     if d == 0:
@@ -280,6 +287,8 @@ def is_costly(density: CovarianceDensity) -> bool:
     """Whether a point takes so long that there should be few."""
     if density.single is not None:
         return density.kernel.shapes[0].n_effects >= SMALL_TERM
+    if isinstance(density, IterativeDensity):
+        return True
     return density.kernel.products.order >= SMALL_ORDER
 
 

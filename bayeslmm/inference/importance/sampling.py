@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError, warn_user
-from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.importance.coefficients import coefficients_at
 from bayeslmm.inference.importance.handover import capitalised, duration, nuts_seconds
 from bayeslmm.inference.importance.points import WeightedPoints, weighted_points
+from bayeslmm.inference.laplace import Laplace
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.posterior.conditional_draws import covariance_parameters
 from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.effect_summaries import EffectSummary, components_of_points, summarise_effects
+from bayeslmm.posterior.iterative_density import IterativeDensity
 from bayeslmm.types import Array
 
 HANDOVER_TUNE = 1000  # warm-up iterations of NUTS where it takes over
@@ -40,6 +43,14 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
     chosen = resample(points.smoothed.weights, draws * chains, options.seed)
     found = coefficients_at(density, points.phi, chosen, options)
     sds, correlations = covariance_parameters(density, points.phi[chosen], found.sigma)
+
+    summaries: tuple[EffectSummary, ...] = ()
+    if options.store == SUMMARY:
+        parts = components_of_points(density, points.phi, points.smoothed.weights, options.seed)
+        summaries = summarise_effects(density, parts, options.quantiles)
+    errors = {}
+    if isinstance(density, IterativeDensity):
+        errors["log_density_error"] = density.difference_error(points.phi, points.smoothed.weights)
 
     def cut(values: NDArray[np.floating]) -> NDArray[np.floating]:
         """Cut draws into chains."""
@@ -65,11 +76,13 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
             "log_evidence_error": points.log_evidence_error,
             "evaluations": points.laplace.evaluations + len(points.phi),
             "seed": options.seed,
+            **errors,
         },
+        summaries=summaries,
     )
 
 
-def sample_importance(density: CovarianceDensity, options: Options) -> Draws:
+def sample_importance(density: CovarianceDensity, options: Options, *, laplace: Laplace | None = None) -> Draws:
     """Sample the posterior by importance sampling, or by NUTS where the weights are too uneven.
 
     Parameters
@@ -78,16 +91,23 @@ def sample_importance(density: CovarianceDensity, options: Options) -> Draws:
         The model.
     options
         Equally weighted draws to return, cut into chains for arviz; seed; cores, should NUTS take over.
+    laplace
+        Where proposals start; None to search for the mode.
 
     Returns
     -------
     Draws
         `info` holds k_hat, effective_size, points, rounds and log_evidence; after a hand-over, sampler is "nutpie"
         and a message says why.
+
+    Raises
+    ------
+    FittingError
+        If the weights are too uneven, and NUTS must not or cannot take over.
     """
     started = time.perf_counter()
     with progress_bar(None, "points", options.progressbar) as report:
-        points = weighted_points(density, options, report=report)
+        points = weighted_points(density, options, laplace=laplace, report=report)
     if not points.trouble or options.handover == "keep":
         found = importance_draws(density, points, options)
         return replace(found, info={**found.info, "seconds": time.perf_counter() - started})
@@ -95,6 +115,12 @@ def sample_importance(density: CovarianceDensity, options: Options) -> Draws:
         raise FittingError(
             f"{capitalised(points.trouble)}. Use method='nuts', handover='nuts' to be handed over to it, or "
             "handover='keep' for the weighted draws as they are."
+        )
+    if isinstance(density, IterativeDensity):
+        raise FittingError(
+            f"{capitalised(points.trouble)}. NUTS cannot take over, since it needs the factor of the equations, which "
+            "solver='iterative' does without. Use solver='exact' where memory allows, simplify the random effects, or "
+            "use handover='keep' for the weighted draws as they are."
         )
     options = replace(options, tune=HANDOVER_TUNE)
     warn_user(

@@ -151,7 +151,8 @@ def chained_draws(density: ExplicitDensity, chains: list[Chain], options: Option
     beta = q[..., d + density.n_effects :] @ predictor.fixed.matrix.T
     effects = user_effects(density, x, q[..., d:], keep, options.dtype)
     shown = [sds_and_correlations(factor) for factor in model.user_factors(model.term_points(x))]
-    working = x[..., model.n_phi :].reshape(shape[0] * shape[1], family.n_dispersion)
+    working = family.with_level(x[..., model.n_phi :], predictor.fixed.centring.level(beta))
+    working = working.reshape(shape[0] * shape[1], family.n_dispersion)
     natural = np.array([np.hstack([np.zeros(0), *family.natural(row).values()]) for row in working])
     draws = Draws(
         beta=beta,

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.importance.proposals import cholesky_factor
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.chain import Chain
@@ -24,9 +24,11 @@ from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
 from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.effect_summaries import Component, EffectSummary, summarise_effects
 from bayeslmm.types import Array
 
 PATIENCE = 0.2  # seconds after which a chain looks whether it is to stop
+MOST_SUMMARISED = 1000  # draws, evenly spaced, over which random effects are averaged where no draws are kept
 JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
 
 
@@ -283,6 +285,12 @@ def marginal_draws(density: CovarianceDensity, chains: list[Chain], options: Opt
     phi = x[..., :n_phi].reshape(n_chains * n_draws, n_phi)
     sds, correlations = covariance_parameters(density, phi, sigma.ravel())
 
+    summaries: tuple[EffectSummary, ...] = ()
+    if options.store == SUMMARY:
+        chosen = np.unique(np.linspace(0, sigma.size - 1, min(sigma.size, MOST_SUMMARISED)).astype(int))
+        parts = [Component(phi[i], float(sigma.ravel()[i]), 1.0) for i in chosen]
+        summaries = summarise_effects(density, parts, options.quantiles)
+
     def cut(values: Array) -> Array:
         return values.reshape(n_chains, n_draws, *values.shape[1:])
 
@@ -299,4 +307,5 @@ def marginal_draws(density: CovarianceDensity, chains: list[Chain], options: Opt
             "kernel_evaluations": sum(chain.evaluations for chain in chains),
             "seed": options.seed,
         },
+        summaries=summaries,
     )

@@ -11,7 +11,7 @@ from bayeslmm.covariance.pairs import correlation_matrices
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import safe_name
 from bayeslmm.errors import OptionError
-from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.nuts.chain_store import ChainStore, digest
 from bayeslmm.inference.nuts.explicit import Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
 from bayeslmm.inference.nuts.marginal import sample_known, sample_marginal
@@ -76,6 +76,8 @@ def sample_nuts(
         found = _sample_density(density, design, options)
     elif options.resume is not None:
         raise OptionError(f"resume= is for parametrization='marginal', not {chosen!r}.")
+    elif options.store == SUMMARY:
+        raise OptionError(f"store='summary' is for parametrization='marginal', not {chosen!r}.")
     else:
         found = _sample_explicit(design, priors, options, sigma, centered=chosen == "centered")
     facts = {

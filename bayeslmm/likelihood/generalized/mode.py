@@ -25,6 +25,7 @@ from bayeslmm.likelihood.normal_prior import NormalPrior
 from bayeslmm.types import Array
 
 NEGLIGIBLE = 1e-16  # expected gain of h, twice, at which the mode is found: eta is then known to 1e-8 standard errors
+RIDGE = 1e-12  # of the total weight, added to directions of the coefficients that have no information left
 STALLED = 1e-7  # and at which a step that rounding keeps from raising h may stand for the last one
 ROUNDING = 1e-14  # relative error of h
 SUFFICIENT = 1e-4  # share of the expected gain that a step must bring
@@ -188,13 +189,29 @@ def _evaluate(problem: Problem, working: Array, beta: Array, u: list[Array], eta
 def _step_factor(problem: Problem, lambdas: Sequence[Array], working: Array, state: _State) -> tuple[Factor, bool]:
     """Return a positive definite factor for a step, and whether it is at the observed weights."""
     observed = -state.rows[2]
-    if problem.family.log_concave:
-        return factor_at(problem, lambdas, observed), True
     try:
         return factor_at(problem, lambdas, observed), True
     except FittingError:
+        if problem.family.log_concave:
+            return _ridged(problem, lambdas, observed), True
         expected = problem.family.expected_weights(problem.response, state.eta, working)
         return factor_at(problem, lambdas, np.where(observed > 0, observed, expected)), False
+
+
+def _ridged(problem: Problem, lambdas: Sequence[Array], weights: Array) -> Factor:
+    """Factor where coefficients that run to infinity, as under separation, leave directions without information.
+
+    Their share of the gradient has vanished, too, so that a ridge no larger than rounding ends the search there.
+
+    Raises
+    ------
+    FittingError
+        If something else keeps the matrix from being factored.
+    """
+    if not problem.inner or problem.prior is not None:
+        return factor_at(problem, lambdas, weights)
+    ridge = RIDGE * max(float(weights.sum()), np.finfo(float).tiny) * np.eye(problem.predictor.p)
+    return factorise(problem.predictor.products(weights, fixed=True, precision=ridge), lambdas)
 
 
 def _halve(

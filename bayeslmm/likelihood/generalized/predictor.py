@@ -13,9 +13,9 @@ import numba
 import numpy as np
 
 from bayeslmm.covariance import TermShape
-from bayeslmm.design.centring import no_centring
+from bayeslmm.design.centring import Centring, find_centring, no_centring
 from bayeslmm.likelihood.accumulate import add_by_level, add_effects
-from bayeslmm.likelihood.columns import ColumnMap, TermArrays, fixed_map, term_map
+from bayeslmm.likelihood.columns import ColumnMap, TermArrays, column_map, term_map
 from bayeslmm.likelihood.crossproducts import CrossProducts, Sums
 from bayeslmm.likelihood.layout import check_memory, choose_layout
 from bayeslmm.likelihood.pattern import Pattern
@@ -50,7 +50,12 @@ class Predictor:
 
     @classmethod
     def build(
-        cls, X: Array, terms: Sequence[TermArrays], offset: Array | None = None, names: Sequence[str] | None = None
+        cls,
+        X: Array,
+        terms: Sequence[TermArrays],
+        offset: Array | None = None,
+        names: Sequence[str] | None = None,
+        centring: Centring | None = None,
     ) -> "Predictor":
         """Lay out the columns.
 
@@ -64,6 +69,8 @@ class Predictor:
             Shape (n,); None means zero.
         names
             Names of the terms for messages.
+        centring
+            Of X; None centres it where it spans the constant.
 
         Raises
         ------
@@ -75,7 +82,8 @@ class Predictor:
         names = tuple(names) if names is not None else tuple(getattr(t, "name", str(k)) for k, t in enumerate(terms))
         layout = choose_layout([t.codes for t in terms], shapes)
         check_memory(layout, names, X.shape[1])
-        fixed = fixed_map(X, None) if X.shape[1] else ColumnMap(no_centring(0), np.ones(0))
+        centring = find_centring(X) if centring is None else centring
+        fixed = column_map(X, centring, None) if X.shape[1] else ColumnMap(no_centring(0), np.ones(0))
         maps = tuple(term_map(t, None) for t in terms)
         return cls(
             X=np.ascontiguousarray(fixed.apply(X)),

@@ -185,16 +185,15 @@ def evaluate_iteratively(
         raise FittingError(
             f"{products.n} rows cannot estimate {products.n_fixed} fixed coefficients by {method.upper()}."
         )
-    roots = [_turned(f) for f in lambdas]
-    eliminated = Eliminated(paired, roots)
+    eliminated = Eliminated(paired, [turned(f) for f in lambdas])
     lead_right, trailing_right = products.nest_xy[0], products.trailing_xy
     probes = eliminated.colour(signs)
     right = np.hstack([probes, eliminated.reduce(lead_right, trailing_right)])
     m = signs.shape[1]
     tolerance = np.where(np.arange(right.shape[1]) < m, shared, EXACT)
     solution = conjugate_gradients(eliminated, eliminated.precondition, right, tolerance)
-    solved = _solved(eliminated, solution.x[:, m:])
-    probed = _probed(eliminated, signs, solution, derivatives)
+    solved = coefficients_solved(eliminated, solution.x[:, m:])
+    probed = probe(eliminated, signs, solution, derivatives)
     r2 = solved.r_squared
     if sigma is None:
         sigma = float(np.sqrt(r2 / dof))
@@ -222,7 +221,8 @@ def evaluate_iteratively(
     )
 
 
-def _solved(eliminated: Eliminated, x: Array) -> Solved:
+def coefficients_solved(eliminated: Eliminated, x: Array) -> Solved:
+    """Return X and y solved, from the whitened trailing effects x of their right-hand sides, (q_T, p + 1)."""
     products = eliminated.paired.products
     lead_right, trailing_right = products.nest_xy[0], products.trailing_xy
     trailing = eliminated.scale(x)
@@ -247,7 +247,8 @@ def _solved(eliminated: Eliminated, x: Array) -> Solved:
     return Solved(eliminated, lead, trailing, lead_scores, trailing_scores, beta, xy[:p, :p], r2)
 
 
-def _probed(eliminated: Eliminated, signs: Array, solution: Solution, derivatives: bool) -> Probed:
+def probe(eliminated: Eliminated, signs: Array, solution: Solution, derivatives: bool) -> Probed:
+    """Return what the probes' columns, the first of a solution, say of the determinant and the traces."""
     paired = eliminated.paired
     q, m = signs.shape
     quadratures = np.array([log_quadrature(solution, k) for k in range(m)])
@@ -279,7 +280,7 @@ def _probed(eliminated: Eliminated, signs: Array, solution: Solution, derivative
     return Probed(tuple(traces), log_dets, corrected.shares, iterations)
 
 
-def _turned(factor: Array) -> Array:
+def turned(factor: Array) -> Array:
     """Return ``U D^(1/2)``, a root of the same covariance whose columns are orthogonal."""
     left, values, _ = np.linalg.svd(factor)
     return left * values

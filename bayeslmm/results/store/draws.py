@@ -12,8 +12,9 @@ from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.names import ROWS, safe_labels, safe_name
 from bayeslmm.errors import StorageError
 from bayeslmm.families import Family
-from bayeslmm.inference.draws import Draws
+from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.results.draws_dataset import row_labels
+from bayeslmm.results.store.summaries import SUMMARIES, read_summaries, summary_dataset
 from bayeslmm.types import Array, Floats
 
 if TYPE_CHECKING:
@@ -53,6 +54,8 @@ def write_draws(fit: "PosteriorFit", path: Path) -> None:
     """
     groups = fit.datasets()
     groups |= {group: fit.rows_of(group) for group in fit.added}
+    if fit.draws.summaries:
+        groups[SUMMARIES] = summary_dataset(fit.design, fit.draws.summaries)
     path.write_bytes(_netcdf(groups))
 
 
@@ -107,7 +110,7 @@ def read_draws(
         size = term.n_columns
         sd.append(_variable(posterior, f"sd_{term.name}", (size,)))
         cor.append(_correlations(posterior, term) if term.has_correlations else None)
-        if wanted is None or term.name in wanted:
+        if wanted is None or (wanted != SUMMARY and term.name in wanted):
             effects.append(_variable(posterior, f"r_{term.name}", (term.n_levels, size)))
         else:
             effects.append(np.empty((*sigma.shape, 0, size)))
@@ -117,7 +120,8 @@ def read_draws(
     stats = {}
     if "sample_stats" in _groups(path):
         stats = {str(name): values.to_numpy() for name, values in _open(path, "sample_stats").data_vars.items()}
-    draws = Draws(beta, sigma, tuple(sd), tuple(cor), tuple(effects), stats, method, dict(info))
+    summaries = read_summaries(_open(path, SUMMARIES), design) if wanted == SUMMARY else ()
+    draws = Draws(beta, sigma, tuple(sd), tuple(cor), tuple(effects), stats, method, dict(info), summaries)
     added = {name: _relabelled(_open(path, name), design) for name in GROUPS if name in _groups(path)}
     return draws, added
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bayeslmm.errors import StorageError
+from bayeslmm.inference.draws import SUMMARY
 
 INT64 = 2**63 - 1
 DEEPEST = 12  # levels of nesting of a value that is only kept
@@ -250,12 +251,14 @@ RUN = Table(
         "kernel_evaluations": COUNT,
         "tune": COUNT,
         "seed": COUNT,
+        "probes": Whole(1),
+        "log_density_error": MEASURE,
         "k_hat": MEASURE,
         "effective_size": MEASURE,
         "effective_points": MEASURE,
         "largest_weight": MEASURE,
         "seconds": MEASURE,
-        "store": Maybe(ListOf(Text())),
+        "store": Maybe(Either((ListOf(Text()), Text((SUMMARY,))))),
         "sampler": Maybe(Text()),
         "parametrization": Maybe(Text()),
         "elbo": ListOf(Number()),

@@ -133,4 +133,7 @@ class _Vector:
         n_free = len(self.centre.free)
         if n_free:
             out[-n_free:, -n_free:] = np.eye(n_free)
+            one = fit.family.with_level(np.zeros(n_free), 1.0)  # the level moves with the coefficients
+            columns = slice(self.n_lambda, self.n_lambda + self.n_beta)
+            out[-n_free:, columns] = np.outer(one, predictor.fixed.centring.level(predictor.fixed.matrix.T))
         return out

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.linalg import block_diag, solve_triangular
 
 from bayeslmm.covariance import TermShape, theta_from_factors
+from bayeslmm.design.centring import centring_beside_level, find_centring
 from bayeslmm.errors import ModelError
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
@@ -137,8 +138,8 @@ def maximise_generalized(
         If there is no mode at the start.
     """
     family = family.for_response(response)
-    predictor = Predictor.build(X, terms, offset, names)
-    _check(family, predictor, zero_columns)
+    _check(family, X, zero_columns)
+    predictor = Predictor.build(X, terms, offset, names, None if family.takes_constant else centring_beside_level(X))
     check_quadrature(predictor, n_quad)
     dispersion = Dispersion(family.n_dispersion, zero_columns)
     inner = Objective(Problem(family, response, predictor, inner=True), dispersion)
@@ -156,8 +157,8 @@ def maximise_generalized(
     return result(outer, second, n_quad, (*inner.values, *outer.values))
 
 
-def _check(family: Family, predictor: Predictor, zero_columns: Array | None) -> None:
-    if not family.takes_constant and predictor.fixed.centring.spans_constant:
+def _check(family: Family, X: Array, zero_columns: Array | None) -> None:
+    if not family.takes_constant and find_centring(X).spans_constant:
         raise ModelError(
             f"The fixed columns span a constant, whose place the thresholds of the family {family.name!r} take. Remove "
             "the intercept: `0 + ...`, with treatment coding of factors."
@@ -176,17 +177,20 @@ def result(objective: Objective, solution: Solution, n_quad: int, values: tuple[
     status: Literal["converged", "boundary", "failed"] = "failed"
     if solution.converged:
         status = "boundary" if solution.singular else "converged"
+    family = objective.problem.family
+    beta = predictor.fixed.matrix @ (mode.beta if objective.problem.inner else parameters.beta)
+    level = predictor.fixed.centring.level(beta)
     return GeneralizedMaximum(
-        family=objective.problem.family,
+        family=family,
         n_quad=n_quad,
         theta=user_theta(predictor, parameters),
-        beta=predictor.fixed.matrix @ (mode.beta if objective.problem.inner else parameters.beta),
-        dispersion=parameters.free,
+        beta=beta,
+        dispersion=family.with_level(parameters.free, level),
         loglik=-0.5 * solution.evaluation.value,
         u=tuple(mode.u),
         b=tuple(scale_effects(mode.u, transforms)),
         b_cov=tuple(t @ c @ t.T for c, t in zip(variances, transforms, strict=True)),
-        eta=mode.eta,
+        eta=mode.eta + level,
         status=status,
         diverging=_diverging(objective.problem, solution),
         gradient_norm=solution.gradient_norm,

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 
 from bayeslmm.covariance import count_theta, factors_from_theta
+from bayeslmm.design.centring import centring_beside_level
 from bayeslmm.errors import FittingError
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, result
@@ -72,7 +73,11 @@ def restore_maximum(
         If the estimates are not as many as the model has parameters, or have no likelihood.
     """
     family = family.for_response(response)
-    predictor = Predictor.build(X, terms, offset, names)
+    predictor = (
+        Predictor.build(X, terms, offset, names, None if family.takes_constant else centring_beside_level(X))
+        if density is None
+        else density.problem.predictor
+    )
     check_quadrature(predictor, estimates.n_quad)
     dispersion = Dispersion(family.n_dispersion, zero_columns)
     found = [len(estimates.theta), len(estimates.beta), len(estimates.dispersion)]
@@ -86,7 +91,8 @@ def restore_maximum(
         _clean(factor_to_kernel(factor, columns, shape))
         for factor, columns, shape in zip(factors, predictor.maps, predictor.shapes, strict=True)
     )
-    parameters = Parameters(lambdas, predictor.fixed.inverse @ estimates.beta, estimates.dispersion)
+    free = family.with_level(estimates.dispersion, -predictor.fixed.centring.level(estimates.beta))
+    parameters = Parameters(lambdas, predictor.fixed.inverse @ estimates.beta, free)
     if density is None:
         problem = Problem(family, response, predictor, inner=estimates.n_quad == 0)
         objective = Objective(problem, dispersion, max(estimates.n_quad, 1))

@@ -1,0 +1,240 @@
+r"""Posterior means, standard deviations and quantiles of all random effects, without draws of them.
+
+Given phi and sigma an effect is normal, :math:`b \mid \phi_k, \sigma_k, y \sim N(m_k, v_k)`, so that its posterior is
+the mixture over the points k with their weights,
+
+.. math:: \operatorname{E} b = \sum_k w_k m_k, \qquad
+          \operatorname{var} b = \sum_k w_k (v_k + m_k^2) - (\operatorname{E} b)^2,
+
+and a quantile q solves :math:`\sum_k w_k \Phi((q - m_k) / \sqrt{v_k}) = p`. Nothing is random but the points.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from bayeslmm.likelihood.conditional import effect_modes
+from bayeslmm.likelihood.factor import factorise
+from bayeslmm.likelihood.normal_prior import fixed_posterior
+from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
+from bayeslmm.posterior.density import CovarianceDensity, SigmaGrid
+from bayeslmm.types import Array
+
+MOST_POINTS = 512  # of phi
+NEGLIGIBLE = 1e-6  # share of the largest weight that adds nothing
+NARROW = 0.005  # sd of log sigma below which one node serves
+NODES = np.array([-math.sqrt(3.0), 0.0, math.sqrt(3.0)])  # Gauss and Hermite's, for a standard normal
+SHARES = np.array([1.0, 4.0, 1.0]) / 6.0
+CHUNK = 4096  # effects whose quantiles a thread solves in one call
+STEPS = 60  # Newton's and bisections, which end far earlier
+
+
+@dataclass(frozen=True, slots=True)
+class EffectSummary:
+    """What is known of the J levels of a term.
+
+    Attributes
+    ----------
+    mean, sd
+        Shape (J, S).
+    probabilities
+        Shape (Q,), increasing.
+    quantiles
+        Shape (Q, J, S).
+    """
+
+    mean: Array
+    sd: Array
+    probabilities: Array
+    quantiles: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One normal distribution of the mixture: where it is, and its weight."""
+
+    phi: Array
+    sigma: float
+    weight: float
+
+
+def components_of_points(density: CovarianceDensity, phi: Array, weights: Array, seed: int) -> list[Component]:
+    """Return the mixture over weighted points of phi (m, d), sigma at up to three nodes of each.
+
+    More than `MOST_POINTS` points are thinned systematically.
+    """
+    kept = np.flatnonzero(weights > NEGLIGIBLE * weights.max())
+    shares = weights[kept] / weights[kept].sum()
+    if len(kept) > MOST_POINTS:
+        places = (np.arange(MOST_POINTS) + np.random.default_rng([seed, 3 << 20]).uniform()) / MOST_POINTS
+        kept, counts = np.unique(
+            kept[np.minimum(np.searchsorted(np.cumsum(shares), places), len(kept) - 1)], return_counts=True
+        )
+        shares = counts / MOST_POINTS
+
+    def at(place: int) -> list[Component]:
+        """Return the components of one point."""
+        with np.errstate(all="ignore"):
+            nodes, own = _sigma_nodes(density.grid(phi[kept[place]]))
+        return [
+            Component(phi[kept[place]], float(s), float(shares[place] * w)) for s, w in zip(nodes, own, strict=True)
+        ]
+
+    found = in_threads(at, range(len(kept)), worker_threads(density.kernel.order))
+    return [component for point in found for component in point]
+
+
+def _sigma_nodes(grid: SigmaGrid) -> tuple[Array, Array]:
+    """Return values of sigma and their shares, with the mean and the variance of log sigma."""
+    if len(grid.log_sigma) == 1:
+        return np.exp(grid.log_sigma), np.ones(1)
+    density = grid.density / grid.density.sum() if np.ptp(np.diff(grid.log_sigma)) < 1e-9 else _cell_shares(grid)
+    mean = float(density @ grid.log_sigma)
+    sd = float(np.sqrt(density @ (grid.log_sigma - mean) ** 2))
+    if sd < NARROW:
+        return np.exp([mean]), np.ones(1)
+    return np.exp(mean + sd * NODES), SHARES
+
+
+def _cell_shares(grid: SigmaGrid) -> Array:
+    """Return the probability around each node of an uneven grid."""
+    widths = np.gradient(grid.log_sigma)
+    shares = grid.density * widths
+    return np.asarray(shares / shares.sum())
+
+
+def summarise_effects(
+    density: CovarianceDensity,
+    components: Sequence[Component],
+    probabilities: Sequence[float],
+    report: Callable[[int], None] | None = None,
+) -> tuple[EffectSummary, ...]:
+    """Return the summary of every term.
+
+    Parameters
+    ----------
+    density
+        The model.
+    components
+        K normal distributions of the mixture. What memory holds besides the results is two numbers of four bytes for
+        each of them and each effect.
+    probabilities
+        Of the quantiles.
+    report
+        Called with the number of components done.
+    """
+    shapes = [(shape.n_levels, shape.n_columns) for shape in density.kernel.shapes]
+    sizes = [levels * columns for levels, columns in shapes]
+    total = sum(sizes)
+    weights = np.array([component.weight for component in components])
+    weights = weights / weights.sum()
+    means, sds = (np.empty((len(components), total), dtype=np.float32) for _ in range(2))
+    first, second = np.zeros(total), np.zeros(total)
+    centre = np.zeros(total)
+    lock = threading.Lock()
+
+    def evaluate(k: int) -> None:
+        """Find one normal distribution; what is common to all is kept apart, so that four bytes suffice."""
+        mean, variance = effect_moments(density, components[k])
+        if k == 0:
+            centre[:] = mean
+        means[k], sds[k] = mean - centre, np.sqrt(variance)
+        with lock:
+            np.add(first, weights[k] * (mean - centre), out=first)
+            np.add(second, weights[k] * (variance + (mean - centre) ** 2), out=second)
+
+    with np.errstate(all="ignore"):
+        evaluate(0)
+        in_threads(evaluate, range(1, len(components)), worker_threads(density.kernel.order), report)
+    sd = np.sqrt(np.maximum(second - first**2, 0.0))
+    asked = np.array(sorted(probabilities), dtype=float)
+    quantiles = np.empty((len(asked), total))
+
+    def solve(start: int) -> None:
+        """Solve for the quantiles of some effects."""
+        some = slice(start, start + CHUNK)
+        quantiles[:, some] = mixture_quantiles(means[:, some], sds[:, some], weights, first[some], sd[some], asked)
+
+    in_threads(solve, range(0, total, CHUNK), idle_cores())
+    ends = np.cumsum([0, *sizes])
+    return tuple(
+        EffectSummary(
+            mean=(centre + first)[start:stop].reshape(shape),
+            sd=sd[start:stop].reshape(shape),
+            probabilities=asked,
+            quantiles=(centre + quantiles)[:, start:stop].reshape(len(asked), *shape),
+        )
+        for start, stop, shape in zip(ends[:-1], ends[1:], shapes, strict=True)
+    )
+
+
+def effect_moments(density: CovarianceDensity, component: Component) -> tuple[Array, Array]:
+    """Return means and variances of all effects given phi and sigma, terms one after the other, each (q,)."""
+    sigma, prior = component.sigma, density.fixed_prior_at(component.phi)
+    factor = factorise(density.kernel.products, density.lambdas(density.points(component.phi)))
+    posterior = fixed_posterior(factor, prior)
+    modes = effect_modes(factor, posterior.mean(sigma))
+    blocks = inverse_blocks(factor, posterior.precision_factor(sigma, prior)).blocks
+    means, variances = [np.zeros(0)], [np.zeros(0)]
+    for u, block, columns, own in zip(modes, blocks, density.kernel.maps, factor.lambdas, strict=True):
+        turn = columns.matrix @ own
+        means.append((u @ turn.T).ravel())
+        variances.append(sigma**2 * np.einsum("st,jtr,sr->js", turn, block, turn, optimize=True).ravel())
+    return np.concatenate(means), np.concatenate(variances)
+
+
+@numba.njit(cache=True, nogil=True)
+def mixture_quantiles(
+    means: NDArray[np.float32], sds: NDArray[np.float32], weights: Array, mean: Array, sd: Array, probabilities: Array
+) -> Array:
+    """Return quantiles (Q, n) of n mixtures of K normal distributions, by Newton's method kept within bounds.
+
+    Parameters
+    ----------
+    means, sds
+        Shape (K, n).
+    weights
+        Shape (K,), summing to one.
+    mean, sd
+        Of the mixtures, shape (n,).
+    probabilities
+        Shape (Q,), increasing.
+    """
+    found = np.empty((len(probabilities), len(mean)))
+    for j in range(len(mean)):
+        if not sd[j] > 0.0:
+            found[:, j] = mean[j]
+            continue
+        for q in range(len(probabilities)):
+            p = probabilities[q]
+            reach = sd[j] / np.sqrt(min(p, 1.0 - p))  # no farther by Cantelli's inequality
+            low, high = mean[j] - reach, mean[j] + reach
+            x = mean[j] if q == 0 else found[q - 1, j]
+            for _ in range(STEPS):
+                below, slope = 0.0, 0.0
+                for k in range(len(weights)):
+                    if sds[k, j] > 0.0:
+                        z = (x - means[k, j]) / sds[k, j]
+                        below += weights[k] * 0.5 * math.erfc(-z * 0.7071067811865476)
+                        slope += weights[k] * 0.3989422804014327 * math.exp(-0.5 * z * z) / sds[k, j]
+                    elif x >= means[k, j]:
+                        below += weights[k]
+                if below < p:
+                    low = x
+                else:
+                    high = x
+                move = (p - below) / slope if slope > 0.0 else np.inf
+                if abs(move) < 1e-7 * sd[j]:
+                    x += move
+                    break
+                x = x + move if low < x + move < high else 0.5 * (low + high)
+                if high - low < 1e-9 * sd[j]:
+                    break
+            found[q, j] = x
+    return found
