@@ -132,6 +132,11 @@ class Family(ABC):
         """
 
     @property
+    def score_kernel(self) -> Kernel:
+        """Compiled loop as `kernel` whose out[2:] may be anything: what samplers call, who need no curvature."""
+        return self.kernel
+
+    @property
     def dispersion_kernel(self) -> Kernel | None:
         """Compiled loop ``(y, size, eta, phi, out)``; out (m, 3, n): by phi of log f and its first two derivatives."""
         return None

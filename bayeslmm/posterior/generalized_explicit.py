@@ -333,8 +333,24 @@ def pack_zero(density: ExplicitDensity) -> Array:
     return np.concatenate([density.mode, np.zeros(density.dimension - len(density.mode))])
 
 
-def user_effects(density: ExplicitDensity, point: ExplicitPoint) -> list[Array]:
-    """Return the random effects in the user's columns, (J, S) per term."""
-    lambdas: Sequence[Array] = density.place(point.x).lambdas
-    maps = density.density.problem.predictor.maps
-    return [u @ (m.matrix @ f).T for u, m, f in zip(point.u, maps, lambdas, strict=True)]
+def user_effects(
+    density: ExplicitDensity, x: Array, c: Array, keep: Sequence[bool], dtype: type
+) -> tuple[NDArray[np.floating], ...]:
+    """Return the random effects in the user's columns, (..., J, S) per term, at x (..., d) and c (..., k).
+
+    Terms that are not kept have no levels.
+    """
+    found: list[NDArray[np.floating]] = []
+    model = density.density
+    points = model.term_points(x)
+    maps = model.problem.predictor.maps
+    for place, shape, point, turn, rotation, columns, kept in zip(
+        density.places, model.shapes, points, density.turns, density.rotations, maps, keep, strict=True
+    ):
+        if not kept:
+            found.append(np.empty((*x.shape[:-1], 0, shape.n_columns), dtype=dtype))
+            continue
+        u = c[..., place].reshape(*c.shape[:-1], shape.n_levels, shape.n_columns)
+        roots = columns.matrix @ turn @ point.factor @ rotation
+        found.append((u @ np.swapaxes(roots, -1, -2)).astype(dtype, copy=False))
+    return tuple(found)

@@ -220,7 +220,8 @@ def test_explicit_density(name, layout):
     step[-1] = 0.01
     slopes = [explicit.value_and_gradient(centre + s * step)[1][-1] for s in (1, -1)]
     assert (slopes[0] - slopes[1]) / 0.02 == pytest.approx(-1.0, abs=1e-3)
-    b = user_effects(explicit, point)
+    c = np.concatenate([*(u.ravel() for u in point.u), point.beta])
+    b = user_effects(explicit, point.x, c, [True] * len(point.u), float)
     Z = [np.einsum("ns,ns->n", z @ np.linalg.inv(m.matrix), values[codes]) for z, m, values, codes in zip(
         density.problem.predictor.z, density.problem.predictor.maps, b, density.problem.predictor.pattern.codes,
         strict=True,

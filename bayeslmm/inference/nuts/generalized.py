@@ -1,8 +1,10 @@
 r"""NUTS on the explicit posterior of a generalized model, nothing integrated out and nothing to compile.
 
-nutpie samples (z, v): :math:`x = \hat x + Rz` are the covariance and dispersion parameters, whitened by Laplace's
+(z, v) are sampled: :math:`x = \hat x + Rz` are the covariance and dispersion parameters, whitened by Laplace's
 approximation of their marginal, and v the coefficients and random effects in the coordinates of
 `bayeslmm.posterior.generalized_explicit`, whitened by the factor at :math:`\hat x` and rescaled with x.
+
+Where every part of the density has a compiled form, the sampler is compiled, too; else nutpie calls Python.
 """
 
 import time
@@ -17,12 +19,16 @@ from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.generalized_draws import ChainedDraws
 from bayeslmm.inference.importance.generalized import find_generalized_laplace
+from bayeslmm.inference.importance.proposals import cholesky_factor
+from bayeslmm.inference.laplace import Laplace
 from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.inference.nuts.chain_store import ChainStore, digest
+from bayeslmm.inference.nuts.compiled_chain import CompiledDensity, sample_compiled_chain
 from bayeslmm.inference.nuts.marginal import chain_seeds, sample_chain
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
+from bayeslmm.posterior.compiled_explicit import can_compile, explicit_arrays, pack
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity, user_effects
 
@@ -52,6 +58,7 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
     started = time.perf_counter()
     laplace, evaluation = find_generalized_laplace(density)
     explicit = ExplicitDensity(density, laplace.mode, evaluation)
+    compiled = compiled_density(explicit, laplace) if can_compile(explicit) else None
     store = None if options.resume is None else ChainStore(options.resume, run_facts(density, options))
     seeds = chain_seeds(options.seed, options.chains)
     stop = Event()
@@ -60,17 +67,21 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
         kept = store.load(k) if store is not None else None
         if kept is not None:
             return kept
-        chain = sample_chain(explicit, laplace, options, seeds[k], stop)
+        if compiled is not None:
+            chain = sample_compiled_chain(compiled, options, seeds[k], stop)
+        else:
+            chain = with_coefficients(explicit, sample_chain(explicit, laplace, options, seeds[k], stop))
         if store is not None:
             store.save(k, chain)
         return chain
 
-    workers = min(options.chains, options.cores or idle_cores()) if density.problem.predictor.n >= THREADED_ROWS else 1
+    alone = compiled is None and density.problem.predictor.n < THREADED_ROWS
+    workers = 1 if alone else min(options.chains, options.cores or idle_cores())
     with blas_threads(0), progress_bar(options.chains, "chains", options.progressbar) as report:
         chains = in_threads(run, range(options.chains), workers, report, stop)
         found = chained_draws(explicit, chains, options)
     facts = {
-        "sampler": options.sampler,
+        "sampler": options.sampler if compiled is None else "compiled",
         "parametrization": "whitened",
         "seed": options.seed,
         "tune": options.tune,
@@ -78,6 +89,18 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
         "seconds": time.perf_counter() - started,
     }
     return replace(found, draws=replace(found.draws, info={**found.draws.info, **facts}))
+
+
+def compiled_density(explicit: ExplicitDensity, laplace: Laplace) -> CompiledDensity:
+    """Return the density for the compiled sampler."""
+    arrays = explicit_arrays(explicit, cholesky_factor(laplace.covariance))
+    return CompiledDensity(explicit, arrays, pack(arrays, explicit.density.problem.family.n_dispersion))
+
+
+def with_coefficients(explicit: ExplicitDensity, chain: Chain) -> Chain:
+    """Return a chain of (x, v) as one of (x, c)."""
+    points = [explicit.unpack(q) for q in chain.x]
+    return replace(chain, x=np.array([np.concatenate([p.x, *(u.ravel() for u in p.u), p.beta]) for p in points]))
 
 
 def check_nuts_options(options: Options) -> None:
@@ -108,6 +131,7 @@ def run_facts(density: GeneralizedDensity, options: Options) -> dict[str, Any]:
         arrays += [problem.prior.precision, problem.prior.mean]
     return {
         "seed": options.seed,
+        "coordinates": "parameters and coefficients",
         "draws": options.draws,
         "tune": options.tune,
         "chains": options.chains,
@@ -120,22 +144,12 @@ def chained_draws(density: ExplicitDensity, chains: list[Chain], options: Option
     """Return the draws of all parameters on the user's columns."""
     model = density.density
     predictor, family = model.problem.predictor, model.problem.family
+    d = model.dimension
     q = np.array([chain.x for chain in chains])
-    shape = q.shape[:2]
+    x, shape = q[..., :d], q.shape[:2]
     keep = options.keep(list(predictor.names))
-    beta = np.empty((*shape, predictor.p))
-    effects: tuple[Any, ...] = tuple(
-        np.empty((*shape, s.n_levels if kept else 0, s.n_columns), dtype=options.dtype)
-        for s, kept in zip(model.shapes, keep, strict=True)
-    )
-    for place in np.ndindex(*shape):
-        point = density.unpack(q[place])
-        beta[place] = predictor.fixed.matrix @ point.beta
-        if any(keep):
-            for target, values, kept in zip(effects, user_effects(density, point), keep, strict=True):
-                if kept:
-                    target[place] = values
-    x = q[..., : model.dimension]
+    beta = q[..., d + density.n_effects :] @ predictor.fixed.matrix.T
+    effects = user_effects(density, x, q[..., d:], keep, options.dtype)
     shown = [sds_and_correlations(factor) for factor in model.user_factors(model.term_points(x))]
     working = family.with_level(x[..., model.n_phi :], predictor.fixed.centring.level(beta))
     working = working.reshape(shape[0] * shape[1], family.n_dispersion)

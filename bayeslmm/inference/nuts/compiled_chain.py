@@ -1,0 +1,139 @@
+"""One chain of the compiled sampler: warm-up in stages, then draws, in blocks between which it can be stopped."""
+
+from dataclasses import dataclass
+from threading import Event
+from typing import Any
+
+import numpy as np
+
+from bayeslmm.errors import FittingError
+from bayeslmm.inference.nuts.chain import Chain
+from bayeslmm.inference.nuts.trajectories import DEEPEST, STATISTICS, trajectory, transitions
+from bayeslmm.inference.options import Options
+from bayeslmm.posterior.compiled_explicit import ExplicitArrays, Packed, no_dispersion
+from bayeslmm.posterior.generalized_explicit import ExplicitDensity
+from bayeslmm.types import Array
+
+BLOCK_WORK = 5e5  # rows plus coordinates times transitions per block: some tenths of a second
+STAGES = (0.15, 0.25, 0.45)  # shares of warm-up: step size alone, twice the variances too; the rest is step size again
+PRIOR_DRAWS = 30.0  # what the whitening's own variances, one, count for beside draws
+FIRST_STEP = 1.0  # times D^(-1/4), the order at which a standard normal's acceptance does not depend on D
+JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
+ATTEMPTS = 20  # starting points that are tried
+
+
+@dataclass(frozen=True, slots=True)
+class CompiledDensity:
+    """A density as the compiled sampler takes it."""
+
+    explicit: ExplicitDensity
+    arrays: ExplicitArrays
+    packed: Packed
+
+    @property
+    def kernels(self) -> tuple[Any, Any]:
+        """The family's loops."""
+        family = self.explicit.density.problem.family
+        found = family.dispersion_kernel
+        return family.score_kernel, no_dispersion if found is None else found
+
+
+def sample_compiled_chain(density: CompiledDensity, options: Options, seed: int, stop: Event) -> Chain:
+    """Run one chain; its draws are (x, c).
+
+    Parameters
+    ----------
+    density
+        The model.
+    options
+        Draws, warm-up and the acceptance rate to tune to.
+    seed
+        The chain's own.
+    stop
+        Set by another thread, it ends the chain within moments.
+
+    Raises
+    ------
+    FittingError
+        If the density is not finite at any starting point.
+    KeyboardInterrupt
+        If `stop` was set.
+    """
+    run = _Run(density, options.target_accept, seed, stop)
+    stages = np.round(np.array(STAGES) * options.tune).astype(int)
+    for stage, count in enumerate(stages):
+        draws, _, _ = run.advance(int(count), adapting=True)
+        if stage and len(draws):
+            run.learn_variances(draws)
+    run.advance(options.tune - int(stages.sum()), adapting=True)
+    draws, found, statistics = run.advance(options.draws, adapting=False)
+    stats: dict[str, Any] = dict(zip(STATISTICS, statistics.T, strict=True))
+    stats["diverging"] = stats["diverging"] > 0
+    stats["n_steps"] = stats["n_steps"].astype(np.int64)
+    stats["tree_depth"] = stats["tree_depth"].astype(np.int64)
+    stats["reached_max_treedepth"] = stats["tree_depth"] >= DEEPEST
+    d = len(density.arrays.mode)
+    x = density.arrays.mode + draws[:, :d] @ density.arrays.root.T
+    return Chain(np.hstack([x, found]), stats, 0, run.steps)
+
+
+class _Run:
+    """The state of a chain."""
+
+    def __init__(self, density: CompiledDensity, target: float, seed: int, stop: Event) -> None:
+        self.density, self.stop = density, stop
+        self.dimension = density.explicit.dimension
+        self.rng = np.random.default_rng(seed)
+        self.counter = self.rng.integers(2**64, size=1, dtype=np.uint64)
+        self.variances = np.ones(self.dimension)
+        self.memory, self.workspace = trajectory(self.dimension), density.packed.memory()
+        self.target, self.steps = target, 0
+        self.state = self._tuning(FIRST_STEP * self.dimension**-0.25)
+        self._start()
+
+    def _tuning(self, step: float) -> Array:
+        """Return a new state of dual averaging that starts at a step size and aims somewhat above it."""
+        return np.array([np.log(step), np.log(step), 0.0, np.log(2.0 * step), 0.0, self.target])
+
+    def _start(self) -> None:
+        """Take a point near the mode at which the density is finite."""
+        position, gradient = self.memory.chosen[1]
+        spread = JITTER
+        for _ in range(ATTEMPTS):
+            position[:] = spread * self.rng.standard_normal(self.dimension)
+            value = self._block(0, adapting=False)[0]
+            if np.isfinite(value) and np.isfinite(gradient).all():
+                return
+            spread *= 0.8
+        raise FittingError("The log posterior is not finite at any starting point of the sampler.")
+
+    def _block(self, count: int, *, adapting: bool) -> tuple[float, Array, Array, Array]:
+        """Make transitions in one go; return the last log density, draws, coefficients and statistics."""
+        draws, statistics = np.empty((count, self.dimension)), np.empty((count, len(STATISTICS)))
+        found = np.empty((count, len(self.density.explicit.centre)))
+        noise = self.rng.standard_normal((count, self.dimension))
+        packed = self.density.packed
+        value = transitions(
+            self.state, adapting, noise, self.counter, self.variances, self.memory, *self.density.kernels,
+            packed.starts, packed.integers, packed.numbers, packed.index, self.workspace, draws, found, statistics,
+        )  # fmt: skip
+        self.steps += 1 + int(statistics[:, 5].sum())
+        return value, draws, found, statistics
+
+    def learn_variances(self, draws: Array) -> None:
+        """Take the variances of draws, held towards one, and tune the step size anew."""
+        n = len(draws)
+        self.variances = (n * np.var(draws, axis=0) + PRIOR_DRAWS) / (n + PRIOR_DRAWS)
+        self.state = self._tuning(float(np.exp(self.state[1])))
+
+    def advance(self, count: int, *, adapting: bool) -> tuple[Array, Array, Array]:
+        """Make `count` transitions; return draws (count, D), coefficients (count, k) and statistics (count, 7)."""
+        work = self.dimension + self.density.explicit.density.problem.predictor.n
+        block = max(1, int(BLOCK_WORK / work))
+        parts = [self._block(0, adapting=False)[1:]]
+        for first in range(0, count, block):
+            if self.stop.is_set():
+                raise KeyboardInterrupt
+            parts.append(self._block(min(block, count - first), adapting=adapting)[1:])
+        draws, found, statistics = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
+        return draws, found, statistics

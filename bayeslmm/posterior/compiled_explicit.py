@@ -1,0 +1,646 @@
+r"""The density of `bayeslmm.posterior.generalized_explicit` in compiled loops, in whitened coordinates.
+
+The same density, which stays the reference; a sampler that is compiled, too, evaluates it without a call of Python's,
+and chains run at once. Coordinates are (z, v) with :math:`x = \hat x + Rz`.
+
+A fixed column that does not vary within the levels of a term that has an intercept is added to that intercept's
+effects, :math:`b_j + a_j\beta`, before they are handed to the rows: one addition per level in place of one per row.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numba
+import numpy as np
+from numba import types
+from numpy.typing import NDArray
+
+from bayeslmm.families import Family
+from bayeslmm.likelihood.generalized.sparse_factor import solve_backward, solve_forward, sparse_factor
+from bayeslmm.posterior.coded_priors import log_density
+from bayeslmm.posterior.density import correlation_exponents
+from bayeslmm.posterior.generalized_explicit import ExplicitDensity
+from bayeslmm.posterior.single_coordinates import pull_back_single, unpack_single
+from bayeslmm.types import Array
+
+Places = NDArray[np.int64]
+VECTOR, MATRIX, CUBE = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
+INTEGER_VECTOR, INTEGER_MATRIX, INDEX = types.int64[::1], types.int64[:, ::1], types.int32[:, ::1]
+KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX, MATRIX))
+DISPERSION_KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX, CUBE))
+
+
+class ExplicitArrays(NamedTuple):
+    """A model as compiled loops take it: K terms, S columns, q effects, k coefficients (u, beta), d coordinates.
+
+    Attributes
+    ----------
+    sizes, levels, effects, coordinates, correlated
+        S, J, first effect, first coordinate and whether there are correlations, per term, (K,).
+    turns, rotations, centre_roots
+        T inverse, Q and the root at the centre, in the corners of (K, M, M), M the largest S.
+    curvatures, first_curvatures
+        G of all levels, one after another, and where each term's start.
+    mode, root, centre, precisions, moves
+        The centre of x (d,), R (d, d), the centre of c (k,), P there (q,), b (k, d).
+    order, diagonal, starts, rows, entries
+        The factor, as in `SparseFactor`.
+    row_effects, columns, constants
+        The place of each row's effect (C, n), its column (C, n), and the column's value where it has only one (C,),
+        else NaN; C columns of all terms.
+    X, kept, absorbed
+        Fixed columns by row of the matrix, (m, n), which they are (m,), and the others' values per effect, (q, p).
+    offset, y, size, weights
+        Per row, (n,); weights may be of length zero.
+    precision, mean
+        Prior of the coefficients, (p, p), (p,); of length zero where it is flat.
+    codes, exponents
+        Encoded priors of the sds and dispersions in the order of coordinates, (d, 4), NaN at correlations, and the
+        exponents of 1 - r² there, (d,).
+    """
+
+    sizes: Places
+    levels: Places
+    effects: Places
+    coordinates: Places
+    correlated: Places
+    turns: Array
+    rotations: Array
+    centre_roots: Array
+    curvatures: Array
+    first_curvatures: Places
+    mode: Array
+    root: Array
+    centre: Array
+    precisions: Array
+    moves: Array
+    order: Places
+    diagonal: Array
+    starts: Places
+    rows: Places
+    entries: Array
+    row_effects: NDArray[np.int32]
+    columns: Array
+    constants: Array
+    X: Array
+    kept: Places
+    absorbed: Array
+    offset: Array
+    y: Array
+    size: Array
+    weights: Array
+    precision: Array
+    mean: Array
+    codes: Array
+    exponents: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A model in four arrays: compilers are slow with functions that take many.
+
+    Attributes
+    ----------
+    starts
+        Where each field begins and the last one ends, of integers and of numbers, and of the memory that evaluations
+        overwrite, (3, fields + 1).
+    integers, numbers, index
+        The fields of `ExplicitArrays`, one after another.
+    """
+
+    starts: Places
+    integers: Places
+    numbers: Array
+    index: NDArray[np.int32]
+
+    def memory(self) -> Array:
+        """Return memory for one chain."""
+        return np.zeros(self.starts[2, len(MEMORY)])
+
+
+# the fields in order; each name's number is its place
+INTEGERS = (
+    "sizes", "levels", "effects", "coordinates", "correlated", "first_curvatures", "order", "starts", "rows", "kept",
+)  # fmt: skip
+NUMBERS = (
+    "turns", "rotations", "centre_roots", "curvatures", "mode", "root", "centre", "precisions", "moves", "diagonal",
+    "entries", "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean", "codes",
+    "exponents",
+)  # fmt: skip
+MEMORY = (
+    "roots", "ratios", "partial", "lower", "precisions", "scale", "shape", "away", "c", "b", "by_b", "by_c", "eta",
+    "out", "phi", "by_phi",
+)  # fmt: skip
+
+
+SIZES, LEVELS, EFFECTS, COORDINATES, CORRELATED, FIRST_CURVATURES, ORDER, STARTS, ROWS, KEPT = range(10)
+TURNS, ROTATIONS, CENTRE_ROOTS, CURVATURES, MODE, ROOT, CENTRE, PRECISIONS, MOVES, DIAGONAL, ENTRIES = range(11)
+COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, CODES, EXPONENTS = range(11, 23)
+AT_ROOTS, AT_RATIOS, AT_PARTIAL, AT_LOWER, AT_PRECISIONS, AT_SCALE, AT_SHAPE, AT_AWAY = range(8)
+AT_C, AT_B, AT_BY_B, AT_BY_C, AT_ETA, AT_OUT, AT_PHI, AT_BY_PHI = range(8, 16)
+
+
+# -- from a model to arrays -------------------------------------------------------------------------------------
+
+
+def can_compile(explicit: ExplicitDensity) -> bool:
+    """Whether every part of a density has a compiled form: a family's loops as they are, priors with a code."""
+    density = explicit.density
+    family = density.problem.family
+    plain = all(
+        getattr(type(family), name) is getattr(Family, name)
+        for name in ("kernel_parameters", "kernel_jacobian", "rows_of", "derivatives", "by_dispersion")
+    )
+    kernels = (
+        [family.score_kernel] if family.dispersion_kernel is None else [family.score_kernel, family.dispersion_kernel]
+    )
+    coded = all(code is not None for codes in (*density.codes, density.dispersion_codes) for code in codes)
+    logs = all(parameter.transform == "log" and parameter.size == 1 for parameter in family.parameters)
+    known = all(shape.structure.name in ("full", "diagonal") for shape in density.shapes)
+    loops = all(isinstance(kernel, numba.core.registry.CPUDispatcher) for kernel in kernels)
+    return plain and coded and logs and known and loops and (not family.parameters or len(kernels) == 2)
+
+
+def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
+    """Return a density's arrays, its x whitened by a root of its covariance, (d, d)."""
+    density = explicit.density
+    problem, predictor, shapes = density.problem, density.problem.predictor, density.shapes
+    n, p, q, d = predictor.n, predictor.p, explicit.n_effects, density.dimension
+    index, columns, constants = _effect_columns(explicit)
+    absorbed, kept = _absorb(explicit, constants)
+    codes, exponents = np.full((d, 4), np.nan), np.zeros(d)
+    for first, term, coded in zip(explicit.sd_places, density.terms, density.codes, strict=True):
+        codes[first : first + len(coded)] = np.array(coded)
+        if term.correlation is not None:
+            found = correlation_exponents(term)
+            exponents[first + len(coded) : first + len(coded) + len(found)] = found
+    if density.dispersion_codes:
+        codes[density.n_phi :] = np.array(density.dispersion_codes)
+    flat = problem.prior is None
+    integers = np.array(
+        [
+            [s.n_columns, s.n_levels, place.start, first, s.has_correlations]
+            for s, place, first in zip(shapes, explicit.places, explicit.sd_places, strict=True)
+        ],
+        dtype=np.int64,
+    ).reshape(-1, 5)
+    largest = max((s.n_columns for s in shapes), default=1)
+    return ExplicitArrays(  # type: ignore[call-arg]
+        *np.ascontiguousarray(integers.T),
+        _corners(explicit.turns, largest),
+        _corners(explicit.rotations, largest),
+        _corners(explicit.centre_roots, largest),
+        np.concatenate([np.zeros(0), *(g.ravel() for g in explicit.curvatures)]),
+        np.cumsum([0, *(g.size for g in explicit.curvatures)], dtype=np.int64)[:-1].copy(),
+        np.array(explicit.mode, dtype=float),
+        np.ascontiguousarray(root, dtype=float).reshape(d, d),
+        np.array(explicit.centre, dtype=float),
+        np.concatenate([np.zeros(0), *(values.ravel() for values in explicit.centre_precisions)]),
+        np.ascontiguousarray(explicit.moves, dtype=float),
+        *sparse_factor(explicit.evaluation.mode.factor),
+        index,
+        columns,
+        constants,
+        np.array(predictor.X.T[kept], order="C").reshape(len(kept), n),
+        kept,
+        absorbed.reshape(q, p),
+        np.array(predictor.offset, dtype=float),
+        np.array(problem.response.y, dtype=float),
+        np.array(problem.response.size, dtype=float),
+        np.zeros(0) if problem.response.weights is None else np.array(problem.response.weights, dtype=float),
+        np.zeros((0, 0)) if problem.prior is None else np.array(problem.prior.precision, dtype=float, order="C"),
+        np.zeros(0) if flat or problem.prior is None else np.array(problem.prior.mean, dtype=float),
+        codes,
+        exponents,
+    )
+
+
+def pack(arrays: ExplicitArrays, n_dispersion: int) -> Packed:
+    """Return a model's arrays one after another."""
+    fields = arrays._asdict()
+    terms, largest = arrays.turns.shape[:2]
+    q, k, n = len(arrays.precisions), len(arrays.centre), len(arrays.y)
+    square = terms * largest * largest
+    memory = [square, terms * largest, square, square, q, k, q, k, k, q, q, k, n]
+    memory += [4 * n, n_dispersion * n, 3 * n_dispersion * n]
+    sizes = [[fields[name].size for name in names] for names in (INTEGERS, NUMBERS)] + [memory]
+    starts = np.zeros((3, 1 + max(map(len, sizes))), dtype=np.int64)
+    for row, lengths in zip(starts, sizes, strict=True):
+        row[1 : 1 + len(lengths)] = np.cumsum(lengths)
+    integers = np.concatenate([fields[name].ravel() for name in INTEGERS]).astype(np.int64)
+    return Packed(starts, integers, np.concatenate([fields[name].ravel() for name in NUMBERS]), arrays.row_effects)
+
+
+def _corners(matrices: list[Array], size: int) -> Array:
+    found = np.zeros((len(matrices), size, size))
+    for k, matrix in enumerate(matrices):
+        found[k, : len(matrix), : len(matrix)] = matrix
+    return found
+
+
+def _effect_columns(explicit: ExplicitDensity) -> tuple[NDArray[np.int32], Array, Array]:
+    """Return index and columns, (C, n), and the value of columns that have only one, (C,), else NaN."""
+    index = np.ascontiguousarray(explicit.index.T.astype(np.int32))
+    columns = np.ascontiguousarray(explicit.columns.T)
+    constants = np.array([c[0] if len(c) and np.all(c == c[0]) else np.nan for c in columns])
+    return index, columns, constants.reshape(len(columns))
+
+
+def _absorb(explicit: ExplicitDensity, constants: Array) -> tuple[Array, Places]:
+    """Return the values per effect of the fixed columns that a term's intercept can carry, and which are left."""
+    predictor = explicit.density.problem.predictor
+    absorbed = np.zeros((explicit.n_effects, predictor.p))
+    left = list(range(predictor.p))
+    start = 0
+    for place, codes, shape in zip(explicit.places, predictor.pattern.codes, explicit.density.shapes, strict=True):
+        own = constants[start : start + shape.n_columns]
+        start += shape.n_columns
+        carriers = np.flatnonzero(np.isfinite(own) & (own != 0.0))
+        if not len(carriers) or 2 * shape.n_levels > predictor.n:
+            continue
+        levels, first = np.unique(codes, return_index=True)
+        for j in list(left):
+            values = np.zeros(shape.n_levels)
+            values[levels] = predictor.X[first, j]
+            if np.array_equal(values[codes], predictor.X[:, j]):
+                where = place.start + shape.n_columns * np.arange(shape.n_levels) + carriers[0]
+                absorbed[where, j] = values / own[carriers[0]]
+                left.remove(j)
+    return absorbed, np.array(left, dtype=np.int64)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def no_dispersion(y: Array, size: Array, eta: Array, phi: Array, out: Array) -> None:
+    """Fill nothing: a family without dispersion parameters."""
+
+
+# -- compiled -----------------------------------------------------------------------------------------------------
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def place_terms(
+    x: Array, sizes: Places, levels: Places, effects: Places, coordinates: Places, correlated: Places,
+    first_curvatures: Places, turns: Array, rotations: Array, centre_roots: Array, curvatures: Array, precisions: Array,
+    roots: Array, ratios: Array, partial: Array, lower: Array, here: Array, scale: Array, shape: Array,
+) -> float:  # fmt: skip
+    """Fill roots, precisions `here`, scales and shapes at x; return the sum of the logarithms of the scales."""
+    log_scale = 0.0
+    for k in range(len(sizes)):
+        size, first = sizes[k], effects[k]
+        own, parts, low = np.empty(size), np.empty((size, size)), np.empty((size, size))
+        unpack_single(x[coordinates[k] :], size, correlated[k] != 0, own, parts, low)
+        root = np.zeros((size, size))
+        for i in range(size):
+            ratios[k, i] = own[i]
+            for j in range(size):
+                partial[k, i, j], lower[k, i, j] = parts[i, j], low[i, j]
+                for s in range(size):
+                    for t in range(size):
+                        root[i, j] += turns[k, i, s] * own[s] * low[s, t] * rotations[k, t, j]
+                roots[k, i, j] = root[i, j]
+        g = first_curvatures[k]
+        for i in range(first, first + size * levels[k]):
+            s = (i - first) % size
+            precision = 1.0
+            for t in range(size):
+                for r in range(size):
+                    precision += root[t, s] * curvatures[g + t * size + r] * root[r, s]
+            if s == size - 1:
+                g += size * size
+            relative = precisions[i] / precision
+            here[i] = precision
+            scale[i] = np.sqrt(relative)
+            shape[i] = relative * root[0, 0] / centre_roots[k, 0, 0] if size == 1 else 1.0
+            log_scale += 0.5 * np.log(relative)
+    return log_scale
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def place_coefficients(
+    x: Array, v: Array, order: Places, diagonal: Array, starts: Places, rows: Places, entries: Array, mode: Array,
+    centre: Array, moves: Array, scale: Array, shape: Array, away: Array, c: Array,
+) -> None:  # fmt: skip
+    """Fill away and c for v, scales and shapes."""
+    for i in range(len(v)):
+        away[i] = v[i]
+    solve_backward(order, diagonal, starts, rows, entries, away)
+    for i in range(len(c)):
+        c[i] = scale[i] * away[i] + centre[i] * (shape[i] if i < len(shape) else 1.0)
+    for j in range(len(mode)):
+        moved = 2.0 * np.tanh(0.5 * (x[j] - mode[j]))
+        for i in range(len(c)):
+            c[i] += moves[i, j] * moved
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def add_rows(
+    sizes: Places, levels: Places, effects: Places, kept: Places, absorbed: Array, X: Array, index: NDArray[np.int32],
+    columns: Array, constants: Array, offset: Array, roots: Array, c: Array, b: Array, eta: Array,
+) -> None:  # fmt: skip
+    """Fill b with the effects, absorbed columns included, and eta."""
+    q = len(b)
+    for k in range(len(sizes)):
+        size, first = sizes[k], effects[k]
+        for j in range(first, first + size * levels[k], size):
+            for s in range(size):
+                b[j + s] = 0.0
+                for t in range(size):
+                    b[j + s] += roots[k, s, t] * c[j + t]
+    for i in range(q):
+        for j in range(absorbed.shape[1]):
+            b[i] += absorbed[i, j] * c[q + j]
+    for i in range(len(eta)):
+        eta[i] = offset[i]
+    for j in range(len(kept)):
+        coefficient = c[q + kept[j]]
+        for i in range(len(eta)):
+            eta[i] += coefficient * X[j, i]
+    for k in range(len(constants)):
+        if np.isnan(constants[k]):
+            for i in range(len(eta)):
+                eta[i] += columns[k, i] * b[index[k, i]]
+        else:
+            for i in range(len(eta)):
+                eta[i] += constants[k] * b[index[k, i]]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def collect_rows(
+    sizes: Places, levels: Places, effects: Places, kept: Places, absorbed: Array, X: Array, index: NDArray[np.int32],
+    columns: Array, constants: Array, roots: Array, c: Array, slope: Array, by_b: Array, by_c: Array,
+) -> None:  # fmt: skip
+    """Fill the derivatives by b and by c, the log density of the effects included, from the rows' slopes."""
+    q = len(by_b)
+    for i in range(q):
+        by_b[i] = 0.0
+    for k in range(len(constants)):
+        several = np.isnan(constants[k])
+        # rows that follow each other often share a level: its sum stays in a register until the level changes
+        total, level = 0.0, index[k, 0]
+        for i in range(len(slope)):
+            if index[k, i] != level:
+                by_b[level] += total
+                total, level = 0.0, index[k, i]
+            total += (columns[k, i] if several else constants[k]) * slope[i]
+        by_b[level] += total
+    for j in range(q, len(by_c)):
+        by_c[j] = 0.0
+    for j in range(len(kept)):
+        by_c[q + kept[j]] = column_product(X[j], slope)
+    for i in range(q):
+        for j in range(absorbed.shape[1]):
+            by_c[q + j] += absorbed[i, j] * by_b[i]
+    for k in range(len(sizes)):
+        size, first = sizes[k], effects[k]
+        for j in range(first, first + size * levels[k], size):
+            for s in range(size):
+                by_c[j + s] = -c[j + s]
+                for t in range(size):
+                    by_c[j + s] += roots[k, t, s] * by_b[j + t]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def column_product(column: Array, values: Array) -> float:
+    """Return ``column @ values``, in four sums, which a processor adds up side by side."""
+    n = len(values) // 4 * 4
+    first, second, third, fourth = 0.0, 0.0, 0.0, 0.0
+    for i in range(0, n, 4):
+        first += column[i] * values[i]
+        second += column[i + 1] * values[i + 1]
+        third += column[i + 2] * values[i + 2]
+        fourth += column[i + 3] * values[i + 3]
+    for i in range(n, len(values)):
+        first += column[i] * values[i]
+    return (first + second) + (third + fourth)
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def pull_terms(
+    sizes: Places, levels: Places, effects: Places, coordinates: Places, correlated: Places, first_curvatures: Places,
+    turns: Array, rotations: Array, curvatures: Array, centre: Array, roots: Array, ratios: Array, partial: Array,
+    lower: Array, here: Array, scale: Array, shape: Array, away: Array, c: Array, by_b: Array, by_c: Array, by_x: Array,
+) -> None:  # fmt: skip
+    """Add the derivatives by the terms' coordinates, through roots, scales, the Jacobian and shapes."""
+    for k in range(len(sizes)):
+        size, first, g = sizes[k], effects[k], first_curvatures[k]
+        by_root = np.zeros((size, size))
+        for i in range(first, first + size * levels[k]):
+            s = (i - first) % size
+            pull = -(1.0 + by_c[i] * scale[i] * away[i]) / here[i]
+            for t in range(size):
+                bent = 0.0
+                for r in range(size):
+                    bent += curvatures[g + t * size + r] * roots[k, r, s]
+                by_root[t, s] += by_b[i - s + t] * c[i] + pull * bent
+            if s == size - 1:
+                g += size * size
+            if size == 1:
+                by_x[coordinates[k]] += by_c[i] * centre[i] * shape[i] * (2.0 / here[i] - 1.0)
+        by_factor, own = np.zeros((size, size)), np.empty(size)
+        parts, low = np.empty((size, size)), np.empty((size, size))
+        for i in range(size):
+            own[i] = ratios[k, i]
+            for j in range(size):
+                parts[i, j], low[i, j] = partial[k, i, j], lower[k, i, j]
+                for s in range(size):
+                    for t in range(size):
+                        by_factor[i, j] += turns[k, s, i] * by_root[s, t] * rotations[k, j, t]
+        pull_back_single(by_factor, own, parts, low, correlated[k] != 0, by_x[coordinates[k] :])
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def add_priors(
+    x: Array, coded: Array, exponents: Array, precision: Array, mean: Array, beta: Array, by_x: Array, by_beta: Array
+) -> float:
+    """Add the derivatives of the log prior of x and of beta; return the log prior, up to a constant.
+
+    Coordinates whose code is NaN are correlations.
+    """
+    value, p = 0.0, len(mean)
+    for j in range(len(x)):
+        if np.isnan(coded[j, 0]):
+            size = abs(x[j])
+            value -= 2.0 * exponents[j] * (size + np.log1p(np.exp(-2.0 * size)) - np.log(2.0))
+            by_x[j] -= 2.0 * exponents[j] * np.tanh(x[j])
+        else:
+            found, slope = log_density(coded[j], np.exp(x[j]))
+            value += found + x[j]
+            by_x[j] += slope + 1.0
+    for i in range(p):
+        pull = 0.0
+        for j in range(p):
+            pull += precision[i, j] * (beta[j] - mean[j])
+        value -= 0.5 * (beta[i] - mean[i]) * pull
+        by_beta[i] -= pull
+    return value
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def integers_of(integers: Places, at: Places, field: int) -> Places:
+    """Return a field of whole numbers."""
+    return integers[at[0, field] : at[0, field + 1]]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def numbers_of(numbers: Array, at: Places, field: int) -> Array:
+    """Return a field of numbers."""
+    return numbers[at[1, field] : at[1, field + 1]]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def memory_of(memory: Array, at: Places, field: int) -> Array:
+    """Return a field of the memory."""
+    return memory[at[2, field] : at[2, field + 1]]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def place_point(x: Array, v: Array, at: Places, integers: Places, numbers: Array, memory: Array) -> float:
+    """Fill terms and coefficients at (x, v); return the sum of the logarithms of the scales."""
+    sizes = integers_of(integers, at, SIZES)
+    terms = len(sizes)
+    largest = 1 if terms == 0 else sizes.max()
+    cube = (terms, largest, largest)
+    scale, shape = memory_of(memory, at, AT_SCALE), memory_of(memory, at, AT_SHAPE)
+    for i in range(len(scale)):
+        scale[i] = 1.0
+    log_scale = place_terms(
+        x, sizes, integers_of(integers, at, LEVELS), integers_of(integers, at, EFFECTS),
+        integers_of(integers, at, COORDINATES), integers_of(integers, at, CORRELATED),
+        integers_of(integers, at, FIRST_CURVATURES), numbers_of(numbers, at, TURNS).reshape(cube),
+        numbers_of(numbers, at, ROTATIONS).reshape(cube), numbers_of(numbers, at, CENTRE_ROOTS).reshape(cube),
+        numbers_of(numbers, at, CURVATURES), numbers_of(numbers, at, PRECISIONS),
+        memory_of(memory, at, AT_ROOTS).reshape(cube), memory_of(memory, at, AT_RATIOS).reshape((terms, largest)),
+        memory_of(memory, at, AT_PARTIAL).reshape(cube), memory_of(memory, at, AT_LOWER).reshape(cube),
+        memory_of(memory, at, AT_PRECISIONS), scale, shape,
+    )  # fmt: skip
+    centre = numbers_of(numbers, at, CENTRE)
+    place_coefficients(
+        x, v, integers_of(integers, at, ORDER), numbers_of(numbers, at, DIAGONAL), integers_of(integers, at, STARTS),
+        integers_of(integers, at, ROWS), numbers_of(numbers, at, ENTRIES), numbers_of(numbers, at, MODE), centre,
+        numbers_of(numbers, at, MOVES).reshape((len(centre), len(x))), scale, shape, memory_of(memory, at, AT_AWAY),
+        memory_of(memory, at, AT_C),
+    )  # fmt: skip
+    return log_scale
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def row_densities(
+    kernel: Any, dispersion_kernel: Any, x: Array, at: Places, numbers: Array, memory: Array, by_x: Array
+) -> float:
+    """Fill the rows' slopes; add the derivatives by the dispersions; return the sum of the log densities."""
+    y, size = numbers_of(numbers, at, Y), numbers_of(numbers, at, SIZE)
+    weights, eta = numbers_of(numbers, at, WEIGHTS), memory_of(memory, at, AT_ETA)
+    n = len(y)
+    out = memory_of(memory, at, AT_OUT).reshape((4, n))
+    m = (at[2, AT_PHI + 1] - at[2, AT_PHI]) // n
+    phi = memory_of(memory, at, AT_PHI).reshape((m, n))
+    by_phi = memory_of(memory, at, AT_BY_PHI).reshape((m, 3, n))
+    first = len(x) - m
+    for j in range(m):
+        for i in range(n):
+            phi[j, i] = x[first + j]
+            by_phi[j, 0, i] = 0.0
+    kernel(y, size, eta, phi, out)
+    if m:
+        dispersion_kernel(y, size, eta, phi, by_phi)
+    value, weighted = 0.0, len(weights) > 0
+    for i in range(n):
+        if weighted:
+            out[0, i] *= weights[i]
+            out[1, i] *= weights[i]
+        value += out[0, i]
+    for j in range(m):
+        for i in range(n):
+            by_x[first + j] += by_phi[j, 0, i] * (weights[i] if weighted else 1.0)
+    return value
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def whitened_place(point: Array, at: Places, numbers: Array) -> Array:
+    """Return x at (z, v)."""
+    x = numbers_of(numbers, at, MODE).copy()
+    d = len(x)
+    root = numbers_of(numbers, at, ROOT).reshape((d, d))
+    for i in range(d):
+        for j in range(d):
+            x[i] += root[i, j] * point[j]
+    return x
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def find_coefficients(
+    point: Array, at: Places, integers: Places, numbers: Array, memory: Array, out: Array
+) -> None:  # fmt: skip
+    """Fill out (k,) with c at (z, v)."""
+    x = whitened_place(point, at, numbers)
+    place_point(x, point[len(x) :], at, integers, numbers, memory)
+    c = memory_of(memory, at, AT_C)
+    for i in range(len(c)):
+        out[i] = c[i]
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def log_posterior(
+    point: Array, kernel: Any, dispersion_kernel: Any, at: Places, integers: Places, numbers: Array,
+    index: NDArray[np.int32], memory: Array, gradient: Array,
+) -> float:  # fmt: skip
+    """Return the log posterior density of (z, v), up to a constant, and fill its gradient; NaN or -inf where none."""
+    mode, sizes = numbers_of(numbers, at, MODE), integers_of(integers, at, SIZES)
+    levels, effects = integers_of(integers, at, LEVELS), integers_of(integers, at, EFFECTS)
+    coordinates, kept = integers_of(integers, at, COORDINATES), integers_of(integers, at, KEPT)
+    d, terms = len(mode), len(sizes)
+    root = numbers_of(numbers, at, ROOT).reshape((d, d))
+    x, by_x = whitened_place(point, at, numbers), np.zeros(d)
+    value = place_point(x, point[d:], at, integers, numbers, memory)
+    largest = 1 if terms == 0 else sizes.max()
+    cube = (terms, largest, largest)
+    c, away, scale = memory_of(memory, at, AT_C), memory_of(memory, at, AT_AWAY), memory_of(memory, at, AT_SCALE)
+    b, by_b, by_c = memory_of(memory, at, AT_B), memory_of(memory, at, AT_BY_B), memory_of(memory, at, AT_BY_C)
+    q, p, n = len(b), len(c) - len(b), index.shape[1]
+    absorbed = numbers_of(numbers, at, ABSORBED).reshape((q, p))
+    X = numbers_of(numbers, at, X_ROWS).reshape((len(kept), n))
+    constants = numbers_of(numbers, at, CONSTANTS)
+    columns = numbers_of(numbers, at, COLUMNS).reshape((len(constants), n))
+    roots = memory_of(memory, at, AT_ROOTS).reshape(cube)
+    add_rows(
+        sizes, levels, effects, kept, absorbed, X, index, columns, constants, numbers_of(numbers, at, OFFSET), roots,
+        c, b, memory_of(memory, at, AT_ETA),
+    )  # fmt: skip
+    value += row_densities(kernel, dispersion_kernel, x, at, numbers, memory, by_x)
+    collect_rows(
+        sizes, levels, effects, kept, absorbed, X, index, columns, constants, roots, c,
+        memory_of(memory, at, AT_OUT)[n : 2 * n], by_b, by_c,
+    )  # fmt: skip
+    for i in range(q):
+        value -= 0.5 * c[i] * c[i]
+    mean = numbers_of(numbers, at, MEAN)
+    value += add_priors(
+        x, numbers_of(numbers, at, CODES).reshape((d, 4)), numbers_of(numbers, at, EXPONENTS),
+        numbers_of(numbers, at, PRECISION).reshape((len(mean), len(mean))), mean, c[q:], by_x, by_c[q:],
+    )  # fmt: skip
+    pull_terms(
+        sizes, levels, effects, coordinates, integers_of(integers, at, CORRELATED),
+        integers_of(integers, at, FIRST_CURVATURES), numbers_of(numbers, at, TURNS).reshape(cube),
+        numbers_of(numbers, at, ROTATIONS).reshape(cube), numbers_of(numbers, at, CURVATURES),
+        numbers_of(numbers, at, CENTRE), roots, memory_of(memory, at, AT_RATIOS).reshape((terms, largest)),
+        memory_of(memory, at, AT_PARTIAL).reshape(cube), memory_of(memory, at, AT_LOWER).reshape(cube),
+        memory_of(memory, at, AT_PRECISIONS), scale, memory_of(memory, at, AT_SHAPE), away, c, by_b, by_c, by_x,
+    )  # fmt: skip
+    moves = numbers_of(numbers, at, MOVES).reshape((len(c), d))
+    for j in range(d):
+        along = 0.0
+        for i in range(len(c)):
+            along += by_c[i] * moves[i, j]
+        tanh = np.tanh(0.5 * (x[j] - mode[j]))
+        by_x[j] += along * (1.0 - tanh * tanh)
+    for j in range(d):
+        gradient[j] = 0.0
+        for i in range(d):
+            gradient[j] += by_x[i] * root[i, j]
+    for i in range(len(c)):
+        gradient[d + i] = scale[i] * by_c[i]
+    solve_forward(
+        integers_of(integers, at, ORDER), numbers_of(numbers, at, DIAGONAL), integers_of(integers, at, STARTS),
+        integers_of(integers, at, ROWS), numbers_of(numbers, at, ENTRIES), gradient[d:],
+    )  # fmt: skip
+    return value
