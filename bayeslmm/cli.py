@@ -195,6 +195,7 @@ def _fit_all(model_file: ModelFile, sampler: Mapping[str, Mapping[str, int]]) ->
         weights=model_file.weights,
         missing=model_file.missing,
         chunk_rows=model_file.chunk_rows,
+        zero=model_file.zero,
     )
     watched = sys.stderr is not None and sys.stderr.isatty()
     fits = {}

@@ -3,8 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import poisson
 
 import bayeslmm as blm
+from bayeslmm.model_files.reading import read_model_file
 from bayeslmm.posterior.generalized import generalized_density
 
 SHORT = {"seed": 1, "draws": 100, "chains": 2, "progressbar": False}
@@ -69,9 +71,56 @@ def test_posterior_and_its_predictions(data):
     some = data.iloc[[9, 2]]
     np.testing.assert_allclose(fit.predict(some), fit.predict().iloc[[9, 2]], rtol=1e-10)
     assert fit.simulate(3, seed=1).shape == (160, 3)
+    np.testing.assert_array_equal(fit.simulate(2, data, seed=3), fit.simulate(2, seed=3))
     mode = model.fit("map")
     spread = fit.dispersion_table()["sd"]
     np.testing.assert_allclose(list(mode.dispersion.values()), fit.dispersion_table()["mean"], atol=1.2 * spread.max())
+
+
+def test_simulation_of_new_rows_has_their_share_of_zeros(data):
+    """A hurdle's zeros come from the share alone, whatever the mean: two rows, one of each share."""
+    fit = model_of(data, "hurdle_poisson").fit("ml")
+    zero = list(fit.dispersion.values())
+    expected = 1 / (1 + np.exp(-np.array([zero[0], zero[0] + zero[1]])))
+    rows = data.iloc[:2].assign(w=["a", "b"])
+    found = (fit.simulate(4000, rows, seed=3) == 0).mean(axis=1)
+    np.testing.assert_allclose(found, expected, atol=4 * np.sqrt(0.25 / 4000))
+    np.testing.assert_array_equal(fit.simulate(2, data, seed=3), fit.simulate(2, seed=3))
+
+
+def test_cross_validation_scores_rows_by_their_own_share(data):
+    """Where the effects are estimates a row's score is its log density; the fold is fitted by hand here."""
+    folds = np.arange(160) // 8 % 2
+    found = blm.cross_validate(model_of(data), by=folds, method="ml").pointwise
+    fit = model_of(data[folds == 1]).fit("ml")
+    rows = data[folds == 0]
+    eta = fit.predict(rows, kind="link").to_numpy()
+    zero = list(fit.dispersion.values())
+    share = 1 / (1 + np.exp(-zero[0] - zero[1] * (rows.w == "b").to_numpy()))
+    density = (1 - share) * poisson.pmf(rows.y, np.exp(eta)) + share * (rows.y == 0)
+    own = found[folds == 0]
+    np.testing.assert_allclose(own["elpd"], np.log(density), atol=1e-6)
+
+
+def test_model_file_states_the_share_of_zeros(data, tmp_path, capsys):
+    from bayeslmm.cli import main
+
+    data.to_csv(tmp_path / "counts.csv", index=False)
+    lines = ['formula = "y ~ x + (1 | g)"', 'data = "counts.csv"', 'methods = ["ml"]', 'family = "{}"', 'zero = "{}"']
+    path = tmp_path / "counts.toml"
+
+    def write(family, zero):
+        path.write_text("\n".join(lines).format(family, zero))
+        return path
+
+    read = read_model_file(write("zero_inflated_poisson", "~ w"))
+    assert read.zero == "~ w"
+    assert main(["fit", str(path), "--out", str(tmp_path / "out")]) == 0
+    assert "zero[w[T.b]]" in capsys.readouterr().out
+    with pytest.raises(blm.ModelFileError, match=r"'poisson' does not have.*hurdle_negative_binomial"):
+        read_model_file(write("poisson", "~ w"))
+    with pytest.raises(blm.ModelFileError, match="'gaussian' does not have"):
+        read_model_file(write("gaussian", "~ w"))
 
 
 @pytest.mark.parametrize("method", ["ml", "importance"])
@@ -103,5 +152,5 @@ def test_bad_input(data):
     fit = model_of(data).fit("ml")
     with pytest.raises(blm.DataError, match="Row 1 has no value"):
         fit.predict(data.iloc[:3].assign(w=["a", None, "b"]))
-    with pytest.raises(blm.OptionError, match="columns for 160 rows"):
-        fit.simulate(2, data.iloc[:3])
+    with pytest.raises(blm.DataError, match="Row 1 has no value"):
+        fit.simulate(2, data.iloc[:3].assign(w=["a", None, "b"]))

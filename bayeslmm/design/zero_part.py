@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,3 +89,16 @@ def zero_columns_at(design: Design, data: Any, places: NDArray[np.intp]) -> Arra
             "needs: fill it in or drop the row."
         )
     return np.asarray(found.X[where])
+
+
+def family_at_rows(family: Family, design: Design, data: Any, places: NDArray[np.intp]) -> Family:
+    """Return the family with the columns of the share of zeros at some rows of new data, if it has such columns.
+
+    Raises
+    ------
+    DataError
+        If a value is missing there, or a column is.
+    """
+    if family.zero_columns is None:
+        return family
+    return cast(Any, family).with_zero_columns(zero_columns_at(design, data, places))  # type: ignore[no-any-return]

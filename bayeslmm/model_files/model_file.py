@@ -46,6 +46,8 @@ class ModelFile:
         ``separator`` and ``decimal`` of a CSV file, those of them that the file states.
     chunk_rows : int or None
         Rows of a batch, where rows are read in batches and not kept.
+    zero : str or None
+        The formula of the share of zeros, ``"~ x"``.
     """
 
     path: Path
@@ -61,3 +63,4 @@ class ModelFile:
     nuts: Mapping[str, int] = field(default_factory=dict)
     csv: Mapping[str, str] = field(default_factory=dict)
     chunk_rows: int | None = None
+    zero: str | None = None

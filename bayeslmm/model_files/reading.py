@@ -13,7 +13,7 @@ from bayeslmm.types import Missing
 
 _KEYS = (
     "formula", "data", "family", "link", "methods", "categories", "weights", "missing", "priors", "nuts", "csv",
-    "chunk_rows",
+    "chunk_rows", "zero",
 )  # fmt: skip
 # Each sampler setting with the smallest value that makes sense.
 _NUTS_MINIMUM = {"draws": 1, "tune": 1, "chains": 1, "seed": 0}
@@ -59,6 +59,7 @@ def read_model_file(path: str | Path) -> ModelFile:
         nuts=_nuts(path, table.get("nuts", {})),
         csv=_csv(path, table.get("csv", {})),
         chunk_rows=check_rows(table.get("chunk_rows"), f"{path}: 'chunk_rows'"),
+        zero=None if "zero" not in table else _zero(path, family, table["zero"]),
     )
 
 
@@ -129,6 +130,19 @@ def _link(path: Path, family: str, value: object) -> str:
     if name not in links:
         raise ModelFileError(f"{path}: 'link': the family '{family}' has no link '{name}'. Known: {', '.join(links)}.")
     return name
+
+
+def _zero(path: Path, family: str, value: object) -> str:
+    from bayeslmm.families import FAMILIES
+
+    text = _text(path, "zero", value)
+    if family != "gaussian" and FAMILIES[family]().has_zero_part:
+        return text
+    having = ", ".join(name for name, kind in FAMILIES.items() if kind().has_zero_part)
+    raise ModelFileError(
+        f"{path}: 'zero' is the formula of a share of zeros, which the family '{family}' does not have. Those that do: "
+        f"{having}."
+    )
 
 
 def _missing(path: Path, value: object) -> Missing:

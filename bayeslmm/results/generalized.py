@@ -16,7 +16,7 @@ from scipy.special import ndtr, ndtri
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.design.design import Design
-from bayeslmm.design.zero_part import zero_columns_at
+from bayeslmm.design.zero_part import family_at_rows
 from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_level
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
@@ -246,8 +246,8 @@ class GeneralizedPointFit(PointFit):
         eta = linear_predictor(request, self.modes.beta, self.modes.b)
         spread = self._population_sd(request) if random == "marginal" else None
         family = self.family
-        if data is not None and family.zero_columns is not None and kind != "link":
-            family = family.with_zero_columns(zero_columns_at(self.design, data, request.rows.places))  # type: ignore[attr-defined]
+        if data is not None and kind != "link":
+            family = family_at_rows(family, self.design, data, request.rows.places)
         mean = eta if kind == "link" else self._mean(eta, spread, family)
         limits = None
         if interval is not None:
@@ -358,8 +358,14 @@ class GeneralizedPointFit(PointFit):
         estimates = Parameters(self.modes.beta, 0.0, tuple(self._factors), tuple(self.modes.b))
         working = self.maximum.dispersion
         draws = lambda _: (estimates for _ in range(n))  # noqa: E731
-        respond = family_responses(self.family, self.outcome, data is None, lambda _: working)
+        respond = family_responses(self._family_of(data), self.outcome, data is None, lambda _: working)
         return self._simulated(n, data, random, generator(seed), draws, respond)
+
+    def _family_of(self, data: Any) -> Family:
+        """Return the family with the share of zeros of new rows."""
+        if data is None or self.family.zero_columns is None:
+            return self.family
+        return family_at_rows(self.family, self.design, data, self._rows(data, True, True)[0].places)
 
     def refit(self, y: Any) -> "PointFit":
         """Refuse: for normal responses.

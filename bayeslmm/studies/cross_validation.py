@@ -4,13 +4,14 @@ import sys
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
 from bayeslmm.comparison.scores import Scored
 from bayeslmm.design import new_rows
+from bayeslmm.design.zero_part import family_at_rows
 from bayeslmm.errors import DataError, FittingError, ModelError, OptionError, check_level, warn_user
 from bayeslmm.inference.options import check_count
 from bayeslmm.inference.progress import progress_bar
@@ -133,7 +134,10 @@ class _Task:
             rows = new_rows(model.design, held_out)
             outcome = None if self.outcome is None else some_responses(self.outcome, test)
             weights = None if self.weights is None else self.weights[test]
-            return score_rows(fit, rows, self.observed[test], weights, outcome, self.level, rng)
+            family = None
+            if model.family is not None:
+                family = family_at_rows(cast(Any, fit).family, model.design, held_out, rows.places)
+            return score_rows(fit, rows, self.observed[test], weights, outcome, family, self.level, rng)
         except (DataError, FittingError, ModelError) as error:
             return str(error)
 
@@ -209,6 +213,7 @@ def cross_validate(
         "sigma": spec.sigma,
         "functions": dict(spec.functions) or None,
         "missing": spec.missing,
+        "zero": spec.zero,
     }
     shown = {"progressbar": False, **options}
     if method in ("nuts", "importance", "advi"):

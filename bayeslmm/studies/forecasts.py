@@ -8,7 +8,7 @@ import pandas as pd
 
 from bayeslmm.comparison.scores import Scored, score_draws, score_normal
 from bayeslmm.design.design import NewRows
-from bayeslmm.families import Response
+from bayeslmm.families import Family, Response
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.generalized import GeneralizedPointFit
 from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
@@ -29,6 +29,7 @@ def score_rows(
     y: Array,
     weights: Array | None,
     outcome: Response | None,
+    family: Family | None,
     level: float,
     rng: np.random.Generator,
 ) -> Scored:
@@ -44,6 +45,8 @@ def score_rows(
         Their responses (m,) and weights (m,), None for ones.
     outcome
         Their responses as a family reads them; None for normal ones.
+    family
+        That of the fit, with the rows' share of zeros; None for normal responses.
     level
         Probability of the intervals.
     rng
@@ -51,8 +54,8 @@ def score_rows(
     """
     ones = np.ones(len(y)) if weights is None else weights
     if isinstance(fit, GeneralizedPointFit | GeneralizedPosteriorFit):
-        assert outcome is not None
-        return _score_generalized(fit, rows, outcome, level, rng)
+        assert outcome is not None and family is not None
+        return _score_generalized(fit, rows, outcome, family, level, rng)
     if isinstance(fit, PointFit):
         request = make_request(rows, ones, "conditional", "sample", SOME)
         mean = linear_predictor(request, fit.modes.beta, fit.modes.b)
@@ -97,6 +100,7 @@ def _score_generalized(
     fit: GeneralizedPointFit | GeneralizedPosteriorFit,
     rows: NewRows,
     outcome: Response,
+    family: Family,
     level: float,
     rng: np.random.Generator,
 ) -> Scored:
@@ -112,7 +116,6 @@ def _score_generalized(
         factors = [np.broadcast_to(f, (count, *f.shape)) for f in fit._factors]
         working = np.broadcast_to(fit.maximum.dispersion, (count, len(fit.maximum.dispersion)))
     eta = _predictors(rows, beta, effects, factors, rng)
-    family = fit.family
     logs, means, responses = (np.empty_like(eta) for _ in range(3))
     for d in range(len(eta)):
         logs[d] = family.log_density(outcome, eta[d], working[d])
