@@ -111,8 +111,9 @@ def build_design(
         check_factor(bar.factor)
     frame, weights_column, offset_column = _frame(formula, parts, data, weights, offset)
     keep, w, n_dropped = _select_rows(frame, weights_column, missing)
-    rows = np.flatnonzero(keep)
-    evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, rows, frame)
+    places = None if keep.all() else np.flatnonzero(keep)
+    positions = range(len(frame)) if places is None else places
+    evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, positions, frame)
     outcome = None if family is None else _outcome(parts.response, evaluator, family, w)
     y = _response(parts.response, evaluator) if outcome is None else outcome.y
     X, names, dropped, fixed_recipe, kept, dependence = _fixed(parts.fixed, evaluator, w)
@@ -144,7 +145,7 @@ def build_design(
         dropped_columns=dropped,
         centring=centring_beside_level(X, w) if level_beside else find_centring(X, w),
         data=frame,
-        rows=rows,
+        places=places,
         weights_column=weights_column,
         offset_column=offset_column,
         functions=functions,
@@ -286,7 +287,8 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
 def _fixed(
     terms: Terms, evaluator: Evaluator, w: Array | None
 ) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array]:
-    X, recipe = build_columns(terms, evaluator)
+    columns, recipe = build_columns(terms, evaluator)
+    X = np.ascontiguousarray(columns)
     check_unique(recipe.names)
     keep = independent_columns(X, find_centring(X, w))
     n, p = len(X), int(keep.sum())

@@ -15,6 +15,7 @@ import numpy as np
 
 from bayeslmm.types import Array
 
+NARROW = 16  # up to so many columns numpy is faster column by column
 SPAN_TOLERANCE = 1e-8  # largest departure of A c from one that still counts as the constant
 
 
@@ -84,9 +85,14 @@ def find_centring(columns: Array, weights: Array | None = None) -> Centring:
     constant = _constant_combination(columns)
     if constant is None:
         return no_centring(size)
-    means = np.average(columns, axis=0, weights=weights)
-    means[constant != 0] = 0.0
-    return Centring(constant, means)
+    if size > NARROW:
+        means = np.average(columns, axis=0, weights=weights)
+        means[constant != 0] = 0.0
+        return Centring(constant, means)
+    averages = [
+        0.0 if c != 0 else np.average(column, weights=weights) for c, column in zip(constant, columns.T, strict=True)
+    ]
+    return Centring(constant, np.array(averages, dtype=float))
 
 
 def centring_beside_level(columns: Array, weights: Array | None = None) -> Centring:

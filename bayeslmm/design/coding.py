@@ -35,7 +35,7 @@ class ColumnRecipe:
 
 
 def build_columns(terms: Sequence[tuple[Expression, ...]], evaluator: Evaluator) -> tuple[Array, ColumnRecipe]:
-    """Return the columns of a sum of terms, shape (n, p), C-ordered, and the recipe to build them again."""
+    """Return the columns of a sum of terms, shape (n, p), and the recipe to build them again."""
     terms = tuple(terms)
     values = term_values(terms, evaluator)
     if not _all_plain(values):
@@ -111,10 +111,13 @@ def encode_terms(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str,
 
 
 def _products(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Array], n: int) -> Array:
-    matrix = np.ones((n, len(terms)))
+    if not any(terms):  # a column of ones takes no memory
+        return np.broadcast_to(1.0, (n, len(terms)))
+    matrix = np.empty((n, len(terms)))
     with np.errstate(over="ignore"):  # reported by name afterwards
         for column, term in enumerate(terms):
-            for factor in term:
+            matrix[:, column] = values[term[0].label] if term else 1.0
+            for factor in term[1:]:
                 matrix[:, column] *= values[factor.label]
     return matrix
 

@@ -12,6 +12,7 @@ from bayeslmm.errors import DataError
 
 Kind = Literal["number", "boolean", "category"]
 
+LONGEST_TABLE = 4  # entries per row up to which a table of whole numbers beats hashing them
 _NUMBERS = {"integer", "floating", "mixed-integer-float", "decimal", "empty"}
 
 
@@ -78,6 +79,10 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
         used = np.bincount(all_codes, minlength=len(column.cat.categories)) > 0
         renumbered = (np.cumsum(used) - 1).astype(np.int32)
         return renumbered[all_codes], column.cat.categories[used].rename(None)
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
+        found = _codes_of_whole_numbers(column.to_numpy())
+        if found is not None:
+            return found
     if (bad := unhashable(column)).any():
         place = first_true(bad)
         kind = type(column.iloc[place]).__name__
@@ -94,6 +99,26 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
     if not pd.api.types.is_numeric_dtype(levels):
         _check_texts(str(column.name), levels)
     return codes.astype(np.int32), pd.Index(levels, name=None, tupleize_cols=False)
+
+
+def _codes_of_whole_numbers(values: NDArray[np.integer]) -> tuple[Codes, pd.Index] | None:
+    """Return levels and codes by a table of all numbers between the least and the largest; None if that is too long."""
+    if not len(values):
+        return None
+    low, high = int(values.min()), int(values.max())
+    width = high - low + 1
+    if width > LONGEST_TABLE * len(values) or high > np.iinfo(np.int64).max:
+        return None
+    shift = values.dtype.type(low) if low else None
+    places = values if shift is None else values - shift  # no overflow: differences are below `width`
+    if width - 1 > np.iinfo(values.dtype).max:
+        return None
+    occurs = np.zeros(width, dtype=bool)
+    occurs[places] = True
+    table = np.cumsum(occurs, dtype=np.int32)
+    table -= 1
+    levels = (np.flatnonzero(occurs) + low).astype(values.dtype)
+    return table[places], pd.Index(levels)
 
 
 def _check_texts(name: str, levels: Any) -> None:

@@ -29,7 +29,7 @@ class RandomTerm:
     codes
         Level of each row, shape (n,), int32 in 0..J-1; -1 for a level unknown to the fit (new data only).
     columns
-        The S columns of the term, shape (n, S), C-ordered.
+        The S columns of the term, shape (n, S); a lone column of ones is one number seen n times.
     levels
         The J levels with the user's labels and dtype; ``a1:b1`` strings for interactions.
     covariance
@@ -107,8 +107,8 @@ class Design:
     data
         The columns of the data frame the formula uses, all rows as given. Weights or an offset passed as an
         array are the columns ``"(weights)"`` and ``"(offset)"``.
-    rows
-        Positions in `data` of the rows used, shape (n,).
+    places
+        Positions in `data` of the rows used, shape (n,); None for all of them.
     weights_column, offset_column
         The columns of `data` that hold the weights and the offset argument; None without them. With these two
         and the formula's text, `data` builds the same design again.
@@ -129,7 +129,7 @@ class Design:
     dropped_columns: tuple[str, ...]
     centring: Centring
     data: pd.DataFrame
-    rows: NDArray[np.intp] = field(default_factory=lambda: np.empty(0, dtype=np.intp))
+    places: NDArray[np.intp] | None = None
     weights_column: str | None = None
     offset_column: str | None = None
     functions: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
@@ -141,6 +141,11 @@ class Design:
     def n(self) -> int:
         """Number of rows used."""
         return len(self.y)
+
+    @property
+    def rows(self) -> NDArray[np.intp]:
+        """Positions in `data` of the rows used, shape (n,)."""
+        return np.arange(len(self.data), dtype=np.intp) if self.places is None else self.places
 
     @property
     def p(self) -> int:

@@ -75,7 +75,7 @@ class Evaluator:
     memory: Memory
     fitting: bool
     index: pd.Index
-    positions: NDArray[np.intp]
+    positions: Sequence[int] | NDArray[np.intp]
     whole: pd.DataFrame | None = None
 
     def numbers(self, expression: Expression) -> Array:

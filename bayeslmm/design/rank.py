@@ -16,6 +16,7 @@ TOLERANCE = 1e-7  # residual norm relative to the column's, as in lme4
 ESTIMABLE = 1e-6  # how far a new row may be from the collinearity of the fit, relative to its entries
 _CLEAR = 1e-4  # squared relative residual above which cross-products are precise enough to decide
 _CONSTANT = 16 * np.finfo(float).eps  # spread relative to the mean below which a column is constant
+CHUNK_ROWS = 32_768  # rows whose copies are held at once
 _PASSES = 3  # projections on the rows; each gains the digits the cross-products have
 
 
@@ -33,6 +34,8 @@ def independent_columns(X: Array, centring: Centring, tolerance: float = TOLERAN
     """
     if X.shape[1] == 0:
         return np.ones(0, dtype=bool)
+    if _clearly_independent(X, centred=centring.spans_constant):
+        return np.ones(X.shape[1], dtype=bool)
     if not centring.spans_constant:
         return _independent(_scaled(X), tolerance)
     keep = _independent(_centred(X), tolerance)
@@ -56,6 +59,33 @@ def estimable_rows(kept: Array, others: Array, dependence: Array) -> NDArray[np.
     expected = kept @ dependence
     size = np.abs(others) + np.abs(kept) @ np.abs(dependence)
     return np.asarray((np.abs(others - expected) <= ESTIMABLE * size).all(axis=1))
+
+
+def _clearly_independent(X: Array, *, centred: bool) -> bool:
+    """Whether cross-products alone, summed in one pass without a copy of the rows, show that no column depends.
+
+    They are about the means of the first rows and moved to those of all rows at the end: at worst that costs the
+    digits of n over the rows of one chunk.
+    """
+    n, p = X.shape
+    start = X[:CHUNK_ROWS].mean(axis=0) if centred else np.zeros(p)
+    sums, cross = np.zeros(p), np.zeros((p, p))
+    for first in range(0, n, CHUNK_ROWS):
+        chunk = np.array(X[first : first + CHUNK_ROWS].T, order="C")  # a copy whose rows are long: numpy's fast way
+        chunk -= start[:, None]
+        sums += chunk.sum(axis=1)
+        cross += chunk @ chunk.T
+    means = start + sums / n if centred else start
+    if centred:
+        cross -= np.outer(sums, sums) / n
+    norms = np.sqrt(np.maximum(np.diag(cross), 0.0))
+    flat = norms <= _CONSTANT * np.abs(means) * np.sqrt(n)
+    if centred and flat[0] and means[0] != 0:  # a leading intercept stands for the constant
+        norms, cross, flat = norms[1:], cross[1:, 1:], flat[1:]
+    if flat.any() or not np.isfinite(cross).all():
+        return False
+    factor, failed = lapack.dpotrf(cross / np.outer(norms, norms), lower=1)
+    return bool(failed == 0 and (np.diag(factor) ** 2 > _CLEAR).all())
 
 
 def _scaled(X: Array) -> Array:

@@ -12,7 +12,7 @@ from bayeslmm.design.summaries import Summaries
 from bayeslmm.errors import RowsError
 from bayeslmm.formula.formula import Formula
 
-ROWS = ("y", "X", "weights", "offset", "index", "data", "rows")
+ROWS = ("y", "X", "weights", "offset", "index", "data", "rows", "places")
 ROWS_OF_TERM = ("codes", "columns")
 
 
@@ -147,6 +147,7 @@ _WHAT = {
     "index": "the row labels",
     "data": "the data",
     "rows": "the rows used",
+    "places": "the rows used",
 }
 for _name in ROWS:
     setattr(StreamedDesign, _name, _refused(_name, _WHAT[_name]))

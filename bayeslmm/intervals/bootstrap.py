@@ -130,7 +130,7 @@ def design_of_levels(design: Design, codes: NDArray[Any], levels: NDArray[Any]) 
         weights=None if design.weights is None else design.weights[rows],
         offset=None if design.offset is None else design.offset[rows],
         index=design.index[rows],
-        rows=design.rows[rows] if len(design.rows) else design.rows,
+        places=rows if design.places is None else design.places[rows],
     )
 
 

@@ -256,7 +256,10 @@ def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
             "This is for normal responses: the family of this response has no likelihood by cross-products."
         )
     if (summed := getattr(design, "sums", None)) is not None:
-        return kernel_of_sums(design, summed.sums)
+        kernel = kernel_of_sums(design, summed.sums)
+        if factored:
+            kernel.check_memory()
+        return kernel
     y = design.y if design.offset is None else design.y - design.offset
     kernel = Kernel.build(y, design.X, design.terms, design.weights)
     if factored:
@@ -270,7 +273,6 @@ def kernel_of_sums(design: Any, sums: PartialSums) -> Kernel:
     columns = Columns(design.recipe.kept, design.centring, tuple(term.centring for term in design.terms))
     with blas_threads(0):
         found = finish(sums, columns, [term.covariance for term in design.terms])
-    check_memory(found.products.layout, names, len(design.fixed_names))
     return Kernel(found.products, found.fixed, found.maps, found.y_mean, names)
 
 

@@ -176,7 +176,7 @@ def extended(design: Design, along: int, count: int, multiple: int) -> Design:
         weights=None if design.weights is None else design.weights[rows],
         offset=None,
         index=pd.RangeIndex(len(rows)),
-        rows=np.arange(len(rows)),
+        places=np.arange(len(rows)),
     )
 
 

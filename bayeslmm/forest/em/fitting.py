@@ -144,7 +144,7 @@ def design_rows(design: Design, kept: Rows) -> Design:
         terms=tuple(_term_rows(term, kept) for term in design.terms),
         weights=None if design.weights is None else design.weights[kept],
         index=design.index[kept],
-        rows=design.rows[kept],
+        places=design.rows[kept],
     )
 
 
