@@ -104,6 +104,47 @@ def test_any_level_is_a_probability_or_refused(verb, method, level):
         assert repr(level) in message and message.endswith(".")
 
 
+PIECES = (
+    "x",
+    "c[T.b]",
+    "`x`",
+    "Intercept",
+    "sd_g",
+    "sigma",
+    "exp",
+    "nope",
+    *"+-*/<>=()|,1 ",
+    "==",
+    "1e400",
+    "'a'",
+    "é",
+    "nan",
+)
+
+
+@MANY
+@given(st.sampled_from(sorted(FITS)), st.lists(st.sampled_from(PIECES), max_size=8).map("".join))
+def test_any_statement_is_tested_or_refused(method, statement):
+    found = []
+    message = refusal(lambda: found.append(FITS[method].hypothesis(statement)))
+    assert message is not None or (any(sign in statement for sign in "<>=") and len(found[0].table) == 1)
+
+
+@SOME
+@given(st.sampled_from(["means", "slopes", "comparisons", "confint"]), st.one_of(VALUES, st.just({"c": "b"})))
+def test_any_place_and_any_parameters_are_taken_or_refused(verb, value):
+    fit = FITS["ml"]
+    calls = {
+        "means": lambda: fit.means("x", at=value),
+        "slopes": lambda: fit.slopes("x", at=value),
+        "comparisons": lambda: fit.comparisons("x", at=value),
+        "confint": lambda: fit.confint(parameters=value, method="wald"),
+    }
+    message = refusal(calls[verb])
+    if message is None:
+        assert value is None or value in ({}, [], {"c": "b"}, "x")
+
+
 @FEW
 @given(st.floats(0.05, 0.5), st.floats(0.5, 0.99))
 def test_intervals_nest_and_tables_say_their_level(narrow, wide):

@@ -28,7 +28,7 @@ from bayeslmm.design.mean_rows import (
     predictor_frame,
     predictor_levels,
 )
-from bayeslmm.effects.grid import predictor_values
+from bayeslmm.effects.grid import check_at, predictor_values
 from bayeslmm.effects.scales import Scale
 from bayeslmm.effects.specification import Specification
 from bayeslmm.errors import DataError, OptionError
@@ -114,6 +114,7 @@ def counterfactual(
     DataError
         If a variable is no predictor, or `at` has no such value.
     """
+    check_at(at)
     if len(wanted.shown) != 1:
         raise OptionError(
             f"comparisons are of one variable, and {' * '.join(wanted.shown)!r} names several: write 'x | sex'."

@@ -77,6 +77,7 @@ def cross(
     """Return all combinations of the predictors' values, and of groups if wanted, with their weights in the cells."""
     if weights not in get_args(Weights):
         raise OptionError(f"weights={weights!r} is unknown; use 'equal' or 'proportional'.")
+    check_at(at)
     groups = group_levels(design, [*wanted.names, *(at or ())]) if named_groups else {}
     for name in wanted.names:
         if name not in groups:
@@ -87,8 +88,8 @@ def cross(
     size = int(np.prod([float(len(values[name])) for name in order]))
     if size > LARGEST_GRID:
         raise OptionError(f"The grid would have {size} rows: fix some variables at one value with at={{...}}.")
-    shown = pd.MultiIndex.from_product([range(len(values[name])) for name in order[: len(wanted.names)]])
-    shown = sorted(shown, key=lambda cell: cell[len(wanted.shown) :])  # groups apart, the first variable slowest within
+    cells = product(*(range(len(values[name])) for name in order[: len(wanted.names)]))  # one cell of nothing by itself
+    shown = sorted(cells, key=lambda cell: cell[len(wanted.shown) :])  # groups apart, the first variable slowest within
     others = list(product(*(range(len(values[name])) for name in order[len(wanted.names) :])))
     places = np.array([[*cell, *other] for cell in shown for other in others], dtype=int).reshape(-1, len(order))
     frame = pd.DataFrame({name: values[name][places[:, k]] for k, name in enumerate(order)})
@@ -96,6 +97,18 @@ def cross(
     share = _shares(design, order[len(wanted.names) :], levels, others, weights)
     averages = np.asarray(np.kron(np.eye(len(shown)), share), dtype=np.float64)
     return Crossing(frame, labels, averages, tuple(groups))
+
+
+def check_at(at: Any) -> None:
+    """Refuse an `at` that is no mapping from predictors to values.
+
+    Raises
+    ------
+    OptionError
+        With an example.
+    """
+    if at is not None and not isinstance(at, Mapping):
+        raise OptionError(f"at={at!r} is no dictionary of predictors and their values, such as {{'Days': [0, 9]}}.")
 
 
 def predictor_values(

@@ -11,7 +11,7 @@ import numpy as np
 
 from bayeslmm.design.design import Design
 from bayeslmm.design.mean_rows import MeanRows, check_predictor, mean_rows, predictor_frame, predictor_levels
-from bayeslmm.effects.grid import Grid, cross
+from bayeslmm.effects.grid import Grid, check_at, cross
 from bayeslmm.effects.specification import Specification
 from bayeslmm.errors import DataError
 
@@ -28,6 +28,7 @@ def slope_grid(
     DataError
         If the variable is no predictor, or a category.
     """
+    check_at(at)
     check_predictor(design, variable)
     if predictor_levels(design)[variable] is not None:
         raise DataError(

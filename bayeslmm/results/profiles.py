@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -121,10 +121,12 @@ def chosen(parameters: Sequence[str] | str | None, known: Sequence[str]) -> list
     """
     if parameters is None:
         return list(known)
-    wanted = [parameters] if isinstance(parameters, str) else list(parameters)
+    wanted: list[Any] = (
+        list(parameters) if isinstance(parameters, list | tuple | set | pd.Index | np.ndarray) else [parameters]
+    )
     printed = {other: name for name in known for other in spellings(name)} | {name: name for name in known}
     for name in wanted:
-        if name not in printed:
+        if not isinstance(name, str) or name not in printed:
             near = suggest(name, printed)
             hint = f"did you mean {near[0]!r}?" if near else f"the parameters are {', '.join(map(repr, known))}."
             raise OptionError(f"There is no parameter {name!r}: {hint}")

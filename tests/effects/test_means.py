@@ -86,6 +86,16 @@ def test_slopes_are_those_of_emtrends(curve):
     np.testing.assert_allclose(table["upper"].to_numpy(), expected["asymp.UCL"], rtol=CLOSE)
 
 
+def test_a_slope_without_cells_is_the_average_over_all():
+    """One number: with equal weights, the mean of the slopes in the cells."""
+    fit = blm.lmm("weight ~ litsize * sex * treatment + (1 | litter)", blm.load_dataset("ratpup"))
+    alone = fit.slopes("litsize").table()
+    cells = fit.slopes("litsize | treatment * sex").table()["estimate"]
+    assert cells.nunique() == 6
+    assert len(alone) == 1
+    np.testing.assert_allclose(alone["estimate"], cells.mean(), rtol=1e-10)
+
+
 def test_slopes_at_the_ends_of_a_spline():
     fit = blm.Model("Reaction ~ bs(Days, df=5) + (1 | Subject)", blm.load_dataset("sleepstudy")).fit("reml")
     slopes = fit.slopes("Days", at={"Days": [0.0, 4.5, 9.0]}).table()["estimate"].to_numpy()
