@@ -134,3 +134,16 @@ def test_many_crossed_levels_are_iterative_unless_told_otherwise() -> None:
     fit = blm.Model("y ~ 1 + (1 | a) + (1 | b)", {"y": y, "a": a, "b": b}).fit("reml")
     assert isinstance(fit, IterativeFit) and fit.status.ok
     np.testing.assert_allclose(fit.varcorr()["sd"], 1.0, atol=0.06)
+
+
+def test_rows_that_streamed_need_no_factor_either(data: pd.DataFrame, monkeypatch) -> None:
+    monkeypatch.setattr(layout, "available_memory", lambda: 1000)
+    monkeypatch.setattr(layout, "ALWAYS_THERE", 0)
+    whole, streamed = blm.Model(WITH_SLOPES, data), blm.Model(WITH_SLOPES, data, chunk_rows=700)
+    found, wanted = (model.fit("reml", solver="iterative") for model in (streamed, whole))
+    np.testing.assert_allclose(found.theta, wanted.theta, rtol=1e-6)
+    np.testing.assert_allclose(found.ranef()["b"], wanted.ranef()["b"], atol=1e-6)
+    draws = streamed.fit("importance", solver="iterative", draws=25, seed=1, store=("b",))
+    assert draws.draws.effects[1].shape[2] == 160
+    with pytest.raises(blm.ModelError, match="dense matrix"):
+        streamed.fit("reml", solver="exact")

@@ -26,7 +26,7 @@ from bayeslmm.types import Array, Codes
 PROBES_OF_VARIANCES = 64
 PROBES_AT_ONCE = 16
 TOLERANCE = 1e-4  # of solves whose errors are squared, or drowned by a probe's
-EXACT_DRAWS = 1e-7
+EXACT_DRAWS = 1e-5
 KNOWN_SHARE = 0.99  # largest share of a variance that a correction may take away
 ROWS_AT_ONCE = 32
 

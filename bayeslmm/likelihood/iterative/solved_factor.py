@@ -9,14 +9,15 @@ from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.iterative.conjugate_gradients import conjugate_gradients
 from bayeslmm.likelihood.iterative.eliminated import Eliminated, PairedProducts
 from bayeslmm.likelihood.iterative.evaluation import (
-    EXACT,
-    SHARED,
     Solved,
     coefficients_solved,
     probe,
     turned,
 )
 from bayeslmm.types import Array
+
+# of solves; both the determinant and the residual sum of squares err by the square
+OF_PROBES, OF_RESPONSE = 1e-3, 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,7 @@ def solve_factor(
     m = 0 if determinant is not None else signs.shape[1]
     if m:
         right = np.hstack([eliminated.colour(signs), right])
-    tolerance = np.where(np.arange(right.shape[1]) < m, SHARED, EXACT)
+    tolerance = np.where(np.arange(right.shape[1]) < m, OF_PROBES, OF_RESPONSE)
     solution = conjugate_gradients(eliminated, eliminated.precondition, right, tolerance)
     solved = coefficients_solved(eliminated, solution.x[:, m:])
     if determinant is None:
