@@ -17,12 +17,14 @@ import numba
 import numpy as np
 from scipy.special import expit, ndtr
 
-from bayeslmm.errors import DataError
+from bayeslmm.errors import DataError, warn_user
 from bayeslmm.families.definition import Family, Kernel, Parameter, to_natural
 from bayeslmm.families.links import LINKS
 from bayeslmm.families.response import Request, Response, multiplicities, ordered_codes
 from bayeslmm.families.special import log_normal_cdf, logistic, softplus
 from bayeslmm.types import Array
+
+MANY_CATEGORIES, MANY_PER_ROW = 20, 0.25  # beyond both a response is rarely meant as categories
 
 NO_GAP = 1e-300  # stands for the difference of log probabilities of two thresholds that coincide
 
@@ -227,6 +229,11 @@ class Cumulative(Family):
             raise DataError(
                 f"{request.name} has no row of category {empty}: its thresholds cannot be estimated. Leave such "
                 "categories out of the list."
+            )
+        if len(categories) > max(MANY_CATEGORIES, MANY_PER_ROW * len(y)):
+            warn_user(
+                f"{request.name} has {len(categories)} categories in {len(y)} rows, and a threshold below each but the "
+                "first: a measurement belongs to another family, such as 'gaussian', or into fewer categories."
             )
         return Response(y, np.ones(len(y)), np.zeros(len(y)), multiplicities(request, len(y)), categories)
 

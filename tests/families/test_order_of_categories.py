@@ -1,5 +1,7 @@
 """Values that have no order are refused as categories of a response, with the remedy."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,3 +19,14 @@ def test_no_order(family, values, kinds):
     data = pd.DataFrame({"y": column, "x": np.arange(20.0), "g": np.arange(20) % 4})
     with pytest.raises(blm.DataError, match=rf"y \({kinds}\) have no order: make them texts"):
         blm.Model("y ~ x + (1 | g)", data, family=family)
+
+
+@pytest.mark.parametrize(("n_categories", "warned"), [(20, False), (21, True), (60, True)])
+def test_a_measurement_as_categories_is_told(n_categories, warned):
+    data = pd.DataFrame({"y": np.arange(60) * n_categories // 60, "x": np.arange(60) % 7.0, "g": np.arange(60) % 4})
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        blm.Model("y ~ x + (1 | g)", data, family="cumulative")
+    assert [str(one.message)[:40] for one in told] == [
+        f"y has {n_categories} categories in 60 rows, and a thr"[:40]
+    ] * warned
