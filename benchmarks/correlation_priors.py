@@ -59,7 +59,7 @@ def fitted(data: pd.DataFrame, effects: int, eta: float, seed: int) -> tuple[NDA
         warnings.simplefilter("ignore")
         fit = model.fit("importance", draws=500, seed=seed, store=(), handover="keep", progressbar=False)
     table = fit.covariance_table()
-    return table["mean"].to_numpy()[:effects], table[table.index.str.contains("cor\\(")][["lower", "upper"]]
+    return table["mean"].to_numpy()[:effects], table[table.index.str.startswith("cor_")][["lower", "upper"]]
 
 
 def cell(effects: int, groups: int, correlation: float, eta: float, simulations: int) -> dict[str, float]:

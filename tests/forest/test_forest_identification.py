@@ -24,5 +24,5 @@ def test_em_refuses_what_the_likelihood_does_not_estimate(random: str) -> None:
 
 
 def test_confounded_groups_are_named() -> None:
-    with pytest.warns(IdentificationWarning, match=r"sd\(Intercept\) of g and sd\(Intercept\) of h"):
+    with pytest.warns(IdentificationWarning, match=r"sd_g\[Intercept\] and sd_h\[Intercept\]"):
         blm.mixed_forest("y ~ x + (1 | g) + (1 | h)", frame(), learner=DecisionTreeRegressor(max_depth=2))
