@@ -58,7 +58,8 @@ def test_priors_take_every_spelling(sleepstudy):
     assert "LKJ(3)" in str(other)
 
 
-def test_every_table_prints_the_names_of_priors_and_posteriors(reml, bayes):
+def test_every_table_prints_the_names_of_priors_and_posteriors(model, bayes):
+    reml = model.fit("reml")  # of its own, as above
     names = ["sd_Subject[Intercept]", "sd_Subject[Days]", "cor_Subject[Intercept, Days]", "sigma"]
     assert list(blm.compare(reml, bayes).index[2:]) == names
     assert list(bayes.covariance_table().index) == names
