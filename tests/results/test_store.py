@@ -146,7 +146,7 @@ def test_explicit_models_do_not_return_them(parametrization, sleepstudy):
 def test_names_that_are_no_terms(two_factors):
     with pytest.raises(OptionError, match="'rate', which is no random term; the terms are 'rater', 'item'"):
         two_factors.fit("importance", store=("rate",))
-    with pytest.raises(OptionError, match="not a sequence of names of terms"):
+    with pytest.raises(OptionError, match="neither 'summary' nor a sequence of names of terms"):
         two_factors.fit("nuts", store="rater")
     with pytest.raises(OptionError, match="takes no option 'store'; it is for 'nuts', 'importance'"):
         two_factors.fit("reml", store=())
