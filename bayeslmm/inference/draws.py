@@ -6,7 +6,7 @@ from typing import Any
 
 from bayeslmm.errors import ModelError, OptionError
 from bayeslmm.likelihood.memory import available_memory
-from bayeslmm.posterior.effect_summaries import EffectSummary
+from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.types import Floats
 
 SUMMARY = "summary"  # store= that keeps means, sds and quantiles of random effects in place of draws

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.likelihood.conditional import effect_modes
-from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
 from bayeslmm.posterior.density import CovarianceDensity, SigmaGrid
+from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.types import Array
 
 MOST_POINTS = 512  # of phi
@@ -36,32 +36,20 @@ STEPS = 60  # Newton's and bisections, which end far earlier
 
 
 @dataclass(frozen=True, slots=True)
-class EffectSummary:
-    """What is known of the J levels of a term.
+class Component:
+    """A point phi of the mixture, with normal distributions at one or more values of sigma.
 
     Attributes
     ----------
-    mean, sd
-        Shape (J, S).
-    probabilities
-        Shape (Q,), increasing.
-    quantiles
-        Shape (Q, J, S).
+    phi
+        Shape (d,).
+    sigma, weights
+        Residual standard deviations and the weights of the distributions there, shape (r,).
     """
 
-    mean: Array
-    sd: Array
-    probabilities: Array
-    quantiles: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Component:
-    """One normal distribution of the mixture: where it is, and its weight."""
-
     phi: Array
-    sigma: float
-    weight: float
+    sigma: Array
+    weights: Array
 
 
 def components_of_points(density: CovarianceDensity, phi: Array, weights: Array, seed: int) -> list[Component]:
@@ -78,35 +66,27 @@ def components_of_points(density: CovarianceDensity, phi: Array, weights: Array,
         )
         shares = counts / MOST_POINTS
 
-    def at(place: int) -> list[Component]:
-        """Return the components of one point."""
+    def at(place: int) -> Component:
+        """Return one point with its values of sigma."""
+        point = phi[kept[place]]
         with np.errstate(all="ignore"):
-            nodes, own = _sigma_nodes(density.grid(phi[kept[place]]))
-        return [
-            Component(phi[kept[place]], float(s), float(shares[place] * w)) for s, w in zip(nodes, own, strict=True)
-        ]
+            nodes, own = _sigma_nodes(density.grid(point))
+        return Component(point, nodes, shares[place] * own)
 
-    found = in_threads(at, range(len(kept)), worker_threads(density.kernel.order))
-    return [component for point in found for component in point]
+    return in_threads(at, range(len(kept)), worker_threads(density.kernel.order))
 
 
 def _sigma_nodes(grid: SigmaGrid) -> tuple[Array, Array]:
     """Return values of sigma and their shares, with the mean and the variance of log sigma."""
     if len(grid.log_sigma) == 1:
         return np.exp(grid.log_sigma), np.ones(1)
-    density = grid.density / grid.density.sum() if np.ptp(np.diff(grid.log_sigma)) < 1e-9 else _cell_shares(grid)
-    mean = float(density @ grid.log_sigma)
-    sd = float(np.sqrt(density @ (grid.log_sigma - mean) ** 2))
+    shares = grid.density * np.gradient(grid.log_sigma)
+    shares /= shares.sum()
+    mean = float(shares @ grid.log_sigma)
+    sd = float(np.sqrt(shares @ (grid.log_sigma - mean) ** 2))
     if sd < NARROW:
         return np.exp([mean]), np.ones(1)
     return np.exp(mean + sd * NODES), SHARES
-
-
-def _cell_shares(grid: SigmaGrid) -> Array:
-    """Return the probability around each node of an uneven grid."""
-    widths = np.gradient(grid.log_sigma)
-    shares = grid.density * widths
-    return np.asarray(shares / shares.sum())
 
 
 def summarise_effects(
@@ -122,32 +102,34 @@ def summarise_effects(
     density
         The model.
     components
-        K normal distributions of the mixture. What memory holds besides the results is two numbers of four bytes for
-        each of them and each effect.
+        Points of the mixture with K normal distributions. What memory holds besides the results is two numbers of four
+        bytes for each of them and each effect.
     probabilities
         Of the quantiles.
     report
-        Called with the number of components done.
+        Called with the number of points done.
     """
     shapes = [(shape.n_levels, shape.n_columns) for shape in density.kernel.shapes]
     sizes = [levels * columns for levels, columns in shapes]
     total = sum(sizes)
-    weights = np.array([component.weight for component in components])
+    weights = np.concatenate([component.weights for component in components])
     weights = weights / weights.sum()
-    means, sds = (np.empty((len(components), total), dtype=np.float32) for _ in range(2))
+    ends = np.cumsum([0, *(len(component.weights) for component in components)])
+    means, sds = (np.empty((len(weights), total), dtype=np.float32) for _ in range(2))
     first, second = np.zeros(total), np.zeros(total)
     centre = np.zeros(total)
     lock = threading.Lock()
 
     def evaluate(k: int) -> None:
-        """Find one normal distribution; what is common to all is kept apart, so that four bytes suffice."""
+        """Find the normal distributions of a point; what is common to all is kept apart, so that four bytes suffice."""
+        own = slice(ends[k], ends[k + 1])
         mean, variance = effect_moments(density, components[k])
         if k == 0:
-            centre[:] = mean
-        means[k], sds[k] = mean - centre, np.sqrt(variance)
+            centre[:] = mean[0]
+        means[own], sds[own] = mean - centre, np.sqrt(variance)
         with lock:
-            np.add(first, weights[k] * (mean - centre), out=first)
-            np.add(second, weights[k] * (variance + (mean - centre) ** 2), out=second)
+            np.add(first, weights[own] @ (mean - centre), out=first)
+            np.add(second, weights[own] @ (variance + (mean - centre) ** 2), out=second)
 
     with np.errstate(all="ignore"):
         evaluate(0)
@@ -162,7 +144,7 @@ def summarise_effects(
         quantiles[:, some] = mixture_quantiles(means[:, some], sds[:, some], weights, first[some], sd[some], asked)
 
     in_threads(solve, range(0, total, CHUNK), idle_cores())
-    ends = np.cumsum([0, *sizes])
+    places = np.cumsum([0, *sizes])
     return tuple(
         EffectSummary(
             mean=(centre + first)[start:stop].reshape(shape),
@@ -170,23 +152,27 @@ def summarise_effects(
             probabilities=asked,
             quantiles=(centre + quantiles)[:, start:stop].reshape(len(asked), *shape),
         )
-        for start, stop, shape in zip(ends[:-1], ends[1:], shapes, strict=True)
+        for start, stop, shape in zip(places[:-1], places[1:], shapes, strict=True)
     )
 
 
 def effect_moments(density: CovarianceDensity, component: Component) -> tuple[Array, Array]:
-    """Return means and variances of all effects given phi and sigma, terms one after the other, each (q,)."""
-    sigma, prior = component.sigma, density.fixed_prior_at(component.phi)
-    factor = factorise(density.kernel.products, density.lambdas(density.points(component.phi)))
-    posterior = fixed_posterior(factor, prior)
-    modes = effect_modes(factor, posterior.mean(sigma))
-    blocks = inverse_blocks(factor, posterior.precision_factor(sigma, prior)).blocks
-    means, variances = [np.zeros(0)], [np.zeros(0)]
-    for u, block, columns, own in zip(modes, blocks, density.kernel.maps, factor.lambdas, strict=True):
-        turn = columns.matrix @ own
-        means.append((u @ turn.T).ravel())
-        variances.append(sigma**2 * np.einsum("st,jtr,sr->js", turn, block, turn, optimize=True).ravel())
-    return np.concatenate(means), np.concatenate(variances)
+    """Return means and variances of all effects given phi and each sigma, terms one after the other, each (r, q)."""
+    prior = density.fixed_prior_at(component.phi)
+    posterior = fixed_posterior(density.factor(component.phi), prior)
+    factor = posterior.factor
+    turns = [columns.matrix @ own for columns, own in zip(density.kernel.maps, factor.lambdas, strict=True)]
+    means, variances = [], []
+    for sigma in component.sigma:
+        modes = effect_modes(factor, posterior.mean(sigma))
+        blocks = inverse_blocks(factor, posterior.precision_factor(sigma, prior)).blocks
+        means.append(np.hstack([np.zeros(0), *((u @ turn.T).ravel() for u, turn in zip(modes, turns, strict=True))]))
+        spreads = [
+            sigma**2 * np.einsum("st,jtr,sr->js", turn, block, turn, optimize=True).ravel()
+            for block, turn in zip(blocks, turns, strict=True)
+        ]
+        variances.append(np.hstack([np.zeros(0), *spreads]))
+    return np.array(means), np.array(variances)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -8,7 +8,7 @@ import pandas as pd
 from bayeslmm.design.design import Design
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
-from bayeslmm.posterior.effect_summaries import EffectSummary
+from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.results.effects import Array, effect_frames
 
 SAME_PROBABILITY = 1e-6

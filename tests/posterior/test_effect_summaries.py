@@ -54,7 +54,7 @@ def test_moments_are_those_of_the_joint_normal_distribution(frame, formula):
     gain = prior @ joined.T @ np.linalg.inv(joined @ prior @ joined.T + sigma**2 * np.eye(design.n))
     expected = mean + gain @ (design.y - joined @ mean)
     variance = np.diag(prior - gain @ joined @ prior)
-    means, variances = effect_moments(density, Component(phi, sigma, 1.0))
+    (means,), (variances,) = effect_moments(density, Component(phi, np.array([sigma]), np.ones(1)))
     np.testing.assert_allclose(means, expected[design.p :], rtol=EXACT, atol=EXACT)
     np.testing.assert_allclose(variances, variance[design.p :], rtol=EXACT)
 
@@ -79,9 +79,12 @@ def test_quantiles_of_mixtures():
 def test_summaries_are_averages_over_the_components(frame):
     _, _, density = density_of(frame, "y ~ x + (x | g) + (1 | h)")
     rng = np.random.default_rng(3)
-    parts = [Component(0.3 * rng.normal(size=density.n_phi), 1.0 + 0.1 * k, 0.2 + k) for k in range(4)]
-    moments = [effect_moments(density, part) for part in parts]
-    weights = np.array([part.weight for part in parts]) / sum(part.weight for part in parts)
+    points = [0.3 * rng.normal(size=density.n_phi) for _ in range(3)]
+    sigmas = [np.array([1.0]), np.array([1.1, 1.2]), np.array([1.3])]  # two distributions share a point
+    shares = [np.array([0.2]), np.array([1.2, 2.2]), np.array([3.2])]
+    parts = [Component(*one) for one in zip(points, sigmas, shares, strict=True)]
+    moments = [pair for part in parts for pair in zip(*effect_moments(density, part), strict=True)]
+    weights = np.concatenate(shares) / sum(share.sum() for share in shares)
     mean = sum(w * m for w, (m, _) in zip(weights, moments, strict=True))
     second = sum(w * (v + m**2) for w, (m, v) in zip(weights, moments, strict=True))
     sd = np.sqrt(second - mean**2)

@@ -22,7 +22,8 @@ from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.posterior.conditional_draws import covariance_parameters
 from bayeslmm.posterior.density import CovarianceDensity
-from bayeslmm.posterior.effect_summaries import EffectSummary, components_of_points, summarise_effects
+from bayeslmm.posterior.effect_summaries import components_of_points, summarise_effects
+from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.posterior.iterative_density import IterativeDensity
 from bayeslmm.types import Array
 

@@ -24,7 +24,8 @@ from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
 from bayeslmm.posterior.density import CovarianceDensity
-from bayeslmm.posterior.effect_summaries import Component, EffectSummary, summarise_effects
+from bayeslmm.posterior.effect_summaries import Component, summarise_effects
+from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.types import Array
 
 PATIENCE = 0.2  # seconds after which a chain looks whether it is to stop
@@ -288,7 +289,7 @@ def marginal_draws(density: CovarianceDensity, chains: list[Chain], options: Opt
     summaries: tuple[EffectSummary, ...] = ()
     if options.store == SUMMARY:
         chosen = np.unique(np.linspace(0, sigma.size - 1, min(sigma.size, MOST_SUMMARISED)).astype(int))
-        parts = [Component(phi[i], float(sigma.ravel()[i]), 1.0) for i in chosen]
+        parts = [Component(phi[i], sigma.ravel()[[i]], np.ones(1)) for i in chosen]
         summaries = summarise_effects(density, parts, options.quantiles)
 
     def cut(values: Array) -> Array:

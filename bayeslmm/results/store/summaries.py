@@ -8,7 +8,7 @@ import numpy as np
 from bayeslmm.design.design import Design
 from bayeslmm.design.names import safe_labels, safe_name
 from bayeslmm.errors import StorageError
-from bayeslmm.posterior.effect_summaries import EffectSummary
+from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
