@@ -3,7 +3,7 @@
 The priors are fixed before the data: the rules that scale priors by y play no part.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from bayeslmm.inference.draws import Draws
 from bayeslmm.likelihood import Kernel
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors import ModelPriors, prior_predictive, resolve_priors
+from bayeslmm.types import Array
 
 SKELETON_SEED = 20  # rows and columns of the studies: fixed, they are no part of what is repeated
 
@@ -97,19 +98,24 @@ def simulate(study: Study, count: int, seed: int) -> Iterator[Simulation]:
         Seed.
     """
     drawn = prior_predictive(study.design, study.priors, draws=count, seed=seed)
-    terms = study.design.terms
     for i in range(count):
-        one = {name: values[i][None, None] for name, values in drawn.items()}
-        truth = Draws(
-            beta=one["beta"],
-            sigma=one["sigma"],
-            sd=tuple(one[f"sd_{t.name}"] for t in terms),
-            cor=tuple(one.get(f"cor_{t.name}") for t in terms),
-            effects=tuple(one[f"r_{t.name}"] for t in terms),
-            stats={},
-            method="prior",
+        yield Simulation(
+            Problem(replace(study.design, y=drawn["y"][i]), study.priors), prior_draw(study.design, drawn, i)
         )
-        yield Simulation(Problem(replace(study.design, y=drawn["y"][i]), study.priors), truth)
+
+
+def prior_draw(design: Design, drawn: Mapping[str, Array], i: int) -> Draws:
+    """Return the i-th draw of :func:`bayeslmm.priors.prior_predictive` as a single draw of all parameters."""
+    one = {name: values[i][None, None] for name, values in drawn.items()}
+    return Draws(
+        beta=one["beta"],
+        sigma=one["sigma"],
+        sd=tuple(one[f"sd_{t.name}"] for t in design.terms),
+        cor=tuple(one.get(f"cor_{t.name}") for t in design.terms),
+        effects=tuple(one[f"r_{t.name}"] for t in design.terms),
+        stats={},
+        method="prior",
+    )
 
 
 def _study(

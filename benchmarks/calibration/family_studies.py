@@ -20,7 +20,7 @@ from bayeslmm.types import Array
 from bayeslmm.validation.calibration import Calibration, Integers
 from bayeslmm.validation.methods import HANDED_OVER, choose
 from bayeslmm.validation.quantities import Quantities, covariance_quantities, effect_quantities, new_level_mean
-from bayeslmm.validation.simulate import SKELETON_SEED, crossed_groups, unequal_groups
+from bayeslmm.validation.simulate import SKELETON_SEED, crossed_groups, prior_draw, unequal_groups
 
 SPARE = 2  # draws of NUTS per draw ranked
 NUTS_TUNE = 300
@@ -72,17 +72,7 @@ def simulate_family(study: FamilyStudy, count: int, seed: int) -> Iterator[tuple
     drawn = prior_predictive(design, priors, draws=count, seed=seed, sigma=1.0)
     dispersions = [prior.sample(rng, count) for _, prior in priors.dispersion]
     for i in range(count):
-        one = {name: values[i][None, None] for name, values in drawn.items()}
-        effects = tuple(one[f"r_{term.name}"] for term in design.terms)
-        truth = Draws(
-            beta=one["beta"],
-            sigma=np.ones((1, 1)),
-            sd=tuple(one[f"sd_{term.name}"] for term in design.terms),
-            cor=tuple(one.get(f"cor_{term.name}") for term in design.terms),
-            effects=effects,
-            stats={},
-            method="prior",
-        )
+        truth = prior_draw(design, drawn, i)
         natural = np.array([values[i] for values in dispersions])
         eta = linear_predictors(model, truth)[0, 0]
         y = family.simulate(design.outcome, eta, family.working(natural), rng)

@@ -181,71 +181,67 @@ def coverage_cells() -> tuple[CoverageCell, ...]:
     return (*cells, CoverageCell("random intercept", "advi", _constant(advi_intervals)))
 
 
-def twenty_table(folder: Path, report: Report | None = None, *, run: bool = True) -> pd.DataFrame:
-    """Return importance sampling against NUTS on data sets with twenty covariance parameters, a row each."""
-    rows = []
-    for seed in TWENTY_SEEDS:
-        path = _twenty_path(folder, seed)
-        if run or path.exists():
-            rows.append(stored_table(path, partial(_twenty_row, seed)))
-        if report is not None:
-            report("twenty covariance parameters", len(rows))
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """Comparisons that are made one by one and kept each in a file of its own.
 
+    Attributes
+    ----------
+    what
+        What is compared, for progress.
+    stem
+        What the files' names begin with.
+    names
+        The comparisons.
+    make
+        Makes the table of one.
+    missing
+        A sentence for one that has not been made, with a place for its name.
+    """
 
-def missing_twenty(folder: Path) -> list[int]:
-    """Return the seeds of the data sets with twenty covariance parameters that have not been solved."""
-    return [seed for seed in TWENTY_SEEDS if not _twenty_path(folder, seed).exists()]
+    what: str
+    stem: str
+    names: tuple[Any, ...]
+    make: Callable[[Any], pd.DataFrame]
+    missing: str
 
+    def run(self, folder: Path, report: Report | None = None, *, run: bool = True) -> pd.DataFrame:
+        """Return all tables as one; those not found in the folder are made only if wanted."""
+        tables = []
+        for name in self.names:
+            path = self.path(folder, name)
+            if run or path.exists():
+                tables.append(stored_table(path, partial(self.make, name)))
+            if report is not None:
+                report(self.what, len(tables))
+        return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
-def agreement_table(folder: Path, report: Report | None = None, *, run: bool = True) -> pd.DataFrame:
-    """Return how far four methods differ on the known data sets, a row per pair of methods."""
-    tables = []
-    for name in DATA_SETS:
-        path = _agreement_path(folder, name)
-        if run or path.exists():
-            tables.append(stored_table(path, partial(compare_four, name, SEED_OF_AGREEMENT)))
-        if report is not None:
-            report("agreement of four methods", len(tables))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    def not_made(self, folder: Path) -> list[str]:
+        """Return a sentence for each comparison that has not been made."""
+        return [self.missing.format(name) for name in self.names if not self.path(folder, name).exists()]
 
-
-def missing_agreement(folder: Path) -> list[str]:
-    """Return the known data sets on which the methods have not been compared."""
-    return [name for name in DATA_SETS if not _agreement_path(folder, name).exists()]
-
-
-def families_table(folder: Path, report: Report | None = None, *, run: bool = True) -> pd.DataFrame:
-    """Return how far both methods are from long runs of PyMC's models, a row per model and method."""
-    tables = []
-    for name in CASES:
-        path = _families_path(folder, name)
-        if run or path.exists():
-            tables.append(stored_table(path, partial(compare_with_pymc, name, SEED_OF_FAMILIES)))
-        if report is not None:
-            report("families against PyMC", len(tables))
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-
-
-def missing_families(folder: Path) -> list[str]:
-    """Return the models that have not been compared with PyMC's."""
-    return [name for name in CASES if not _families_path(folder, name).exists()]
-
-
-def _families_path(folder: Path, name: str) -> Path:
-    return folder / f"pymc_{file_stem(name)}.csv"
-
-
-def _agreement_path(folder: Path, name: str) -> Path:
-    return folder / f"agreement_{file_stem(name)}.csv"
-
-
-def _twenty_path(folder: Path, seed: int) -> Path:
-    return folder / f"twenty_{seed}.csv"
+    def path(self, folder: Path, name: Any) -> Path:
+        """Return the file a comparison is kept in."""
+        return folder / f"{self.stem}_{file_stem(str(name))}.csv"
 
 
 def _twenty_row(seed: int) -> pd.DataFrame:
     return pd.DataFrame([importance_against_nuts(seed)])
+
+
+def _agreement(name: str) -> pd.DataFrame:
+    return compare_four(name, SEED_OF_AGREEMENT)
+
+
+def _families(name: str) -> pd.DataFrame:
+    return compare_with_pymc(name, SEED_OF_FAMILIES)
+
+
+TWENTY_TABLES = Tables(
+    "twenty covariance parameters", "twenty", TWENTY_SEEDS, _twenty_row, "twenty covariance parameters, seed {}"
+)
+AGREEMENT_TABLES = Tables("agreement of four methods", "agreement", tuple(DATA_SETS), _agreement, "four methods on {}")
+FAMILY_TABLES = Tables("families against PyMC", "pymc", tuple(CASES), _families, "{} against PyMC")
 
 
 def _constant(make: MakeIntervals) -> Callable[[], MakeIntervals]:

@@ -13,18 +13,15 @@ import pandas as pd
 from bayeslmm.validation.calibration import Calibration
 from bayeslmm.validation.coverage import LEVELS, under_coverage
 from benchmarks.calibration.plan import (
+    AGREEMENT_TABLES,
     COVERAGE_SIMULATIONS,
+    FAMILY_TABLES,
     PREDICTION_LEVEL,
+    TWENTY_TABLES,
     Report,
-    agreement_table,
     calibration_cells,
     coverage_cells,
-    families_table,
-    missing_agreement,
-    missing_families,
-    missing_twenty,
     prediction_cells,
-    twenty_table,
 )
 from benchmarks.calibration.stored import file_stem
 
@@ -208,9 +205,9 @@ def _missing_part(results: Path) -> str:
     missing = [f"{c.study} by {c.method}" for c in calibration_cells() if not c.path(results).exists()]
     missing += [f"coverage of {c.method}, {c.study}" for c in coverage_cells() if not c.path(results).exists()]
     missing += [f"predictions of {c.method}, {c.study}" for c in prediction_cells() if not c.path(results).exists()]
-    missing += [f"four methods on {name}" for name in missing_agreement(results)]
-    missing += [f"{name} against PyMC" for name in missing_families(results)]
-    missing += [f"twenty covariance parameters, seed {s}" for s in missing_twenty(results)]
+    missing += [
+        said for tables in (AGREEMENT_TABLES, FAMILY_TABLES, TWENTY_TABLES) for said in tables.not_made(results)
+    ]
     return MISSING.format(missing="\n".join(f"- {name}" for name in missing)) if missing else ""
 
 
@@ -268,7 +265,7 @@ def _prediction_part(results: Path, report: Report | None, run: bool) -> str:
 
 
 def _agreement_part(results: Path, report: Report | None, run: bool) -> str:
-    table = agreement_table(results, report, run=run)
+    table = AGREEMENT_TABLES.run(results, report, run=run)
     if table.empty:
         return ""
     shown = pd.DataFrame(
@@ -276,15 +273,14 @@ def _agreement_part(results: Path, report: Report | None, run: bool) -> str:
             "data": table["data"],
             "parameters": table["parameters"],
             "methods": table["first"] + ", " + table["second"],
-            "means": [f"{z:.1f} ({name})" for z, name in zip(table["mean_z"], table["mean_of"], strict=True)],
-            "sds": [f"{z:.1f} ({name})" for z, name in zip(table["sd_z"], table["sd_of"], strict=True)],
+            **_largest(table),
         }
     )
     return AGREEMENT.format(table=markdown_table(shown), sizes=markdown_table(_sizes(table)))
 
 
 def _families_part(results: Path, report: Report | None, run: bool) -> str:
-    table = families_table(results, report, run=run)
+    table = FAMILY_TABLES.run(results, report, run=run)
     if table.empty:
         return ""
     shown = pd.DataFrame(
@@ -292,8 +288,7 @@ def _families_part(results: Path, report: Report | None, run: bool) -> str:
             "model": table["data"],
             "method": table["method"],
             "parameters": table["parameters"],
-            "means": [f"{z:.1f} ({name})" for z, name in zip(table["mean_z"], table["mean_of"], strict=True)],
-            "sds": [f"{z:.1f} ({name})" for z, name in zip(table["sd_z"], table["sd_of"], strict=True)],
+            **_largest(table),
             "effective draws": [f"{size:.0f}" for size in table["ess"]],
             "of PyMC": [f"{size:.0f}" for size in table["reference_ess"]],
             "divergences": [
@@ -302,6 +297,15 @@ def _families_part(results: Path, report: Report | None, run: bool) -> str:
         }
     )
     return FAMILIES.format(table=markdown_table(shown))
+
+
+def _largest(table: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the largest differences of means and of sds, with the parameters they are of."""
+    pairs = {"means": ("mean_z", "mean_of"), "sds": ("sd_z", "sd_of")}
+    return {
+        name: [f"{z:.1f} ({which})" for z, which in zip(table[size], table[of], strict=True)]
+        for name, (size, of) in pairs.items()
+    }
 
 
 def _sizes(table: pd.DataFrame) -> pd.DataFrame:
@@ -316,7 +320,7 @@ def _sizes(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _twenty_part(results: Path, report: Report | None, run: bool) -> str:
-    table = twenty_table(results, report, run=run)
+    table = TWENTY_TABLES.run(results, report, run=run)
     if table.empty:
         return ""
     troubled = sum(map(bool, _texts(table["trouble"])))

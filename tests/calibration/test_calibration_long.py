@@ -5,7 +5,7 @@ import pytest
 from scipy.stats import binom
 
 from bayeslmm.validation.coverage import under_coverage
-from benchmarks.calibration.plan import calibration_cells, coverage_cells, prediction_cells, twenty_table
+from benchmarks.calibration.plan import TWENTY_TABLES, calibration_cells, coverage_cells, prediction_cells
 
 pytestmark = pytest.mark.calibration
 
@@ -54,7 +54,7 @@ def test_coverage_of_predictions(tmp_path):
 
 def test_twenty_covariance_parameters(tmp_path):
     """Importance needs NUTS on one of ten at most; the largest of 50 differences per set is within its errors."""
-    table = twenty_table(tmp_path)
+    table = TWENTY_TABLES.run(tmp_path)
     troubled = [isinstance(text, str) and text != "" for text in table["trouble"]]
     assert sum(troubled) <= 1
     assert table["worst"].max() < 4.0, table.to_string()
