@@ -230,12 +230,7 @@ class CovarianceDensity:
         """
         if self.single is None:
             return self.reference_gradient(x)
-        value, gradient = self.single.value_and_gradient(np.ascontiguousarray(x))
-        if not np.isfinite(value):
-            raise FittingError(
-                "The log posterior cannot be evaluated here: a pivot is not positive or a value not finite."
-            )
-        return value, gradient
+        return compiled_gradient(self.single, x)
 
     def reference_gradient(self, x: Array) -> tuple[float, Array]:
         """Return what `value_and_gradient` does, by the general path for any number of terms."""
@@ -389,6 +384,20 @@ class CovarianceDensity:
                 by_factor = turn.T @ slope @ shape.structure.rotation(turn @ point.factor).T
             pieces.append(shape.structure.pull_back(by_factor, point))
         return np.concatenate(pieces)
+
+
+def compiled_gradient(single: SingleTerm, x: Array) -> tuple[float, Array]:
+    """Return the compiled log density of x with its gradient.
+
+    Raises
+    ------
+    FittingError
+        Where it cannot be evaluated.
+    """
+    value, gradient = single.value_and_gradient(np.ascontiguousarray(x))
+    if not np.isfinite(value):
+        raise FittingError("The log posterior cannot be evaluated here: a pivot is not positive or a value not finite.")
+    return value, gradient
 
 
 def compile_single(density: CovarianceDensity) -> SingleTerm | None:

@@ -12,10 +12,9 @@ from functools import cached_property
 
 import numpy as np
 
-from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
-from bayeslmm.posterior.density import CovarianceDensity, cannot_integrate, compile_single
+from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient, not_normal
 from bayeslmm.posterior.scale_mixtures import Mixture, find_mixtures
 from bayeslmm.posterior.single_density import SingleTerm
 from bayeslmm.priors.model_priors import ModelPriors
@@ -36,9 +35,14 @@ def covariance_density(kernel: Kernel, priors: ModelPriors, sigma: float | None 
     return MixtureDensity(kernel, priors, mixtures, sigma) if mixtures else CovarianceDensity(kernel, priors, sigma)
 
 
+def not_integrable(priors: ModelPriors) -> list[str]:
+    """Return the coefficients that cannot be integrated out, further coordinates allowed, with their priors."""
+    return not_normal(_at_one(priors, find_mixtures(priors.fixed)))
+
+
 def can_integrate(priors: ModelPriors) -> bool:
     """Whether the coefficients can be integrated out, with a further coordinate each where need be."""
-    return not cannot_integrate(_at_one(priors, find_mixtures(priors.fixed)))
+    return not not_integrable(priors)
 
 
 class MixtureDensity(CovarianceDensity):
@@ -91,18 +95,14 @@ class MixtureDensity(CovarianceDensity):
         if self._compiled is None:
             return self.reference_gradient(x)
         first, last = self.n_covariance, self.n_phi
-        covariance = np.ascontiguousarray(np.delete(x, np.s_[first:last]))
+        covariance = np.delete(x, np.s_[first:last])
         log_w = x[first:last]
-        value, gradient = self._given_mixing(log_w).value_and_gradient(covariance)
+        value, gradient = compiled_gradient(self._given_mixing(log_w), covariance)
         slopes = np.array([m.mixing.slope(float(v)) for v, m in zip(log_w, self.mixtures, strict=True)])
         for k in range(len(log_w)):
             step = np.where(np.arange(len(log_w)) == k, STEP, 0.0)
             above, below = (self._given_mixing(log_w + s).value_and_gradient(covariance)[0] for s in (step, -step))
             slopes[k] += (above - below) / (2.0 * STEP)
-        if not np.isfinite(value):
-            raise FittingError(
-                "The log posterior cannot be evaluated here: a pivot is not positive or a value not finite."
-            )
         return value + self.log_mixing(x[:last]), np.concatenate([gradient[:first], slopes, gradient[first:]])
 
     @cached_property

@@ -85,11 +85,9 @@ def _log_evidence(fit: "PosteriorFit") -> LogEvidence:
 def _by_importance(fit: "PosteriorFit", priors: "ModelPriors") -> tuple[float, float, float]:
     from bayeslmm.inference.importance.points import weighted_points
     from bayeslmm.inference.options import Options
-    from bayeslmm.posterior.density import not_normal
-    from bayeslmm.posterior.mixture_density import can_integrate, covariance_density
+    from bayeslmm.posterior.mixture_density import covariance_density, not_integrable
 
-    others = not_normal(priors)
-    if others and not can_integrate(priors):
+    if others := not_integrable(priors):
         raise OptionError(
             f"The evidence is found by integrating the coefficients out, which the priors of {', '.join(others)} do "
             "not allow: give them Normal or StudentT priors, or compare by cross_validate()."

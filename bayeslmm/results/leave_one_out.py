@@ -11,8 +11,8 @@ from bayeslmm.comparison.pareto_loo import LeftOut
 from bayeslmm.errors import FittingError, OptionError, warn_user
 from bayeslmm.inference.options import check_count
 from bayeslmm.likelihood.left_out import DataRows, Sets
-from bayeslmm.posterior.density import CovarianceDensity, not_normal
-from bayeslmm.posterior.mixture_density import MixtureDensity, can_integrate, covariance_density
+from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.mixture_density import MixtureDensity, covariance_density, not_integrable
 from bayeslmm.results.draws_dataset import safe_labels
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.generalized_leave_one_out import generalized_units
@@ -106,8 +106,7 @@ def loo(fit: Fit, unit: Any = "row", *, draws: int | None = None) -> "ELPDData":
 
 def _left_out(fit: PosteriorFit, units: Units, count: int) -> LeftOut:
     priors = cast("ModelPriors", fit.priors)
-    others = not_normal(priors)
-    if others and not can_integrate(priors):
+    if others := not_integrable(priors):
         raise OptionError(
             f"The coefficients cannot be integrated out under the priors of {', '.join(others)}: give them Normal "
             "or StudentT priors, or use cross_validate(), which fits the model again."
