@@ -11,11 +11,8 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.columns import Kind, as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
-from bayeslmm.design.functions import (
-    join_columns,
-    remembered,
-)
-from bayeslmm.design.interpreter import Interpreter
+from bayeslmm.design.functions import join_columns, remembered
+from bayeslmm.design.interpreter import LEVELS_SHOWN, Interpreter
 from bayeslmm.design.table import row_name
 from bayeslmm.design.texts import (
     cells_not_numbers,
@@ -23,12 +20,12 @@ from bayeslmm.design.texts import (
     hashable_cells,
     looks_numeric,
     show_cell,
+    warn_of_numbers,
     warn_of_spellings,
 )
-from bayeslmm.errors import BayeslmmError, DataError, warn_user
+from bayeslmm.errors import BayeslmmError, DataError
 from bayeslmm.formula import Expression
 
-_LEVELS_SHOWN = 10
 LARGEST_NUMBER = 1e140  # cross-products of 1e28 rows of these still fit into a double
 NARROW = 16  # up to so many columns numpy is faster column by column
 SMALLEST_NUMBER = 1e-140  # squares of these are normal numbers
@@ -151,12 +148,7 @@ class Evaluator:
         levels = pd.Index(hashable_cells(column).dropna().unique())
         warn_of_spellings(str(column.name), levels)
         if looks_numeric(column):
-            slips = self.slips(column)
-            warn_user(
-                f"Column {column.name!r} is text with {len(levels)} different values, each a level, although they read "
-                f"as numbers{f', except that {slips}' if slips else ''}: {conversion(column, str(column.name))}, or "
-                f"write C({column.name}) if these are labels."
-            )
+            warn_of_numbers(str(column.name), column, len(levels), self.slips(column))
 
     def state(self, key: str) -> dict[str, Any]:
         """Return what a remembered function keeps: filled while fitting, a copy of it on new data."""
@@ -213,8 +205,8 @@ class Evaluator:
         levels = self.memory.levels[expression.text]
         unknown = ~value.categories.astype(object).isin(levels.astype(object))
         if unknown.any():
-            shown = ", ".join(repr(level) for level in levels[:_LEVELS_SHOWN].tolist())
-            more = ", ..." if len(levels) > _LEVELS_SHOWN else ""
+            shown = ", ".join(repr(level) for level in levels[:LEVELS_SHOWN].tolist())
+            more = ", ..." if len(levels) > LEVELS_SHOWN else ""
             first = value.categories.tolist()[first_true(unknown)]
             raise DataError(
                 f"Column {expression.text!r} has the value {first!r}, "

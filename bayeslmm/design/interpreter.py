@@ -39,7 +39,7 @@ _COMPARISON: Mapping[type, Callable[[Any, Any], Any]] = {
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
 }
-_LEVELS_SHOWN = 10
+LEVELS_SHOWN = 10
 
 
 def _calls(node: ast.expr) -> str | None:
@@ -148,7 +148,7 @@ class Interpreter:
             if isinstance(other, np.ndarray):
                 raise DataError(f"{self.expression.text} compares labels with numbers: make both of one kind.")
             if self.rows.fitting and other not in side.categories:
-                levels = ", ".join(map(repr, side.categories[:_LEVELS_SHOWN].tolist()))
+                levels = ", ".join(map(repr, side.categories[:LEVELS_SHOWN].tolist()))
                 raise DataError(f"{self.expression.text}: {other!r} does not occur; the levels are {levels}.")
 
     def compare(self, symbol: ast.cmpop, left: Any, right: Any) -> Any:

@@ -114,10 +114,16 @@ def warn_of_levels(name: str, levels: pd.Index, n: int) -> None:
     if len(levels) <= max(MANY, LEVELS_PER_ROW * n) or not all(isinstance(text, str) for text in texts):
         return
     if cells_not_numbers(texts) is not None:
-        warn_user(
-            f"Column {name!r} is text with {len(levels)} different values, each a level, although they read as "
-            f"numbers: {conversion(texts, name)}, or write C({name}) if these are labels."
-        )
+        warn_of_numbers(name, texts, len(levels))
+
+
+def warn_of_numbers(name: str, texts: pd.Series, count: int, slips: str = "") -> None:
+    """Warn of a text column whose `count` different values read as numbers, but for `slips`."""
+    warn_user(
+        f"Column {name!r} is text with {count} different values, each a level, although they read as "
+        f"numbers{f', except that {slips}' if slips else ''}: {conversion(texts, name)}, or write C({name}) if these "
+        "are labels."
+    )
 
 
 def warn_of_spellings(name: str, levels: pd.Index) -> None:
