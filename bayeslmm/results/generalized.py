@@ -28,7 +28,7 @@ from bayeslmm.likelihood.generalized.mode import factor_at
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.results import effects
 from bayeslmm.results.fit import PriorTable
-from bayeslmm.results.generalized_simulation import family_responses
+from bayeslmm.results.generalized_simulation import family_of_rows, family_responses
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, Request, linear_predictor
 from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
@@ -358,14 +358,8 @@ class GeneralizedPointFit(PointFit):
         estimates = Parameters(self.modes.beta, 0.0, tuple(self._factors), tuple(self.modes.b))
         working = self.maximum.dispersion
         draws = lambda _: (estimates for _ in range(n))  # noqa: E731
-        respond = family_responses(self._family_of(data), self.outcome, data is None, lambda _: working)
+        respond = family_responses(family_of_rows(self, data), self.outcome, data is None, lambda _: working)
         return self._simulated(n, data, random, generator(seed), draws, respond)
-
-    def _family_of(self, data: Any) -> Family:
-        """Return the family with the share of zeros of new rows."""
-        if data is None or self.family.zero_columns is None:
-            return self.family
-        return family_at_rows(self.family, self.design, data, self._rows(data, True, True)[0].places)
 
     def refit(self, y: Any) -> "PointFit":
         """Refuse: for normal responses.

@@ -11,14 +11,14 @@ import pandas as pd
 from bayeslmm.covariance import theta_from_factors
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import NewRows
-from bayeslmm.design.zero_part import family_at_rows, zero_columns_at
+from bayeslmm.design.zero_part import zero_columns_at
 from bayeslmm.errors import OptionError, UnavailableError
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.options import generator
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
-from bayeslmm.results.generalized_simulation import family_responses
+from bayeslmm.results.generalized_simulation import family_of_rows, family_responses
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior import PosteriorFit
@@ -424,10 +424,9 @@ class GeneralizedPosteriorFit(PosteriorFit):
             for d in picked:
                 yield Parameters(beta[d], 0.0, tuple(f[d] for f in self._factors), tuple(b[d] for b in effects))
 
-        family = self.family
-        if data is not None and family.zero_columns is not None:
-            family = family_at_rows(family, self.design, data, self._rows(data, True, True)[0].places)
-        respond = family_responses(family, self.outcome, data is None, lambda i: self._working[picked[i]])
+        respond = family_responses(
+            family_of_rows(self, data), self.outcome, data is None, lambda i: self._working[picked[i]]
+        )
         return self._simulated(n, data, random, rng, draws, respond)
 
     # -- printing ---------------------------------------------------------------------------------------------

@@ -1,14 +1,22 @@
 """Responses of a family, simulated at linear predictors."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
+from bayeslmm.design.zero_part import family_at_rows
 from bayeslmm.errors import OptionError
 from bayeslmm.families.definition import Family
 from bayeslmm.families.response import Response
 from bayeslmm.types import Array
+
+
+def family_of_rows(fit: Any, data: Any) -> Family:
+    """Return a generalized fit's family with the share of zeros of the rows to simulate; None for those of the fit."""
+    if data is None or fit.family.zero_columns is None:
+        return cast(Family, fit.family)
+    return family_at_rows(fit.family, fit.design, data, fit._rows(data, True, True)[0].places)
 
 
 def family_responses(

@@ -4,6 +4,8 @@ from dataclasses import dataclass
 
 from bayeslmm.types import Array
 
+JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
+
 
 @dataclass(frozen=True, slots=True)
 class Chain:

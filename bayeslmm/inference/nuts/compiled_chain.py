@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.nuts.chain import Chain
+from bayeslmm.inference.nuts.chain import JITTER, Chain
 from bayeslmm.inference.nuts.trajectories import DEEPEST, STATISTICS, trajectory, transitions
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.compiled_explicit import ExplicitArrays, Packed, no_dispersion
@@ -18,7 +18,6 @@ BLOCK_WORK = 5e5  # rows plus coordinates times transitions per block: some tent
 STAGES = (0.15, 0.25, 0.45)  # shares of warm-up: step size alone, twice the variances too; the rest is step size again
 PRIOR_DRAWS = 30.0  # what the whitening's own variances, one, count for beside draws
 FIRST_STEP = 1.0  # times D^(-1/4), the order at which a standard normal's acceptance does not depend on D
-JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
 ATTEMPTS = 20  # starting points that are tried
 
 

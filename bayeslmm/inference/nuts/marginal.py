@@ -17,7 +17,7 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.importance.proposals import cholesky_factor
 from bayeslmm.inference.laplace import Laplace, find_laplace
-from bayeslmm.inference.nuts.chain import Chain
+from bayeslmm.inference.nuts.chain import JITTER, Chain
 from bayeslmm.inference.nuts.sampler_statistics import read_statistics
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.normal_prior import fixed_posterior
@@ -30,7 +30,6 @@ from bayeslmm.types import Array
 
 PATIENCE = 0.2  # seconds after which a chain looks whether it is to stop
 MOST_SUMMARISED = 1000  # draws, evenly spaced, over which random effects are averaged where no draws are kept
-JITTER = 0.5  # sds of the normal approximation by which chains' starting points are spread
 
 
 class Density(Protocol):
