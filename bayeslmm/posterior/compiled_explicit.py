@@ -3,278 +3,42 @@ r"""The density of `bayeslmm.posterior.generalized_explicit` in compiled loops, 
 The same density, which stays the reference; a sampler that is compiled, too, evaluates it without a call of Python's,
 and chains run at once. Coordinates are (z, v) with :math:`x = \hat x + Rz`.
 
-A fixed column that does not vary within the levels of a term that has an intercept is added to that intercept's
-effects, :math:`b_j + a_j\beta`, before they are handed to the rows: one addition per level in place of one per row.
+`bayeslmm.posterior.explicit_arrays` makes the arrays of a model.
 """
 
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
-from bayeslmm.families import Family
-from bayeslmm.likelihood.generalized.sparse_factor import solve_backward, solve_forward, sparse_factor
+from bayeslmm.likelihood.generalized.sparse_factor import solve_backward, solve_forward
 from bayeslmm.posterior.coded_priors import log_density
-from bayeslmm.posterior.density import correlation_exponents
-from bayeslmm.posterior.generalized_explicit import ExplicitDensity
+from bayeslmm.posterior.explicit_arrays import INTEGERS, MEMORY, NUMBERS, Places
 from bayeslmm.posterior.single_coordinates import pull_back_single, unpack_single
 from bayeslmm.types import Array
 
-Places = NDArray[np.int64]
 VECTOR, MATRIX, CUBE = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
 INTEGER_VECTOR, INTEGER_MATRIX, INDEX = types.int64[::1], types.int64[:, ::1], types.int32[:, ::1]
 KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX, MATRIX))
 DISPERSION_KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX, CUBE))
 
-
-class ExplicitArrays(NamedTuple):
-    """A model as compiled loops take it: K terms, S columns, q effects, k coefficients (u, beta), d coordinates.
-
-    Attributes
-    ----------
-    sizes, levels, effects, coordinates, correlated
-        S, J, first effect, first coordinate and whether there are correlations, per term, (K,).
-    turns, rotations, centre_roots
-        T inverse, Q and the root at the centre, in the corners of (K, M, M), M the largest S.
-    curvatures, first_curvatures
-        G of all levels, one after another, and where each term's start.
-    mode, root, centre, precisions, moves
-        The centre of x (d,), R (d, d), the centre of c (k,), P there (q,), b (k, d).
-    order, diagonal, starts, rows, entries
-        The factor, as in `SparseFactor`.
-    row_effects, columns, constants
-        The place of each row's effect (C, n), its column (C, n), and the column's value where it has only one (C,),
-        else NaN; C columns of all terms.
-    X, kept, absorbed
-        Fixed columns by row of the matrix, (m, n), which they are (m,), and the others' values per effect, (q, p).
-    offset, y, size, weights
-        Per row, (n,); weights may be of length zero.
-    precision, mean
-        Prior of the coefficients, (p, p), (p,); of length zero where it is flat.
-    codes, exponents
-        Encoded priors of the sds and dispersions in the order of coordinates, (d, 4), NaN at correlations, and the
-        exponents of 1 - r² there, (d,).
-    """
-
-    sizes: Places
-    levels: Places
-    effects: Places
-    coordinates: Places
-    correlated: Places
-    turns: Array
-    rotations: Array
-    centre_roots: Array
-    curvatures: Array
-    first_curvatures: Places
-    mode: Array
-    root: Array
-    centre: Array
-    precisions: Array
-    moves: Array
-    order: Places
-    diagonal: Array
-    starts: Places
-    rows: Places
-    entries: Array
-    row_effects: NDArray[np.int32]
-    columns: Array
-    constants: Array
-    X: Array
-    kept: Places
-    absorbed: Array
-    offset: Array
-    y: Array
-    size: Array
-    weights: Array
-    precision: Array
-    mean: Array
-    codes: Array
-    exponents: Array
-
-
-@dataclass(frozen=True, slots=True)
-class Packed:
-    """A model in four arrays: compilers are slow with functions that take many.
-
-    Attributes
-    ----------
-    starts
-        Where each field begins and the last one ends, of integers and of numbers, and of the memory that evaluations
-        overwrite, (3, fields + 1).
-    integers, numbers, index
-        The fields of `ExplicitArrays`, one after another.
-    """
-
-    starts: Places
-    integers: Places
-    numbers: Array
-    index: NDArray[np.int32]
-
-    def memory(self) -> Array:
-        """Return memory for one chain."""
-        return np.zeros(self.starts[2, len(MEMORY)])
-
-
-# the fields in order; each name's number is its place
-INTEGERS = (
-    "sizes", "levels", "effects", "coordinates", "correlated", "first_curvatures", "order", "starts", "rows", "kept",
-)  # fmt: skip
-NUMBERS = (
-    "turns", "rotations", "centre_roots", "curvatures", "mode", "root", "centre", "precisions", "moves", "diagonal",
-    "entries", "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean", "codes",
-    "exponents",
-)  # fmt: skip
-MEMORY = (
-    "roots", "ratios", "partial", "lower", "precisions", "scale", "shape", "away", "c", "b", "by_b", "by_c", "eta",
-    "out", "phi", "by_phi",
-)  # fmt: skip
-
-
-SIZES, LEVELS, EFFECTS, COORDINATES, CORRELATED, FIRST_CURVATURES, ORDER, STARTS, ROWS, KEPT = range(10)
-TURNS, ROTATIONS, CENTRE_ROOTS, CURVATURES, MODE, ROOT, CENTRE, PRECISIONS, MOVES, DIAGONAL, ENTRIES = range(11)
-COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, CODES, EXPONENTS = range(11, 23)
-AT_ROOTS, AT_RATIOS, AT_PARTIAL, AT_LOWER, AT_PRECISIONS, AT_SCALE, AT_SHAPE, AT_AWAY = range(8)
-AT_C, AT_B, AT_BY_B, AT_BY_C, AT_ETA, AT_OUT, AT_PHI, AT_BY_PHI = range(8, 16)
-
-
-# -- from a model to arrays -------------------------------------------------------------------------------------
-
-
-def can_compile(explicit: ExplicitDensity) -> bool:
-    """Whether every part of a density has a compiled form: a family's loops as they are, priors with a code."""
-    density = explicit.density
-    family = density.problem.family
-    plain = all(
-        getattr(type(family), name) is getattr(Family, name)
-        for name in ("kernel_parameters", "kernel_jacobian", "rows_of", "derivatives", "by_dispersion")
-    )
-    kernels = (
-        [family.score_kernel] if family.dispersion_kernel is None else [family.score_kernel, family.dispersion_kernel]
-    )
-    coded = all(code is not None for codes in (*density.codes, density.dispersion_codes) for code in codes)
-    logs = all(parameter.transform == "log" and parameter.size == 1 for parameter in family.parameters)
-    known = all(shape.structure.name in ("full", "diagonal") for shape in density.shapes)
-    loops = all(isinstance(kernel, numba.core.registry.CPUDispatcher) for kernel in kernels)
-    return plain and coded and logs and known and loops and (not family.parameters or len(kernels) == 2)
-
-
-def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
-    """Return a density's arrays, its x whitened by a root of its covariance, (d, d)."""
-    density = explicit.density
-    problem, predictor, shapes = density.problem, density.problem.predictor, density.shapes
-    n, p, q, d = predictor.n, predictor.p, explicit.n_effects, density.dimension
-    index, columns, constants = _effect_columns(explicit)
-    absorbed, kept = _absorb(explicit, constants)
-    codes, exponents = np.full((d, 4), np.nan), np.zeros(d)
-    for first, term, coded in zip(explicit.sd_places, density.terms, density.codes, strict=True):
-        codes[first : first + len(coded)] = np.array(coded)
-        if term.correlation is not None:
-            found = correlation_exponents(term)
-            exponents[first + len(coded) : first + len(coded) + len(found)] = found
-    if density.dispersion_codes:
-        codes[density.n_phi :] = np.array(density.dispersion_codes)
-    flat = problem.prior is None
-    integers = np.array(
-        [
-            [s.n_columns, s.n_levels, place.start, first, s.has_correlations]
-            for s, place, first in zip(shapes, explicit.places, explicit.sd_places, strict=True)
-        ],
-        dtype=np.int64,
-    ).reshape(-1, 5)
-    largest = max((s.n_columns for s in shapes), default=1)
-    return ExplicitArrays(  # type: ignore[call-arg]
-        *np.ascontiguousarray(integers.T),
-        _corners(explicit.turns, largest),
-        _corners(explicit.rotations, largest),
-        _corners(explicit.centre_roots, largest),
-        np.concatenate([np.zeros(0), *(g.ravel() for g in explicit.curvatures)]),
-        np.cumsum([0, *(g.size for g in explicit.curvatures)], dtype=np.int64)[:-1].copy(),
-        np.array(explicit.mode, dtype=float),
-        np.ascontiguousarray(root, dtype=float).reshape(d, d),
-        np.array(explicit.centre, dtype=float),
-        np.concatenate([np.zeros(0), *(values.ravel() for values in explicit.centre_precisions)]),
-        np.ascontiguousarray(explicit.moves, dtype=float),
-        *sparse_factor(explicit.evaluation.mode.factor),
-        index,
-        columns,
-        constants,
-        np.array(predictor.X.T[kept], order="C").reshape(len(kept), n),
-        kept,
-        absorbed.reshape(q, p),
-        np.array(predictor.offset, dtype=float),
-        np.array(problem.response.y, dtype=float),
-        np.array(problem.response.size, dtype=float),
-        np.zeros(0) if problem.response.weights is None else np.array(problem.response.weights, dtype=float),
-        np.zeros((0, 0)) if problem.prior is None else np.array(problem.prior.precision, dtype=float, order="C"),
-        np.zeros(0) if flat or problem.prior is None else np.array(problem.prior.mean, dtype=float),
-        codes,
-        exponents,
-    )
-
-
-def pack(arrays: ExplicitArrays, n_dispersion: int) -> Packed:
-    """Return a model's arrays one after another."""
-    fields = arrays._asdict()
-    terms, largest = arrays.turns.shape[:2]
-    q, k, n = len(arrays.precisions), len(arrays.centre), len(arrays.y)
-    square = terms * largest * largest
-    memory = [square, terms * largest, square, square, q, k, q, k, k, q, q, k, n]
-    memory += [4 * n, n_dispersion * n, 3 * n_dispersion * n]
-    sizes = [[fields[name].size for name in names] for names in (INTEGERS, NUMBERS)] + [memory]
-    starts = np.zeros((3, 1 + max(map(len, sizes))), dtype=np.int64)
-    for row, lengths in zip(starts, sizes, strict=True):
-        row[1 : 1 + len(lengths)] = np.cumsum(lengths)
-    integers = np.concatenate([fields[name].ravel() for name in INTEGERS]).astype(np.int64)
-    return Packed(starts, integers, np.concatenate([fields[name].ravel() for name in NUMBERS]), arrays.row_effects)
-
-
-def _corners(matrices: list[Array], size: int) -> Array:
-    found = np.zeros((len(matrices), size, size))
-    for k, matrix in enumerate(matrices):
-        found[k, : len(matrix), : len(matrix)] = matrix
-    return found
-
-
-def _effect_columns(explicit: ExplicitDensity) -> tuple[NDArray[np.int32], Array, Array]:
-    """Return index and columns, (C, n), and the value of columns that have only one, (C,), else NaN."""
-    index = np.ascontiguousarray(explicit.index.T.astype(np.int32))
-    columns = np.ascontiguousarray(explicit.columns.T)
-    constants = np.array([c[0] if len(c) and np.all(c == c[0]) else np.nan for c in columns])
-    return index, columns, constants.reshape(len(columns))
-
-
-def _absorb(explicit: ExplicitDensity, constants: Array) -> tuple[Array, Places]:
-    """Return the values per effect of the fixed columns that a term's intercept can carry, and which are left."""
-    predictor = explicit.density.problem.predictor
-    absorbed = np.zeros((explicit.n_effects, predictor.p))
-    left = list(range(predictor.p))
-    start = 0
-    for place, codes, shape in zip(explicit.places, predictor.pattern.codes, explicit.density.shapes, strict=True):
-        own = constants[start : start + shape.n_columns]
-        start += shape.n_columns
-        carriers = np.flatnonzero(np.isfinite(own) & (own != 0.0))
-        if not len(carriers) or 2 * shape.n_levels > predictor.n:
-            continue
-        levels, first = np.unique(codes, return_index=True)
-        for j in list(left):
-            values = np.zeros(shape.n_levels)
-            values[levels] = predictor.X[first, j]
-            if np.array_equal(values[codes], predictor.X[:, j]):
-                where = place.start + shape.n_columns * np.arange(shape.n_levels) + carriers[0]
-                absorbed[where, j] = values / own[carriers[0]]
-                left.remove(j)
-    return absorbed, np.array(left, dtype=np.int64)
+# the places of the fields of whole numbers, of numbers and of the memory
+(SIZES, LEVELS, EFFECTS, COORDINATES, CORRELATED, FIRST_CURVATURES, ORDER, STARTS, ROWS, KEPT) = range(len(INTEGERS))
+(
+    TURNS, ROTATIONS, CENTRE_ROOTS, CURVATURES, MODE, ROOT, CENTRE, PRECISIONS, MOVES, DIAGONAL, ENTRIES,
+    COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, CODES, EXPONENTS,
+) = range(len(NUMBERS))  # fmt: skip
+(
+    AT_ROOTS, AT_RATIOS, AT_PARTIAL, AT_LOWER, AT_PRECISIONS, AT_SCALE, AT_SHAPE, AT_AWAY,
+    AT_C, AT_B, AT_BY_B, AT_BY_C, AT_ETA, AT_OUT, AT_PHI, AT_BY_PHI,
+) = range(len(MEMORY))  # fmt: skip
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def no_dispersion(y: Array, size: Array, eta: Array, phi: Array, out: Array) -> None:
     """Fill nothing: a family without dispersion parameters."""
-
-
-# -- compiled -----------------------------------------------------------------------------------------------------
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

@@ -12,7 +12,7 @@ from bayeslmm.inference.nuts.compiled_chain import _Run, sample_compiled_chain
 from bayeslmm.inference.nuts.generalized import compiled_density
 from bayeslmm.inference.nuts.trajectories import part_turns, trajectory, turns, uniform
 from bayeslmm.inference.options import Options
-from bayeslmm.posterior.compiled_explicit import can_compile
+from bayeslmm.posterior.explicit_arrays import can_compile
 from bayeslmm.posterior.generalized import generalized_density
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
 

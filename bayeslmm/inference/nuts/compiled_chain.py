@@ -10,7 +10,8 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.chain import JITTER, Chain
 from bayeslmm.inference.nuts.trajectories import DEEPEST, STATISTICS, trajectory, transitions
 from bayeslmm.inference.options import Options
-from bayeslmm.posterior.compiled_explicit import ExplicitArrays, Packed, no_dispersion
+from bayeslmm.posterior.compiled_explicit import no_dispersion
+from bayeslmm.posterior.explicit_arrays import ExplicitArrays, Packed
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
 from bayeslmm.types import Array
 

@@ -28,7 +28,7 @@ from bayeslmm.inference.nuts.marginal import chain_seeds, sample_chain
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
-from bayeslmm.posterior.compiled_explicit import can_compile, explicit_arrays, pack
+from bayeslmm.posterior.explicit_arrays import can_compile, explicit_arrays, pack
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity, user_effects
 
