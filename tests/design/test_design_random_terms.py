@@ -147,9 +147,11 @@ def test_labels_that_cannot_be_sorted():
         terms("y ~ (1 | g)", data)
 
 
+# Null characters and halves of surrogate pairs are refused: test_design_columns says so.
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=5)
 LABELS = st.one_of(
     st.lists(st.integers(-(2**40), 2**40), min_size=3, max_size=40),
-    st.lists(st.text(max_size=5), min_size=3, max_size=40),
+    st.lists(TEXTS, min_size=3, max_size=40),
     st.lists(st.floats(-1e15, 1e15), min_size=3, max_size=40),
     st.lists(st.booleans(), min_size=3, max_size=40),
 )
