@@ -33,7 +33,8 @@ def predictor_errors(fit: "GeneralizedPointFit", request: Request, random: str) 
         return np.sqrt(np.einsum("ij,jk,ik->i", X, fit.modes.beta_cov, X))
     if random != "all":
         raise OptionError(
-            'interval= is for random="all" and random="none"; for the mean over the population of groups use a posterior.'
+            'interval= is for random="all" and random="none"; for the mean over the population of groups use a '
+            "posterior."
         )
     factor, columns = fit.joint_factor, fit.maximum.objective.problem.predictor
     rows = predictor_rows(columns, factor, known_codes(request), [term.columns for term in request.terms], X)

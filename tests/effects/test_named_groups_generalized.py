@@ -130,7 +130,7 @@ def test_draws_of_herds_agree_with_the_approximation(herds):
 def test_what_cannot_be_asked(herds):
     with pytest.raises(blm.OptionError, match="normal limits"):
         herds.means("period | herd", ddf="satterthwaite")
-    with pytest.raises(blm.OptionError, match="interval='0.9'"):
+    with pytest.raises(blm.OptionError, match=r"interval='0\.9'"):
         herds.predict(interval="0.9")
     with pytest.raises(blm.OptionError, match="population of groups"):
         herds.predict(random="marginal", interval=0.9)
