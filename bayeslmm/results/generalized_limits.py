@@ -1,8 +1,8 @@
 r"""Errors of the linear predictor of a generalized point fit.
 
 Of the typical group the variance is :math:`x^\top C x`, C the covariance of the coefficients by the Hessian of the
-whole. With the effects of a row's groups it is that of the joint normal approximation at the mode: with w = (Λ'z, x) and
-M the matrix of the mixed-model equations at the working weights there, :math:`w^\top M^{-1} w`, the covariance
+whole. With the effects of a row's groups it is that of the joint normal approximation at the mode: with w = (Λ'z, x)
+and M the matrix of the mixed-model equations at the working weights there, :math:`w^\top M^{-1} w`, the covariance
 parameters and dispersions taken as known (Booth and Hobert 1998, *JASA* 93, without the correction for these). Groups
 that the fit does not know add :math:`z^\top\Sigma z` where their effects are drawn.
 """
