@@ -324,10 +324,10 @@ def relative_variance(request: Request, kernel: Kernel, factors: Sequence[Array]
 def added_variance(request: Request, estimation: Array, factors: Sequence[Array]) -> Array:
     """Return the variance over sigma² of a prediction's error, (m,), from that of its predictor."""
     variance = estimation + 1.0 / request.weights if request.target == "response" else estimation
-    return variance + _new_group_variance(request, [factor @ factor.T for factor in factors])
+    return variance + new_group_variance(request, [factor @ factor.T for factor in factors])
 
 
-def _new_group_variance(request: Request, covariances: Sequence[Array]) -> Array:
+def new_group_variance(request: Request, covariances: Sequence[Array]) -> Array:
     """Return zᵀΣz of the terms whose groups are not in the fit, shape (m,)."""
     total = np.zeros(len(request.rows.index))
     for term, covariance in zip(request.terms, covariances, strict=True):
