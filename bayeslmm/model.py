@@ -390,7 +390,8 @@ class Model:
         method
             "nuts" samples the posterior; "importance" samples it at once, by importance sampling of the
             covariance parameters, and hands over to NUTS where it must; "advi" fits a normal
-            approximation; "map" finds the mode of sds, correlations and sigma; "reml" and "ml" maximise the
+            approximation; "map" finds the mode of sds, correlations and sigma, and of coefficients
+            whose priors are Student t, Cauchy or Laplace; "reml" and "ml" maximise the
             (restricted) likelihood.
         draws, tune, chains
             Retained draws and warm-up iterations per chain, and number of chains.

@@ -3,6 +3,7 @@
 import ast
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST, RESPONSE_PAIRS
 if TYPE_CHECKING:
     from bayeslmm.families import Family, Response
 
+REMEMBERED = 128  # formulas whose expressions need not be checked again
 Terms = tuple[tuple[Expression, ...], ...]
 
 
@@ -168,7 +170,11 @@ def check_functions(functions: Mapping[str, Callable[..., Any]] | None) -> dict[
 
 def check_parts(formula: Formula, functions: Mapping[str, Any]) -> Parts:
     """Check every expression of a formula again; a formula need not come from the parser."""
+    return _checked_parts(formula, tuple(functions))
 
+
+@lru_cache(maxsize=REMEMBERED)
+def _checked_parts(formula: Formula, functions: tuple[str, ...]) -> Parts:
     def terms_of(effects: str) -> Terms:
         """Split a sum of effects into terms of checked expressions."""
         return tuple(

@@ -105,5 +105,5 @@ def factor_to_kernel(factor: Array, columns: ColumnMap, shape: TermShape) -> Arr
 
 
 def factor_to_user(factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
-    """Return the user's lambda for the kernel's, with a non-negative diagonal."""
+    """Return the user's lambda for the kernel's, (..., S, S), with a non-negative diagonal."""
     return shape.structure.factor_of_root(columns.matrix @ factor)

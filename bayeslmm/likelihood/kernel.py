@@ -168,6 +168,14 @@ class Kernel:
         """Return the user's theta for the kernel's factors."""
         return theta_from_factors(self.user_factors(lambdas), self.shapes)
 
+    def thetas(self, points: Sequence[Sequence[Array]]) -> Array:
+        """Return the user's theta for the kernel's factors at m points, shape (m, n_theta)."""
+        rows = [np.zeros((len(points), 0))]
+        for k, (columns, shape) in enumerate(zip(self.maps, self.shapes, strict=True)):
+            factors = factor_to_user(np.array([lambdas[k] for lambdas in points]), columns, shape)
+            rows.append(factors[(slice(None), *shape.free_entries)])
+        return np.concatenate(rows, axis=1)
+
     def shift(self, method: str) -> float:
         """Return what to add to the kernel's objective to have it in the user's columns."""
         return -2.0 * self.fixed.log_det if method == "reml" else 0.0

@@ -92,7 +92,7 @@ def maximise(
         theta=kernel.theta(minimum.lambdas),
         objective=minimum.value + shift,
         sigma=minimum.sigma,
-        thetas=np.array([kernel.theta(lambdas) for lambdas in record.lambdas]).reshape(len(record.values), -1),
+        thetas=kernel.thetas(record.lambdas),
         objectives=np.array(record.values) + shift,
         gradient_norm=minimum.gradient_norm,
         code=code_of(minimum),

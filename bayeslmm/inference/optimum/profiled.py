@@ -13,6 +13,7 @@ from bayeslmm.likelihood.single_term import profiled_single, solve_upper, square
 from bayeslmm.types import Array, Criterion
 
 NARROW = 8  # fixed columns up to which the compiled loops are faster than BLAS, however many levels there are,
+LARGEST = 100.0  # entry of a factor, columns scaled, beyond which sums in sequence lose digits that blocked ones keep
 SMALL = 20_000  # and the product of fixed columns and levels up to which they are
 
 
@@ -46,7 +47,7 @@ class CompiledLikelihood(Likelihood):
     def point(self, lambdas: Sequence[Array]) -> Point:
         """Return value and gradient."""
         factor = lambdas[0]
-        if not is_safe(factor):
+        if not is_safe(factor) or np.abs(factor).max() > LARGEST:
             return super().point(lambdas)
         products = self.kernel.products
         value, sigma, excess, slope, squares = single_point(
