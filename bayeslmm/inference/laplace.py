@@ -90,7 +90,7 @@ def _climb(density: CovarianceDensity) -> Laplace:
         result = minimize(scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
     if abs(result.fun) > NO_DIGITS:
         raise FittingError(
-            f"The log posterior is {-float(result.fun):.2g} where it is highest, so that rounding hides how it changes: "
+            f"The log posterior is {-float(result.fun):.2g} where it is highest, so that rounding hides its shape: "
             "a prior and the data differ by many orders of magnitude. "
             'Compare model.priors with the estimates of method="reml", and state priors on the scale of the data.'
         )
