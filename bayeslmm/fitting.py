@@ -154,7 +154,7 @@ def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
         maximise(model.kernel, "reml")  # refuses residuals of zero, for which ADVI would find a small sigma
     chosen, messages = choose_parametrization(options.parametrization, priors)
     draws = sample_advi(
-        model.posterior_design,
+        model.design if chosen == "marginal" else model.posterior_design,
         priors,
         replace(options, parametrization=chosen),
         kernel=model.kernel,
