@@ -30,7 +30,8 @@ def load(
 
     The model is built again from the stored data, or from the stored sums of rows that streamed, by the code that
     built it first, and its objective is evaluated again where the fit ended; a fit that does not come out the same is
-    refused. Forests are read by :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
+    refused. Of many rows the sums are stored beside the data, and the rows are not summed again. Forests are read by
+    :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
 
     Parameters
     ----------
@@ -88,7 +89,12 @@ def _stored_model(stored: "StoredFit", functions: Mapping[str, Callable[..., Any
     """Build the model again from its data or sums."""
     arguments = dict(stored.model)
     if stored.sums is None:
-        return Model(arguments.pop("formula"), stored.data, functions=functions, **arguments)
+        model = Model(arguments.pop("formula"), stored.data, functions=functions, **arguments)
+        if stored.kernel is not None:
+            from bayeslmm.results.store.kernel_sums import read_kernel
+
+            vars(model)["products_kernel"] = read_kernel(stored.kernel, model.design)  # not to be summed again
+        return model
     from bayeslmm.streams.storage import read_sums
 
     model = model_of_sums(read_sums(stored.sums, functions), arguments["priors"], arguments["sigma"])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.covariance import Structure, TermShape
 from bayeslmm.design.centring import Centring
+from bayeslmm.design.row_labels import RowLabels
 from bayeslmm.formula.formula import Formula
 from bayeslmm.types import Array, Codes
 
@@ -164,7 +165,7 @@ class NewRows:
     terms
         One random term each, codes -1 where the level was not in the fit; `levels` are those of the fit.
     new_labels
-        For each term the labels of its rows, shape (m,), the user's own; they tell unknown levels apart.
+        For each term the labels of its m rows, the user's own; they tell unknown levels apart.
     offset
         Shape (m,), zeros without one.
     index
@@ -180,7 +181,7 @@ class NewRows:
 
     X: Array
     terms: tuple[RandomTerm, ...]
-    new_labels: tuple[pd.Index, ...]
+    new_labels: tuple[RowLabels, ...]
     offset: Array
     index: pd.Index
     places: NDArray[np.intp]
