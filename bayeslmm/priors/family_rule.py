@@ -31,8 +31,8 @@ class FamilyRule(Rule):
     s is 2.5 for logit, 1.5 for probit and cloglog, 1 for log: a coefficient of s moves a probability over most of its
     range, or multiplies a mean by e, for one standard deviation of x. Where the link leaves the response its units
     (identity, inverse), s is the response's standard deviation on the link's scale, and coefficients and the intercept
-    have 2.5 s as for normal responses. The location is less the mean of the offset; thresholds in place of an intercept,
-    which rise with the linear predictor, are moved up by it.
+    have 2.5 s as for normal responses. The location is less the mean of the offset; thresholds in place of an
+    intercept, which rise with the linear predictor, are moved up by it.
 
     Parameters
     ----------
