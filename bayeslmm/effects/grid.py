@@ -38,12 +38,16 @@ class Grid:
         Variables within whose values contrasts are made.
     crossing
         The combinations of values that the cells average.
+    parts
+        Weights (m,) and values of the predictors, m rows, whose weighted sum each combination is: one part of weight
+        one for means, several for slopes.
     """
 
     labels: pd.DataFrame
     rows: MeanRows
     by: tuple[str, ...]
-    crossing: "Crossing | None" = None
+    crossing: "Crossing"
+    parts: tuple[tuple[Array, pd.DataFrame], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +70,18 @@ def reference_grid(design: Design, wanted: Specification, at: Mapping[str, Any] 
     DataError
         If a variable is no predictor, or a value cannot be one of its values.
     """
-    crossing = cross(design, wanted, at, weights, named_groups=True)
+    crossing = cross(design, wanted, at, weights)
     rows = mean_rows(design, crossing.frame.drop(columns=[*crossing.groups])).combine(crossing.averages)
-    return Grid(crossing.labels, rows, wanted.by, crossing)
+    part = (np.ones(len(crossing.frame)), crossing.frame)
+    return Grid(crossing.labels, rows, wanted.by, crossing, (part,))
 
 
-def cross(
-    design: Design, wanted: Specification, at: Mapping[str, Any] | None, weights: str, *, named_groups: bool = False
-) -> Crossing:
-    """Return all combinations of the predictors' values, and of groups if wanted, with their weights in the cells."""
+def cross(design: Design, wanted: Specification, at: Mapping[str, Any] | None, weights: str) -> Crossing:
+    """Return all combinations of the predictors' values, and of the groups named, with their weights in the cells."""
     if weights not in get_args(Weights):
         raise OptionError(f"weights={weights!r} is unknown; use 'equal' or 'proportional'.")
     check_at(at)
-    groups = group_levels(design, [*wanted.names, *(at or ())]) if named_groups else {}
+    groups = group_levels(design, [*wanted.names, *(at or ())])
     for name in wanted.names:
         if name not in groups:
             check_predictor(design, name)

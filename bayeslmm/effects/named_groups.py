@@ -20,11 +20,13 @@ from bayeslmm.design.columns import as_category, kind_of
 from bayeslmm.design.design import Design
 from bayeslmm.design.evaluate import Evaluator
 from bayeslmm.design.grouping import match_rows
-from bayeslmm.design.mean_rows import predictor_names
+from bayeslmm.design.mean_rows import mean_rows, predictor_names
 from bayeslmm.errors import DataError, OptionError
-from bayeslmm.likelihood.kernel import Kernel
-from bayeslmm.likelihood.left_out import DataRows, known_covariance, row_parts
+from bayeslmm.likelihood.columns import ColumnMaps
+from bayeslmm.likelihood.layout import Layout
+from bayeslmm.likelihood.left_out import known_covariance, without_effects
 from bayeslmm.likelihood.normal_prior import FixedPosterior
+from bayeslmm.likelihood.prediction_error import predictor_rows
 from bayeslmm.types import Array, Codes
 
 MOST_CELLS = 5_000  # cells of a grid whose covariance is formed
@@ -46,6 +48,53 @@ class GroupRows:
     codes: tuple[Codes, ...]
     columns: tuple[Array, ...]
     known: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class GroupCells:
+    r"""m functions :math:`X\beta` + offset + :math:`z^\top b` of the coefficients and of the effects of named groups.
+
+    Attributes
+    ----------
+    X
+        Shape (m, p).
+    offset
+        Shape (m,).
+    rows
+        Their random part.
+    """
+
+    X: Array
+    offset: Array
+    rows: GroupRows
+
+
+def group_cells(design: Design, parts: Sequence[tuple[Array, pd.DataFrame]], named: Sequence[str]) -> GroupCells:
+    """Return weighted sums of the rows of several frames that name the same groups.
+
+    Parameters
+    ----------
+    design
+        Of the fit.
+    parts
+        Weights (m,) and frames of m rows, as in :func:`group_rows`.
+    named
+        Columns of the frames that are groups.
+
+    Raises
+    ------
+    OptionError
+        As :func:`group_rows` does.
+    """
+    fixed = [(w, mean_rows(design, frame.drop(columns=[*named]))) for w, frame in parts]
+    rows = [group_rows(design, frame, named) for _, frame in parts]
+    columns = tuple(
+        sum((w[:, None] * r.columns[k] for (w, _), r in zip(parts, rows, strict=True)), np.zeros_like(first))
+        for k, first in enumerate(rows[0].columns)
+    )
+    X = sum((w[:, None] * r.X for w, r in fixed), np.zeros_like(fixed[0][1].X))
+    offset = sum((w * r.offset for w, r in fixed), np.zeros_like(fixed[0][1].offset))
+    return GroupCells(X, offset, GroupRows(rows[0].codes, columns, rows[0].known))
 
 
 def group_levels(design: Design, names: Sequence[str]) -> dict[str, pd.Index]:
@@ -148,19 +197,21 @@ def drawn_group_part(rows: GroupRows, effects: Sequence[Array]) -> Array:
     return total
 
 
-def error_covariance(kernel: Kernel, posterior: FixedPosterior, X: Array, rows: GroupRows, sigma: float) -> Array:
+def error_covariance(columns: ColumnMaps, posterior: FixedPosterior, X: Array, rows: GroupRows, sigma: float) -> Array:
     """Return the covariance of the errors of the means of m cells, shape (m, m).
 
     Parameters
     ----------
-    kernel, posterior
-        The likelihood at the fit's covariance parameters, with the coefficients under their priors.
+    columns
+        Of the factor, to the user's.
+    posterior
+        The coefficients at the fit's covariance parameters, under their priors.
     X
         The fixed part of the cells, user's columns, shape (m, p).
     rows
         Their random part.
     sigma
-        The residual standard deviation.
+        The residual standard deviation; one for a factor at the working weights of a generalized model's mode.
 
     Raises
     ------
@@ -170,15 +221,16 @@ def error_covariance(kernel: Kernel, posterior: FixedPosterior, X: Array, rows: 
     m = len(X)
     if m > MOST_CELLS:
         raise OptionError(f"The grid has {m} cells of named groups: choose at most {MOST_CELLS} with at={{...}}.")
-    codes = _outer_codes(kernel, rows.codes)
-    data = DataRows(np.zeros(m), X, codes, rows.columns, np.ones(m))
-    parts = row_parts(kernel, posterior, data, leverages=False)
+    factor = posterior.factor
+    codes = _outer_codes(factor.products.layout, rows.codes)
+    found = predictor_rows(columns, factor, codes, rows.columns, X)
+    fixed = without_effects(factor, found) @ posterior.root
     share = 1.0 / (1.0 + sigma**2 * posterior.pull)
-    known = known_covariance(posterior.factor, parts.rows, np.arange(m)[None])[0]
-    return np.asarray(sigma**2 * (known + (parts.fixed * share) @ parts.fixed.T))
+    known = known_covariance(factor, found, np.arange(m)[None])[0]
+    return np.asarray(sigma**2 * (known + (fixed * share) @ fixed.T))
 
 
-def _outer_codes(kernel: Kernel, codes: Sequence[Codes]) -> tuple[Codes, ...]:
+def _outer_codes(layout: Layout, codes: Sequence[Codes]) -> tuple[Codes, ...]:
     """Return the levels with those of outer terms of a nest, whose own columns may be zero, given by the inner ones.
 
     Raises
@@ -186,7 +238,6 @@ def _outer_codes(kernel: Kernel, codes: Sequence[Codes]) -> tuple[Codes, ...]:
     DataError
         If a cell names an inner level and an outer one that is not above it.
     """
-    layout = kernel.products.layout
     found = [np.array(c) for c in codes]
     for place, k in enumerate(layout.nest):
         known = found[k] >= 0

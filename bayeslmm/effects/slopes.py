@@ -47,17 +47,15 @@ def slope_grid(
     near = np.where(side == 0, x - h, x + side * h)
     far = np.where(side == 0, x + h, x + 2 * side * h)
 
-    def rows(values: Any) -> MeanRows:
-        return mean_rows(design, crossing.frame.assign(**{variable: values}))
-
-    here, first, second = rows(x), rows(near), rows(far)
     one = side != 0
     scale = np.where(one, side, 1.0) / (2.0 * h)
     weights_of = (np.where(one, -3.0, 0.0) * scale, np.where(one, 4.0, -1.0) * scale, np.where(one, -1.0, 1.0) * scale)
-    parts = list(zip(weights_of, (here, first, second), strict=True))
+    frames = [crossing.frame.assign(**{variable: values}) for values in (x, near, far)]
+    parts = tuple(zip(weights_of, frames, strict=True))
+    evaluated = [mean_rows(design, frame.drop(columns=[*crossing.groups])) for frame in frames]
     slopes = MeanRows(
-        sum((w[:, None] * r.X for w, r in parts), np.zeros_like(here.X)),
-        sum((w * r.offset for w, r in parts), np.zeros_like(here.offset)),
-        here.departure,
+        sum((w[:, None] * r.X for w, r in zip(weights_of, evaluated, strict=True)), np.zeros_like(evaluated[0].X)),
+        sum((w * r.offset for w, r in zip(weights_of, evaluated, strict=True)), np.zeros_like(x)),
+        evaluated[0].departure,
     )
-    return Grid(crossing.labels, slopes.combine(crossing.averages), by)
+    return Grid(crossing.labels, slopes.combine(crossing.averages), by, crossing, parts)

@@ -62,6 +62,17 @@ class ColumnMap:
         return (columns - self.centring.means) / self.scale
 
 
+class ColumnMaps(Protocol):
+    """The maps of all columns of a model; a `Kernel` has them, and a `Predictor` of a generalized model."""
+
+    @property
+    def fixed(self) -> ColumnMap: ...  # noqa: D102
+    @property
+    def maps(self) -> tuple[ColumnMap, ...]: ...  # noqa: D102
+    @property
+    def p(self) -> int: ...  # noqa: D102
+
+
 def column_map(columns: Array, centring: Centring, weights: Array | None) -> ColumnMap:
     """Scale by the root mean square of the centred columns times root weights.
 

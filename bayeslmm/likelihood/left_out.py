@@ -98,15 +98,28 @@ def row_parts(kernel: Kernel, posterior: FixedPosterior, data: DataRows, *, leve
     p = kernel.p
     X = kernel.fixed.apply(data.X) if p else data.X
     coefficients = np.column_stack([posterior.estimate, np.zeros(p), np.eye(p)])
-    explained = np.zeros((len(data.y), p + 2))
-    for codes, effects, u in zip(rows.codes, rows.effects, solve_effects(factor, coefficients), strict=True):
-        for s in range(effects.shape[1]):
-            explained += effects[:, s, None] * u[codes, s]
+    explained = _explained(factor, rows, coefficients)
     residual = data.y - kernel.y_mean - X @ posterior.estimate - explained[:, 0]
     fixed = (X - explained[:, [1]] + explained[:, 2:]) @ posterior.root
     rows = replace(rows, effects=tuple(e * root[:, None] for e in rows.effects), fixed=np.zeros((len(data.y), p)))
     leverage = error_variance(factor, rows, KNOWN * np.eye(p)) if leverages else np.zeros(len(data.y))
     return RowParts(residual * root, fixed * root[:, None], leverage, rows, 2.0 * np.log(root))
+
+
+def _explained(factor: Factor, rows: PredictorRows, coefficients: Array) -> Array:
+    """Return the rows' random parts at the modes of the effects given coefficients (p, m), shape (n, m)."""
+    found = np.zeros((len(rows.fixed), coefficients.shape[1]))
+    for codes, effects, u in zip(rows.codes, rows.effects, solve_effects(factor, coefficients), strict=True):
+        for s in range(effects.shape[1]):
+            found += effects[:, s, None] * u[codes, s]  # effects are zero where a row has no level
+    return found
+
+
+def without_effects(factor: Factor, rows: PredictorRows) -> Array:
+    """Return the fixed columns of the rows less what the random effects explain of them, shape (n, p)."""
+    p = rows.fixed.shape[1]
+    explained = _explained(factor, rows, np.column_stack([np.zeros(p), np.eye(p)]))
+    return rows.fixed - explained[:, [0]] + explained[:, 1:]
 
 
 def rows_left_out(parts: RowParts, posterior: FixedPosterior, sigma: Array) -> tuple[Array, Array]:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
+from bayeslmm.likelihood.columns import ColumnMaps
 from bayeslmm.likelihood.factor import Factor
-from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.selected_inverse import trailing_inverse
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array, Codes, Index
@@ -45,14 +45,14 @@ class PredictorRows:
 
 
 def predictor_rows(
-    kernel: Kernel, factor: Factor, codes: Sequence[Codes], columns: Sequence[Array], X: Array
+    kernel: ColumnMaps, factor: Factor, codes: Sequence[Codes], columns: Sequence[Array], X: Array
 ) -> PredictorRows:
     """Return rows of the user's columns as the kernel sees them.
 
     Parameters
     ----------
     kernel, factor
-        The likelihood and its factor.
+        The columns of the likelihood and its factor.
     codes, columns
         Level of each row (m,), -1 for none, and columns (m, S), one per term.
     X

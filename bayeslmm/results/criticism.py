@@ -86,7 +86,9 @@ class VarianceMethods:
         rows, v_r the mean of z'Σz over the rows (Johnson 2014) and v_e that of σ²/w. An offset is left out. Of
         generalized models all are on the scale of the link, with the family's own v_e there
         (:mod:`bayeslmm.criticism.link_variance`; Nakagawa, Johnson and Schielzeth 2017), at the mean response that the
-        model expects of the rows; a term with a level for every row belongs to v_e.
+        model expects of the rows; a term with a level for every row belongs to v_e. Zero-inflated and hurdle responses
+        are counts whose v_e holds the variance that their zeros add; Student-t responses with no more than two degrees
+        of freedom have an infinite one, and shares of zero.
 
         Parameters
         ----------
@@ -101,7 +103,7 @@ class VarianceMethods:
         Raises
         ------
         UnavailableError
-            For responses with a part of zeros of their own.
+            For a link of binary or ordered responses without a latent variable.
         """
         shares = _shares(cast("Fit", self))
         values = np.column_stack([shares.marginal, shares.conditional])
@@ -126,7 +128,7 @@ class VarianceMethods:
         Raises
         ------
         UnavailableError
-            For responses with a part of zeros of their own, and without random terms.
+            As :meth:`r2`, and without random terms.
         """
         fit = cast("Fit", self)
         _require_terms(fit, "icc")

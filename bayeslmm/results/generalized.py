@@ -24,10 +24,12 @@ from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.inference.options import generator
 from bayeslmm.likelihood import Conditional
+from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.generalized.mode import factor_at
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.results import effects
 from bayeslmm.results.fit import PriorTable
+from bayeslmm.results.generalized_limits import predictor_errors
 from bayeslmm.results.generalized_simulation import family_of_rows, family_responses
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, Request, linear_predictor
@@ -133,12 +135,16 @@ class GeneralizedPointFit(PointFit):
         return effects.varcorr_frame(terms, sds, [sd**2 for sd in sds], correlations, None)
 
     @cached_property
+    def joint_factor(self) -> Factor:
+        """The factor of the random effects and the coefficients together at the working weights of the mode."""
+        solution, problem = self.maximum.solution, self.maximum.objective.problem
+        return factor_at(replace(problem, inner=True), solution.parameters.lambdas, -solution.evaluation.mode.rows[2])
+
+    @cached_property
     def _prediction_covariances(self) -> list[Array]:
         """The covariances of b and the error of the coefficients together at the mode, one (J, S, S) per term."""
-        solution, problem = self.maximum.solution, self.maximum.objective.problem
-        lambdas = solution.parameters.lambdas
-        factor = factor_at(replace(problem, inner=True), lambdas, -solution.evaluation.mode.rows[2])
-        turns = [m.matrix @ f for m, f in zip(problem.predictor.maps, lambdas, strict=True)]
+        maps, factor = self.maximum.objective.problem.predictor.maps, self.joint_factor
+        turns = [m.matrix @ f for m, f in zip(maps, factor.lambdas, strict=True)]
         blocks = inverse_blocks(factor, factor.R_X).blocks
         return [turn @ block @ turn.T for turn, block in zip(turns, blocks, strict=True)]
 
@@ -216,7 +222,8 @@ class GeneralizedPointFit(PointFit):
             What a level unknown to the fit gets: "population" or "sample", no effect of its own; "error", an error.
         interval
             Probability: also return normal limits for the linear predictor, turned to the scale asked for. They carry
-            the error of the coefficients; with ``random="all"`` they are not available.
+            the error of the coefficients and, with ``random="all"``, that of the groups' effects, the covariance
+            parameters taken as known; with ``random="marginal"`` they are not available.
         estimable, seed
             As for fits of a normal response.
 
@@ -238,8 +245,6 @@ class GeneralizedPointFit(PointFit):
             if value not in get_args(valid):
                 listed = ", ".join(map(repr, get_args(valid)))
                 raise OptionError(f"{name}={value!r} is unknown; use one of {listed}.")
-        if interval is not None and random != "none":
-            raise OptionError('interval= is for random="none", the typical group; for others use a posterior.')
         request = self._request(data, "conditional" if random == "all" else "marginal", new_levels, None, estimable)
         if random == "marginal":
             request = self._with_groups(data, estimable)
@@ -251,8 +256,8 @@ class GeneralizedPointFit(PointFit):
         mean = eta if kind == "link" else self._mean(eta, spread, family)
         limits = None
         if interval is not None:
-            error = np.sqrt(np.einsum("ij,jk,ik->i", request.rows.X, self.modes.beta_cov, request.rows.X))
-            half = ndtri(0.5 + interval / 2) * error
+            check_level(interval, "interval")
+            half = ndtri(0.5 + interval / 2) * predictor_errors(self, request, random)
             ends = [eta - half, eta + half]
             low, high = (
                 ends

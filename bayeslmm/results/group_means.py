@@ -1,13 +1,19 @@
-"""Means of named groups, of both kinds of fit; the numbers are made in `bayeslmm.effects.named_groups`."""
+"""Means and slopes of named groups, of every kind of fit; the numbers are made in `bayeslmm.effects.named_groups`."""
 
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from bayeslmm.criticism.deletion import flat_posterior
-from bayeslmm.design.mean_rows import MeanRows, mean_rows
+from bayeslmm.design.mean_rows import MeanRows
 from bayeslmm.effects.grid import Grid
-from bayeslmm.effects.named_groups import drawn_group_part, error_covariance, group_part, group_rows
+from bayeslmm.effects.named_groups import (
+    GroupCells,
+    drawn_group_part,
+    error_covariance,
+    group_cells,
+    group_part,
+)
 from bayeslmm.errors import OptionError
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.normal_prior import fixed_posterior
@@ -19,47 +25,53 @@ from bayeslmm.types import Array
 if TYPE_CHECKING:
     from bayeslmm.likelihood.normal_prior import FixedPosterior
     from bayeslmm.results.fit import Fit
+    from bayeslmm.results.generalized import GeneralizedPointFit
     from bayeslmm.results.point import PointFit
     from bayeslmm.results.posterior import PosteriorFit
 
 
 def named_group_means(fit: "Fit", grid: Grid, ddf: str | None) -> tuple[MeanRows, ErrorsOfEstimation | Array]:
-    """Return the means of a grid that names groups as functions of themselves, with their errors or draws.
+    """Return the cells of a grid that names groups as functions of themselves, with their errors or draws.
 
     Raises
     ------
     OptionError
-        If degrees of freedom are asked for, draws of the effects were not kept, or the fit is a generalized point fit.
+        If degrees of freedom are asked for, or draws of the effects were not kept.
     """
     if ddf not in (None, "normal"):
         raise OptionError(
             f"ddf={ddf!r} is for functions of the coefficients; means of named groups have normal limits."
         )
-    crossing = grid.crossing
-    assert crossing is not None
-    cells = mean_rows(fit.design, crossing.frame.drop(columns=[*crossing.groups]))
-    rows = group_rows(fit.design, crossing.frame, crossing.groups)
+    averages, groups = grid.crossing.averages, grid.crossing.groups
+    cells = group_cells(fit.design, grid.parts, groups)
     # a cell whose combination of groups the fit does not have is as little known as one without rows
-    unknown = (crossing.averages > 0) @ (1.0 - rows.known)
-    departure = np.column_stack([grid.rows.departure, unknown])
-    m = len(crossing.averages)
-    own = MeanRows(np.eye(m), np.zeros(m), departure)
+    unknown = (averages > 0) @ (1.0 - cells.rows.known)
+    m = len(averages)
+    own = MeanRows(np.eye(m), np.zeros(m), np.column_stack([grid.rows.departure, unknown]))
     if getattr(fit, "draws", None) is not None:
-        draws = cast("PosteriorFit", fit).draws
-        require_effects(fit.design, draws)
-        beta = np.asarray(draws.beta, dtype=float).reshape(-1, fit.design.p)
-        effects: list[Any] = [np.asarray(b).reshape(len(beta), *b.shape[2:]) for b in draws.effects]
-        drawn: Array = beta @ cells.X.T + cells.offset
-        drawn += drawn_group_part(rows, effects)
-        return own, drawn @ crossing.averages.T
-    if getattr(fit, "family", None) is not None:
-        raise OptionError(
-            "Means of named groups of a generalized model need draws: fit with method='importance' or 'nuts'."
-        )
+        return own, _drawn(cast("PosteriorFit", fit), cells) @ averages.T
     point = cast("PointFit", fit)
-    mean = cells.X @ np.asarray(point.modes.beta, dtype=float) + cells.offset + group_part(rows, point.modes.b)
-    covariance = error_covariance(point.kernel, _coefficients(point), cells.X, rows, point.sigma)
-    return own, ErrorsOfEstimation(crossing.averages @ mean, crossing.averages @ covariance @ crossing.averages.T)
+    mean = cells.X @ np.asarray(point.modes.beta, dtype=float) + cells.offset + group_part(cells.rows, point.modes.b)
+    return own, ErrorsOfEstimation(averages @ mean, averages @ _covariance(point, cells) @ averages.T)
+
+
+def _drawn(fit: "PosteriorFit", cells: GroupCells) -> Array:
+    """Return the draws of the cells, (D, m)."""
+    require_effects(fit.design, fit.draws)
+    beta = np.asarray(fit.draws.beta, dtype=float).reshape(-1, fit.design.p)
+    effects: list[Any] = [np.asarray(b).reshape(len(beta), *b.shape[2:]) for b in fit.draws.effects]
+    drawn: Array = beta @ cells.X.T + cells.offset
+    drawn += drawn_group_part(cells.rows, effects)
+    return drawn
+
+
+def _covariance(fit: "PointFit", cells: GroupCells) -> Array:
+    """Return the covariance of the errors of the cells, (m, m), the covariance parameters taken as known."""
+    if getattr(fit, "family", None) is not None:
+        generalized = cast("GeneralizedPointFit", fit)
+        columns = generalized.maximum.objective.problem.predictor
+        return error_covariance(columns, flat_posterior(generalized.joint_factor), cells.X, cells.rows, 1.0)
+    return error_covariance(fit.kernel, _coefficients(fit), cells.X, cells.rows, fit.sigma)
 
 
 def _coefficients(fit: "PointFit") -> "FixedPosterior":

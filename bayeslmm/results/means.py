@@ -67,8 +67,6 @@ class MeansMethods:
         """
         fit = cast("Fit", self)
         grid = reference_grid(fit.design, read_specification(variables), at, weights)
-        if grid.crossing is not None and grid.crossing.groups:
-            return _group_estimates(fit, grid, ddf, scale)
         return _estimates(fit, grid, "means", ddf, scale)
 
     def slopes(
@@ -84,7 +82,8 @@ class MeansMethods:
         Parameters
         ----------
         variable
-            Such as ``"Days"`` or, by treatment, ``"Days | treatment"``.
+            Such as ``"Days"`` or, by treatment, ``"Days | treatment"``; ``"Days | Subject"`` gives the slopes of single
+            subjects, their random effects included, as in :meth:`means`.
         at
             Values of predictors, of the variable itself too.
         weights, ddf
@@ -177,16 +176,12 @@ class MeansMethods:
 def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -> EffectEstimates:
     transform = scale_of_fit(fit)
     on = check_scale(scale, transform, fit.design.response)
+    if grid.crossing.groups:
+        from bayeslmm.results.group_means import named_group_means
+
+        rows, source = named_group_means(fit, grid, ddf)
+        return EffectEstimates(grid.labels, rows, source, kind, grid.by, transform, on)
     return EffectEstimates(grid.labels, grid.rows, _source(fit, ddf), kind, grid.by, transform, on)
-
-
-def _group_estimates(fit: "Fit", grid: Grid, ddf: str | None, scale: str) -> EffectEstimates:
-    from bayeslmm.results.group_means import named_group_means
-
-    transform = scale_of_fit(fit)
-    on = check_scale(scale, transform, fit.design.response)
-    rows, source = named_group_means(fit, grid, ddf)
-    return EffectEstimates(grid.labels, rows, source, "means", grid.by, transform, on)
 
 
 def _source(fit: "Fit", ddf: str | None) -> ErrorsOfEstimation | Array:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayeslmm.design.design import Design
+from bayeslmm.design.names import correlation_name, sd_name
 from bayeslmm.inference.draws import Draws
 from bayeslmm.types import Floats
 
@@ -30,12 +31,12 @@ def covariance_quantities(design: Design, draws: Draws) -> Quantities:
     names: list[str] = []
     columns: list[Floats] = []
     for term, sd, cor in zip(design.terms, draws.sd, draws.cor, strict=True):
-        names += [f"sd_{term.name}[{effect}]" for effect in term.effects]
+        names += [sd_name(term.name, effect) for effect in term.effects]
         columns += [sd[..., s] for s in range(term.n_columns)]
         if cor is not None:
             for j in range(term.n_columns):
                 for i in range(j + 1, term.n_columns):
-                    names.append(f"cor_{term.name}[{term.effects[i]}, {term.effects[j]}]")
+                    names.append(correlation_name(term.name, term.effects[j], term.effects[i]))
                     columns.append(cor[..., i, j])
     names += ["sigma", *(f"beta[{name}]" for name in design.fixed_names)]
     columns += [draws.sigma, *(draws.beta[..., j] for j in range(design.p))]

@@ -88,11 +88,76 @@ def test_the_mean_over_the_population_by_quadrature():
     assert found == pytest.approx([expected])
 
 
-def test_responses_with_zeros_of_their_own_have_no_shares():
+ZEROS, MEAN, SHAPE = 0.3, 4.0, 2.0
+
+
+def mixture(name, eta):
+    """Return probabilities of counts 0, 1, ... at a linear predictor: the definition of each family, by its sum."""
+    counts, mean = np.arange(1000), np.exp(eta)
+    law = stats.poisson(mean) if name.endswith("poisson") else stats.nbinom(SHAPE, SHAPE / (SHAPE + mean))
+    p = law.pmf(counts)
+    if name.startswith("hurdle"):
+        return np.where(counts == 0, ZEROS, (1 - ZEROS) * p / (1 - p[0]))
+    return np.where(counts == 0, ZEROS + (1 - ZEROS) * p, (1 - ZEROS) * p)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "zero_inflated_poisson",
+        "zero_inflated_negative_binomial",
+        "hurdle_poisson",
+        "hurdle_negative_binomial",
+    ],
+)
+def test_residual_variances_with_zeros_apart_by_sums_over_counts(name):
+    counts, eta, h = np.arange(1000), np.log(MEAN), 1e-5
+    p = mixture(name, eta)
+    variance = p @ counts**2 - (p @ counts) ** 2
+    slope = (mixture(name, eta + h) - mixture(name, eta - h)) @ counts / (2 * h)
+    zeta = np.log(ZEROS / (1 - ZEROS))
+    working = [zeta] if name.endswith("poisson") else [np.log(SHAPE), zeta]
+    found = link_variance(family(name), np.array(working)[:, None], np.array([MEAN]))
+    assert found == pytest.approx([np.log1p(variance / slope**2)], rel=1e-6)
+    if name == "zero_inflated_poisson":
+        assert found == pytest.approx([np.log1p((1 + ZEROS * MEAN) / ((1 - ZEROS) * MEAN))], rel=1e-6)
+    # without extra zeros the counts alone remain
+    if name.startswith("zero"):
+        none = link_variance(family(name), np.array([*working[:-1], -40.0])[:, None], np.array([MEAN]))
+        counts_alone = family(name.removeprefix("zero_inflated_"))
+        expected = link_variance(counts_alone, np.array(working[:-1], dtype=float).reshape(-1, 1), np.array([MEAN]))
+        assert none == pytest.approx(expected, rel=1e-6)
+
+
+def test_shares_with_extra_zeros_and_the_figure_of_r():
+    """R: insight 0.19.0, ``get_variance`` of ``glmmTMB(TICKS ~ YEAR + (1 | BROOD), grouseticks, poisson, ~1)``."""
     data = blm.load_dataset("grouseticks")
     fit = blm.Model("TICKS ~ YEAR + (1 | BROOD)", data, family="zero_inflated_poisson").fit("ml")
-    with pytest.raises(blm.OptionError, match="part of their own"):
-        fit.r2()
+    fixed, random, of_r, null = 0.8980579, 1.58263, 1.558128, 0.5544
+    share, counts = fit.dispersion["zero"], np.exp(fit.predict(kind="link"))
+    theirs = np.log1p(np.mean((1 - share) * (counts + share * counts**2)) / np.exp(null) ** 2)
+    assert theirs == pytest.approx(of_r, rel=OPTIMA)  # what the docstring says of it
+    mean = np.exp(fit.design.X @ fit.fixef().to_numpy() + random / 2).mean()
+    residual = np.log1p((1 + share * mean) / ((1 - share) * mean))
+    total = fixed + random + residual
+    np.testing.assert_allclose(fit.r2(), [fixed / total, (fixed + random) / total], rtol=OPTIMA)
+    assert fit.icc()["BROOD"] == pytest.approx(random / (random + residual), rel=OPTIMA)
+
+
+def test_a_share_of_zeros_that_differs_between_rows():
+    kind = family("zero_inflated_poisson").with_zero_columns(np.array([[1.0, 0.0], [1.0, 1.0]]), ["1", "x"])
+    coefficients = np.array([[-1.0, -0.5], [0.7, 0.2]])  # of two draws, one in each column
+    found = link_variance(kind, coefficients, np.array([2.0, 3.0]))
+    for d, mean in enumerate((2.0, 3.0)):
+        zeta = np.array([coefficients[0, d], coefficients.sum(axis=0)[d]])
+        share = 1 / (1 + np.exp(-zeta))
+        expected = np.log1p((1 + share * mean) / ((1 - share) * mean)).mean()
+        assert found[d] == pytest.approx(expected, rel=1e-6)
+
+
+def test_tails_without_a_variance_leave_no_share():
+    student = link_variance(family("student"), np.log([[2.0, 2.0], [4.0, 1.5]]), np.array([0.0, 0.0]))
+    assert student == pytest.approx([8.0, np.inf])
 
 
 def dense_working_model(fit):

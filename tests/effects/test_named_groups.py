@@ -123,3 +123,27 @@ def test_what_cannot_be_asked_of_groups(sleep):
         sleep.means("Days | Subject", at={"Subject": 999})
     with pytest.raises(blm.OptionError, match="normal limits"):
         sleep.means("Days | Subject", ddf="kenward-roger")
+
+
+def test_slopes_of_groups(sleep):
+    found = sleep.slopes("Days | Subject", at={"Subject": [308, 309]})
+    table = found.table()
+    np.testing.assert_allclose(
+        table["estimate"], sleep.fixef()["Days"] + sleep.ranef()["Subject"].loc[[308, 309], "Days"], rtol=EXACT
+    )
+    X, Z = np.array([[0.0, 1.0]] * 2), np.zeros((2, 36))
+    Z[[0, 1], [1, 3]] = 1.0
+    errors = dense_errors(sleep, X, Z)
+    np.testing.assert_allclose(table["std_error"], np.sqrt(np.diag(errors)), rtol=EXACT)
+    between = found.contrast("pairwise").table()["std_error"].iloc[0]
+    np.testing.assert_allclose(between, np.sqrt(np.array([1, -1]) @ errors @ np.array([1, -1])), rtol=EXACT)
+
+
+def test_drawn_slopes_of_groups():
+    fit = blm.Model("Reaction ~ Days + (Days | Subject)", blm.load_dataset("sleepstudy")).fit(
+        "importance", draws=100, seed=2
+    )
+    posterior = fit.idata.posterior
+    expected = posterior["beta"].sel(fixed="Days") + posterior["r_Subject"].sel(Subject=335, Subject_effect="Days")
+    found = fit.slopes("Days | Subject", at={"Subject": [335]})
+    np.testing.assert_allclose(found.draws[:, 0], expected.to_numpy().ravel(), rtol=1e-5)

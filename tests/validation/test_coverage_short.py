@@ -77,5 +77,5 @@ def test_failures_are_counted():
 
 
 def test_kinds():
-    names = ["beta[x]", "r_g[3, x]", "sd_g[x]", "cor_g[x, Intercept]", "sigma"]
+    names = ["beta[x]", "r_g[3, x]", "sd_g[x]", "cor_g[Intercept, x]", "sigma"]
     assert [kind_of(name) for name in names] == ["beta", "random effects", "sd", "correlation", "sigma"]

@@ -167,7 +167,7 @@ def test_prior_returns_without_information(formula):
     expected = {
         "sd_g[Intercept]": half_normal,
         "sd_g[x]": half_normal,
-        "cor_g[x, Intercept]": (0.0, np.sqrt(1 / 3)),  # LKJ(1): uniform on (-1, 1)
+        "cor_g[Intercept, x]": (0.0, np.sqrt(1 / 3)),  # LKJ(1): uniform on (-1, 1)
         "beta[Intercept]": (1.0, 2.0),
         "beta[x]": (-1.0, 3.0),
     }

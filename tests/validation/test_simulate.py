@@ -47,7 +47,7 @@ def test_ranked_quantities():
     assert found.names == (
         "sd_g[Intercept]",
         "sd_g[x]",
-        "cor_g[x, Intercept]",
+        "cor_g[Intercept, x]",
         "sigma",
         "beta[Intercept]",
         "beta[x]",
@@ -61,7 +61,7 @@ def test_ranked_quantities():
     values = dict(zip(found.names, found.values[0, 0], strict=True))
     assert values["r_g[largest, x]"] == truth.effects[0][0, 0, 9, 1]
     assert values["r_g[smallest, x]"] == truth.effects[0][0, 0, 0, 1]
-    assert values["cor_g[x, Intercept]"] == truth.cor[0][0, 0, 1, 0]
+    assert values["cor_g[Intercept, x]"] == truth.cor[0][0, 0, 1, 0]
     assert all_parameters(design, truth).values.shape == (1, 1, 6 + 20)
 
 
