@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import find_structure
-from bayeslmm.design.centring import centring_beside_level, find_centring, no_centring
+from bayeslmm.design.centring import Centring, centring_beside_level, find_centring, no_centring
 from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, few_rows_sentence
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
@@ -118,10 +118,11 @@ def build_design(
     evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, positions, frame)
     outcome = None if family is None else _outcome(parts.response, evaluator, family, w)
     y = _response(parts.response, evaluator) if outcome is None else outcome.y
-    X, names, dropped, fixed_recipe, kept, dependence = _fixed(parts.fixed, evaluator, w)
+    X, names, dropped, fixed_recipe, kept, dependence, centring = _fixed(parts.fixed, evaluator, w)
     level_beside = family is not None and not family.takes_constant
     if level_beside:
         X, names, kept, dependence = _without_constant(X, names, kept, dependence, formula)
+        centring = centring_beside_level(X, w)
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
     if outcome is None and np.all(y == y[0]):
@@ -145,7 +146,7 @@ def build_design(
         index=evaluator.frame.index,
         n_dropped=n_dropped,
         dropped_columns=dropped,
-        centring=centring_beside_level(X, w) if level_beside else find_centring(X, w),
+        centring=centring,
         data=frame,
         places=places,
         weights_column=weights_column,
@@ -292,20 +293,21 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
 
 def _fixed(
     terms: Terms, evaluator: Evaluator, w: Array | None
-) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array]:
+) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array, Centring]:
     columns, recipe = build_columns(terms, evaluator)
     X = np.ascontiguousarray(columns)
     check_unique(recipe.names)
-    keep = independent_columns(X, find_centring(X, w))
+    centring = find_centring(X, w)
+    keep = independent_columns(X, centring)
     n, p = len(X), int(keep.sum())
     if n <= p:
         raise ModelError(few_rows_sentence(n, recipe))
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
     if keep.all():
-        return X, names, dropped, recipe, np.flatnonzero(keep), np.zeros((p, 0))
+        return X, names, dropped, recipe, np.flatnonzero(keep), np.zeros((p, 0)), centring
     kept = np.ascontiguousarray(X[:, keep])
-    return kept, names, dropped, recipe, np.flatnonzero(keep), dependence_on(kept, X[:, ~keep])
+    return kept, names, dropped, recipe, np.flatnonzero(keep), dependence_on(kept, X[:, ~keep]), find_centring(kept, w)
 
 
 def _random(
