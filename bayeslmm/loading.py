@@ -121,7 +121,7 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
         else:
             _check_objective(model, optimum.theta, optimum.objective, method)
         return point_fit(model, method, optimum)
-    draws, added = read_posterior(stored, model.design)
+    draws, added = read_posterior(stored, model.posterior_design)
     from bayeslmm.results.posterior import PosteriorFit
 
     notes = unidentified(model)
@@ -129,7 +129,7 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     if iterative:
         _require_crossed(model)
     kernel = model.products_kernel if iterative else model.kernel
-    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, notes, model_kernel=kernel)
+    fit = PosteriorFit(model.posterior_design, model.spec, draws, model.resolved_priors, notes, model_kernel=kernel)
     fit = fit.with_groups(added)
     found, kept = fit.fingerprint(), stored.check
     _check_theta(found["theta"], kept["theta"])
@@ -168,9 +168,9 @@ def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") ->
         found = read_generalized(stored.result, model.design, family, density)
         _check_value(-2.0 * found.loglik, stored.result["objective"], "the stored estimates")
         return fit_with_message(model.design, model.spec, found, stored.result["message"], priors)
-    draws, dispersion = read_generalized_posterior(stored, model.design, family)
+    draws, dispersion = read_generalized_posterior(stored, model.posterior_design, family)
     fit = GeneralizedPosteriorFit(
-        model.design,
+        model.posterior_design,
         model.spec,
         draws,
         model.resolved_priors,

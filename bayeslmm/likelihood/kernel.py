@@ -251,7 +251,7 @@ def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
     Parameters
     ----------
     design
-        The data.
+        The data; of collinear columns, the independent ones are taken.
     factored
         Whether it is to be factored.
 
@@ -266,6 +266,8 @@ def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
         raise UnavailableError(
             "This is for normal responses: the family of this response has no likelihood by cross-products."
         )
+    if (independent := getattr(design, "independent", None)) is not None:
+        design = independent
     if (summed := getattr(design, "sums", None)) is not None:
         kernel = kernel_of_sums(design, summed.sums)
         if factored:

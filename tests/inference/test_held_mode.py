@@ -149,3 +149,18 @@ def test_what_is_read_from_the_fit(tmp_path):
 def test_other_priors_are_refused_with_a_remedy():
     with pytest.raises(blm.PriorError, match=r"x \(Uniform\(0, 1\)\).*method='nuts'"):
         blm.Model("y ~ x + (1 | g)", rows(), priors={"x": "Uniform(0, 1)"}).fit("map")
+
+
+def test_collinear_columns_stay_beside_a_held_coefficient():
+    """Columns x and 2 x with normal priors: the mode is that of x alone under the prior of their sum."""
+    data = rows().assign(twice=lambda d: 2 * d["x"])
+    stated = {"z": "StudentT(3, 0, 0.05)", "Intercept": "Normal(5, 2)"}
+    both = blm.Model(
+        "y ~ x + twice + z + (1 | g)", data, priors={**stated, "x": "Normal(0, 0.3)", "twice": "Normal(0, 0.2)"}
+    )
+    assert both.resolved_priors.collinearity is not None
+    alone = blm.Model("y ~ x + z + (1 | g)", data, priors={**stated, "x": "Normal(0, 0.5)"}).fit("map")  # .09 + 4 * .04
+    found = both.fit("map")
+    np.testing.assert_allclose(found.theta, alone.theta, rtol=1e-6)
+    assert found.fixef()["z"] == pytest.approx(alone.fixef()["z"], rel=1e-6)
+    assert found.objective == pytest.approx(alone.objective, abs=1e-6)

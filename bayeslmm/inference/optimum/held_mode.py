@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslmm.inference.optimum.held_coefficients import HeldCoefficients, HeldEquations, standing_in
 from bayeslmm.inference.optimum.maximum import Maximum
@@ -25,11 +26,11 @@ from bayeslmm.likelihood.kernel import Conditional, Kernel
 from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
-from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.collinear_prior import independent_centring
+from bayeslmm.posterior.density import CovarianceDensity, stated_prior
 from bayeslmm.posterior.scale_mixtures import find_mixtures
 from bayeslmm.priors.model_priors import ModelPriors
-from bayeslmm.priors.prior import Prior
-from bayeslmm.priors.real_line import Flat, Normal
+from bayeslmm.priors.real_line import Flat
 from bayeslmm.types import Array
 
 MAXIMUM_TURNS = 100
@@ -53,13 +54,15 @@ class HeldMode(PosteriorMode):
         places = [mixture.place for mixture in find_mixtures(priors.fixed)]
         flat = tuple(Flat() if place in places else prior for place, prior in enumerate(priors.fixed))
         super().__init__(CovarianceDensity(kernel, replace(priors, fixed=flat), sigma))
-        inverse = priors.fixed_centring.inverse
+        collinearity = priors.collinearity
+        inverse = independent_centring(priors.fixed_centring, collinearity).inverse
+        own = np.array(places if collinearity is None else np.searchsorted(collinearity.kept, places))
         self.held = HeldCoefficients(
             turn=inverse @ kernel.fixed.matrix,
             shift=inverse @ kernel.fixed.centring.constant * kernel.y_mean,
-            places=np.array(places),
+            places=own,
             priors=tuple(priors.fixed[place] for place in places),
-            others=_prior_of([prior for place, prior in enumerate(flat) if place not in places]),
+            others=_prior_of_others(self.density.priors, own),
         )
 
     def solve(self, lambdas: Sequence[Array]) -> tuple[FixedPosterior, float]:
@@ -103,12 +106,11 @@ def _equations(posterior: FixedPosterior) -> HeldEquations:
     return posterior.eliminated
 
 
-def _prior_of(priors: Sequence[Prior]) -> NormalPrior:
-    normal = [prior if isinstance(prior, Normal) else None for prior in priors]
-    weights = np.array([1.0 / prior.sigma**2 if prior else 0.0 for prior in normal])
-    means = np.array([prior.mu if prior else 0.0 for prior in normal])
-    proper = weights > 0
-    return NormalPrior(np.diag(weights), means, float(np.sum(np.log(weights[proper]))), int(proper.sum()))
+def _prior_of_others(priors: ModelPriors, held: NDArray[np.intp]) -> NormalPrior:
+    """Return the prior of the independent columns' coefficients that are not held; those held count as flat."""
+    location, precision, log_det = (np.asarray(part) for part in stated_prior(priors))
+    precision = np.delete(np.delete(precision, held, axis=0), held, axis=1)
+    return NormalPrior(precision, np.delete(location, held), float(log_det), int(np.sum(np.diag(precision) > 0)))
 
 
 def posterior_maximum(

@@ -147,7 +147,7 @@ class PosteriorMode:
 
     def shift(self) -> float:
         """Return what the flat coefficients' scales add to the objective in the user's columns."""
-        flat = [isinstance(prior, Flat) for prior in self.density.priors.fixed]
+        flat = [isinstance(prior, Flat) for prior in self.density.priors.independent]
         return 2.0 * float(np.sum(np.log(self.kernel.fixed.scale[flat]))) if flat else 0.0
 
     def _prior_factors(self, lambdas: Sequence[Array]) -> list[Array]:
