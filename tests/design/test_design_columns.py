@@ -255,7 +255,6 @@ def test_the_cell_that_made_texts_of_numbers_is_named_where_its_levels_are_too_m
         build_design(parse("y ~ x"), data)
 
 
-
 def test_names_that_would_collide():
     data = table().rename(columns={"k": "log(z)"})
     with pytest.raises(DataError, match="rename"):
