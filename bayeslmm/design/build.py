@@ -337,7 +337,7 @@ def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:
     keep = independent_columns(X, centring)
     n, p = len(X), int(keep.sum())
     if n <= p:
-        raise ModelError(few_rows_sentence(n, recipe))
+        raise ModelError(few_rows_sentence(n, recipe, evaluator))
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
     places = np.flatnonzero(keep)
