@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError, warn_user
 from bayeslmm.inference.draws import SUMMARY, Draws
+from bayeslmm.inference.hamiltonian.sampling import has_many, sample_hamiltonian
 from bayeslmm.inference.importance.coefficients import coefficients_at
-from bayeslmm.inference.importance.handover import capitalised, duration, nuts_seconds
+from bayeslmm.inference.importance.handover import capitalised, duration, hamiltonian_seconds, nuts_seconds
 from bayeslmm.inference.importance.points import WeightedPoints, weighted_points
-from bayeslmm.inference.laplace import Laplace
+from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
@@ -86,6 +87,8 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
 def sample_importance(density: CovarianceDensity, options: Options, *, laplace: Laplace | None = None) -> Draws:
     """Sample the posterior by importance sampling, or by NUTS where the weights are too uneven.
 
+    Weights of more than `MANY` parameters always are, so there Hamiltonian Monte Carlo samples from the start.
+
     Parameters
     ----------
     density
@@ -98,8 +101,8 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
     Returns
     -------
     Draws
-        `info` holds k_hat, effective_size, points, rounds and log_evidence; after a hand-over, sampler is "nutpie"
-        and a message says why.
+        `info` holds k_hat, effective_size, points, rounds and log_evidence; after a hand-over, sampler is "nutpie" or
+        "hmc" and a message says why.
 
     Raises
     ------
@@ -107,6 +110,8 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
         If the weights are too uneven, and NUTS must not or cannot take over.
     """
     started = time.perf_counter()
+    if options.handover == "nuts" and has_many(density):
+        return _sample_many(density, options, find_laplace(density) if laplace is None else laplace, started)
     with progress_bar(None, "points", options.progressbar) as report:
         points = weighted_points(density, options, laplace=laplace, report=report)
     if not points.trouble or options.handover == "keep":
@@ -137,6 +142,22 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
         "importance_k_hat": points.smoothed.k_hat,
         "importance_effective_size": points.effective_size,
         "messages": (f"NUTS took over because {points.trouble}.",),
+        "seconds": time.perf_counter() - started,
+    }
+    return replace(sampled, info={**sampled.info, **info})
+
+
+def _sample_many(density: CovarianceDensity, options: Options, laplace: Laplace, started: float) -> Draws:
+    """Sample many covariance parameters by Hamiltonian Monte Carlo, saying so and how long it takes."""
+    reason = f"weights of {density.n_phi} covariance parameters are too uneven for importance sampling"
+    warn_user(
+        f"{capitalised(reason)}, so Hamiltonian Monte Carlo samples them, for about "
+        f"{duration(hamiltonian_seconds(density, laplace.mode, options))}. handover='keep' samples by importance."
+    )
+    with progress_bar(options.chains, "chains", options.progressbar) as report:
+        sampled = sample_hamiltonian(density, laplace, options, report=report)
+    info = {
+        "messages": (f"Hamiltonian Monte Carlo took over because {reason}.",),
         "seconds": time.perf_counter() - started,
     }
     return replace(sampled, info={**sampled.info, **info})
