@@ -31,7 +31,7 @@ class HardPosteriors:
         except UnavailableError as error:
             return Outcome(name, "lme4's ML fit", None, None, None, bar, detail={"missing": str(error)})
         try:
-            theirs = lme4.fit().seconds
+            theirs = lme4.fit().processor
         finally:
             lme4.close()
         ours, detail = _posterior(data, formula, 500)
