@@ -11,6 +11,7 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.hamiltonian import chains, sampling, whitening
 from bayeslmm.inference.hamiltonian.scores import CorrelationScores, scored_density
 from bayeslmm.inference.hamiltonian.whitening import secant_curvature, whiten
+from bayeslmm.inference.importance import points
 from bayeslmm.inference.importance.points import weighted_points
 from bayeslmm.inference.importance.sampling import importance_draws
 from bayeslmm.inference.laplace import Laplace, find_laplace
@@ -181,9 +182,9 @@ def test_agrees_with_importance_sampling(correlated):
     laplace = find_laplace(density)
     found = sampling.sample_hamiltonian(density, laplace, Options(draws=600, chains=4, seed=3))
     options = Options(draws=2000, chains=1, seed=1)
-    points = weighted_points(density, options, laplace=laplace)
-    assert points.trouble == ""
-    compared = compare_draws(correlated.design, found, importance_draws(density, points, options))
+    weighted = weighted_points(density, options, laplace=laplace)
+    assert weighted.trouble == ""
+    compared = compare_draws(correlated.design, found, importance_draws(density, weighted, options))
     assert compared.agrees(), compared.table().to_string()
     assert found.stats["n_steps"].mean() < 2 * chains.TURN / chains.LARGEST_STEP
 
@@ -217,6 +218,16 @@ def test_takes_over_at_once_from_weights_of_many_parameters(maximal, monkeypatch
     assert not sampling.has_many(CovarianceDensity(maximal.kernel, maximal.resolved_priors))
 
 
+def test_takes_over_where_points_are_costly_and_their_weights_uneven(maximal, monkeypatch):
+    monkeypatch.setattr(points, "SMALL_ORDER", 1)
+    monkeypatch.setattr(points, "MOST_ROUNDS", 0)
+    monkeypatch.setattr(points, "ENOUGH_EFFECTIVE", 1e9)
+    with pytest.warns(UserWarning, match=r"so Hamiltonian Monte Carlo takes over, for about .*\. handover='error'"):
+        fit = maximal.fit("importance", draws=20, chains=2, seed=1, progressbar=False)
+    assert fit.info["sampler"] == "hmc"
+    assert "took over because importance sampling reached an effective size" in fit.status.message
+
+
 def test_a_maximal_model_agrees_with_importance_sampling_in_few_gradients(maximal):
     """Singular at its optimum: as many effective draws of the worst sd as one in eight, for three gradients a draw."""
     density = CovarianceDensity(maximal.kernel, maximal.resolved_priors)
@@ -224,8 +235,8 @@ def test_a_maximal_model_agrees_with_importance_sampling_in_few_gradients(maxima
     found = sampling.sample_hamiltonian(density, laplace, Options(draws=500, chains=2, seed=3, store=()))
     assert found.info["kernel_evaluations"] < 1000 * 5
     options = Options(draws=2000, chains=1, seed=1, store=())
-    points = weighted_points(density, options, laplace=laplace)
-    compared = compare_draws(maximal.design, found, importance_draws(density, points, options))
+    weighted = weighted_points(density, options, laplace=laplace)
+    compared = compare_draws(maximal.design, found, importance_draws(density, weighted, options))
     assert compared.agrees(), compared.table().to_string()
     sizes = compared.first.sd**2 / compared.first.mean_error**2
     assert sizes.min() > 1000 / 8

@@ -16,7 +16,7 @@ from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.hamiltonian.sampling import has_many, sample_hamiltonian
 from bayeslmm.inference.importance.coefficients import coefficients_at
 from bayeslmm.inference.importance.handover import capitalised, duration, hamiltonian_seconds, nuts_seconds
-from bayeslmm.inference.importance.points import WeightedPoints, weighted_points
+from bayeslmm.inference.importance.points import WeightedPoints, is_costly, weighted_points
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
@@ -87,7 +87,8 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
 def sample_importance(density: CovarianceDensity, options: Options, *, laplace: Laplace | None = None) -> Draws:
     """Sample the posterior by importance sampling, or by NUTS where the weights are too uneven.
 
-    Weights of more than `MANY` parameters always are, so there Hamiltonian Monte Carlo samples from the start.
+    Weights of more than `MANY` parameters always are, so there Hamiltonian Monte Carlo samples from the start; it also
+    takes the place of NUTS where a point is costly.
 
     Parameters
     ----------
@@ -111,7 +112,9 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
     """
     started = time.perf_counter()
     if options.handover == "nuts" and has_many(density):
-        return _sample_many(density, options, find_laplace(density) if laplace is None else laplace, started)
+        reason = f"weights of {density.n_phi} covariance parameters are too uneven for importance sampling"
+        laplace = find_laplace(density) if laplace is None else laplace
+        return _sample_by_hamiltonian(density, options, laplace, reason, started)
     with progress_bar(None, "points", options.progressbar) as report:
         points = weighted_points(density, options, laplace=laplace, report=report)
     if not points.trouble or options.handover == "keep":
@@ -128,6 +131,8 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
             "solver='iterative' does without. Use solver='exact' where memory allows, simplify the random effects, or "
             "use handover='keep' for the weighted draws as they are."
         )
+    if density.single is None and is_costly(density):
+        return _sample_by_hamiltonian(density, options, points.laplace, points.trouble, started)
     options = replace(options, tune=HANDOVER_TUNE)
     warn_user(
         f"{capitalised(points.trouble)}, so NUTS takes over, for about "
@@ -147,12 +152,13 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
     return replace(sampled, info={**sampled.info, **info})
 
 
-def _sample_many(density: CovarianceDensity, options: Options, laplace: Laplace, started: float) -> Draws:
-    """Sample many covariance parameters by Hamiltonian Monte Carlo, saying so and how long it takes."""
-    reason = f"weights of {density.n_phi} covariance parameters are too uneven for importance sampling"
+def _sample_by_hamiltonian(
+    density: CovarianceDensity, options: Options, laplace: Laplace, reason: str, started: float
+) -> Draws:
+    """Sample by Hamiltonian Monte Carlo, saying why and how long it takes."""
     warn_user(
-        f"{capitalised(reason)}, so Hamiltonian Monte Carlo samples them, for about "
-        f"{duration(hamiltonian_seconds(density, laplace.mode, options))}. handover='keep' samples by importance."
+        f"{capitalised(reason)}, so Hamiltonian Monte Carlo takes over, for about "
+        f"{duration(hamiltonian_seconds(density, laplace.mode, options))}. handover='error' or 'keep' prevents it."
     )
     with progress_bar(options.chains, "chains", options.progressbar) as report:
         sampled = sample_hamiltonian(density, laplace, options, report=report)
