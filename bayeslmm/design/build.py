@@ -294,7 +294,7 @@ def _fixed(
     keep = independent_columns(X, find_centring(X, w))
     n, p = len(X), int(keep.sum())
     if n <= p:
-        raise ModelError(few_rows_sentence(n, recipe))
+        raise ModelError(few_rows_sentence(n, recipe, evaluator))
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
     if keep.all():
