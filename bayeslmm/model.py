@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from bayeslmm.design import build_design, check_functions, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
-from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, warn_user
+from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, checked_path, is_word, warn_user
 from bayeslmm.fitting import run_method
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
@@ -506,7 +506,7 @@ class Model:
         from bayeslmm.results.refitting import fit_response
 
         self._require_normal("refit")
-        if method not in ("reml", "ml"):
+        if not is_word(method, ("reml", "ml")):
             raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
         return fit_response(self._design, self._spec, self.kernel, method, y)
 
@@ -541,7 +541,7 @@ class Model:
         """
         from bayeslmm.results.many_responses import fit_many
 
-        if method not in ("reml", "ml"):
+        if not is_word(method, ("reml", "ml")):
             raise OptionError(f"method={method!r} is not for many responses; use 'reml' or 'ml'.")
         return fit_many(self.fit(method), Y, cores)
 
@@ -599,7 +599,7 @@ class Model:
 
         if not isinstance(self._design, StreamedDesign):
             raise OptionError("This model keeps its rows, not their sums: build it with chunk_rows= to save sums.")
-        return write_sums(self._design.sums, Path(path))
+        return write_sums(self._design.sums, checked_path("path", path))
 
 
 def model_of_sums(streamed: "Streamed", priors: Any, sigma: float | None) -> Model:

@@ -9,10 +9,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.inference.draws import terms_to_keep
 from bayeslmm.types import Handover, Parametrization, Precision, Sampler, Solver
 
+LARGEST_COUNT = 2**31 - 1  # of anything that is counted
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 
 
@@ -203,7 +204,7 @@ def check_choice(name: str, value: Any, valid: Sequence[str]) -> None:
     OptionError
         With the list of those.
     """
-    if value not in valid:
+    if not is_word(value, valid):
         raise OptionError(f"{name}={value!r} is unknown; it is one of {', '.join(map(repr, valid))}.")
 
 
@@ -215,7 +216,7 @@ def check_count(name: str, value: Any, least: int) -> int:
     OptionError
         When it is too small, or no whole number.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= LARGEST_COUNT:
         raise OptionError(f"{name}={value!r} is not possible; it is a whole number of at least {least}.")
     return int(value)
 

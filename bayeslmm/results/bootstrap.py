@@ -11,7 +11,7 @@ import pandas as pd
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.covariance.pairs import lower_triangle
-from bayeslmm.errors import FittingError, OptionError, check_level
+from bayeslmm.errors import FittingError, OptionError, check_level, is_word
 from bayeslmm.inference.options import check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import (
@@ -141,7 +141,7 @@ def bootstrap(
 
 
 def _check(fit: "PointFit", statistic: Any, kind: str) -> None:
-    if kind not in ("parametric", "groups"):
+    if not is_word(kind, ("parametric", "groups")):
         raise OptionError(f"kind={kind!r} is unknown; use 'parametric' or 'groups'.")
     if fit.method == "map":
         raise OptionError("A posterior mode has no bootstrap, its priors follow the response: fit with method='reml'.")

@@ -17,7 +17,7 @@ from scipy.special import ndtr, ndtri
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.design.design import Design
 from bayeslmm.design.zero_part import family_at_rows
-from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_level
+from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_level, is_word
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
@@ -168,7 +168,7 @@ class GeneralizedPointFit(PointFit):
         OptionError
             If the link is neither "logit" nor "log" and ratios are asked for, or degrees of freedom are.
         """
-        if ddf not in (None, "normal"):
+        if ddf is not None and not is_word(ddf, ("normal",)):
             raise OptionError(f"ddf={ddf!r} is for normal responses; tests of this {self.family.name} fit are normal.")
         estimate = np.asarray(self.modes.beta, dtype=float)
         error = np.sqrt(np.diag(self.modes.beta_cov))
@@ -242,7 +242,7 @@ class GeneralizedPointFit(PointFit):
         """
         kind, random = KINDS.get(kind, (kind, random))
         for name, value, valid in (("kind", kind, MeanOf), ("random", random, Effects)):
-            if value not in get_args(valid):
+            if not is_word(value, get_args(valid)):
                 listed = ", ".join(map(repr, get_args(valid)))
                 raise OptionError(f"{name}={value!r} is unknown; use one of {listed}.")
         request = self._request(data, "conditional" if random == "all" else "marginal", new_levels, None, estimable)

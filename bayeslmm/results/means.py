@@ -11,8 +11,8 @@ from bayeslmm.effects.counterfactual import counterfactual, drawn_means, linear_
 from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
 from bayeslmm.effects.slopes import slope_grid
-from bayeslmm.effects.specification import Specification, read_specification
-from bayeslmm.errors import OptionError
+from bayeslmm.effects.specification import Specification, names_given, read_specification
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.results.mean_scale import natural_scale, scale_of_fit
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
 from bayeslmm.types import Array
@@ -155,7 +155,7 @@ class MeansMethods:
         """
         fit = cast("Fit", self)
         wanted = read_specification(variable)
-        further = (by,) if isinstance(by, str) else tuple(by)
+        further = names_given("by", by)
         wanted = Specification(wanted.shown, tuple(dict.fromkeys((*wanted.by, *further))))
         rows = counterfactual(fit.design, wanted, at, step)
         transform, source = scale_of_fit(fit), _source(fit, ddf)
@@ -192,7 +192,7 @@ def _source(fit: "Fit", ddf: str | None) -> ErrorsOfEstimation | Array:
         return np.asarray(draws.beta, dtype=float).reshape(-1, fit.design.p)
     point = cast(Any, fit)
     if getattr(fit, "family", None) is not None:
-        if ddf not in (None, "normal"):
+        if ddf is not None and not is_word(ddf, ("normal",)):
             raise OptionError(f"ddf={ddf!r} is for normal responses; tests of this fit are normal.")
         return ErrorsOfEstimation(np.asarray(point.modes.beta, float), np.asarray(point.modes.beta_cov, float))
     return cast(ErrorsOfEstimation, point._errors.find(ddf)[0])

@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayeslmm.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.errors import OptionError, UnavailableError, check_level
+from bayeslmm.errors import OptionError, UnavailableError, check_level, is_word
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional, Kernel
@@ -207,7 +207,7 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
         OptionError
             If `coefficients` is neither.
         """
-        if coefficients not in ("known", "estimated"):
+        if not is_word(coefficients, ("known", "estimated")):
             raise OptionError(f"coefficients={coefficients!r} is unknown; use 'known' or 'estimated'.")
         covariances = self.modes.b_cov if coefficients == "known" else self._prediction_covariances
         sds = [np.sqrt(np.diagonal(cov, axis1=1, axis2=2)) for cov in covariances]
@@ -566,6 +566,6 @@ def term_shapes(terms: Sequence[RandomTerm]) -> tuple[TermShape, ...]:
 
 def pick_scale(scale: str, b: tuple[Array, ...], u: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the random effects on the scale asked for."""
-    if scale not in ("b", "u"):
+    if not is_word(scale, ("b", "u")):
         raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
     return b if scale == "b" else u
