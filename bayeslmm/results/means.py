@@ -12,7 +12,7 @@ from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
 from bayeslmm.effects.slopes import slope_grid
 from bayeslmm.effects.specification import Specification, names_given, read_specification
-from bayeslmm.errors import OptionError, is_word
+from bayeslmm.errors import OptionError
 from bayeslmm.results.mean_scale import natural_scale, scale_of_fit
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
 from bayeslmm.types import Array
@@ -190,9 +190,4 @@ def _source(fit: "Fit", ddf: str | None) -> ErrorsOfEstimation | Array:
         if ddf is not None:
             raise OptionError("ddf= is for point fits: a posterior carries its own uncertainty.")
         return np.asarray(draws.beta, dtype=float).reshape(-1, fit.design.p)
-    point = cast(Any, fit)
-    if getattr(fit, "family", None) is not None:
-        if ddf is not None and not is_word(ddf, ("normal",)):
-            raise OptionError(f"ddf={ddf!r} is for normal responses; tests of this fit are normal.")
-        return ErrorsOfEstimation(np.asarray(point.modes.beta, float), np.asarray(point.modes.beta_cov, float))
-    return cast(ErrorsOfEstimation, point._errors.find(ddf)[0])
+    return cast(ErrorsOfEstimation, cast(Any, fit)._errors.find(ddf)[0])

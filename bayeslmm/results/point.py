@@ -292,14 +292,14 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
 
         coefficient_tests.check_level(level)
 
+        if not is_word(method, ("wald", "profile", "bootstrap")):
+            raise OptionError(f"method={method!r} is unknown; use 'wald', 'profile' or 'bootstrap'.")
         if method == "wald":
             limits = self.coef_table(level, ddf=ddf)[["lower", "upper"]]
             return limits if parameters is None else limits.loc[chosen(parameters, list(limits.index))]
         if method == "bootstrap":
             wanted = chosen(parameters, parameter_names(self))
             return self.bootstrap(n, seed=seed).confint(level).loc[wanted]
-        if method != "profile":
-            raise OptionError(f"method={method!r} is unknown; use 'wald', 'profile' or 'bootstrap'.")
         check_level(level)
         return self.profile(parameters, level=level).confint(level)
 

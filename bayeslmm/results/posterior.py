@@ -230,11 +230,11 @@ class PosteriorFit(
         OptionError
             If `scale` is neither, or on asking for a term of which no draws were kept.
         """
+        if not is_word(scale, ("b", "u")):
+            raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
         if scale == "b":
             means = [kept.mean for kept in self.draws.summaries] or [_mean(b) for b in self.draws.effects]
             return kept_frames(self.design, self.draws, means)
-        if scale != "u":
-            raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
         if self.draws.summaries:
             require_effects(self.design, self.draws)
         flat = flatten(self.draws)

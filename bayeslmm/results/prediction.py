@@ -85,7 +85,7 @@ def check_options(
     OptionError
         If an option is not among the valid ones.
     """
-    kind = ALIASES.get(kind, kind)
+    kind = ALIASES[kind] if is_word(kind, ALIASES) else kind
     for name, value, valid in (("kind", kind, Kind), ("new_levels", new_levels, NewLevels)):
         if not is_word(value, get_args(valid)):
             raise OptionError(f"{name}={value!r} is unknown; use one of {', '.join(map(repr, get_args(valid)))}.")

@@ -13,7 +13,7 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import DataError, FittingError, OptionError, check_level
-from bayeslmm.inference.options import check_count, resolve_seed
+from bayeslmm.inference.options import MOST_CORES, check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import replicates
 from bayeslmm.intervals.refits import Estimate, Refitter
@@ -104,7 +104,7 @@ def power(
     place = list(fit.design.fixed_names).index(chosen(parameter, list(fit.design.fixed_names))[0])
     term = _along(fit.design, along)
     simulations = check_count("n", n, 10)
-    workers = 1 if cores is None else check_count("cores", cores, 1)
+    workers = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
     counts = [fit.design.terms[term].n_levels] if groups is None else [check_count("groups", g, 2) for g in groups]
     times = [1] if rows is None else [check_count("rows", r, 1) for r in rows]
     designs = list(itertools.product(counts, times))
