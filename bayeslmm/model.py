@@ -13,7 +13,16 @@ from numpy.typing import ArrayLike
 
 from bayeslmm.design import build_design, check_functions, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
-from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, checked_path, is_word, warn_user
+from bayeslmm.errors import (
+    BayeslmmError,
+    FittingError,
+    ModelError,
+    OptionError,
+    UnavailableError,
+    checked_path,
+    is_word,
+    warn_user,
+)
 from bayeslmm.fitting import run_method
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
@@ -215,7 +224,7 @@ class Model:
 
     def _require_normal(self, what: str) -> None:
         if self._family is not None:
-            raise OptionError(f"{what} is for normal responses; this model's family is {self._family.name!r}.")
+            raise UnavailableError(f"{what} is for normal responses; this model's family is {self._family.name!r}.")
 
     @property
     def family(self) -> "Family | None":
@@ -567,13 +576,15 @@ class Model:
         PriorError
             If a prior is improper.
         """
-        from bayeslmm.inference.options import check_count
+        from bayeslmm.inference.options import check_count, generator
         from bayeslmm.priors.predictive import prior_predictive
         from bayeslmm.results.arviz_bridge import inference_data
         from bayeslmm.results.draws_dataset import prior_datasets
 
-        count = check_count("draws", draws, 1)
-        simulated = prior_predictive(self._design, self.resolved_priors, draws=count, seed=seed, sigma=self._spec.sigma)
+        count = check_count("draws", draws, 1, 1_000_000)
+        simulated = prior_predictive(
+            self._design, self.resolved_priors, draws=count, seed=generator(seed), sigma=self._spec.sigma
+        )
         return inference_data(prior_datasets(self._design, simulated))
 
     def save_sums(self, path: str | Path) -> Path:
@@ -664,12 +675,12 @@ def merge(
     from bayeslmm.streams.merging import merge_sums
     from bayeslmm.streams.storage import read_sums
 
-    if isinstance(sums, str | Path) or not len(sums):
-        raise OptionError("merge takes a list of files of sums, or of models, with at least one.")
+    if not isinstance(sums, list | tuple) or not sums:
+        raise OptionError(f"sums={sums!r}: merge takes a list of files of sums, or of models, with at least one.")
     pieces = []
     for item in sums:
         if not isinstance(item, Model):
-            pieces.append(read_sums(Path(item), functions))
+            pieces.append(read_sums(checked_path("sums", item), functions))
         elif isinstance(item.design, StreamedDesign):
             pieces.append(item.design.sums)
         else:

@@ -17,7 +17,7 @@ from bayeslmm.effects.adjustment import Adjustment, adjusted_p, check_adjustment
 from bayeslmm.effects.contrasts import contrast_weights
 from bayeslmm.effects.scales import LOGARITHMS, Scale
 from bayeslmm.effects.specification import names_given
-from bayeslmm.errors import OptionError, check_level, is_word
+from bayeslmm.errors import OptionError, UnavailableError, check_level, is_word
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
 from bayeslmm.types import Array
 
@@ -77,11 +77,11 @@ class EffectEstimates:
 
         Raises
         ------
-        OptionError
+        UnavailableError
             For a point fit.
         """
         if not isinstance(self.source, np.ndarray):
-            raise OptionError("A point fit has no draws: use table(), or fit with method='importance' or 'nuts'.")
+            raise UnavailableError("A point fit has no draws: use table(), or fit with method='importance' or 'nuts'.")
         drawn = self.source @ self.rows.X.T + self.rows.offset
         drawn[:, ~self.rows.estimable] = np.nan
         return self._shown(drawn)

@@ -14,7 +14,7 @@ from bayeslmm.design.design import NewRows
 from bayeslmm.design.zero_part import zero_columns_at
 from bayeslmm.errors import OptionError, UnavailableError, check_switch, is_word
 from bayeslmm.families import Family, Response
-from bayeslmm.inference.options import generator
+from bayeslmm.inference.options import check_count, generator
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
@@ -23,6 +23,7 @@ from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, make_request, training_rows
+from bayeslmm.results.predictions import LARGEST_FRAME
 from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.summary import Summary
@@ -414,7 +415,8 @@ class GeneralizedPosteriorFit(PosteriorFit):
         DataError
             If the data lack a column.
         """
-        if random == "conditional":
+        n = check_count("n", n, 1, LARGEST_FRAME)
+        if is_word(random, ("conditional",)):
             require_effects(self.design, self.draws)
         rng = generator(seed)
         beta = self.draws.beta.reshape(-1, self.draws.beta.shape[2])

@@ -55,6 +55,8 @@ def table(fits: Sequence[Fit], *, format: Format = "text", names: Sequence[str] 
     """
     if not is_word(format, get_args(Format)):
         raise OptionError(f"format={format!r} is unknown; use one of {', '.join(map(repr, get_args(Format)))}.")
+    if not isinstance(fits, Fit | Sequence) or isinstance(fits, str):
+        raise OptionError(f"fits={fits!r} is not possible; give a fit, or a list of fits.")
     models = [fits] if isinstance(fits, Fit) else list(fits)
     if not models:
         raise OptionError("table needs one fit or more, such as table([fit1, fit2]).")
