@@ -185,8 +185,9 @@ def given_grid(features: pd.DataFrame, feature: str, grid: Any) -> list[Any]:
     OptionError
         If it is no list, holds none, or holds other than numbers for a numeric column.
     """
-    values = list(grid) if isinstance(grid, list | tuple | range | pd.Index | pd.Series | np.ndarray) else []
-    if np.ndim(grid) != 1 or not values:
+    listed = isinstance(grid, list | tuple | range | pd.Index | pd.Series | np.ndarray) and np.ndim(grid) == 1
+    values: list[Any] = list(grid) if listed else []
+    if not values:
         raise OptionError(f"grid={grid!r} is not possible; give a list of values of {feature!r}.")
     wrong = [v for v in values if not isinstance(v, Real) or not np.isfinite(float(v))]
     if wrong and feature not in non_numeric(features):

@@ -25,7 +25,7 @@ from bayeslmm.results.prediction import (
     make_request,
     training_rows,
 )
-from bayeslmm.results.residuals import ResidualEffects, ResidualKind, normal_residuals
+from bayeslmm.results.residuals import ResidualEffects, ResidualKind, check_residuals, normal_residuals
 from bayeslmm.results.row_batches import batch_by_batch, response_of
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
@@ -183,7 +183,7 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
             return pd.Series(normal_residuals(self, kind, random), index=self.design.index, name="residual")
         if is_word(data, get_args(ResidualKind)):
             raise OptionError(f"{data!r} is a kind of residuals and no rows: write kind={data!r}.")
-        if (kind, random) != ("raw", "all"):
+        if check_residuals(kind, random) != ("raw", "all"):
             raise OptionError("Residuals of new rows are raw and about conditional means: leave kind= and random= out.")
         return self._residuals_of(data)
 

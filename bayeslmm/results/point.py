@@ -390,6 +390,7 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
 
     def _computed_limits(self, level: float) -> pd.DataFrame | None:
         """Return limits of all parameters, if a profile that reaches so far or else a bootstrap was computed."""
+        check_level(level)
         for found in (self._computed.get("profile"), self._computed.get("bootstrap")):
             if found is not None and level <= getattr(found, "level", 1.0):
                 return found.confint(level)

@@ -146,7 +146,7 @@ def what_to_predict(
     """
     if is_word(kind, KINDS):
         kind, random = KINDS[kind]
-    if kind == "link":  # the identity
+    if is_word(kind, ("link",)):  # the identity
         kind = "mean"
     if not is_word(kind, get_args(Target)):
         raise OptionError(f"kind={kind!r} is unknown; use one of {', '.join(map(repr, (*get_args(Target), *KINDS)))}.")

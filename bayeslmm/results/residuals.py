@@ -41,7 +41,7 @@ def check_residuals(kind: str, random: str) -> tuple[ResidualKind, ResidualEffec
     OptionError
         With the valid ones.
     """
-    chosen = "raw" if kind == "response" else kind
+    chosen = "raw" if is_word(kind, ("response",)) else kind
     if not is_word(chosen, get_args(ResidualKind)):
         raise OptionError(f"kind={kind!r} is unknown; use one of {', '.join(map(repr, get_args(ResidualKind)))}.")
     if not is_word(random, get_args(ResidualEffects)):
