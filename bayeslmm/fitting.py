@@ -28,12 +28,20 @@ if TYPE_CHECKING:
     from bayeslmm.results.spec import ModelSpec
 
 
+COMPLETION = 0x636F6C  # keeps the numbers that complete draws apart from those that made them
+
+
 class Fittable(Protocol):
     """What a method needs of a model."""
 
     @property
     def design(self) -> "Design":
         """The data as arrays."""
+        ...
+
+    @property
+    def posterior_design(self) -> "Design":
+        """The data as arrays, with the collinear columns that the priors tell apart."""
         ...
 
     @property
@@ -116,7 +124,7 @@ def _fit_nuts(model: Fittable, method: str, options: Options) -> Fit:
 
     priors = _usable_priors(model)
     with _extremes_explained():
-        draws = sample_nuts(model.design, priors, options, sigma=model.spec.sigma, kernel=model.kernel)
+        draws = sample_nuts(model.posterior_design, priors, options, sigma=model.spec.sigma, kernel=model.kernel)
     return _posterior_fit(model, priors, draws, options)
 
 
@@ -146,7 +154,11 @@ def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
         maximise(model.kernel, "reml")  # refuses residuals of zero, for which ADVI would find a small sigma
     chosen, messages = choose_parametrization(options.parametrization, priors)
     draws = sample_advi(
-        model.design, priors, replace(options, parametrization=chosen), kernel=model.kernel, sigma=model.spec.sigma
+        model.design if chosen == "marginal" else model.posterior_design,
+        priors,
+        replace(options, parametrization=chosen),
+        kernel=model.kernel,
+        sigma=model.spec.sigma,
     )
     draws = replace(draws, info={**draws.info, "messages": (*messages, *draws.info.get("messages", ()))})
     return _posterior_fit(model, priors, draws, options)
@@ -161,11 +173,24 @@ def _posterior_fit(model: Fittable, priors: "ModelPriors", draws: "Draws", optio
     """Wrap draws, writing down which terms were to be stored, so that a saved fit knows what it need not hold."""
     from bayeslmm.results.posterior import PosteriorFit
 
+    draws = _all_coefficients(draws, priors, options)
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return PosteriorFit(
-        model.design, model.spec, draws, priors, unidentified(model), model_kernel=model.products_kernel
+        model.posterior_design, model.spec, draws, priors, unidentified(model), model_kernel=model.products_kernel
     )
+
+
+def _all_coefficients(draws: "Draws", priors: "ModelPriors", options: Options) -> "Draws":
+    """Add the coefficients of collinear columns to draws of those of independent ones."""
+    if draws.beta.shape[-1] == len(priors.fixed):
+        return draws
+    from bayeslmm.posterior.collinear_prior import collinear_prior
+
+    rng = np.random.default_rng([options.seed, COMPLETION])
+    flat = draws.beta.reshape(-1, draws.beta.shape[-1])
+    beta = collinear_prior(priors).complete(flat.astype(float), rng)
+    return replace(draws, beta=beta.reshape(*draws.beta.shape[:-1], -1).astype(draws.beta.dtype))
 
 
 @contextmanager
@@ -267,7 +292,7 @@ def _fit_generalized_advi(model: Fittable, method: str, options: Options) -> Fit
     priors = _usable_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
     return _generalized_posterior(
-        model, family, priors, generalized_advi(model.design, family, priors, options), options
+        model, family, priors, generalized_advi(model.posterior_design, family, priors, options), options
     )
 
 
@@ -276,11 +301,17 @@ def _generalized_posterior(
 ) -> Fit:
     from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
 
-    draws = found.draws
+    draws = _all_coefficients(found.draws, priors, options)
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return GeneralizedPosteriorFit(
-        model.design, model.spec, draws, priors, unidentified(model), family=family, dispersion=found.dispersion
+        model.posterior_design,
+        model.spec,
+        draws,
+        priors,
+        unidentified(model),
+        family=family,
+        dispersion=found.dispersion,
     )
 
 

@@ -30,7 +30,8 @@ def load(
 
     The model is built again from the stored data, or from the stored sums of rows that streamed, by the code that
     built it first, and its objective is evaluated again where the fit ended; a fit that does not come out the same is
-    refused. Forests are read by :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
+    refused. Of many rows the sums are stored beside the data, and the rows are not summed again. Forests are read by
+    :func:`bayeslmm.forest.load_forest`, which can also be told what types to trust.
 
     Parameters
     ----------
@@ -89,7 +90,12 @@ def _stored_model(stored: "StoredFit", functions: Mapping[str, Callable[..., Any
     """Build the model again from its data or sums."""
     arguments = dict(stored.model)
     if stored.sums is None:
-        return Model(arguments.pop("formula"), stored.data, functions=functions, **arguments)
+        model = Model(arguments.pop("formula"), stored.data, functions=functions, **arguments)
+        if stored.kernel is not None:
+            from bayeslmm.results.store.kernel_sums import read_kernel
+
+            vars(model)["products_kernel"] = read_kernel(stored.kernel, model.design)  # not to be summed again
+        return model
     from bayeslmm.streams.storage import read_sums
 
     model = model_of_sums(read_sums(stored.sums, functions), arguments["priors"], arguments["sigma"])
@@ -116,7 +122,7 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
         else:
             _check_objective(model, optimum.theta, optimum.objective, method)
         return point_fit(model, method, optimum)
-    draws, added = read_posterior(stored, model.design)
+    draws, added = read_posterior(stored, model.posterior_design)
     from bayeslmm.results.posterior import PosteriorFit
 
     notes = unidentified(model)
@@ -124,7 +130,7 @@ def _rebuild(model: Model, stored: "StoredFit") -> "PointFit | PosteriorFit":
     if iterative:
         _require_crossed(model)
     kernel = model.products_kernel if iterative else model.kernel
-    fit = PosteriorFit(model.design, model.spec, draws, model.resolved_priors, notes, model_kernel=kernel)
+    fit = PosteriorFit(model.posterior_design, model.spec, draws, model.resolved_priors, notes, model_kernel=kernel)
     fit = fit.with_groups(added)
     found, kept = fit.fingerprint(), stored.check
     _check_theta(found["theta"], kept["theta"])
@@ -163,9 +169,9 @@ def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") ->
         found = read_generalized(stored.result, model.design, family, density)
         _check_value(-2.0 * found.loglik, stored.result["objective"], "the stored estimates")
         return fit_with_message(model.design, model.spec, found, stored.result["message"], priors)
-    draws, dispersion = read_generalized_posterior(stored, model.design, family)
+    draws, dispersion = read_generalized_posterior(stored, model.posterior_design, family)
     fit = GeneralizedPosteriorFit(
-        model.design,
+        model.posterior_design,
         model.spec,
         draws,
         model.resolved_priors,

@@ -13,11 +13,13 @@ from numpy.typing import ArrayLike
 
 from bayeslmm.design import build_design, check_functions, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
+from bayeslmm.design.names import coefficient_key
 from bayeslmm.errors import (
     BayeslmmError,
     FittingError,
     ModelError,
     OptionError,
+    PriorError,
     UnavailableError,
     checked_path,
     is_word,
@@ -255,15 +257,37 @@ class Model:
     @cached_property
     def resolved_priors(self) -> "ModelPriors":
         """The priors as objects; the first use warns of priors that may not mean what they seem to."""
-        from bayeslmm.priors import resolve_family_priors, resolve_priors
-
-        if self._family is not None:
-            family = self._family.for_response(self._design.outcome)
-            return resolve_family_priors(self._design, family, self._design.outcome, self._spec.priors)
-        resolved = resolve_priors(self._design, self._spec.priors, sigma=self._spec.sigma)
+        resolved = self._priors_of(self.posterior_design)
         for sentence in resolved.warnings:
             warn_user(sentence)
         return resolved
+
+    @cached_property
+    def posterior_design(self) -> "Design":
+        """The design of posteriors: that of the likelihood, with collinear columns that the priors tell apart.
+
+        They are kept where the priors of the columns left out are normal, and those of the columns they depend on
+        normal or flat.
+        """
+        if not self._design.dropped_columns:
+            return self._design
+        from bayeslmm.design.collinearity import with_all_columns
+        from bayeslmm.posterior.collinear_prior import identifies
+
+        whole = with_all_columns(self._design)
+        priors = self._priors_of(whole)
+        if identifies(priors):
+            return whole
+        _refuse_stated(self._design.dropped_columns, priors)
+        return self._design
+
+    def _priors_of(self, design: "Design") -> "ModelPriors":
+        from bayeslmm.priors import resolve_family_priors, resolve_priors
+
+        if self._family is None:
+            return resolve_priors(design, self._spec.priors, sigma=self._spec.sigma)
+        family = self._family.for_response(design.outcome)
+        return resolve_family_priors(design, family, design.outcome, self._spec.priors)
 
     @property
     def priors(self) -> pd.DataFrame:
@@ -341,12 +365,13 @@ class Model:
                     "'centered'."
                 )
             family = self._family.for_response(self._design.outcome)
-            return build_generalized(self._design, family, self.resolved_priors, centered=chosen == "centered")
+            design = self.posterior_design
+            return build_generalized(design, family, self.resolved_priors, centered=chosen == "centered")
         priors, sigma = self.resolved_priors, self._spec.sigma
         chosen, _ = choose_parametrization(parametrization, priors)
         if chosen == "marginal":
             return build_marginal(self.kernel, priors, self._design, sigma=sigma)
-        return build_hierarchical(self._design, priors, sigma=sigma, centered=chosen == "centered")
+        return build_hierarchical(self.posterior_design, priors, sigma=sigma, centered=chosen == "centered")
 
     def graph(self, parametrization: Parametrization = "noncentered") -> Any:
         """Return the PyMC model as a graphviz graph (needs the ``graphviz`` package).
@@ -582,10 +607,9 @@ class Model:
         from bayeslmm.results.draws_dataset import prior_datasets
 
         count = check_count("draws", draws, 1, 1_000_000)
-        simulated = prior_predictive(
-            self._design, self.resolved_priors, draws=count, seed=generator(seed), sigma=self._spec.sigma
-        )
-        return inference_data(prior_datasets(self._design, simulated))
+        design, sigma = self.posterior_design, self._spec.sigma
+        simulated = prior_predictive(design, self.resolved_priors, draws=count, seed=generator(seed), sigma=sigma)
+        return inference_data(prior_datasets(design, simulated))
 
     def save_sums(self, path: str | Path) -> Path:
         """Write the cross-products of rows that streamed to a file, from which :func:`merge` makes a model.
@@ -698,6 +722,16 @@ def _check_zero(zero: str | None, family: "Family | None") -> None:
     if zero is not None and (family is None or not family.has_zero_part):
         name = "gaussian" if family is None else family.name
         raise OptionError(f"zero= is for the zero-inflated and hurdle families; {name!r} has no share of zeros.")
+
+
+def _refuse_stated(left_out: tuple[str, ...], priors: "ModelPriors") -> None:
+    """Refuse a prior of a coefficient that the model does not keep."""
+    stated = [name for name in left_out if priors.sources.get(coefficient_key(name)) == "user"]
+    if stated:
+        raise PriorError(
+            f"The column {stated[0]!r} is a combination of others, so the data do not tell its coefficient: give it a "
+            "normal prior, and those of the columns it depends on normal or flat ones, or leave its prior out."
+        )
 
 
 def _check_sigma(sigma: Any) -> None:

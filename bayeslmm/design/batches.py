@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.build import total_offset
 from bayeslmm.design.coding import ColumnRecipe, columns_of_values, rebuild_columns, term_values
+from bayeslmm.design.combinations import CombinationCoder
 from bayeslmm.design.design import Array, Codes
 from bayeslmm.design.evaluate import Evaluator, check_magnitude
 from bayeslmm.design.grouping import Grouping, combine_codes
@@ -81,7 +82,7 @@ class BatchReader:
         by_column = {c: part for g in learned.groupings for c, part in zip(g.columns, g.parts, strict=True)}
         self._coders = {name: LevelCoder(by_column[name]) for name in names}
         self._combined = {
-            grouping.columns: LevelCoder(pd.Index(grouping.observed))
+            grouping.columns: CombinationCoder(grouping.observed)
             for grouping in learned.groupings
             if len(grouping.columns) > 1
         }
@@ -117,7 +118,7 @@ class BatchReader:
             _check_known(codes, rows[name])
         if len(parts) == 1:
             return parts[0]
-        codes = self._combined[grouping.columns].codes_of(combine_codes(parts, grouping.parts))
+        codes = self._combined[grouping.columns].codes(combine_codes(parts, grouping.parts))
         _check_known(codes, rows[grouping.columns[0]])
         return codes
 

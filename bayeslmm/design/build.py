@@ -116,7 +116,7 @@ def build_design(
     evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, positions, frame)
     outcome = None if family is None else _outcome(parts.response, evaluator, family, w)
     y = _response(parts.response, evaluator) if outcome is None else outcome.y
-    X, names, dropped, fixed_recipe, kept, dependence = _fixed(parts.fixed, evaluator, w)
+    X, names, dropped, fixed_recipe, kept, dependence, left_out = _fixed(parts.fixed, evaluator, w)
     level_beside = family is not None and not family.takes_constant
     if level_beside:
         X, names, kept, dependence = _without_constant(X, names, kept, dependence, formula)
@@ -151,6 +151,7 @@ def build_design(
         functions=functions,
         outcome=outcome,
         recipe=Recipe(parts, evaluator.memory, fixed_recipe, kept, dependence, effect_recipes, groupings),
+        left_out=left_out,
     )
 
 
@@ -286,7 +287,7 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
 
 def _fixed(
     terms: Terms, evaluator: Evaluator, w: Array | None
-) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array]:
+) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array, Array | None]:
     columns, recipe = build_columns(terms, evaluator)
     X = np.ascontiguousarray(columns)
     check_unique(recipe.names)
@@ -297,9 +298,9 @@ def _fixed(
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
     if keep.all():
-        return X, names, dropped, recipe, np.flatnonzero(keep), np.zeros((p, 0))
-    kept = np.ascontiguousarray(X[:, keep])
-    return kept, names, dropped, recipe, np.flatnonzero(keep), dependence_on(kept, X[:, ~keep])
+        return X, names, dropped, recipe, np.flatnonzero(keep), np.zeros((p, 0)), None
+    kept, others = np.ascontiguousarray(X[:, keep]), np.ascontiguousarray(X[:, ~keep])
+    return kept, names, dropped, recipe, np.flatnonzero(keep), dependence_on(kept, others), others
 
 
 def _random(

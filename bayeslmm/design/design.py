@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any, Optional
 
 import numpy as np
 import pandas as pd
@@ -10,8 +10,12 @@ from numpy.typing import NDArray
 
 from bayeslmm.covariance import Structure, TermShape
 from bayeslmm.design.centring import Centring
+from bayeslmm.design.row_labels import RowLabels
 from bayeslmm.formula.formula import Formula
 from bayeslmm.types import Array, Codes
+
+if TYPE_CHECKING:
+    from bayeslmm.design.collinearity import Collinearity
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +91,7 @@ class Design:
     y
         Response, shape (n,), the offset not yet subtracted.
     X
-        Fixed columns, shape (n, p), of full column rank, as the user wrote them.
+        Fixed columns, shape (n, p), as the user wrote them; of full column rank but for `collinearity`.
     fixed_names
         Names of the p columns.
     terms
@@ -114,6 +118,13 @@ class Design:
         and the formula's text, `data` builds the same design again.
     functions
         The user's own functions in the formula.
+    left_out
+        The columns of `dropped_columns`, shape (n, q); None without any.
+    collinearity
+        How the columns of X depend on each other; None where they are independent, as they are but for posteriors
+        under proper priors.
+    independent
+        Where they are not, the design whose columns are.
     """
 
     formula: Formula
@@ -136,6 +147,9 @@ class Design:
     outcome: Any = None  # the response as the family of a generalized model reads it
     zero: Any = None  # the design of the share of zeros of a generalized model, where it has a formula
     recipe: Any = None  # how to rebuild the columns from new data; private to this room
+    left_out: Any = None
+    collinearity: "Collinearity | None" = None
+    independent: Optional["Design"] = None
 
     @property
     def n(self) -> int:
@@ -149,7 +163,7 @@ class Design:
 
     @property
     def p(self) -> int:
-        """Number of fixed columns, the rank of X."""
+        """Number of fixed columns."""
         return self.X.shape[1]
 
 
@@ -164,7 +178,7 @@ class NewRows:
     terms
         One random term each, codes -1 where the level was not in the fit; `levels` are those of the fit.
     new_labels
-        For each term the labels of its rows, shape (m,), the user's own; they tell unknown levels apart.
+        For each term the labels of its m rows, the user's own; they tell unknown levels apart.
     offset
         Shape (m,), zeros without one.
     index
@@ -180,7 +194,7 @@ class NewRows:
 
     X: Array
     terms: tuple[RandomTerm, ...]
-    new_labels: tuple[pd.Index, ...]
+    new_labels: tuple[RowLabels, ...]
     offset: Array
     index: pd.Index
     places: NDArray[np.intp]

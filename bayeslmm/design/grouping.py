@@ -8,7 +8,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.columns import as_codes
+from bayeslmm.design.combinations import CombinationCoder
 from bayeslmm.design.design import Codes
+from bayeslmm.design.row_labels import RowLabels
 from bayeslmm.design.texts import warn_of_spellings
 from bayeslmm.errors import DataError
 
@@ -33,6 +35,25 @@ class Grouping:
     parts: tuple[pd.Index, ...]
     observed: NDArray[np.int64]
     levels: pd.Index
+
+
+@dataclass(frozen=True, slots=True)
+class MatchedColumn:
+    """A column of new data beside the levels of the fit.
+
+    Attributes
+    ----------
+    codes
+        The level of each row in the fit, -1 where it has none, shape (m,).
+    found
+        The label of each row among those of the new data, shape (m,).
+    labels
+        The labels of the new data.
+    """
+
+    codes: Codes
+    found: Codes
+    labels: pd.Index
 
 
 def group_rows(frame: pd.DataFrame, columns: Sequence[str]) -> tuple[Codes, Grouping]:
@@ -68,21 +89,36 @@ def make_grouping(
     )
 
 
-def match_rows(frame: pd.DataFrame, grouping: Grouping) -> tuple[Codes, pd.Index]:
-    """Return the level of each row of new data, -1 where the fit has none, and the labels of the rows."""
-    coded = [_match_part(frame[column], part) for column, part in zip(grouping.columns, grouping.parts, strict=True)]
-    name = ":".join(grouping.columns)
-    if len(coded) == 1:
-        codes, labels = coded[0]
-        return codes, labels.rename(name)
-    combined = combine_codes([np.maximum(codes, 0) for codes, _ in coded], grouping.parts)
-    place = np.minimum(np.searchsorted(grouping.observed, combined), len(grouping.observed) - 1)
-    known = (grouping.observed[place] == combined) & np.all([codes >= 0 for codes, _ in coded], axis=0)
-    texts = [":".join(map(str, row)) for row in zip(*(labels for _, labels in coded), strict=True)]
-    return np.where(known, place, -1).astype(np.int32), pd.Index(texts, dtype=grouping.levels.dtype, name=name)
+def match_rows(
+    frame: pd.DataFrame, grouping: Grouping, matched: dict[str, MatchedColumn] | None = None
+) -> tuple[Codes, RowLabels]:
+    """Return the level of each row of new data, -1 where the fit has none, and the labels of the rows.
+
+    Parameters
+    ----------
+    frame
+        The new data.
+    grouping
+        The levels of the fit.
+    matched
+        Columns of the data that other factors have matched, added to: the factors of ``(1 | a/b)`` share ``a``.
+    """
+    matched = {} if matched is None else matched
+    for column, part in zip(grouping.columns, grouping.parts, strict=True):
+        if column not in matched:
+            matched[column] = _match_column(frame[column], part)
+    columns = [matched[column] for column in grouping.columns]
+    labels = RowLabels([(c.found, c.labels) for c in columns], grouping.levels.dtype, ":".join(grouping.columns))
+    if len(columns) == 1:
+        return columns[0].codes, labels
+    known = [column.codes for column in columns]
+    codes = CombinationCoder(grouping.observed).codes(combine_codes([np.maximum(c, 0) for c in known], grouping.parts))
+    for part_codes in known:
+        codes[part_codes < 0] = -1
+    return codes, labels
 
 
-def _match_part(column: pd.Series, levels: pd.Index) -> tuple[Codes, pd.Index]:
+def _match_column(column: pd.Series, levels: pd.Index) -> MatchedColumn:
     codes, found = as_codes(column)
     if len(found) and (found.inferred_type == "string") != (levels.inferred_type == "string"):
         raise DataError(
@@ -90,8 +126,7 @@ def _match_part(column: pd.Series, levels: pd.Index) -> tuple[Codes, pd.Index]:
             "level would match: convert the column with astype."
         )
     known = _lookup(levels, found)
-    labels = found.take(codes)
-    return known[codes] if len(found) else codes, labels
+    return MatchedColumn(known[codes] if len(found) else codes, codes, found)
 
 
 def _lookup(levels: pd.Index, found: pd.Index) -> Codes:

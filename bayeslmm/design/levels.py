@@ -153,17 +153,11 @@ class LevelCoder:
             codes = column.cat.codes.to_numpy()
             return np.where(codes >= 0, known[codes], -1).astype(np.int32) if len(known) else codes.astype(np.int32)
         if self._table is not None and (values := _whole_numbers(column)) is not None:
-            return self.codes_of(values)
+            return _table_codes(values, self._low, self._table)
         if pd.api.types.is_numeric_dtype(column.dtype) and column.dtype == self.levels.dtype:
             return self.levels.get_indexer(pd.Index(column.to_numpy())).astype(np.int32)
         codes, found = pd.factorize(column)
         return self._look_up(pd.Index(found))[codes] if len(found) else codes.astype(np.int32)
-
-    def codes_of(self, values: NDArray[Any]) -> Codes:
-        """Return the code of each whole number."""
-        if self._table is None:
-            return self.levels.get_indexer(pd.Index(values)).astype(np.int32)
-        return _table_codes(values, self._low, self._table)
 
     def _look_up(self, found: pd.Index) -> Codes:
         if self.levels.dtype == found.dtype:

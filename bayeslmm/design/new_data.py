@@ -5,17 +5,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bayeslmm.design.build import Recipe, total_offset
 from bayeslmm.design.coding import rebuild_columns
 from bayeslmm.design.design import Design, NewRows
 from bayeslmm.design.evaluate import Evaluator
-from bayeslmm.design.grouping import match_rows
+from bayeslmm.design.grouping import MatchedColumn, match_rows
 from bayeslmm.design.rank import estimable_rows
+from bayeslmm.design.row_labels import RowLabels
 from bayeslmm.design.rows import argument_column, check_missing_option, complete_rows, keep_rows
 from bayeslmm.design.table import used_columns
 from bayeslmm.errors import DataError
-from bayeslmm.types import Codes, Missing
+from bayeslmm.types import Array, Codes, Missing
 
 
 def new_rows(
@@ -65,14 +67,15 @@ def new_rows(
     whole, index, frame = frame, frame.index, keep_rows(frame, keep)
     evaluator = Evaluator(frame, design.functions, recipe.memory, False, index, np.flatnonzero(keep), whole)
     terms, labels = [], []
+    matched: dict[str, MatchedColumn] = {}
     for term, effects, grouping in zip(design.terms, recipe.effects, recipe.groupings, strict=True):
         if not random:
             break
-        codes, rows = match_rows(frame, grouping) if groups else _unknown_groups(len(frame))
+        codes, rows = match_rows(frame, grouping, matched) if groups else _unknown_groups(len(frame))
         terms.append(term.at_rows(codes, rebuild_columns(effects, evaluator)))
         labels.append(rows)
     columns = rebuild_columns(recipe.fixed, evaluator)
-    X = np.ascontiguousarray(columns[:, recipe.kept])
+    X, left_out = _kept_columns(columns, recipe.kept)
     total = total_offset(recipe.parts.offsets, offset_column, evaluator)
     return NewRows(
         X=X,
@@ -82,7 +85,7 @@ def new_rows(
         index=frame.index,
         places=np.flatnonzero(keep),
         labels=index,
-        estimable=estimable_rows(X, np.delete(columns, recipe.kept, axis=1), recipe.dependence),
+        estimable=estimable_rows(X, left_out, recipe.dependence),
     )
 
 
@@ -98,8 +101,15 @@ def new_response(design: Design, frame: pd.DataFrame) -> pd.Series:
     return pd.Series(values, index=frame.index, name=design.response)
 
 
-def _unknown_groups(m: int) -> tuple[Codes, pd.Index]:
-    return np.full(m, -1, dtype=np.int32), pd.RangeIndex(m)
+def _kept_columns(columns: Array, kept: NDArray[np.intp]) -> tuple[Array, Array]:
+    """Return the columns that take part and those left out as collinear, without a copy where all take part."""
+    if np.array_equal(kept, np.arange(columns.shape[1])):
+        return np.ascontiguousarray(columns), columns[:, :0]
+    return np.ascontiguousarray(columns[:, kept]), np.delete(columns, kept, axis=1)
+
+
+def _unknown_groups(m: int) -> tuple[Codes, RowLabels]:
+    return np.full(m, -1, dtype=np.int32), RowLabels.of_numbers(m)
 
 
 def _check_offset(data: Any, column: str | None) -> None:

@@ -56,6 +56,8 @@ def dependence_on(kept: Array, others: Array) -> Array:
 
 def estimable_rows(kept: Array, others: Array, dependence: Array) -> NDArray[np.bool_]:
     """Return whether new rows keep to the collinearity of the fit, ``others = kept @ dependence``, shape (m,)."""
+    if not others.shape[1]:
+        return np.ones(len(kept), dtype=bool)
     expected = kept @ dependence
     size = np.abs(others) + np.abs(kept) @ np.abs(dependence)
     return np.asarray((np.abs(others - expected) <= ESTIMABLE * size).all(axis=1))

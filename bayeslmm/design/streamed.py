@@ -1,16 +1,20 @@
 """A design whose rows were read in batches and are not kept."""
 
+import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pandas as pd
 
 from bayeslmm.covariance import Structure
 from bayeslmm.design.centring import Centring
 from bayeslmm.design.design import Array, Codes, Design, RandomTerm
-from bayeslmm.design.summaries import Summaries
+from bayeslmm.design.summaries import ColumnSummary, Summaries
 from bayeslmm.errors import RowsError
 from bayeslmm.formula.formula import Formula
+
+if TYPE_CHECKING:
+    from bayeslmm.design.collinearity import Collinearity
 
 ROWS = ("y", "X", "weights", "offset", "index", "data", "rows", "places")
 ROWS_OF_TERM = ("codes", "columns")
@@ -71,6 +75,8 @@ class StreamedDesign(Design):
         Moments and ranges of the response and of all columns.
     sums
         The cross-products of the rows, which the likelihood is made of.
+    left_out
+        Moments and ranges of the columns of `dropped_columns`.
     """
 
     __slots__ = ("_n", "summaries", "sums")
@@ -95,6 +101,9 @@ class StreamedDesign(Design):
         recipe: Any,
         summaries: Summaries,
         sums: Any,
+        left_out: ColumnSummary,
+        collinearity: "Collinearity | None" = None,
+        independent: Design | None = None,
     ) -> None:
         for key, value in (
             ("formula", formula),
@@ -112,8 +121,16 @@ class StreamedDesign(Design):
             ("_n", n),
             ("summaries", summaries),
             ("sums", sums),
+            ("left_out", left_out),
+            ("collinearity", collinearity),
+            ("independent", independent),
         ):
             object.__setattr__(self, key, value)
+
+    def changed(self, **changes: Any) -> "StreamedDesign":
+        """Return the design with other attributes."""
+        names = inspect.signature(StreamedDesign.__init__).parameters
+        return StreamedDesign(**{name: getattr(self, name) for name in names if name != "self"} | changes)
 
     @property
     def n(self) -> int:
@@ -127,7 +144,7 @@ class StreamedDesign(Design):
 
     @property
     def p(self) -> int:
-        """Number of fixed columns, the rank of X."""
+        """Number of fixed columns."""
         return len(self.fixed_names)
 
 

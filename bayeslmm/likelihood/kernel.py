@@ -240,7 +240,7 @@ def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
     Parameters
     ----------
     design
-        The data.
+        The data; of collinear columns, the independent ones are taken.
     factored
         Whether it is to be factored.
 
@@ -257,6 +257,8 @@ def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
             "cross-products, which the family of this one does not have. Compare generalized fits with bayeslmm.anova, "
             "or take intervals from a posterior (method='importance')."
         )
+    if (independent := getattr(design, "independent", None)) is not None:
+        design = independent
     if (summed := getattr(design, "sums", None)) is not None:
         kernel = kernel_of_sums(design, summed.sums)
         if factored:

@@ -25,6 +25,7 @@ from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import Eliminated, FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.posterior.coded_priors import encode
+from bayeslmm.posterior.collinear_prior import collinear_prior, independent_centring
 from bayeslmm.posterior.sigma_grid import integrate, quantiles
 from bayeslmm.posterior.single_density import SingleTerm, likelihood_constant
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
@@ -459,22 +460,32 @@ def normal_prior(fixed: ColumnMap, priors: ModelPriors, y_mean: float = 0.0) -> 
     """Return the prior of coefficients in a kernel's columns, which `fixed` makes of the user's.
 
     The prior is diagonal in ``beta_prior``, ``beta_user = P beta_prior``, and the kernel has
-    ``beta_user = T beta + c mean(y)``.
+    ``beta_user = T beta + c mean(y)``. Of collinear columns the kernel has the independent ones.
     """
-    p = len(priors.fixed)
-    inverse_p = priors.fixed_centring.inverse if p else np.zeros((0, 0))
-    turn = inverse_p @ fixed.matrix if p else inverse_p
-    shift = inverse_p @ fixed.centring.constant * y_mean if p else np.zeros(0)
-    normal = [prior if isinstance(prior, Normal) else None for prior in priors.fixed]
-    sds = np.array([prior.sigma if prior else np.inf for prior in normal])
-    means = np.array([prior.mu if prior else move for prior, move in zip(normal, shift, strict=True)])
-    weights = 1.0 / sds**2
-    n_proper = int(np.sum(weights > 0))
-    log_det = float(np.sum(np.log(weights[weights > 0])))
+    p = len(fixed.scale)
+    if p == 0:
+        return NormalPrior(np.zeros((0, 0)), np.zeros(0), 0.0, 0)
+    inverse = independent_centring(priors.fixed_centring, priors.collinearity).inverse
+    turn = inverse @ fixed.matrix
+    shift = inverse @ fixed.centring.constant * y_mean
+    location, precision, log_det = _stated_prior(priors)
+    proper = np.diag(precision) > 0
+    n_proper = int(proper.sum())
     if n_proper:
         log_det += 2.0 * float(np.linalg.slogdet(turn)[1])
-    mean = np.asarray(np.linalg.solve(turn, means - shift), dtype=float) if p else np.zeros(0)
-    return NormalPrior((turn.T * weights) @ turn, mean, log_det, n_proper)
+    mean = np.asarray(np.linalg.solve(turn, np.where(proper, location, shift) - shift), dtype=float)
+    return NormalPrior(turn.T @ precision @ turn, mean, log_det, n_proper)
+
+
+def _stated_prior(priors: ModelPriors) -> tuple[Array, Array, float]:
+    """Return mean (r,), precision (r, r) and log-determinant of what the priors say of independent columns."""
+    if priors.collinearity is not None:
+        joint = collinear_prior(priors)
+        return joint.location, joint.precision, joint.log_det
+    normal = [prior if isinstance(prior, Normal) else None for prior in priors.fixed]
+    means = np.array([prior.mu if prior else 0.0 for prior in normal])
+    weights = np.array([prior.sigma**-2.0 if prior else 0.0 for prior in normal])
+    return means, np.diag(weights), float(np.sum(np.log(weights[weights > 0])))
 
 
 def correlation_exponents(term: TermPriors) -> Array:

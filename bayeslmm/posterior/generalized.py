@@ -18,6 +18,7 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.covariance.coordinates import TermPoint
+from bayeslmm.design.collinearity import independent_columns_of
 from bayeslmm.design.design import Design
 from bayeslmm.errors import FittingError, PriorError
 from bayeslmm.families import Family, Response
@@ -298,6 +299,7 @@ def generalized_density(design: Design, family: Family, priors: ModelPriors) -> 
             f"Only Normal and Flat priors of coefficients can be integrated out, not those of {', '.join(others)}."
         )
     family = family.for_response(design.outcome)
+    design = independent_columns_of(design)
     predictor = Predictor.build(
         design.X,
         design.terms,

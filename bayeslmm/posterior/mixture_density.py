@@ -14,6 +14,7 @@ import numpy as np
 
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
+from bayeslmm.posterior.collinear_prior import independent_centring
 from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient, not_normal
 from bayeslmm.posterior.scale_mixtures import Mixture, find_mixtures
 from bayeslmm.posterior.single_density import SingleTerm
@@ -134,8 +135,12 @@ class MixtureDensity(CovarianceDensity):
     @cached_property
     def _rows(self) -> Array:
         """The coefficients of the mixtures as functions of the kernel's, shape (K, p)."""
-        turn = self.priors.fixed_centring.inverse @ self.kernel.fixed.matrix
-        return np.asarray(turn[[mixture.place for mixture in self.mixtures]])
+        collinearity = self.priors.collinearity
+        turn = independent_centring(self.priors.fixed_centring, collinearity).inverse @ self.kernel.fixed.matrix
+        places = [mixture.place for mixture in self.mixtures]
+        if collinearity is not None:
+            places = [int(np.searchsorted(collinearity.kept, place)) for place in places]
+        return np.asarray(turn[places])
 
     def log_mixing(self, phi: Array) -> float:
         """Return log p(log w)."""

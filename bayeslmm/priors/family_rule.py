@@ -10,7 +10,7 @@ from bayeslmm.priors.parse import parse_prior
 from bayeslmm.priors.positive import HalfStudentT
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Normal
-from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, Rule, column_scale
+from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, Rule, column_scale, is_left_out
 
 INTERCEPT_SCALE = 2.5  # units of the link
 
@@ -54,8 +54,12 @@ class FamilyRule(Rule):
         design = self._design
         constant = design.centring.constant[j]
         name = design.fixed_names[j]
-        size = column_scale(fixed_summary(design), j, name)
+        summary = fixed_summary(design)
+        flat = is_left_out(design, j) and summary.constant[j]
+        size = 1.0 if flat else column_scale(summary, j, name)
         scale = self._wide * self._scale / size
+        if flat:
+            return Choice(Normal(0.0, scale), f"default: {self._unit}, the column does not vary")
         if constant == 0:
             return Choice(Normal(0.0, scale), f"default: {self._unit}/sd(x)")
         if name == "Intercept":

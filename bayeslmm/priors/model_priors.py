@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.design.centring import Centring
+from bayeslmm.design.collinearity import Collinearity
 from bayeslmm.design.names import coefficient_key, sd_name
 from bayeslmm.priors.decov import Decov
 from bayeslmm.priors.lkj import LKJ
@@ -114,6 +115,8 @@ class ModelPriors:
         Sentences about priors that may not mean what the user thinks.
     dispersion
         Names and priors of the dispersion parameters of a generalized model, on their natural scale.
+    collinearity
+        How the columns depend on each other; None where they are independent.
     """
 
     preset: str
@@ -125,6 +128,14 @@ class ModelPriors:
     sources: Mapping[str, str]
     warnings: tuple[str, ...] = ()
     dispersion: tuple[tuple[str, Prior], ...] = ()
+    collinearity: Collinearity | None = None
+
+    @property
+    def independent(self) -> tuple[Prior, ...]:
+        """Priors of the coefficients of independent columns."""
+        if self.collinearity is None:
+            return self.fixed
+        return tuple(self.fixed[j] for j in self.collinearity.kept)
 
     def items(self) -> list[tuple[str, Prior | LKJ | Decov]]:
         """Return (parameter, prior) pairs in the order of the table; a joint prior stands beside each of its sds."""

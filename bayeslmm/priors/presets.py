@@ -17,7 +17,7 @@ from bayeslmm.priors.moments import (
 )
 from bayeslmm.priors.positive import Exponential, HalfNormal, HalfStudentT
 from bayeslmm.priors.real_line import Flat, Normal, StudentT
-from bayeslmm.priors.rules import Choice, DefaultRule, JointChoice, Rule
+from bayeslmm.priors.rules import Choice, DefaultRule, JointChoice, Rule, is_left_out
 from bayeslmm.types import Array
 
 MAD_TO_SD = 1.4826  # makes the median absolute deviation estimate a normal's sd, as R's mad() does
@@ -154,10 +154,13 @@ class BambiRule(Rule):
         for j, name in enumerate(self._design.fixed_names):
             if name != "Intercept":
                 column = self._design.X[:, j]
-                variance += (self._slope_scale(column, name) * float(np.mean(column))) ** 2
+                scale = self._slope_scale(column, name, left_out=is_left_out(self._design, j))
+                variance += (scale * float(np.mean(column))) ** 2
         return float(np.sqrt(variance))
 
-    def _slope_scale(self, column: Array, name: str) -> float:
+    def _slope_scale(self, column: Array, name: str, *, left_out: bool = False) -> float:
+        if left_out and np.all(column == column[0]):
+            return 2.5 * self._sd_y
         column_sd(column, None, name)  # refuses a constant column
         return 2.5 * self._sd_y / float(np.std(column))
 
@@ -167,7 +170,8 @@ class BambiRule(Rule):
         if name == "Intercept":
             source = "preset bambi: mean(y), its intercept scale; at the column means"
             return Choice(Normal(float(np.mean(self._design.y)), self._intercept_scale), source)
-        return Choice(Normal(0.0, self._slope_scale(self._design.X[:, j], name)), "preset bambi: 2.5 sd(y)/sd(x)")
+        scale = self._slope_scale(self._design.X[:, j], name, left_out=is_left_out(self._design, j))
+        return Choice(Normal(0.0, scale), "preset bambi: 2.5 sd(y)/sd(x)")
 
     def sd(self, term: RandomTerm, s: int) -> Choice:
         """Return the prior of the standard deviation of effect s of a term."""

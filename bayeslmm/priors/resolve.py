@@ -72,6 +72,7 @@ def resolve_priors(
         sigma=None if sigma is not None else cast(Prior, choices["sigma"].prior),
         sources=sources,
         warnings=far_from_zero_warnings(design, centring, terms),
+        collinearity=design.collinearity,
     )
 
 
@@ -120,6 +121,7 @@ def resolve_family_priors(
         sigma=None,
         sources={key: choice.source for key, choice in {**choices, **chosen}.items()},
         dispersion=tuple((name, cast(Prior, choice.prior)) for name, choice in chosen.items()),
+        collinearity=design.collinearity,
     )
 
 

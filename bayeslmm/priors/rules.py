@@ -92,8 +92,11 @@ class DefaultRule(Rule):
         design, y = self._design, self._response
         constant = design.centring.constant[j]
         name = design.fixed_names[j]
-        size = column_scale(self._fixed, j, name)
+        flat = is_left_out(design, j) and self._fixed.constant[j]
+        size = 1.0 if flat else column_scale(self._fixed, j, name)
         scale = _in_range(COEFFICIENT_SCALE * y.sd / size, name)
+        if flat:
+            return Choice(Normal(0.0, scale), "default: 2.5 sd(y), the column does not vary")
         if constant == 0:
             return Choice(Normal(0.0, scale), "default: 2.5 sd(y)/sd(x)")
         if name == "Intercept":
@@ -116,6 +119,11 @@ class DefaultRule(Rule):
         return Choice(HalfStudentT(3.0, _in_range(self._response.residual_sd, "sigma")), "default: sd(y)")
 
 
+def is_left_out(design: Design, j: int) -> bool:
+    """Whether likelihoods leave fixed column j out as a combination of others."""
+    return design.collinearity is not None and j in design.collinearity.others
+
+
 def _in_range(scale: float, name: str) -> float:
     """Return the scale of a default prior, if a prior can have it."""
     if not SMALLEST <= scale <= LARGEST:
@@ -127,7 +135,13 @@ def _in_range(scale: float, name: str) -> float:
 
 
 def column_scale(summary: ColumnSummary, j: int, name: str) -> float:
-    """Return |x| for the first constant among the columns, sd(x) for any other."""
+    """Return |x| for the first constant among the columns, sd(x) for any other.
+
+    Raises
+    ------
+    PriorError
+        When the column is constant otherwise.
+    """
     flat = summary.constant & (summary.low != 0)
     if flat[j] and not flat[:j].any():
         return float(abs(summary.low[j]))

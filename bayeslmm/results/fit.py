@@ -320,6 +320,9 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         if self.dropped_columns:
             names = ", ".join(self.dropped_columns)
             facts.append(("Dropped columns", f"{names} (collinear with the others)"))
+        if (collinear := self.design.collinearity) is not None:
+            names = ", ".join(self.design.fixed_names[j] for j in collinear.others)
+            facts.append(("Collinear", f"{names}: only the priors tell its part from that of other columns"))
         if self.design.weights_column is not None:
             facts.append(("Weights", str(self.spec.weights)))
         if self.spec.sigma is not None:

@@ -244,6 +244,7 @@ def _draws_by_name(fit: "PosteriorFit") -> dict[str, Any]:
 
 def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
     """Return the Savage-Dickey ratio for the statement, NaN where it is no function of coefficients, or improper."""
+    from bayeslmm.posterior.collinear_prior import collinear_prior
     from bayeslmm.posterior.density import CovarianceDensity, cannot_integrate
     from bayeslmm.results.posterior_prediction import flatten
     from bayeslmm.testing.savage_dickey import savage_dickey
@@ -262,9 +263,13 @@ def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
     L: Array = np.array([quantity.weights.get(name, 0.0) for name in fit.design.fixed_names])
     if not L.any():
         return np.nan
+    value, noise = -quantity.constant, 0.0
+    if priors.collinearity is not None:
+        L, constant, noise = collinear_prior(priors).given_independent(L)
+        value -= constant
     prior = CovarianceDensity(fit.kernel, priors, fit.spec.sigma).fixed_prior
     flat = flatten(fit.draws)
     sigma = np.asarray(fit.draws.sigma, dtype=float).reshape(-1)
     chosen = np.unique(np.linspace(0, len(sigma) - 1, min(MOST_DRAWS, len(sigma))).astype(int))
     factors = [[np.asarray(f[d], dtype=float) / sigma[d] for f in flat.factors] for d in chosen]
-    return savage_dickey(fit.kernel, prior, L, -quantity.constant, factors, sigma[chosen])
+    return savage_dickey(fit.kernel, prior, L, value, factors, sigma[chosen], noise)

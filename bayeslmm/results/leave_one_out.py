@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayeslmm.comparison.leave_one_out import CovarianceDraws, left_out
 from bayeslmm.comparison.pareto_loo import LeftOut
+from bayeslmm.design.collinearity import independent_columns_of
 from bayeslmm.errors import FittingError, OptionError, is_word, warn_user
 from bayeslmm.inference.options import check_count
 from bayeslmm.likelihood.left_out import DataRows, Sets
@@ -125,8 +126,8 @@ def _left_out(fit: PosteriorFit, units: Units, count: int) -> LeftOut:
 
 
 def data_rows(fit: Fit) -> DataRows:
-    """Return the rows used by a fit."""
-    design = fit.design
+    """Return the rows used by a fit, with the independent columns."""
+    design = independent_columns_of(fit.design)
     return DataRows(
         y=design.y if design.offset is None else design.y - design.offset,
         X=design.X,

@@ -184,7 +184,7 @@ class PosteriorFit(
     def _objective(self, theta: Array) -> float:
         """Return minus twice the log-likelihood at theta, by probes where the fit did without a factor."""
         if (n_probes := self.draws.info.get("probes")) is None:
-            return build_kernel(self.design).objective(theta, "ml", self.spec.sigma)
+            return self.kernel.objective(theta, "ml", self.spec.sigma)
         from bayeslmm.likelihood.iterative.objective import probed_objective
 
         kernel = build_kernel(self.design, factored=False) if self.model_kernel is None else self.model_kernel

@@ -13,8 +13,10 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from bayeslmm.design.design import Design, NewRows, RandomTerm
+from bayeslmm.design.row_labels import RowLabels
 from bayeslmm.errors import DataError, OptionError, check_level, is_word, warn_user
 from bayeslmm.likelihood import Kernel
+from bayeslmm.likelihood.accumulate import add_effects
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.prediction_error import error_variance, predictor_rows
 from bayeslmm.types import Array, Codes
@@ -245,7 +247,7 @@ def plain(label: object) -> object:
 def training_rows(design: Design) -> NewRows:
     """Return the rows a design was built from as rows to predict."""
     offset = np.zeros(design.n) if design.offset is None else design.offset
-    labels = tuple(term.levels[term.codes] for term in design.terms)
+    labels = tuple(RowLabels([(term.codes, term.levels)]) for term in design.terms)
     places = np.arange(design.n)
     estimable = np.ones(design.n, dtype=bool)
     return NewRows(design.X, design.terms, labels, offset, design.index, places, design.index, estimable)
@@ -270,7 +272,7 @@ def linear_predictor(request: Request, beta: Array, effects: Sequence[Array]) ->
     for k, (term, b) in enumerate(zip(rows.terms, effects, strict=True)):
         if request.included is not None and not request.included[k]:
             continue
-        mean += np.where(term.codes >= 0, np.einsum("ms,ms->m", term.columns, b[term.codes]), 0.0)
+        add_effects(term.codes, np.ascontiguousarray(term.columns), np.ascontiguousarray(b), mean)
     return mean
 
 
@@ -362,7 +364,7 @@ def without_groups(rows: NewRows, terms: Sequence[RandomTerm]) -> NewRows:
     """Return rows evaluated without random terms with terms of no known level, whose columns are zero."""
     m = len(rows.index)
     nothing = tuple(replace(t, codes=np.full(m, -1, dtype=np.int32), columns=np.zeros((m, t.n_columns))) for t in terms)
-    return replace(rows, terms=nothing, new_labels=tuple(pd.RangeIndex(m) for _ in terms))
+    return replace(rows, terms=nothing, new_labels=tuple(RowLabels.of_numbers(m) for _ in terms))
 
 
 def by_row(

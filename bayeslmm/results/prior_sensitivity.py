@@ -118,7 +118,10 @@ def sensitivity(fit: "PosteriorFit", draws: int) -> PriorSensitivity:
         relative = [factor / sigma[:, None, None] for factor in factors]
         lambdas = [fit.kernel.kernel_factors([factor[d] for factor in relative]) for d in range(len(sigma))]
         stacked = [np.array(of_term) for of_term in zip(*lambdas, strict=True)]
-        likelihood = log_likelihoods(fit.kernel, flat.beta[chosen].astype(float), stacked, sigma)
+        beta = flat.beta[chosen].astype(float)
+        if fit.design.collinearity is not None:
+            beta = fit.design.collinearity.reduce(beta)
+        likelihood = log_likelihoods(fit.kernel, beta, stacked, sigma)
         by_likelihood = power_sensitivity(values[chosen], likelihood)
     diagnosis = np.where(by_prior < SENSITIVE, "", np.where(by_likelihood < SENSITIVE, STRONG, CONFLICT))
     if generalized:

@@ -107,6 +107,7 @@ def decide(streamed: Streamed, triangle: Callable[[], Array] | None = None) -> S
         recipe=recipe,
         summaries=summaries,
         sums=streamed,
+        left_out=_summary(gram.take(np.flatnonzero(~keep))),
     )
 
 

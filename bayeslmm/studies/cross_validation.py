@@ -131,7 +131,7 @@ class _Task:
                 fit = model.fit(self.method, **self.options)
             if fit.status.code == "failed":
                 return fit.status.message
-            rows = new_rows(model.design, held_out)
+            rows = new_rows(fit.design, held_out)
             outcome = None if self.outcome is None else some_responses(self.outcome, test)
             weights = None if self.weights is None else self.weights[test]
             family = None

@@ -21,7 +21,13 @@ SAME_SPACE = 1e-8  # relative: a function that lies in the prior's proper direct
 
 
 def savage_dickey(
-    kernel: Kernel, prior: NormalPrior, weights: Array, value: float, factors: Sequence[Sequence[Array]], sigma: Array
+    kernel: Kernel,
+    prior: NormalPrior,
+    weights: Array,
+    value: float,
+    factors: Sequence[Sequence[Array]],
+    sigma: Array,
+    noise: float = 0.0,
 ) -> float:
     """Return the ratio of posterior and prior density at a value; NaN where the prior of the function is improper.
 
@@ -39,18 +45,20 @@ def savage_dickey(
         Relative covariance factors at each draw, any roots, user's columns.
     sigma
         Residual standard deviation at each draw, shape (m,).
+    noise
+        Variance of what the function has besides, normal and independent of all else.
     """
     a = kernel.fixed.matrix.T @ weights
     c = value - float(weights @ kernel.fixed.centring.constant) * kernel.y_mean
     covariance = np.linalg.pinv(prior.precision, hermitian=True)
     if np.linalg.norm(prior.precision @ (covariance @ a) - a) > SAME_SPACE * np.linalg.norm(a):
         return np.nan
-    before = log_normal(c, float(a @ prior.mean), float(a @ covariance @ a))
+    before = log_normal(c, float(a @ prior.mean), float(a @ covariance @ a) + noise)
     after = np.empty(len(sigma))
     for d, (roots, s) in enumerate(zip(factors, sigma, strict=True)):
         found = fixed_posterior(factorise(kernel.products, kernel.kernel_factors(roots)), prior)
         spread = s * (found.root.T @ a) / np.sqrt(1.0 + s**2 * found.pull)
-        after[d] = log_normal(c, float(a @ found.mean(float(s))), float(spread @ spread))
+        after[d] = log_normal(c, float(a @ found.mean(float(s))), float(spread @ spread) + noise)
     return float(np.exp(logsumexp(after) - np.log(len(after)) - before))
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.design import Design, NewRows, RandomTerm
+from bayeslmm.design.row_labels import RowLabels
 from bayeslmm.errors import OptionError
 from bayeslmm.forest.data.inputs import Training, take_rows
 from bayeslmm.forest.em.sweeps import HeldOut, Stopping, sweep
@@ -110,7 +111,7 @@ def split_rows(training: Training, options: EMOptions) -> tuple[Design, Any, Hel
     rows = NewRows(
         X=design.X[out],
         terms=tuple(_term_rows(term, out) for term in design.terms),
-        new_labels=tuple(term.levels[term.codes[out]] for term in design.terms),
+        new_labels=tuple(RowLabels([(term.codes[out], term.levels)]) for term in design.terms),
         offset=np.zeros(len(out)),
         index=design.index[out],
         places=out,

@@ -54,6 +54,11 @@ REPLICATE_POINTS = 8  # points of a set per dimension, at least twice that
 CHUNK_POINTS = 256  # points of a single term evaluated in one call
 
 
+def uneven(smoothed: SmoothedWeights) -> bool:
+    """Whether few weights carry the estimates: a large k-hat of weights that are all moderate is no news."""
+    return smoothed.k_hat > BAD_K_HAT and smoothed.largest > LARGEST_WEIGHT
+
+
 @dataclass(frozen=True, slots=True)
 class WeightedPoints:
     """Every point and its weight.
@@ -97,7 +102,7 @@ class WeightedPoints:
                 f"importance sampling reached an effective size of {self.effective_size:.0f} of "
                 f"{len(self.phi)} points, fewer than {ENOUGH_EFFECTIVE:.0f}"
             )
-        if self.smoothed.k_hat > BAD_K_HAT and self.smoothed.largest > LARGEST_WEIGHT:
+        if uneven(self.smoothed):
             return (
                 f"importance sampling has k-hat {self.smoothed.k_hat:.2f} and one point with "
                 f"{self.smoothed.largest:.0f} times the average weight"
@@ -222,7 +227,7 @@ class _Sampler:
             self.best, self.idle = size, 0
         else:
             self.idle += 1
-        reliable = size >= ENOUGH_EFFECTIVE and smoothed.k_hat <= BAD_K_HAT
+        reliable = size >= ENOUGH_EFFECTIVE and not uneven(smoothed)
         return self.rounds > MOST_ROUNDS or (self.rounds > MOMENT_ROUNDS and (reliable or self.idle >= PATIENCE))
 
     def first_count(self, n_proposals: int) -> int:

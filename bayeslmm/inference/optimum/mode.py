@@ -245,7 +245,7 @@ def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, f
 
 def _flat_shift(density: CovarianceDensity) -> float:
     """Return what the flat coefficients' scales add to the objective in the user's columns."""
-    flat = [isinstance(prior, Flat) for prior in density.priors.fixed]
+    flat = [isinstance(prior, Flat) for prior in density.priors.independent]
     return 2.0 * float(np.sum(np.log(density.kernel.fixed.scale[flat]))) if flat else 0.0
 
 

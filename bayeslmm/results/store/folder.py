@@ -1,5 +1,7 @@
 """Fits as folders: fit.json, data.parquet or, of rows that streamed, sums.npz, and posterior.nc.
 
+Beside the data of many rows lies kernel.npz, their cross-products: the model is then read without summing the rows.
+
 Never pickle: a folder may come from a stranger. Writing is all or nothing.
 Reading checks every key, the format's version and the files' checksums;
 rebuilding the model and re-evaluating its objective is the business of ``bayeslmm.load``.
@@ -21,7 +23,6 @@ from bayeslmm.families import Family
 from bayeslmm.files import whole_folder
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.optimum.maximum import Maximum
-from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.methods import METHODS
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.generalized import GeneralizedPointFit
@@ -33,6 +34,7 @@ from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.store.draws import describe_run, read_dispersion, read_draws, write_draws
 from bayeslmm.results.store.frame import FRAME, read_frame, write_frame
 from bayeslmm.results.store.generalized import GENERALIZED_OPTIMUM, check_family, describe_generalized
+from bayeslmm.results.store.kernel_sums import worth_storing, write_kernel
 from bayeslmm.results.store.record import check_files, checksums, read_record, write_record
 from bayeslmm.results.store.schema import (
     CHECKSUMS,
@@ -50,7 +52,7 @@ from bayeslmm.types import Array
 
 FORMAT = "bayeslmm fit"
 VERSION = 1
-FIT, DATA, SUMS, POSTERIOR = "fit.json", "data.parquet", "sums.npz", "posterior.nc"
+FIT, DATA, SUMS, KERNEL, POSTERIOR = "fit.json", "data.parquet", "sums.npz", "kernel.npz", "posterior.nc"
 FOREST = "forest.json"  # the main file where the folder holds a forest
 ARGUMENTS = ("formula", "family", "link", "missing", "sigma", "weights", "offset", "priors", "zero")
 
@@ -123,6 +125,8 @@ class StoredFit:
         The columns the formula uses; None where sums are stored.
     sums
         The file of the sums of rows that streamed; None where data are stored.
+    kernel
+        The file of the cross-products of the data; None where they are to be summed again.
     result
         What the method found: the optimum of a point fit, the facts about the run of a posterior fit.
     check
@@ -135,6 +139,7 @@ class StoredFit:
     functions: tuple[str, ...]
     data: pd.DataFrame | None
     sums: Path | None
+    kernel: Path | None
     result: Mapping[str, Any]
     check: Mapping[str, Any]
 
@@ -176,7 +181,7 @@ def _check_place(folder: Path, overwrite: bool) -> None:
         raise StorageError(f"{folder} is there already; choose another place or pass overwrite=True.")
     if folder.is_symlink() or not (folder / FIT).is_file():
         raise StorageError(f"{folder} is not a saved fit (it has no {FIT}) and is not overwritten.")
-    strangers = sorted({entry.name for entry in folder.iterdir()} - {FIT, DATA, SUMS, POSTERIOR})
+    strangers = sorted({entry.name for entry in folder.iterdir()} - {FIT, DATA, SUMS, KERNEL, POSTERIOR})
     if strangers:
         raise StorageError(f"{folder} also holds {strangers[0]!r}, which is no part of a saved fit; move it away.")
 
@@ -187,6 +192,8 @@ def _write_files(fit: Fit, folder: Path) -> None:
     if isinstance(fit, GeneralizedPointFit | GeneralizedPosteriorFit):
         check_family(fit.family)
     record["data"] = _write_data(fit.design, folder)
+    if not isinstance(fit.design, StreamedDesign) and worth_storing(fit.model_kernel, fit.design):
+        write_kernel(fit.kernel, folder / KERNEL)
     if isinstance(fit, GeneralizedPointFit):
         record |= {"kind": "point", "result": describe_generalized(fit), "check": {}}
     elif isinstance(fit, PointFit):
@@ -236,7 +243,7 @@ def _likelihood_at(fit: PointFit) -> dict[str, Any]:
     """Return the ML objective at theta: what a posterior mode is recognised by."""
     if fit.method != "map":
         return {}
-    objective = build_kernel(fit.design).objective(fit.theta, "ml", fit.spec.sigma)
+    objective = fit.kernel.objective(fit.theta, "ml", fit.spec.sigma)
     return {"objective": float(objective)}
 
 
@@ -268,7 +275,9 @@ def read_fit(folder: Path) -> StoredFit:
     kind, model = record["kind"], record["model"]
     streamed = "sums" in record["data"]
     source = SUMS if streamed else DATA
-    check_files(folder, record["sha256"], (source,) if kind == "point" else (source, POSTERIOR))
+    summed = KERNEL in record["sha256"] and not streamed
+    names = [source, *([KERNEL] if summed else []), *([POSTERIOR] if kind == "posterior" else [])]
+    check_files(folder, record["sha256"], names)
     return StoredFit(
         folder=folder,
         kind=kind,
@@ -276,6 +285,7 @@ def read_fit(folder: Path) -> StoredFit:
         functions=tuple(model["functions"]),
         data=None if streamed else read_frame(folder / DATA, record["data"], FIT, "data"),
         sums=folder / SUMS if streamed else None,
+        kernel=folder / KERNEL if summed else None,
         result={**record["result"], "method": record["method"]},
         check=record["check"],
     )
