@@ -7,6 +7,7 @@ from scipy import stats
 
 import bayeslmm as blm
 
+OPTIMISER = 1e-6  # what rounding leaves of a search that starts at the same place
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 
 
@@ -159,3 +160,25 @@ def test_ratios_pictures_and_refusals(herds):
         herds.predict(kind="response")
     with pytest.raises(blm.OptionError, match="parametrization='noncentered'"):
         blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").fit("advi", parametrization="marginal")
+
+
+@pytest.mark.parametrize("method", ("map", "importance"))
+def test_a_constant_offset_moves_thresholds_and_nothing_else(method):
+    """Grades cut at tau - eta: with 30 less in every row the same posterior has thresholds lower by 30."""
+    data = blm.load_dataset("verbagg")
+    data = data[data["id"].isin(data["id"].unique()[:30])]
+    options = {"draws": 200, "chains": 1, "seed": 4} if method == "importance" else {}
+    plain, moved = (
+        blm.Model("resp ~ Anger + offset(o) + (1 | id)", data.assign(o=o), family="cumulative").fit(method, **options)
+        for o in (0.0, -30.0)
+    )
+    for of in (lambda fit: fit.fixef(), lambda fit: fit.varcorr()["sd"], lambda fit: fit.predict()):
+        np.testing.assert_allclose(of(moved), of(plain), atol=OPTIMISER)
+    shift = thresholds(moved) - thresholds(plain)
+    np.testing.assert_allclose(shift, -30.0, atol=OPTIMISER)
+
+
+def thresholds(fit):
+    """Return the thresholds, the mean over draws."""
+    found = fit.dispersion
+    return found["threshold"] if isinstance(found, dict) else found.mean(axis=(0, 1))

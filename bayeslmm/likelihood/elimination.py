@@ -49,17 +49,20 @@ def scale_entries(blocks: Array, starts: Index, left: Array, right: Array, out: 
     n_blocks, size, width = blocks.shape
     row = np.empty(width)
     for e in range(n_blocks):
+        block, start = blocks[e], np.intp(starts[e])
         for s in range(size):
             for t in range(width):
-                total = 0.0
-                for r in range(s, size):
-                    total += left[r, s] * blocks[e, r, t]
-                row[t] = total
+                row[t] = left[s, s] * block[s, t]
+            for r in range(s + 1, size):
+                value = left[r, s]
+                for t in range(width):
+                    row[t] += value * block[r, t]
+            target = out[s]
             for t in range(width):
                 total = 0.0
                 for r in range(t, width):
                     total += row[r] * right[r, t]
-                out[s, starts[e] + t] = total
+                target[start + t] = total
 
 
 @numba.njit(cache=True, nogil=True)
@@ -190,8 +193,9 @@ def downdate_trailing(starts: Index, columns: Places, entries: Array, xy: Array,
 
 @numba.njit(cache=True, nogil=True)
 def spread_entries(starts: Index, columns: Places, entries: Array, out: Array) -> None:
-    """Write the entries into dense rows, ``out[j, s, column] = entry``; out (J, S, q)."""
+    """Write the entries into dense rows, ``out[j, s, column] = entry``; out (J, S, q or more)."""
     for j in range(starts.shape[0] - 1):
-        for e in range(starts[j], starts[j + 1]):
-            for s in range(entries.shape[0]):
-                out[j, s, columns[e]] = entries[s, e]
+        for s in range(entries.shape[0]):
+            row, values = out[j, s], entries[s]
+            for e in range(starts[j], starts[j + 1]):
+                row[columns[e]] = values[e]

@@ -15,7 +15,7 @@ from scipy.linalg import cython_lapack
 from bayeslmm.errors import FittingError
 from bayeslmm.types import Array
 
-LOWER, TRANSPOSED, NOT_UNIT = b"L", b"T", b"N"
+LOWER, TRANSPOSED, NOT_TRANSPOSED, NOT_UNIT = b"L", b"T", b"N", b"N"
 
 
 def cholesky(matrix: Array) -> int:
@@ -38,6 +38,16 @@ def inverse_from_cholesky(factor: Array) -> int:
     return _in_place("dpotri", factor)
 
 
+def solve_lower(factor: Array, right: Array) -> int:
+    """Replace the columns of right (m, k) by the solution x of ``L x = right``, L lower triangular (m, m).
+
+    Returns
+    -------
+    Zero, or the place, counted from one, of a diagonal element of L that is zero.
+    """
+    return _solve(NOT_TRANSPOSED, factor, right)
+
+
 def solve_transposed(factor: Array, right: Array) -> int:
     """Replace the columns of right (m, k) by the solution x of ``L^T x = right``, L lower triangular (m, m).
 
@@ -45,13 +55,18 @@ def solve_transposed(factor: Array, right: Array) -> int:
     -------
     Zero, or the place, counted from one, of a diagonal element of L that is zero.
     """
+    return _solve(TRANSPOSED, factor, right)
+
+
+def _solve(form: bytes, factor: Array, right: Array) -> int:
+    """Replace the columns of right by the solution of a triangular system and return dtrtrs' info."""
     order = _order(factor)
     if right.ndim != 2 or len(right) != order or right.dtype != np.float64 or not right.flags.f_contiguous:
         raise FittingError(f"The right-hand sides must be column-major with {order} rows.")
     info = ctypes.c_int(0)
     _routine("dtrtrs")(
         LOWER,
-        TRANSPOSED,
+        form,
         NOT_UNIT,
         _number(order),
         _number(right.shape[1]),

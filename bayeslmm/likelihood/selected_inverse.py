@@ -12,8 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
-from bayeslmm.likelihood.factor import Factor, is_dense, lead_rows
-from bayeslmm.likelihood.lapack import inverse_from_cholesky
+from bayeslmm.likelihood.elimination import spread_entries
+from bayeslmm.likelihood.factor import Factor, is_dense
+from bayeslmm.likelihood.lapack import inverse_from_cholesky, solve_lower
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array, Codes, Index
 
@@ -46,14 +47,15 @@ def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
     products = factor.products
     layout = products.layout
     found: dict[int, Array] = {}
-    inverse = trailing_inverse(factor, R_X)
+    lower = trailing_factor(factor, R_X)
+    inverse = _inverse(lower)
     if layout.trailing:
         start = 0
         for k in layout.trailing:
             shape = layout.shapes[k]
             found[k] = diagonal_blocks(inverse, start, shape.n_levels, shape.n_columns)
             start += shape.n_effects
-        found[layout.nest[0]] = _lead_blocks(factor, inverse)
+        found[layout.nest[0]] = _lead_blocks(factor, lower, inverse)
     elif layout.nest:
         for k, blocks in zip(layout.nest, nest_rows(factor, inverse)[0], strict=True):
             found[k] = blocks
@@ -62,32 +64,48 @@ def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
 
 def trailing_inverse(factor: Factor, R_X: Array | None) -> Array:
     """Return the inverse over trailing effects and, unless beta is known, X; its upper triangle in C order."""
-    products = factor.products
-    q = products.n_trailing
-    order = q if R_X is None else q + products.n_fixed
-    if order == 0:
-        return np.zeros((0, 0))
+    return _inverse(trailing_factor(factor, R_X))
+
+
+def trailing_factor(factor: Factor, R_X: Array | None) -> Array:
+    """Return the Cholesky factor over trailing effects and, unless beta is known, X; lower triangle, column-major."""
+    q = factor.products.n_trailing
+    order = q if R_X is None else q + factor.products.n_fixed
     lower = np.array(factor.trailing[:order, :order], order="F")
     if R_X is not None:
         lower[q:, q:] = R_X
-    if inverse_from_cholesky(lower) != 0:
+    return lower
+
+
+def _inverse(lower: Array) -> Array:
+    """Return the inverse of ``L L^T``; its upper triangle in C order."""
+    if len(lower) == 0:
+        return np.zeros((0, 0))
+    inverse = lower.copy(order="F")
+    if inverse_from_cholesky(inverse) != 0:
         raise FittingError("The trailing matrix is singular to working precision.")
-    return lower.T
+    return inverse.T
 
 
-def _lead_blocks(factor: Factor, inverse: Array) -> Array:
+def _lead_blocks(factor: Factor, lower: Array, inverse: Array) -> Array:
+    """Return the leading term's blocks: ``L^-T (I + W C W^T) L^-1``, C the inverse of the trailing matrix.
+
+    With the trailing Cholesky factor R, ``C = (R R^T)^-1``, dense rows need ``V = W R^-T`` and ``V V^T`` only, half the
+    work of W C.
+    """
     products = factor.products
     z, xy = factor.nest_z[0], factor.nest_xy[0]
-    q = products.n_trailing
-    rows = np.ascontiguousarray(xy[:, :, : len(inverse) - q])
+    q, order = products.n_trailing, len(inverse)
     if is_dense(products):
-        full = inverse + np.triu(inverse, 1).T - np.tril(inverse, -1)
-        both = np.concatenate([lead_rows(products, factor.entries), rows], axis=2)
-        inner = np.einsum("jsm,jtm->jst", both, (both.reshape(-1, len(full)) @ full).reshape(both.shape))
-    else:
-        inner = sparse_quadratic(products.entry_starts, products.entry_columns, factor.entries, rows, inverse)
-        by_x = np.triu(inverse[q:, q:])
-        inner += rows @ (by_x + np.triu(by_x, 1).T) @ rows.transpose(0, 2, 1)
+        rows = np.zeros((*xy.shape[:2], order))
+        spread_entries(products.entry_starts, products.entry_columns, factor.entries, rows)
+        rows[:, :, q:] = xy[:, :, : order - q]
+        solve_lower(lower, rows.reshape(-1, order).T)
+        return sandwich(z, rows @ rows.transpose(0, 2, 1))
+    at_x = np.ascontiguousarray(xy[:, :, : order - q])
+    inner = sparse_quadratic(products.entry_starts, products.entry_columns, factor.entries, at_x, inverse)
+    by_x = np.triu(inverse[q:, q:])
+    inner += at_x @ (by_x + np.triu(by_x, 1).T) @ at_x.transpose(0, 2, 1)
     return sandwich(z, inner)
 
 

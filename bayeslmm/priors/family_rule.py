@@ -31,7 +31,8 @@ class FamilyRule(Rule):
     s is 2.5 for logit, 1.5 for probit and cloglog, 1 for log: a coefficient of s moves a probability over most of its
     range, or multiplies a mean by e, for one standard deviation of x. Where the link leaves the response its units
     (identity, inverse), s is the response's standard deviation on the link's scale, and coefficients and the intercept
-    have 2.5 s as for normal responses. The location is less the mean of the offset.
+    have 2.5 s as for normal responses. The location is less the mean of the offset; thresholds in place of an
+    intercept, which rise with the linear predictor, are moved up by it.
 
     Parameters
     ----------
@@ -44,8 +45,8 @@ class FamilyRule(Rule):
     def __init__(self, design: Design, family: Family, response: Response) -> None:
         self._design, self._family = design, family
         self._scale = family.predictor_scale(response)
-        offset = 0.0 if design.offset is None else float(np.mean(design.offset))
-        self._location = family.predictor_location(response) - offset
+        self._offset = 0.0 if design.offset is None else float(np.mean(design.offset))
+        self._location = family.predictor_location(response) - self._offset
         self._wide = 1.0 if family.link_has_scale else COEFFICIENT_SCALE
         self._unit = f"{self._scale:g}" if family.link_has_scale else "sd(y) on the link's scale"
 
@@ -89,5 +90,7 @@ class FamilyRule(Rule):
             prior = parse_prior(parameter.prior)
             if parameter.in_response_units and isinstance(prior, Prior):
                 prior = prior.affine(0.0, self._scale)
+            if parameter.holds_level and isinstance(prior, Prior):
+                prior = prior.affine(self._offset, 1.0)
             found[parameter.name] = Choice(prior, f"default: {parameter.reason}")
         return found

@@ -5,12 +5,13 @@ from threading import Event
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.linalg import expm
 
 import bayeslmm as blm
 from bayeslmm.inference.importance.generalized import find_generalized_laplace
 from bayeslmm.inference.nuts.compiled_chain import _Run, sample_compiled_chain
 from bayeslmm.inference.nuts.generalized import compiled_density
-from bayeslmm.inference.nuts.trajectories import part_turns, trajectory, turns, uniform
+from bayeslmm.inference.nuts.trajectories import LONGEST, Metric, drift, kick, part_turns, trajectory, turns, uniform
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.explicit_arrays import can_compile
 from bayeslmm.posterior.generalized import generalized_density
@@ -114,6 +115,42 @@ def test_turns_of_parts_are_those_of_all_balanced_parts():
                 for first in [leaf + 1 - size]
             )
             assert part_turns(leaf, memory, variances) == expected
+
+
+@pytest.fixture
+def metric():
+    """One coordinate that moves straight, two that turn."""
+    return Metric(1, np.array([0.0, 0.7, -2.0]), np.array([0.5, 2.0, 0.1]))
+
+
+@pytest.mark.parametrize("time", (0.3, -0.3, 2.5))
+def test_a_drift_solves_the_equations_of_motion(metric, time):
+    """Against the matrix exponential of d(q - m)/dt = s p, dp/dt = -(q - m)/s, without a force on the first."""
+    rng = np.random.default_rng(5)
+    position, momentum = rng.normal(size=3), rng.normal(size=3)
+    force = np.diag(np.where(np.arange(3) < metric.straight, 0.0, -1.0 / metric.variances))
+    motion = expm(time * np.block([[np.zeros((3, 3)), np.diag(metric.variances)], [force, np.zeros((3, 3))]]))
+    expected = motion @ np.concatenate([position - metric.means, momentum])
+    drift(position, momentum, time, metric)
+    np.testing.assert_allclose(np.concatenate([position - metric.means, momentum]), expected, atol=1e-12)
+
+
+def test_a_kick_leaves_alone_what_the_normal_distribution_explains(metric):
+    position, momentum = np.array([0.4, 1.0, -1.0]), np.array([1.0, 2.0, 3.0])
+    unexplained = np.array([0.3, 0.0, 0.2])
+    gradient = unexplained - (position - metric.means) / metric.variances
+    gradient[0] = unexplained[0]
+    kick(position, momentum, gradient, 0.5, metric)
+    np.testing.assert_allclose(momentum, [1.15, 2.0, 3.1])
+
+
+def test_hundreds_of_nearly_normal_effects_do_not_shorten_the_steps():
+    """Seven leaps make half a turn of length pi; the leapfrog scheme needs fifteen here."""
+    data = blm.load_dataset("verbagg")
+    model = blm.Model("r2 ~ Anger + btype + situ + (1 | id) + (1 | item)", data, family="bernoulli")
+    fit = model.fit("nuts", draws=60, tune=200, chains=1, seed=1, progressbar=False)
+    assert fit.draws.stats["n_steps"].mean() < 8.0
+    assert 0.45 < fit.draws.stats["step_size"][0, -1] <= LONGEST
 
 
 def test_uniform_numbers_are_those_of_splitmix():

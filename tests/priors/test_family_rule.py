@@ -43,6 +43,12 @@ def test_counts_less_their_offset():
     assert shape.source.startswith("default: nearly flat")
 
 
+def test_thresholds_with_their_offset():
+    """They rise with the linear predictor, where an intercept makes room for the offset."""
+    priors, _, _ = rule("cumulative", np.arange(N) % 3, offset=np.linspace(0, 2, N))
+    assert str(priors.dispersion()["threshold"].prior) == "StudentT(3, 1, 2.5)"
+
+
 def test_responses_with_units_scale_everything():
     y = np.linspace(1, 9, N) ** 1.5
     small, term, _ = rule("student", y)

@@ -8,7 +8,7 @@ import numpy as np
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.chain import JITTER, Chain
-from bayeslmm.inference.nuts.trajectories import DEEPEST, STATISTICS, trajectory, transitions
+from bayeslmm.inference.nuts.trajectories import DEEPEST, STATISTICS, Metric, trajectory, transitions
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.compiled_explicit import no_dispersion
 from bayeslmm.posterior.explicit_arrays import ExplicitArrays, Packed
@@ -16,8 +16,8 @@ from bayeslmm.posterior.generalized_explicit import ExplicitDensity
 from bayeslmm.types import Array
 
 BLOCK_WORK = 5e5  # rows plus coordinates times transitions per block: some tenths of a second
-STAGES = (0.15, 0.25, 0.45)  # shares of warm-up: step size alone, twice the variances too; the rest is step size again
-PRIOR_DRAWS = 30.0  # what the whitening's own variances, one, count for beside draws
+STAGES = (0.15, 0.25, 0.45)  # shares of warm-up: step size alone, twice the metric too; the rest is step size again
+PRIOR_DRAWS = 30.0  # what the whitening's own means and variances, zero and one, count for beside draws
 FIRST_STEP = 1.0  # times D^(-1/4), the order at which a standard normal's acceptance does not depend on D
 ATTEMPTS = 20  # starting points that are tried
 
@@ -64,7 +64,7 @@ def sample_compiled_chain(density: CompiledDensity, options: Options, seed: int,
     for stage, count in enumerate(stages):
         draws, _, _ = run.advance(int(count), adapting=True)
         if stage and len(draws):
-            run.learn_variances(draws)
+            run.learn_metric(draws)
     run.advance(options.tune - int(stages.sum()), adapting=True)
     draws, found, statistics = run.advance(options.draws, adapting=False)
     stats: dict[str, Any] = dict(zip(STATISTICS, statistics.T, strict=True))
@@ -85,7 +85,7 @@ class _Run:
         self.dimension = density.explicit.dimension
         self.rng = np.random.default_rng(seed)
         self.counter = self.rng.integers(2**64, size=1, dtype=np.uint64)
-        self.variances = np.ones(self.dimension)
+        self.metric = Metric(len(density.arrays.mode), np.zeros(self.dimension), np.ones(self.dimension))
         self.memory, self.workspace = trajectory(self.dimension), density.packed.memory()
         self.target, self.steps = target, 0
         self.state = self._tuning(FIRST_STEP * self.dimension**-0.25)
@@ -114,16 +114,18 @@ class _Run:
         noise = self.rng.standard_normal((count, self.dimension))
         packed = self.density.packed
         value = transitions(
-            self.state, adapting, noise, self.counter, self.variances, self.memory, *self.density.kernels,
+            self.state, adapting, noise, self.counter, self.metric, self.memory, *self.density.kernels,
             packed.starts, packed.integers, packed.numbers, packed.index, self.workspace, draws, found, statistics,
         )  # fmt: skip
         self.steps += 1 + int(statistics[:, 5].sum())
         return value, draws, found, statistics
 
-    def learn_variances(self, draws: Array) -> None:
-        """Take the variances of draws, held towards one, and tune the step size anew."""
+    def learn_metric(self, draws: Array) -> None:
+        """Take the means and variances of draws, held towards the whitening's, and tune the step size anew."""
         n = len(draws)
-        self.variances = (n * np.var(draws, axis=0) + PRIOR_DRAWS) / (n + PRIOR_DRAWS)
+        means = n * np.mean(draws, axis=0) / (n + PRIOR_DRAWS)
+        variances = (n * np.var(draws, axis=0) + PRIOR_DRAWS) / (n + PRIOR_DRAWS)
+        self.metric = Metric(self.metric.straight, means, variances)
         self.state = self._tuning(float(np.exp(self.state[1])))
 
     def advance(self, count: int, *, adapting: bool) -> tuple[Array, Array, Array]:

@@ -12,7 +12,8 @@ FIRST_SD = 0.3  # of random effects, in units of the predictor's scale; EM steps
 def starting_parameters(problem: Problem, dispersion: Dispersion) -> Parameters:
     """Return coefficients by weighted least squares on rough predictors, and small random effects."""
     family, response, predictor = problem.family, problem.response, problem.predictor
-    working = family.start(response)
+    # thresholds are the level's only place: an intercept takes up the mean of the offset by itself
+    working = family.with_level(family.start(response), float(np.mean(predictor.offset)))
     rough = family.start_predictor(response)
     weights = np.sqrt(np.maximum(family.expected_weights(response, rough, working), 1e-8))
     weights /= weights.max()
