@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslmm.errors import BayeslmmError, StorageError
+from bayeslmm.errors import BayeslmmError, StorageError, checked_path
 from bayeslmm.fitting import iterative_fit, point_fit, unidentified
 from bayeslmm.model import Model, model_of_sums
 from bayeslmm.types import Array
@@ -60,11 +60,12 @@ def load(
     """
     from bayeslmm.results.store.folder import FOREST, read_fit
 
-    if (Path(folder) / FOREST).is_file():
+    folder = checked_path("folder", folder)
+    if (folder / FOREST).is_file():
         from bayeslmm.forest import load_forest
 
         return load_forest(folder)
-    stored = read_fit(Path(folder))
+    stored = read_fit(folder)
     absent = [name for name in stored.functions if name not in (functions or {})]
     if absent:
         listed = ", ".join(repr(name) for name in absent)

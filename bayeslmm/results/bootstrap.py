@@ -11,8 +11,8 @@ import pandas as pd
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.covariance.pairs import lower_triangle
-from bayeslmm.errors import FittingError, OptionError, check_level
-from bayeslmm.inference.options import check_count, resolve_seed
+from bayeslmm.errors import FittingError, OptionError, check_level, is_word
+from bayeslmm.inference.options import MOST_CORES, check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import (
     FittedModel,
@@ -33,6 +33,7 @@ from bayeslmm.types import Array
 if TYPE_CHECKING:
     from bayeslmm.results.point import PointFit
 
+MOST_REFITS = 10_000_000
 MOST_LEFT_OUT = 200  # groups left out one by one for the acceleration; beyond, they are left out in so many batches
 
 
@@ -106,8 +107,8 @@ def bootstrap(
     progressbar: bool | None,
 ) -> Bootstrap:
     """Bootstrap a fit; see :meth:`PointFit.bootstrap`."""
-    n = check_count("n", n, 2)
-    cores = 1 if cores is None else check_count("cores", cores, 1)
+    n = check_count("n", n, 2, MOST_REFITS)
+    cores = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
     seed = resolve_seed(seed)
     _check(fit, statistic, kind)
     model = fitted_model(fit)
@@ -141,8 +142,10 @@ def bootstrap(
 
 
 def _check(fit: "PointFit", statistic: Any, kind: str) -> None:
-    if kind not in ("parametric", "groups"):
+    if not is_word(kind, ("parametric", "groups")):
         raise OptionError(f"kind={kind!r} is unknown; use 'parametric' or 'groups'.")
+    if statistic is not None and not callable(statistic):
+        raise OptionError(f"statistic={statistic!r} is no function; give one that takes a fit and returns numbers.")
     if fit.method == "map":
         raise OptionError("A posterior mode has no bootstrap, its priors follow the response: fit with method='reml'.")
     if not fit.status.ok:

@@ -12,9 +12,9 @@ from bayeslmm.covariance import theta_from_factors
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import NewRows
 from bayeslmm.design.zero_part import zero_columns_at
-from bayeslmm.errors import OptionError, UnavailableError
+from bayeslmm.errors import OptionError, UnavailableError, check_switch, is_word
 from bayeslmm.families import Family, Response
-from bayeslmm.inference.options import generator
+from bayeslmm.inference.options import check_count, generator
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
@@ -23,6 +23,7 @@ from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import term_shapes
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, make_request, training_rows
+from bayeslmm.results.predictions import LARGEST_FRAME
 from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.summary import Summary
@@ -181,6 +182,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         OptionError
             If the link is neither "logit" nor "log" and ratios are asked for.
         """
+        check_switch("exponentiate", exponentiate)
         if not exponentiate:
             return super().coef_table(level)
         if self.family.link.name not in ("logit", "log"):
@@ -241,10 +243,10 @@ class GeneralizedPosteriorFit(PosteriorFit):
             If the data lack a column, a level is unknown and ``new_levels="error"``, or a mean is not estimable and
             ``estimable="error"``.
         """
-        kind, random = KINDS.get(kind, (kind, random))
+        kind, random = KINDS[kind] if is_word(kind, KINDS) else (kind, random)
         valid_kinds = (*get_args(MeanOf), "response")
         for name, value, valid in (("kind", kind, valid_kinds), ("random", random, get_args(Effects))):
-            if value not in valid:
+            if not is_word(value, valid):
                 raise OptionError(f"{name}={value!r} is unknown; use one of {', '.join(map(repr, valid))}.")
         if kind == "response" and np.any(self.outcome.size != 1):
             raise OptionError('kind="response" needs a single trial per row; use kind="mean", the share of successes.')
@@ -413,7 +415,8 @@ class GeneralizedPosteriorFit(PosteriorFit):
         DataError
             If the data lack a column.
         """
-        if random == "conditional":
+        n = check_count("n", n, 1, LARGEST_FRAME)
+        if is_word(random, ("conditional",)):
             require_effects(self.design, self.draws)
         rng = generator(seed)
         beta = self.draws.beta.reshape(-1, self.draws.beta.shape[2])

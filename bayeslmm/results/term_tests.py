@@ -47,13 +47,13 @@ def _contrasts(design: Design, terms: tuple[FixedTerm, ...], type: Any) -> list[
     places = [term.places for term in terms]
     if not terms:
         return []
+    if isinstance(type, bool) or not isinstance(type, int | np.integer) or type not in (1, 2, 3):
+        raise OptionError(f"type={type!r} is unknown; use 1 (sequential), 2 (marginal) or 3 (sum-to-zero coding).")
     if type == 1:
         return type_1_contrasts(design.X, places)
     if type == 2:
         containing = [[i for i, other in enumerate(terms) if term.is_within(other)] for term in terms]
         return type_2_contrasts(design.X, places, containing)
-    if type != 3:
-        raise OptionError(f"type={type!r} is unknown; use 1 (sequential), 2 (marginal) or 3 (sum-to-zero coding).")
     found = None
     if not design.dropped_columns:
         coded = sum_to_zero_columns(design)
