@@ -74,7 +74,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         """Return the groups of the draws, ready to be written: dispersion parameters in place of sigma."""
         groups = super().datasets()
         posterior = groups["posterior"].drop_vars("sigma")
-        for name, values in self._dispersion_by_name().items():
+        for name, values in self.dispersion_by_name.items():
             dims = ("chain", "draw") if values.ndim == 2 else ("chain", "draw", f"{name}_number")
             posterior[name] = (dims, values)
         groups["posterior"] = posterior
@@ -97,7 +97,9 @@ class GeneralizedPosteriorFit(PosteriorFit):
         theta = theta_from_factors(factors, term_shapes(design.terms))
         return {"theta": list(theta), "objective": value, "method": "ml"}
 
-    def _dispersion_by_name(self) -> dict[str, Array]:
+    @property
+    def dispersion_by_name(self) -> dict[str, Array]:
+        """Draws of the dispersion parameters, (chains, draws), or (chains, draws, m) where one has several values."""
         found, start = {}, 0
         for parameter in self.family.parameters:
             values = self.dispersion[:, :, start : start + parameter.size]
@@ -114,16 +116,6 @@ class GeneralizedPosteriorFit(PosteriorFit):
             Always.
         """
         raise OptionError(f"add() is for normal responses, not for this {self.family.name} fit; see simulate().")
-
-    def hypothesis(self, *statements: str, level: float = 0.95) -> pd.DataFrame:
-        """Refuse: for normal responses.
-
-        Raises
-        ------
-        OptionError
-            Always.
-        """
-        raise OptionError(f"hypothesis() is for normal responses, not for this {self.family.name} fit; see idata.")
 
     # -- effects ----------------------------------------------------------------------------------------------
 
