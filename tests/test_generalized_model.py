@@ -154,8 +154,8 @@ def test_limits_of_the_typical_group(herds, cbpp):
     row = herds.coef_table(0.95).loc["Intercept"]  # period 1
     expected = 1 / (1 + np.exp(-row[["lower", "upper"]].to_numpy(dtype=float)))
     np.testing.assert_allclose(found[["lower", "upper"]].iloc[0], expected, rtol=1e-10)
-    with pytest.raises(blm.OptionError, match="typical group"):
-        herds.predict(interval=0.9)
+    with pytest.raises(blm.OptionError, match="population of groups use a posterior"):
+        herds.predict(random="marginal", interval=0.95)
 
 
 def test_an_exposure(ticks):
