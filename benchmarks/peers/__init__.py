@@ -13,6 +13,7 @@ PEERS = {
     "lme4 unchecked": partial(Lme4, check=False),
     "statsmodels": Statsmodels,
     "gpboost": GPBoost,
+    "gpboost iterative": partial(GPBoost, inversion="iterative"),
 }
 
 __all__ = ["PEERS", "Ours", "Problem", "Timing", "UnavailableError"]
