@@ -13,8 +13,8 @@ import dense
 from bayeslmm.errors import ModelError, OptionError
 from bayeslmm.families import Request, family
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
-from bayeslmm.inference.optimum.generalized.objective import Objective
 from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
+from bayeslmm.inference.optimum.generalized.objective import Objective
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood import Kernel
 

@@ -1,8 +1,9 @@
 r"""Standard errors of a generalized mixed model: the Hessian of the whole, from differences of the exact gradient.
 
 The covariance of :math:`(\theta, \beta, \phi)` is twice the inverse of the Hessian of :math:`-2\log L`. It is computed
-in the kernel's columns, in units of about a standard error, with central differences, three gradients for a parameter in
-all, and carried to the user's columns by the derivative of the map. Entries of a factor that lie on the boundary stay there.
+in the kernel's columns, in units of about a standard error, with central differences, three gradients for a parameter
+in all, and carried to the user's columns by the derivative of the map. Entries of a factor that lie on the boundary
+stay there.
 """
 
 from dataclasses import dataclass
