@@ -109,13 +109,10 @@ def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     if method != "map":
         modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
         return PointFit(model.design, model.spec, method, optimum, modes, model_kernel=model.kernel)
-    from bayeslmm.inference.optimum.mode import posterior_conditional
-    from bayeslmm.posterior.density import CovarianceDensity
+    from bayeslmm.inference.optimum.held_mode import mode_coefficients
 
     priors = model.resolved_priors
-    modes = posterior_conditional(
-        CovarianceDensity(model.kernel, priors, model.spec.sigma), optimum.theta, optimum.sigma
-    )
+    modes = mode_coefficients(model.kernel, priors, optimum.theta, optimum.sigma, model.spec.sigma)
     return PointFit(model.design, model.spec, method, optimum, modes, priors, model_kernel=model.kernel)
 
 
@@ -213,10 +210,9 @@ def _extremes_explained() -> Iterator[None]:
 
 
 def _fit_map(model: Fittable, method: str, options: Options) -> PointFit:
-    from bayeslmm.inference.optimum.mode import maximise_posterior
-    from bayeslmm.posterior.density import CovarianceDensity
+    from bayeslmm.inference.optimum.held_mode import posterior_maximum
 
-    found = maximise_posterior(CovarianceDensity(model.kernel, _usable_priors(model), model.spec.sigma))
+    found = posterior_maximum(model.kernel, _usable_priors(model), model.spec.sigma)
     return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
 
 

@@ -414,7 +414,8 @@ class Model:
         method
             "nuts" samples the posterior; "importance" samples it at once, by importance sampling of the
             covariance parameters, and hands over to NUTS where it must; "advi" fits a normal
-            approximation; "map" finds the mode of sds, correlations and sigma; "reml" and "ml" maximise the
+            approximation; "map" finds the mode of sds, correlations and sigma, and of coefficients
+            whose priors are Student t, Cauchy or Laplace; "reml" and "ml" maximise the
             (restricted) likelihood.
         draws, tune, chains
             Retained draws and warm-up iterations per chain, and number of chains.
@@ -449,8 +450,9 @@ class Model:
         full_rank, iterations
             Whether the normal approximation of "advi" has a full covariance matrix, and its optimisation steps.
         handover
-            What "importance" does where its weights are too uneven: "nuts" samples by NUTS instead, and warns of what
-            that will take; "error" raises; "keep" keeps the weighted draws, whose status says what they are worth.
+            What "importance" does where its weights are too uneven: "nuts" samples by NUTS instead, or by Hamiltonian
+            Monte Carlo where there are many covariance parameters, and warns of what that will take; "error" raises;
+            "keep" keeps the weighted draws, whose status says what they are worth.
         n_quad
             How "ml" integrates the random effects of a generalized model: 1 for Laplace's approximation, 9 or 25 points
             of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which

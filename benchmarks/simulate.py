@@ -41,5 +41,28 @@ def maximal(n_subjects: int, n_items: int, n_rows: int, *, seed: int = 3) -> pd.
     return frame.assign(subject=subject, item=item, y=y + rng.normal(size=n_rows))
 
 
+def factorial(subjects: int, items: int, rows: int, interactions: bool, *, seed: int = 4) -> tuple[pd.DataFrame, str]:
+    """Crossed subjects and items, three contrasts, all effects correlated by both; some variances are zero.
+
+    With interactions there are 8 fixed columns and 72 covariance parameters, without 4 and 20.
+    """
+    rng = np.random.default_rng(seed)
+    cells = np.sort(rng.permutation(subjects * items)[:rows])
+    subject, item = cells // items, cells % items
+    columns = {name: rng.choice([-1.0, 1.0], size=rows) for name in "abc"}
+    if interactions:
+        for name in ("ab", "ac", "bc", "abc"):
+            columns[name] = np.prod([columns[letter] for letter in name], axis=0)
+    X = np.column_stack([np.ones(rows), *columns.values()])
+    y = X @ rng.normal(scale=0.1, size=X.shape[1]) + rng.normal(size=rows)
+    sds = np.array([0.5, 0.2, 0.1, 0.0, 0.2, 0.05, 0.03, 0.0])[: X.shape[1]]
+    for codes, count in ((subject, subjects), (item, items)):
+        root = np.linalg.cholesky(_covariance(len(sds))) * sds[:, None]
+        y = y + np.einsum("ns,ns->n", X, (rng.normal(size=(count, len(sds))) @ root.T)[codes])
+    terms = " + ".join(columns)
+    frame = pd.DataFrame({"y": y, **columns, "subject": subject, "item": item})
+    return frame, f"y ~ {terms} + ({terms} | subject) + ({terms} | item)"
+
+
 def _covariance(size: int) -> np.ndarray:
     return 0.7 * np.eye(size) + 0.3

@@ -26,7 +26,7 @@ class Diagonal(Structure):
 
     def factor_of_root(self, root: Array) -> Array:
         """Return the standard deviations on a diagonal."""
-        return np.diag(np.sqrt(np.sum(root**2, axis=1)))
+        return np.sqrt(np.sum(root**2, axis=-1))[..., None] * np.eye(root.shape[-2])
 
     def rotation(self, root: Array) -> Array:
         """Return the signs of a diagonal root."""

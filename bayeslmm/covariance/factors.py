@@ -10,13 +10,15 @@ from bayeslmm.types import Array
 
 
 def lower_factor(factor: Array) -> Array:
-    """Return the lower triangular L with ``L @ L.T == factor @ factor.T`` and a non-negative diagonal.
+    """Return the lower triangular L with ``L @ L.T == factor @ factor.T`` and a non-negative diagonal, (..., S, S).
 
     From a QR decomposition, so that a singular covariance is no obstacle.
     """
-    r = np.asarray(np.linalg.qr(factor.T, mode="r"))
-    signs = np.where(np.diag(r) < 0, -1.0, 1.0)
-    return np.asarray(r * signs[:, None]).T
+    if factor.shape[-2] == 1:
+        return np.asarray(np.sqrt(np.sum(factor**2, axis=-1, keepdims=True)))
+    r = np.asarray(np.linalg.qr(np.swapaxes(factor, -1, -2), mode="r"))
+    signs = np.where(np.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
+    return np.swapaxes(r * signs[..., None], -1, -2)
 
 
 def positive_diagonal(factor: Array) -> Array:

@@ -50,7 +50,7 @@ class Structure(ABC):
 
     @abstractmethod
     def factor_of_root(self, root: Array) -> Array:
-        """Return the factor, with non-negative diagonal, of the member nearest to ``root @ root.T``; root is (S, m)."""
+        """Return the factor, non-negative diagonal, of the member nearest to ``root @ root.T``; root (..., S, m)."""
 
     @abstractmethod
     def rotation(self, root: Array) -> Array:

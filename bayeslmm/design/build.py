@@ -2,14 +2,15 @@
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import find_structure
-from bayeslmm.design.centring import centring_beside_level, find_centring, no_centring
+from bayeslmm.design.centring import Centring, centring_beside_level, find_centring, no_centring
 from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, few_rows_sentence
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
@@ -33,6 +34,7 @@ from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST, RESPONSE_PAIRS
 if TYPE_CHECKING:
     from bayeslmm.families import Family, Response
 
+REMEMBERED = 128  # formulas whose expressions need not be checked again
 Terms = tuple[tuple[Expression, ...], ...]
 
 
@@ -64,6 +66,38 @@ class Recipe:
     dependence: Array  # of the columns left out on those kept, shape (p, left out)
     effects: tuple[ColumnRecipe, ...]
     groupings: tuple[Grouping, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FixedColumns:
+    """The fixed columns of a design.
+
+    Attributes
+    ----------
+    X, names
+        Independent columns, shape (n, p), and their names.
+    dropped
+        Names of the columns left out.
+    recipe
+        How all columns are built.
+    kept
+        Places of the independent columns among all.
+    dependence
+        Of the columns left out on those kept, shape (p, left out).
+    left_out
+        The columns left out; None where there are none.
+    centring
+        The constant among the independent columns and their means.
+    """
+
+    X: Array
+    names: tuple[str, ...]
+    dropped: tuple[str, ...]
+    recipe: ColumnRecipe
+    kept: np.ndarray
+    dependence: Array
+    left_out: Array | None
+    centring: Centring
 
 
 def build_design(
@@ -116,10 +150,11 @@ def build_design(
     evaluator = Evaluator(keep_rows(frame, keep), functions, Memory(), True, frame.index, positions, frame)
     outcome = None if family is None else _outcome(parts.response, evaluator, family, w)
     y = _response(parts.response, evaluator) if outcome is None else outcome.y
-    X, names, dropped, fixed_recipe, kept, dependence, left_out = _fixed(parts.fixed, evaluator, w)
+    fixed = _fixed(parts.fixed, evaluator, w)
     level_beside = family is not None and not family.takes_constant
     if level_beside:
-        X, names, kept, dependence = _without_constant(X, names, kept, dependence, formula)
+        fixed = _without_constant(fixed, formula, w)
+    X, names = fixed.X, fixed.names
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
     if outcome is None and np.all(y == y[0]):
@@ -142,16 +177,16 @@ def build_design(
         offset=total,
         index=evaluator.frame.index,
         n_dropped=n_dropped,
-        dropped_columns=dropped,
-        centring=centring_beside_level(X, w) if level_beside else find_centring(X, w),
+        dropped_columns=fixed.dropped,
+        centring=fixed.centring,
         data=frame,
         places=places,
         weights_column=weights_column,
         offset_column=offset_column,
         functions=functions,
         outcome=outcome,
-        recipe=Recipe(parts, evaluator.memory, fixed_recipe, kept, dependence, effect_recipes, groupings),
-        left_out=left_out,
+        recipe=Recipe(parts, evaluator.memory, fixed.recipe, fixed.kept, fixed.dependence, effect_recipes, groupings),
+        left_out=fixed.left_out,
     )
 
 
@@ -169,7 +204,11 @@ def check_functions(functions: Mapping[str, Callable[..., Any]] | None) -> dict[
 
 def check_parts(formula: Formula, functions: Mapping[str, Any]) -> Parts:
     """Check every expression of a formula again; a formula need not come from the parser."""
+    return _checked_parts(formula, tuple(functions))
 
+
+@lru_cache(maxsize=REMEMBERED)
+def _checked_parts(formula: Formula, functions: tuple[str, ...]) -> Parts:
     def terms_of(effects: str) -> Terms:
         """Split a sum of effects into terms of checked expressions."""
         return tuple(
@@ -257,19 +296,24 @@ def _outcome(expression: Expression, evaluator: Evaluator, family: "Family", w: 
     return read_outcome(expression, evaluator, family, w)
 
 
-def _without_constant(
-    X: Array, names: tuple[str, ...], kept: np.ndarray, dependence: Array, formula: Formula
-) -> tuple[Array, tuple[str, ...], np.ndarray, Array]:
+def _without_constant(fixed: FixedColumns, formula: Formula, w: Array | None) -> FixedColumns:
     """Leave the intercept out, for which thresholds stand."""
-    if "Intercept" in names:
-        where = [j for j, name in enumerate(names) if name != "Intercept"]
-        return np.ascontiguousarray(X[:, where]), tuple(names[j] for j in where), kept[where], dependence[where]
-    if np.any(find_centring(X, None).constant):
+    if "Intercept" in fixed.names:
+        where = [j for j, name in enumerate(fixed.names) if name != "Intercept"]
+        X = np.ascontiguousarray(fixed.X[:, where])
+        fixed = replace(
+            fixed,
+            X=X,
+            names=tuple(fixed.names[j] for j in where),
+            kept=fixed.kept[where],
+            dependence=fixed.dependence[where],
+        )
+    elif np.any(find_centring(fixed.X, None).constant):
         raise ModelError(
             f"The fixed columns of {formula.text!r} add up to a constant, which cannot be distinguished from the "
             "thresholds of an ordinal response: leave out the 0 +, so that the first level is the base."
         )
-    return X, names, kept, dependence
+    return replace(fixed, centring=centring_beside_level(fixed.X, w))
 
 
 def _response(expression: Expression, evaluator: Evaluator) -> Array:
@@ -285,22 +329,23 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
     return y
 
 
-def _fixed(
-    terms: Terms, evaluator: Evaluator, w: Array | None
-) -> tuple[Array, tuple[str, ...], tuple[str, ...], ColumnRecipe, np.ndarray, Array, Array | None]:
+def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:
     columns, recipe = build_columns(terms, evaluator)
     X = np.ascontiguousarray(columns)
     check_unique(recipe.names)
-    keep = independent_columns(X, find_centring(X, w))
+    centring = find_centring(X, w)
+    keep = independent_columns(X, centring)
     n, p = len(X), int(keep.sum())
     if n <= p:
-        raise ModelError(few_rows_sentence(n, recipe))
+        raise ModelError(few_rows_sentence(n, recipe, evaluator))
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
+    places = np.flatnonzero(keep)
     if keep.all():
-        return X, names, dropped, recipe, np.flatnonzero(keep), np.zeros((p, 0)), None
+        return FixedColumns(X, names, dropped, recipe, places, np.zeros((p, 0)), None, centring)
     kept, others = np.ascontiguousarray(X[:, keep]), np.ascontiguousarray(X[:, ~keep])
-    return kept, names, dropped, recipe, np.flatnonzero(keep), dependence_on(kept, others), others
+    dependence = dependence_on(kept, others)
+    return FixedColumns(kept, names, dropped, recipe, places, dependence, others, find_centring(kept, w))
 
 
 def _random(

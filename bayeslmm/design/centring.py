@@ -16,6 +16,7 @@ import numpy as np
 from bayeslmm.types import Array
 
 NARROW = 16  # up to so many columns numpy is faster column by column
+FEW_ROWS = 100  # that tell a column that is not constant
 SPAN_TOLERANCE = 1e-8  # largest departure of A c from one that still counts as the constant
 
 
@@ -102,9 +103,17 @@ def centring_beside_level(columns: Array, weights: Array | None = None) -> Centr
     return Centring(np.zeros(columns.shape[1]), np.average(columns, axis=0, weights=weights))
 
 
+def _is_flat(column: Array) -> bool:
+    # Most columns change within a few rows, and need not be read to the end.
+    first = column[0]
+    if column.strides[0] == 0:
+        return bool(first != 0)
+    return bool(first != 0 and np.all(column[:FEW_ROWS] == first) and np.all(column == first))
+
+
 def _constant_combination(columns: Array) -> Array | None:
     size = columns.shape[1]
-    flat = np.array([column[0] != 0 and bool(np.all(column == column[0])) for column in columns.T])
+    flat = np.array([_is_flat(column) for column in columns.T])
     if flat.any():
         first = int(np.argmax(flat))
         constant = np.zeros(size)

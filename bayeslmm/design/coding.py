@@ -90,8 +90,11 @@ def term_values(terms: tuple[tuple[Expression, ...], ...], evaluator: Evaluator)
     return values
 
 
-def few_rows_sentence(n: int, recipe: ColumnRecipe) -> str:
-    """Say that n rows are too few for the columns of a recipe, and which factor makes most of these."""
+def few_rows_sentence(n: int, recipe: ColumnRecipe, evaluator: Evaluator | None = None) -> str:
+    """Say that n rows are too few for the columns of a recipe, and which factor makes most of these.
+
+    With the rows at hand, name a cell that made texts of a column of numbers.
+    """
     rows = "1 row" if n == 1 else f"{n} rows"
     said = f"{rows} cannot estimate {len(recipe.names)} fixed columns and a residual: use more rows than columns"
     labels = {factor.label for term in recipe.terms for factor in term if factor.is_column}
@@ -99,10 +102,11 @@ def few_rows_sentence(n: int, recipe: ColumnRecipe) -> str:
     widest = max(made, key=lambda label: made[label], default="")
     if made.get(widest, 0) < 2:
         return f"{said}."
-    return (
-        f"{said}. {widest!r} makes {made[widest]} of them, one for each level but the first: if these are numbers or "
-        "dates stored as text, convert the column to numbers."
-    )
+    said = f"{said}. {widest!r} makes {made[widest]} of them, one for each level but the first"
+    slips = evaluator.slips(evaluator.frame[widest]) if evaluator is not None and widest in evaluator.frame else ""
+    if slips:
+        return f"{said}, since {slips}: correct such cells, or mark them as missing, and convert the column to numbers."
+    return f"{said}: if these are numbers or dates stored as text, convert the column to numbers."
 
 
 def encode_terms(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Any], n: int) -> tuple[Array, Any]:

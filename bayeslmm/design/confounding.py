@@ -53,7 +53,7 @@ def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma
         return ()
     v = np.random.default_rng(0).normal(size=(n, count))
     scaled = {term.name: _scaled(term) for term in terms}
-    images = [_image(term, scaled[term.name][0][:, [r, s]], v) for term, r, s in entries]
+    images = [_image(term, scaled[term.name][0][:, [r, s]], v, r == s) for term, r, s in entries]
     if not sigma_known:
         images.append(v if weights is None else v / weights[:, None])
     table = np.column_stack([image.ravel() for image in images])
@@ -107,15 +107,15 @@ def _scaled(term: RandomTerm) -> tuple[Array, Array]:
     return columns * kept / divisor, divisor
 
 
-def _image(term: RandomTerm, pair: Array, v: Array) -> Array:
-    """Return A v for an entry of a term's covariance, its two columns of shape (n, 2), v (n, vectors)."""
+def _image(term: RandomTerm, pair: Array, v: Array, same: bool) -> Array:
+    """Return A v for an entry of a term's covariance: its two columns, (n, 2), whether they are one, v (n, vectors)."""
 
     def one_way(left: Array, right: Array) -> Array:
         sums = [np.bincount(term.codes, right * column, term.n_levels) for column in v.T]
         return left[:, None] * np.column_stack(sums)[term.codes]
 
     first, second = pair.T
-    return one_way(first, second) + one_way(second, first)
+    return 2.0 * one_way(first, first) if same else one_way(first, second) + one_way(second, first)
 
 
 def _name(term: RandomTerm, r: int, s: int) -> str:

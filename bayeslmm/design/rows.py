@@ -36,8 +36,13 @@ def complete_rows(frame: pd.DataFrame, missing: Missing) -> Mask:
     complete = np.ones(len(frame), dtype=bool)
     for name in frame.columns:
         column = frame[name]
-        if pd.api.types.is_float_dtype(column.dtype):
+        dtype = column.dtype
+        if isinstance(dtype, np.dtype) and dtype.kind in "iub":  # cannot be missing
+            continue
+        if pd.api.types.is_float_dtype(dtype):
             values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+            if np.isfinite(values).all():
+                continue
             absent = np.isnan(values)
             _check_finite(name, np.isinf(values), frame.index)
         else:

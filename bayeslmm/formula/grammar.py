@@ -5,6 +5,7 @@ From loosest to tightest: ``~``, ``|`` and ``||``, ``+`` and ``-``, ``*`` and ``
 
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeVar
 
 from bayeslmm.errors import FormulaError
@@ -18,6 +19,7 @@ from bayeslmm.formula.vocabulary import FUNCTIONS, RESPONSE_PAIRS, attribute_rem
 
 _T = TypeVar("_T")
 
+REMEMBERED = 128  # formulas that need not be read again
 _EXAMPLE = "for example 'y ~ x + (1 | g)'"
 
 
@@ -45,6 +47,18 @@ def parse(text: str, functions: Collection[str] = (), columns: Collection[str] =
     ----------
     Bates, Mächler, Bolker and Walker (2015), Fitting linear mixed-effects models using lme4, table 2.
     """
+    if not isinstance(text, str):
+        return _read(text, functions, columns)
+    return _remembered(text, tuple(functions), tuple(columns))
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _remembered(text: str, functions: tuple[str, ...], columns: tuple[str, ...]) -> Formula:
+    # Studies, folds and simulations build one model many times.
+    return _read(text, functions, columns)
+
+
+def _read(text: str, functions: Collection[str], columns: Collection[str]) -> Formula:
     tokens = read_tokens(text, functions, columns)
     tildes = [token for token in tokens if token.text == "~" and token.kind == "operator"]
     if not tildes:

@@ -17,6 +17,8 @@ from bayeslmm.types import Array
 INSIDE = 0.75  # of the way from a prior's lower end to its upper one, where the data want a value beyond
 LARGEST_VARIANCE = 4.0  # where the data and the prior say next to nothing, two units of log or atanh
 
+NO_DIGITS = 1e13  # a log density beyond this is rounded to more than a thousandth
+
 
 @dataclass(frozen=True, slots=True)
 class Laplace:
@@ -86,6 +88,12 @@ def _climb(density: CovarianceDensity) -> Laplace:
 
     with np.errstate(all="ignore"):
         result = minimize(scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
+    if abs(result.fun) > NO_DIGITS:
+        raise FittingError(
+            f"The log posterior is {-float(result.fun):.2g} where it is highest, so that rounding hides its shape: "
+            "a prior and the data differ by many orders of magnitude. "
+            'Compare model.priors with the estimates of method="reml", and state priors on the scale of the data.'
+        )
     mode = start + unit * result.x
     hessian = gradient_differences(lambda x: negative(x)[1], mode, unit * 0.1)
     return Laplace(mode, positive_inverse(hessian), -float(result.fun), evaluations + count)

@@ -54,7 +54,8 @@ class Options:
     iterations
         ADVI's stochastic gradient steps.
     handover
-        What happens where importance weights are too uneven: "nuts" samples by NUTS instead, "error" raises, "keep"
+        What happens where importance weights are too uneven: "nuts" samples by NUTS instead, or by Hamiltonian Monte
+        Carlo where there are many covariance parameters or a point is costly, "error" raises, "keep"
         keeps the weighted draws, whose status then says what they are worth.
     n_quad
         Quadrature points of a generalized model's likelihood: 1 for Laplace's approximation, more for adaptive

@@ -8,21 +8,19 @@ the boundary or does not settle, the full search of `bayeslmm.inference.optimum.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.starting import starting_factors
-from bayeslmm.inference.optimum.maximum import Likelihood, code_of
+from bayeslmm.inference.optimum.maximum import code_of
+from bayeslmm.inference.optimum.profiled import Likelihood, likelihood_of
 from bayeslmm.inference.optimum.quasi_newton import descend
 from bayeslmm.inference.optimum.search import Point, Record, minimise
 from bayeslmm.intervals.compiled_refits import Estimates, search_responses
 from bayeslmm.likelihood.conditional import fixed_modes
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import Kernel
-from bayeslmm.likelihood.marginal import is_safe
 from bayeslmm.likelihood.new_response import KernelStructure
-from bayeslmm.likelihood.single_term import profiled_single
 from bayeslmm.types import Array, Criterion
 
 NEAR_BOUNDARY = 0.02  # a diagonal of lambda, columns scaled, below which the full search takes over
@@ -55,42 +53,6 @@ class Estimate:
     objective: float
     code: str
     R_X: Array
-
-
-class CompiledLikelihood(Likelihood):
-    """The profiled objective of a kernel with one random term and nothing else, each evaluation one compiled loop."""
-
-    def point(self, lambdas: Sequence[Array]) -> Point:
-        """Return value and gradient."""
-        factor = lambdas[0]
-        if not is_safe(factor):
-            return super().point(lambdas)
-        products = self.kernel.products
-        value, sigma, excess, slope = single_point(
-            products.nest_z[0], products.nest_xy[0], products.xy, factor, products.n, self.method == "reml",
-            np.nan if self.sigma is None else self.sigma,
-        )  # fmt: skip
-        if not np.isfinite(value):
-            return super().point(lambdas)  # raises what is wrong
-        levels = products.layout.shapes[0].n_levels
-        return Point(value - products.log_weights, [slope], [excess], [levels * np.eye(len(factor)) - excess], sigma)
-
-
-@numba.njit(cache=True, nogil=True)
-def single_point(
-    z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float
-) -> tuple[float, float, Array, Array]:
-    """Return what :func:`profiled_single` does, with room of its own for the factor."""
-    levels, size, order = xy.shape
-    low, rows, schur = np.zeros((levels, size, size)), np.zeros(xy.shape), np.zeros((order, order))
-    return profiled_single(z, xy, total, factor, n, reml, sigma, low, rows, schur)
-
-
-def likelihood_of(kernel: Kernel, method: Criterion, sigma: float | None) -> Likelihood:
-    """Return the objective of a kernel, compiled where it can be."""
-    layout = kernel.products.layout
-    single = len(layout.nest) == 1 and not layout.trailing
-    return (CompiledLikelihood if single else Likelihood)(kernel, method, sigma)
 
 
 class Refitter:

@@ -24,6 +24,55 @@ def add_by_level(codes: Codes, left: Array, right: Array, out: Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
+def add_nest(codes: Codes, left: Array, related: Array, xy: Array, out: Array, out_xy: Array) -> None:
+    """Do `add_by_level` of two right sides in one visit to each level.
+
+    left (n, S), related (n, v), xy (n, w), out (J, S, v), out_xy (J, S, w).
+    """
+    n, size = left.shape
+    width, fixed = related.shape[1], xy.shape[1]
+    for i in range(n):
+        j = codes[i]
+        for s in range(size):
+            value = left[i, s]
+            if value != 0.0:
+                for t in range(width):
+                    out[j, s, t] += value * related[i, t]
+                for t in range(fixed):
+                    out_xy[j, s, t] += value * xy[i, t]
+
+
+@numba.njit(cache=True, nogil=True)
+def move_columns(columns: Array, means: Array, scales: Array, root: Array, out: Array) -> None:
+    """``out[i, s] = (columns[i, s] - means[s]) / scales[s] * root[i]`` for the first columns of out.
+
+    columns (n, S), root (n,) or of length zero for ones, out (n, S) or wider.
+    """
+    n, size = columns.shape
+    for i in range(n):
+        for s in range(size):
+            out[i, s] = (columns[i, s] - means[s]) / scales[s]
+    if root.shape[0]:
+        for i in range(n):
+            for s in range(size):
+                out[i, s] *= root[i]
+
+
+@numba.njit(cache=True, nogil=True)
+def sum_squares(columns: Array, means: Array, weights: Array) -> Array:
+    """Return the sums of ``weights[i] (columns[i, s] - means[s])²``, (S,); weights of length zero stand for ones."""
+    n, size = columns.shape
+    out = np.zeros(size)
+    weighted = weights.shape[0] > 0
+    for i in range(n):
+        weight = weights[i] if weighted else 1.0
+        for s in range(size):
+            moved = columns[i, s] - means[s]
+            out[s] += weight * moved * moved
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
 def add_effects(codes: Codes, columns: Array, effects: Array, out: Array) -> None:
     """``out[i] += columns[i] @ effects[codes[i]]``, nothing where a code is -1.
 

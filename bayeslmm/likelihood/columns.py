@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.covariance import Structure, TermShape
 from bayeslmm.design.centring import Centring, find_centring, no_centring
+from bayeslmm.likelihood.accumulate import sum_squares
 from bayeslmm.types import Array
 
 
@@ -78,19 +79,19 @@ def column_map(columns: Array, centring: Centring, weights: Array | None) -> Col
 
     The weights are not divided by their mean: their unit goes into the scale, and the kernel's lambda is free of it.
     """
-    moved = centring.apply(columns)
-    if weights is None:
-        sum_of_squares = np.einsum("ij,ij->j", moved, moved)
+    ones = np.zeros(0)
+    if weights is None and len(columns) and columns.strides[0] == 0:  # one row seen n times
+        squares = sum_squares(columns[:1], centring.means, ones) * len(columns)
     else:
-        sum_of_squares = np.einsum("i,ij,ij->j", weights, moved, moved)
-    scale = np.sqrt(sum_of_squares / len(moved))
+        squares = sum_squares(columns, centring.means, ones if weights is None else np.ascontiguousarray(weights))
+    scale = np.sqrt(squares / len(columns))
     scale[scale == 0] = 1.0
     return ColumnMap(centring, scale)
 
 
-def fixed_map(X: Array, weights: Array | None) -> ColumnMap:
-    """Return the map of the fixed columns."""
-    return column_map(X, find_centring(X, weights), weights)
+def fixed_map(X: Array, weights: Array | None, centring: Centring | None = None) -> ColumnMap:
+    """Return the map of the fixed columns, whose constant and means may be known."""
+    return column_map(X, find_centring(X, weights) if centring is None else centring, weights)
 
 
 def term_map(term: TermArrays, weights: Array | None) -> ColumnMap:
@@ -105,5 +106,5 @@ def factor_to_kernel(factor: Array, columns: ColumnMap, shape: TermShape) -> Arr
 
 
 def factor_to_user(factor: Array, columns: ColumnMap, shape: TermShape) -> Array:
-    """Return the user's lambda for the kernel's, with a non-negative diagonal."""
+    """Return the user's lambda for the kernel's, (..., S, S), with a non-negative diagonal."""
     return shape.structure.factor_of_root(columns.matrix @ factor)

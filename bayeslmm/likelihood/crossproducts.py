@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayeslmm.likelihood.accumulate import Places, add_by_level
+from bayeslmm.likelihood.accumulate import Places, add_by_level, add_nest, move_columns
 from bayeslmm.likelihood.columns import ColumnMap, TermArrays
 from bayeslmm.likelihood.layout import Layout
 from bayeslmm.likelihood.pattern import Columns, Index, Pattern
@@ -155,9 +155,9 @@ class Sums:
         self.xy += xy.T @ xy
         for place, k in enumerate(self.layout.nest):
             own = codes[k][rows]
-            related = np.concatenate([z[m] for m in self.layout.nest[place:]], axis=1)
-            add_by_level(own, z[k], related, self.nest_z[place])
-            add_by_level(own, z[k], xy, self.nest_xy[place])
+            related = [z[m] for m in self.layout.nest[place:]]
+            both = related[0] if len(related) == 1 else np.concatenate(related, axis=1)
+            add_nest(own, z[k], both, xy, self.nest_z[place], self.nest_xy[place])
         for k, pair_of_row, blocks in zip(self.layout.trailing, self.pattern.lead_rows, self.lead, strict=True):
             add_by_level(pair_of_row[rows], z[self.layout.nest[0]], z[k], blocks)
         for pair, blocks in zip(self.pattern.trailing, self.trailing, strict=True):
@@ -235,12 +235,14 @@ def _chunks(
     n, p = X.shape
     for first in range(0, n, CHUNK_ROWS):
         rows = slice(first, min(first + CHUNK_ROWS, n))
-        xy = np.empty((rows.stop - rows.start, p + 1))
-        xy[:, :p] = fixed.apply(X[rows])
+        count = rows.stop - rows.start
+        root = np.zeros(0) if weights is None else np.sqrt(weights[rows])
+        xy = np.empty((count, p + 1))
+        move_columns(X[rows], fixed.centring.means, fixed.scale, root, xy)
         xy[:, p] = y[rows] - y_mean
-        z = [np.ascontiguousarray(m.apply(t.columns[rows])) for t, m in zip(terms, maps, strict=True)]
         if weights is not None:
-            root = np.sqrt(weights[rows])[:, None]
-            xy *= root
-            z = [columns * root for columns in z]
+            xy[:, p] *= root
+        z = [np.empty((count, t.columns.shape[1])) for t in terms]
+        for term, columns, out in zip(terms, maps, z, strict=True):
+            move_columns(term.columns[rows], columns.centring.means, columns.scale, root, out)
         yield rows, z, xy

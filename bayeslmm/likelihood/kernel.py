@@ -14,7 +14,7 @@ from bayeslmm.covariance import (
     factors_from_theta,
     theta_from_factors,
 )
-from bayeslmm.design.centring import no_centring
+from bayeslmm.design.centring import Centring, no_centring
 from bayeslmm.errors import UnavailableError
 from bayeslmm.likelihood.columns import (
     ColumnMap,
@@ -83,6 +83,7 @@ class Kernel:
         weights: Array | None = None,
         *,
         names: Sequence[str] | None = None,
+        centring: Centring | None = None,
     ) -> "Kernel":
         """Sum the cross-products.
 
@@ -98,13 +99,15 @@ class Kernel:
             Positive prior weights, shape (n,); None means ones.
         names
             Names of the terms for messages.
+        centring
+            The constant among the columns of X and their means, where they are known.
         """
         y = np.asarray(y, dtype=float)
         X = np.asarray(X, dtype=float)
         shapes = [TermShape(t.n_levels, t.columns.shape[1], t.covariance) for t in terms]
         names = tuple(names) if names is not None else tuple(getattr(t, "name", str(k)) for k, t in enumerate(terms))
         layout = choose_layout([t.codes for t in terms], shapes)
-        fixed = fixed_map(X, weights) if X.shape[1] else ColumnMap(no_centring(0), np.ones(0))
+        fixed = fixed_map(X, weights, centring) if X.shape[1] else ColumnMap(no_centring(0), np.ones(0))
         maps = tuple(term_map(t, weights) for t in terms)
         y_mean = float(np.average(y, weights=weights)) if fixed.centring.spans_constant else 0.0
         with blas_threads(0):
@@ -167,6 +170,14 @@ class Kernel:
     def theta(self, lambdas: Sequence[Array]) -> Array:
         """Return the user's theta for the kernel's factors."""
         return theta_from_factors(self.user_factors(lambdas), self.shapes)
+
+    def thetas(self, points: Sequence[Sequence[Array]]) -> Array:
+        """Return the user's theta for the kernel's factors at m points, shape (m, n_theta)."""
+        rows = [np.zeros((len(points), 0))]
+        for k, (columns, shape) in enumerate(zip(self.maps, self.shapes, strict=True)):
+            factors = factor_to_user(np.array([lambdas[k] for lambdas in points]), columns, shape)
+            rows.append(factors[(slice(None), *shape.free_entries)])
+        return np.concatenate(rows, axis=1)
 
     def shift(self, method: str) -> float:
         """Return what to add to the kernel's objective to have it in the user's columns."""
@@ -263,7 +274,8 @@ def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
             kernel.check_memory()
         return kernel
     y = design.y if design.offset is None else design.y - design.offset
-    kernel = Kernel.build(y, design.X, design.terms, design.weights)
+    centring = getattr(design, "centring", None)
+    kernel = Kernel.build(y, design.X, design.terms, design.weights, centring=centring)
     if factored:
         kernel.check_memory()
     return kernel

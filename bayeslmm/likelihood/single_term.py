@@ -204,6 +204,28 @@ def excess_single(low: Array, rows: Array, beta: Array, root: Array, sigma: floa
 
 
 @numba.njit(cache=True, nogil=True)
+def squares_single(low: Array, rows: Array, beta: Array) -> Array:
+    """Return ``sum u_j u_j'``, shape (S, S), u at its conditional mean given beta."""
+    n_levels, size, order = rows.shape
+    out = np.zeros((size, size))
+    u = np.empty(size)
+    for j in range(n_levels):
+        for s in range(size - 1, -1, -1):
+            value = rows[j, s, order - 1]
+            for a in range(order - 1):
+                value -= rows[j, s, a] * beta[a]
+            for r in range(s + 1, size):
+                value -= low[j, r, s] * u[r]
+            u[s] = value / low[j, s, s]
+            for t in range(s, size):
+                out[s, t] += u[s] * u[t]
+    for s in range(size):
+        for t in range(s):
+            out[s, t] = out[t, s]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
 def profiled_single(
     z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float, low: Array, rows: Array,
     schur: Array,

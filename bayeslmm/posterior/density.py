@@ -468,7 +468,7 @@ def normal_prior(fixed: ColumnMap, priors: ModelPriors, y_mean: float = 0.0) -> 
     inverse = independent_centring(priors.fixed_centring, priors.collinearity).inverse
     turn = inverse @ fixed.matrix
     shift = inverse @ fixed.centring.constant * y_mean
-    location, precision, log_det = _stated_prior(priors)
+    location, precision, log_det = stated_prior(priors)
     proper = np.diag(precision) > 0
     n_proper = int(proper.sum())
     if n_proper:
@@ -477,7 +477,7 @@ def normal_prior(fixed: ColumnMap, priors: ModelPriors, y_mean: float = 0.0) -> 
     return NormalPrior(turn.T @ precision @ turn, mean, log_det, n_proper)
 
 
-def _stated_prior(priors: ModelPriors) -> tuple[Array, Array, float]:
+def stated_prior(priors: ModelPriors) -> tuple[Array, Array, float]:
     """Return mean (r,), precision (r, r) and log-determinant of what the priors say of independent columns."""
     if priors.collinearity is not None:
         joint = collinear_prior(priors)

@@ -186,7 +186,7 @@ class DeletionMethods:
         factor = factorise(fit.kernel.products, fit.kernel.lambdas(fit.theta))
         posterior = flat_posterior(factor)
         if fit.method == "map":
-            density = CovarianceDensity(fit.kernel, cast(Any, fit.priors), fit.spec.sigma)
+            density = CovarianceDensity(fit.kernel, fit.normal_priors, fit.spec.sigma)
             posterior = fixed_posterior(factor, density.fixed_prior)
         values = leverages(fit.kernel, posterior, _rows(fit), fit.sigma)
         return pd.Series(values, index=fit.design.index, name="leverage")

@@ -80,5 +80,5 @@ def _coefficients(fit: "PointFit") -> "FixedPosterior":
     factor = factorise(fit.kernel.products, fit.kernel.lambdas(fit.theta))
     if fit.method != "map":
         return flat_posterior(factor)
-    density = CovarianceDensity(fit.kernel, cast(Any, fit.priors), fit.spec.sigma)
+    density = CovarianceDensity(fit.kernel, fit.normal_priors, fit.spec.sigma)
     return fixed_posterior(factor, density.fixed_prior)

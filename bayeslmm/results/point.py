@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from bayeslmm.results.tables import aligned, block_table, p_value, random_table
 from bayeslmm.types import Array, Ddf
 
 if TYPE_CHECKING:
+    from bayeslmm.priors import ModelPriors
     from bayeslmm.results.bootstrap import Bootstrap
     from bayeslmm.results.profiles import LikelihoodProfile
 
@@ -67,6 +68,17 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
     def blocks(self) -> pd.DataFrame:
         """The block structure of the factorisation, one row per block."""
         return block_table(self.kernel.blocks)
+
+    @cached_property
+    def normal_priors(self) -> "ModelPriors":
+        """The priors of a posterior mode as those of the equations of its coefficients.
+
+        Student t, Cauchy and Laplace priors are replaced by normal ones with the same slopes at the mode.
+        """
+        from bayeslmm.inference.optimum.held_mode import normal_priors
+
+        priors = cast("ModelPriors", self.priors)
+        return normal_priors(self.kernel, priors, self.optimum.theta, self.optimum.sigma, self.spec.sigma)
 
     # -- the objective --------------------------------------------------------------------------------------
 

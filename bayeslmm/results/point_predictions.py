@@ -29,7 +29,6 @@ from bayeslmm.types import Array, Criterion
 
 if TYPE_CHECKING:
     from bayeslmm.intervals.prediction import Coefficients
-    from bayeslmm.priors.model_priors import ModelPriors
 
 
 class PointPredictions(Predictions):
@@ -38,6 +37,7 @@ class PointPredictions(Predictions):
     optimum: Any
     modes: Any
     priors: Any
+    normal_priors: Any
 
     if TYPE_CHECKING:  # what the fit has
 
@@ -136,7 +136,7 @@ class PointPredictions(Predictions):
         """Return the Cholesky factor of the coefficients' precision times sigma² where they have priors."""
         if self.method != "map":
             return None
-        density = CovarianceDensity(self.kernel, cast("ModelPriors", self.priors), self.spec.sigma)
+        density = CovarianceDensity(self.kernel, self.normal_priors, self.spec.sigma)
         factor = factorise(self.kernel.products, self.kernel.lambdas(self.theta))
         return fixed_posterior(factor, density.fixed_prior).precision_factor(self.sigma, density.fixed_prior)
 

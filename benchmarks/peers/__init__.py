@@ -17,6 +17,7 @@ PEERS = {
     "gpboost": GPBoost,
     **{function: partial(GeneralizedR, function=function) for function in ("glmer", "glmmTMB", "clmm")},
     "mixedlm": MixedLM,
+    "gpboost iterative": partial(GPBoost, inversion="iterative"),
 }
 
 __all__ = ["PEERS", "Ours", "Problem", "Timing", "UnavailableError"]

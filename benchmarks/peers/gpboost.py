@@ -1,4 +1,4 @@
-"""GPBoost's grouped random effects with Cholesky decompositions: intercepts only, ML only."""
+"""GPBoost's grouped random effects, by Cholesky decompositions or iteratively: intercepts only, ML only."""
 
 import re
 
@@ -8,7 +8,7 @@ from benchmarks.peers.peer import Problem, Stopwatch, Timing, UnavailableError
 
 
 class GPBoost:
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, inversion: str = "cholesky") -> None:
         if problem.method != "ml":
             raise UnavailableError("maximum likelihood only")
         try:
@@ -16,7 +16,7 @@ class GPBoost:
         except ImportError as error:
             raise UnavailableError(f"GPBoost does not import: {error}") from error
         self.version = f"gpboost {gpboost.__version__}"
-        self.problem = problem
+        self.problem, self.inversion = problem, inversion
         self.groups = [g.strip() for g in re.findall(r"\(1\s*\|([^()|]*)\)", problem.formula)]
         self.fixed = re.sub(r"\s*\+\s*\([^()]*\)", "", problem.formula)
 
@@ -29,7 +29,7 @@ class GPBoost:
         model = gpboost.GPModel(
             group_data=self.problem.data[self.groups].astype(str).to_numpy(),
             likelihood="gaussian",
-            matrix_inversion_method="cholesky",
+            matrix_inversion_method=self.inversion,
         )
         model.fit(y=np.asarray(response, float)[:, 0], X=np.asarray(X, float))
         return watch.read(2.0 * float(model.get_current_neg_log_likelihood()))

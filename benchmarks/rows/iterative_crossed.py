@@ -40,8 +40,8 @@ class IterativeCrossed:
         bayeslmm.Model(FORMULA, ratings(2_000, 50, 40)).fit("reml", solver="iterative")  # compiles
         _ = model.products_kernel  # the sums are the same for both
         with threadpool_limits(1, "blas"):
-            ours, fit = _processor(lambda: model.fit("reml", solver="iterative"))
-            theirs, exact = _processor(lambda: model.fit("reml", solver="exact"))
+            ours, fit = processor_seconds(lambda: model.fit("reml", solver="iterative"))
+            theirs, exact = processor_seconds(lambda: model.fit("reml", solver="exact"))
         moved = np.array([fit.varcorr()["sd"], exact.varcorr()["sd"]], dtype=float)
         # standard errors of sds are about sd / sqrt(2 J) of the levels, or rows, that they come from
         errors = moved[1] / np.sqrt(2.0 * np.array([sizes[1], sizes[2], sizes[0]]))
@@ -53,7 +53,8 @@ class IterativeCrossed:
         return [Outcome(self.name, "the factor", ours, theirs, theirs / ours, bar, repeats=1, detail=detail)]
 
 
-def _processor(call: Callable[[], object]) -> tuple[float, "bayeslmm.PointFit"]:
+def processor_seconds(call: Callable[[], object]) -> tuple[float, "bayeslmm.PointFit"]:
+    """Return the processor time of a fit, and the fit."""
     started = time.process_time()
     fit = cast("bayeslmm.PointFit", call())
     return time.process_time() - started, fit

@@ -248,6 +248,13 @@ def test_more_columns_than_rows():
         columns("y ~ x*z + k", table(4))
 
 
+def test_the_cell_that_made_texts_of_numbers_is_named_where_its_levels_are_too_many():
+    data = table(40).assign(x=[*np.linspace(0.1, 4.0, 40).round(3).astype(str)[:-1], "."])
+    told = r"'x' makes 39 of them, .* since row 39 holds '\.': correct such cells"
+    with pytest.warns(UserWarning, match="row 39"), pytest.raises(ModelError, match=told):
+        build_design(parse("y ~ x"), data)
+
+
 def test_names_that_would_collide():
     data = table().rename(columns={"k": "log(z)"})
     with pytest.raises(DataError, match="rename"):

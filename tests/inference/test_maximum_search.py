@@ -15,7 +15,8 @@ from bayeslmm.design import build_design
 from bayeslmm.errors import FittingError
 from bayeslmm.formula import parse
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
-from bayeslmm.inference.optimum.maximum import Likelihood, maximise
+from bayeslmm.inference.optimum.maximum import maximise
+from bayeslmm.inference.optimum.profiled import Likelihood
 from bayeslmm.inference.optimum.search import Record, minimise
 from bayeslmm.likelihood import Kernel
 

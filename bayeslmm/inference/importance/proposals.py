@@ -68,7 +68,9 @@ def identity_map() -> TruncatedMap:
     return TruncatedMap(np.zeros(0, dtype=np.intp), np.zeros(0), np.ones(0))
 
 
-def truncated_map(mode: Array, variances: Array, sd_places: Sequence[int]) -> TruncatedMap | None:
+def truncated_map(
+    mode: Array, variances: Array, sd_places: Sequence[int], weak: float = WEAK_VARIANCE
+) -> TruncatedMap | None:
     """Return the map for the weakly identified standard deviations, None if there are none.
 
     The truncated normal has the mode and the curvature of the Laplace approximation in log t.
@@ -79,8 +81,10 @@ def truncated_map(mode: Array, variances: Array, sd_places: Sequence[int]) -> Tr
         Laplace approximation of phi, shape (d,).
     sd_places
         Coordinates that are log t.
+    weak
+        Variance of log t from which a standard deviation counts as weakly identified.
     """
-    places = np.array([a for a in sd_places if variances[a] > WEAK_VARIANCE], dtype=np.intp)
+    places = np.array([a for a in sd_places if variances[a] > weak], dtype=np.intp)
     if len(places) == 0:
         return None
     capped = np.minimum(variances[places], LARGEST_SHARE)

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError, warn_user
 from bayeslmm.inference.draws import SUMMARY, Draws
+from bayeslmm.inference.hamiltonian.sampling import has_many, sample_hamiltonian
 from bayeslmm.inference.importance.coefficients import coefficients_at
-from bayeslmm.inference.importance.handover import capitalised, duration, nuts_seconds
-from bayeslmm.inference.importance.points import WeightedPoints, weighted_points
-from bayeslmm.inference.laplace import Laplace
+from bayeslmm.inference.importance.handover import capitalised, duration, hamiltonian_seconds, nuts_seconds
+from bayeslmm.inference.importance.points import WeightedPoints, is_costly, weighted_points
+from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
@@ -86,6 +87,9 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
 def sample_importance(density: CovarianceDensity, options: Options, *, laplace: Laplace | None = None) -> Draws:
     """Sample the posterior by importance sampling, or by NUTS where the weights are too uneven.
 
+    Weights of more than `MANY` parameters always are, so there Hamiltonian Monte Carlo samples from the start; it also
+    takes the place of NUTS where a point is costly.
+
     Parameters
     ----------
     density
@@ -98,8 +102,8 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
     Returns
     -------
     Draws
-        `info` holds k_hat, effective_size, points, rounds and log_evidence; after a hand-over, sampler is "nutpie"
-        and a message says why.
+        `info` holds k_hat, effective_size, points, rounds and log_evidence; after a hand-over, sampler is "nutpie" or
+        "hmc" and a message says why.
 
     Raises
     ------
@@ -107,6 +111,10 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
         If the weights are too uneven, and NUTS must not or cannot take over.
     """
     started = time.perf_counter()
+    if options.handover == "nuts" and has_many(density):
+        reason = f"weights of {density.n_phi} covariance parameters are too uneven for importance sampling"
+        laplace = find_laplace(density) if laplace is None else laplace
+        return _sample_by_hamiltonian(density, options, laplace, reason, started)
     with progress_bar(None, "points", options.progressbar) as report:
         points = weighted_points(density, options, laplace=laplace, report=report)
     if not points.trouble or options.handover == "keep":
@@ -123,6 +131,8 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
             "solver='iterative' does without. Use solver='exact' where memory allows, simplify the random effects, or "
             "use handover='keep' for the weighted draws as they are."
         )
+    if density.single is None and is_costly(density):
+        return _sample_by_hamiltonian(density, options, points.laplace, points.trouble, started)
     options = replace(options, tune=HANDOVER_TUNE)
     warn_user(
         f"{capitalised(points.trouble)}, so NUTS takes over, for about "
@@ -137,6 +147,23 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
         "importance_k_hat": points.smoothed.k_hat,
         "importance_effective_size": points.effective_size,
         "messages": (f"NUTS took over because {points.trouble}.",),
+        "seconds": time.perf_counter() - started,
+    }
+    return replace(sampled, info={**sampled.info, **info})
+
+
+def _sample_by_hamiltonian(
+    density: CovarianceDensity, options: Options, laplace: Laplace, reason: str, started: float
+) -> Draws:
+    """Sample by Hamiltonian Monte Carlo, saying why and how long it takes."""
+    warn_user(
+        f"{capitalised(reason)}, so Hamiltonian Monte Carlo takes over, for about "
+        f"{duration(hamiltonian_seconds(density, laplace.mode, options))}. handover='error' or 'keep' prevents it."
+    )
+    with progress_bar(options.chains, "chains", options.progressbar) as report:
+        sampled = sample_hamiltonian(density, laplace, options, report=report)
+    info = {
+        "messages": (f"Hamiltonian Monte Carlo took over because {reason}.",),
         "seconds": time.perf_counter() - started,
     }
     return replace(sampled, info={**sampled.info, **info})

@@ -1,22 +1,16 @@
 """Maximum likelihood and restricted maximum likelihood."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from bayeslmm.covariance import TermShape
 from bayeslmm.inference.nuts.starting import starting_factors
+from bayeslmm.inference.optimum.profiled import likelihood_of
 from bayeslmm.inference.optimum.rounding import describe_rounding, judged, require_residuals
-from bayeslmm.inference.optimum.search import Minimum, Point, Record, minimise
+from bayeslmm.inference.optimum.search import Minimum, Record, minimise
 from bayeslmm.likelihood.kernel import Kernel
-from bayeslmm.likelihood.marginal import (
-    Criterion,
-    check_criterion,
-    covariance_gradients,
-    evaluate,
-    factor_gradients,
-)
+from bayeslmm.likelihood.marginal import check_criterion
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.types import Array
 
@@ -59,30 +53,6 @@ class Maximum:
         return len(self.objectives)
 
 
-class Likelihood:
-    """The profiled objective of a kernel as a function of its factors."""
-
-    def __init__(self, kernel: Kernel, method: Criterion, sigma: float | None) -> None:
-        self.kernel = kernel
-        self.method = method
-        self.sigma = sigma
-        self.shapes: Sequence[TermShape] = kernel.shapes
-
-    def point(self, lambdas: Sequence[Array]) -> Point:
-        """Return value and gradient."""
-        found = evaluate(self.kernel.products, lambdas, self.method, self.sigma, gradient=True)
-        slopes = factor_gradients(self.kernel.products, lambdas, self.method, self.sigma, found)
-        return Point(found.value, slopes, found.excess, found.inverse_sums, found.sigma)
-
-    def value(self, lambdas: Sequence[Array]) -> float:
-        """Return the value alone."""
-        return evaluate(self.kernel.products, lambdas, self.method, self.sigma).value
-
-    def covariance_slopes(self, lambdas: Sequence[Array]) -> Sequence[Array]:
-        """Return the gradient with respect to each lambda lambda^T."""
-        return covariance_gradients(self.kernel.products, lambdas, self.method, self.sigma)
-
-
 def maximise(
     kernel: Kernel,
     method: str = "reml",
@@ -110,7 +80,7 @@ def maximise(
     """
     criterion = check_criterion(method)
     record = Record(report=progress)
-    target = Likelihood(kernel, criterion, sigma)
+    target = likelihood_of(kernel, criterion, sigma)
     with blas_threads(kernel.products.order):
         minimum = minimise(target, starting_factors(kernel.products, sigma), record)
     if sigma is None:
@@ -122,7 +92,7 @@ def maximise(
         theta=kernel.theta(minimum.lambdas),
         objective=minimum.value + shift,
         sigma=minimum.sigma,
-        thetas=np.array([kernel.theta(lambdas) for lambdas in record.lambdas]).reshape(len(record.values), -1),
+        thetas=kernel.thetas(record.lambdas),
         objectives=np.array(record.values) + shift,
         gradient_norm=minimum.gradient_norm,
         code=code_of(minimum),

@@ -36,7 +36,7 @@ AT_EDGE = 1e-6  # relative distance of a value to the end of its prior
 STARTS = 2.0 ** np.array([0, -1, 1, -2, 2, -4, 4, -6, 6, -8, 8])  # ratios of sd to sigma, for priors with bounds
 
 
-class _PosteriorMode:
+class PosteriorMode:
     """Minus twice the log posterior as a function of the kernel's factors, sigma profiled."""
 
     def __init__(self, density: CovarianceDensity) -> None:
@@ -50,13 +50,12 @@ class _PosteriorMode:
 
     def value(self, lambdas: Sequence[Array]) -> float:
         """Return f."""
-        posterior = self._posterior(lambdas)
-        return self._total(posterior, self._prior_factors(lambdas), self.best_sigma(posterior, lambdas))
+        posterior, sigma = self.solve(lambdas)
+        return self._total(posterior, self._prior_factors(lambdas), sigma)
 
     def point(self, lambdas: Sequence[Array]) -> Point:
         """Return f with its gradient by each lambda."""
-        posterior = self._posterior(lambdas)
-        sigma = self.best_sigma(posterior, lambdas)
+        posterior, sigma = self.solve(lambdas)
         factors = self._prior_factors(lambdas)
         excess, sums = self._excess(posterior, sigma)
         if all(is_safe(factor) for factor in lambdas):
@@ -69,8 +68,7 @@ class _PosteriorMode:
         """Return the gradient by each lambda lambda^T, singular or not."""
 
         def interior(inner: list[Array]) -> list[Array]:
-            posterior = self._posterior(inner)
-            sigma = self.best_sigma(posterior, inner)
+            posterior, sigma = self.solve(inner)
             slopes = self._slopes(inner, self._excess(posterior, sigma)[0], sigma)
             return [0.5 * np.asarray(np.linalg.solve(f.T, s.T)).T for f, s in zip(inner, slopes, strict=True)]
 
@@ -130,8 +128,8 @@ class _PosteriorMode:
             sigma = float(np.exp(log_sigma))
             return posterior.slope(sigma) - 2.0 * self._prior_slope(sigma, relative)
 
-        products = self.kernel.products
-        centre = 0.5 * float(np.log(posterior.factor.r_squared / max(products.n - products.n_fixed, 1)))
+        products = posterior.eliminated.products
+        centre = 0.5 * float(np.log(posterior.eliminated.r_squared / max(products.n - products.n_fixed, 1)))
         if self._flat_in_sigma():
             return float(np.exp(centre))
         low, high = _bracket(slope, centre)
@@ -142,8 +140,15 @@ class _PosteriorMode:
         positive = [*(prior for term in priors.terms for prior in term.sd), priors.sigma]
         return all(isinstance(prior, Flat) for prior in [*positive, *priors.fixed])
 
-    def _posterior(self, lambdas: Sequence[Array]) -> FixedPosterior:
-        return fixed_posterior(factorise(self.kernel.products, lambdas), self.density.fixed_prior)
+    def solve(self, lambdas: Sequence[Array]) -> tuple[FixedPosterior, float]:
+        """Return the coefficients given the factors, and the best sigma."""
+        posterior = fixed_posterior(factorise(self.kernel.products, lambdas), self.density.fixed_prior)
+        return posterior, self.best_sigma(posterior, lambdas)
+
+    def shift(self) -> float:
+        """Return what the flat coefficients' scales add to the objective in the user's columns."""
+        flat = [isinstance(prior, Flat) for prior in self.density.priors.independent]
+        return 2.0 * float(np.sum(np.log(self.kernel.fixed.scale[flat]))) if flat else 0.0
 
     def _prior_factors(self, lambdas: Sequence[Array]) -> list[Array]:
         return [turn @ factor for turn, factor in zip(self.maps, lambdas, strict=True)]
@@ -214,12 +219,16 @@ def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, f
         If the objective cannot be evaluated at the start, no sigma maximises it, or the residuals cannot be told
         from zero.
     """
-    kernel = density.kernel
-    target = _PosteriorMode(density)
+    return find_mode(PosteriorMode(density), progress=progress)
+
+
+def find_mode(target: PosteriorMode, *, progress: Callable[[int, float], None] | None = None) -> Maximum:
+    """Find the minimum of an objective; parameters and errors as for `maximise_posterior`."""
+    density, kernel = target.density, target.kernel
     record = Record(report=progress)
     with blas_threads(kernel.products.order):
         minimum = minimise(target, target.start(), record)
-        sigma = target.best_sigma(target._posterior(minimum.lambdas), minimum.lambdas)
+        _, sigma = target.solve(minimum.lambdas)
         if not np.isfinite(minimum.value):
             raise FittingError(
                 "No mode with a finite density was found: "
@@ -230,12 +239,12 @@ def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, f
     if density.sigma is None:
         residual = float(np.sqrt(factorise(kernel.products, minimum.lambdas).r_squared / kernel.products.n))
         require_residuals(kernel.products, residual, kernel.products.n)
-    shift = _flat_shift(density)
+    shift = target.shift()
     return Maximum(
         theta=kernel.theta(minimum.lambdas),
         objective=minimum.value + shift,
         sigma=sigma,
-        thetas=np.array([kernel.theta(lambdas) for lambdas in record.lambdas]).reshape(len(record.values), -1),
+        thetas=kernel.thetas(record.lambdas),
         objectives=np.array(record.values) + shift,
         gradient_norm=minimum.gradient_norm,
         code=code_of(minimum),
@@ -243,21 +252,18 @@ def maximise_posterior(density: CovarianceDensity, *, progress: Callable[[int, f
     )
 
 
-def _flat_shift(density: CovarianceDensity) -> float:
-    """Return what the flat coefficients' scales add to the objective in the user's columns."""
-    flat = [isinstance(prior, Flat) for prior in density.priors.independent]
-    return 2.0 * float(np.sum(np.log(density.kernel.fixed.scale[flat]))) if flat else 0.0
-
-
-def posterior_conditional(density: CovarianceDensity, theta: Array, sigma: float) -> Conditional:
+def posterior_conditional(
+    density: CovarianceDensity, theta: Array, sigma: float, beta: Array | None = None
+) -> Conditional:
     """Return the coefficients given theta and sigma under the priors, in the user's columns.
 
-    The same as `Kernel.conditional`, with beta at its conditional posterior mean.
+    The same as `Kernel.conditional`, with beta at its conditional posterior mean, or at given coefficients of the
+    kernel's columns, shape (p,).
     """
     kernel = density.kernel
     plain = kernel.conditional(theta, "reml", sigma)
     posterior = fixed_posterior(factorise(kernel.products, kernel.lambdas(theta)), density.fixed_prior)
-    beta = posterior.mean(sigma)
+    beta = posterior.mean(sigma) if beta is None else beta
     root = kernel.fixed.matrix @ posterior.root / np.sqrt(1.0 + sigma**2 * posterior.pull)
     turns = [m.matrix @ f for m, f in zip(kernel.maps, posterior.factor.lambdas, strict=True)]
     effects = effect_modes(posterior.factor, beta)

@@ -71,7 +71,8 @@ def descend(
         slope = float(gradient @ direction)
         if -0.5 * slope <= tolerance:
             return Descent(x, value, gradient, -0.5 * slope, step)
-        found = line_search(function, x, value, direction, slope, min(1.0, longest(direction)), longest(direction))
+        limit = longest(direction)
+        found = line_search(function, x, value, direction, slope, min(1.0, limit), limit)
         if found is None:
             if fresh:
                 return Descent(x, value, gradient, -0.5 * slope, step)

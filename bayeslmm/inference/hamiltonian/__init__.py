@@ -1,0 +1,1 @@
+"""Hamiltonian Monte Carlo of many covariance parameters, near a normal distribution in good coordinates."""

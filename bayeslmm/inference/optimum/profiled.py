@@ -1,0 +1,84 @@
+"""The profiled likelihood as a function of the kernel's factors, in compiled loops where it can be."""
+
+from collections.abc import Sequence
+
+import numba
+import numpy as np
+
+from bayeslmm.covariance import TermShape
+from bayeslmm.inference.optimum.search import Point
+from bayeslmm.likelihood.kernel import Kernel
+from bayeslmm.likelihood.marginal import covariance_gradients, evaluate, factor_gradients, is_safe
+from bayeslmm.likelihood.single_term import profiled_single, solve_upper, squares_single
+from bayeslmm.types import Array, Criterion
+
+NARROW = 8  # fixed columns up to which the compiled loops are faster than BLAS, however many levels there are,
+LARGEST = 100.0  # entry of a factor, columns scaled, beyond which sums in sequence lose digits that blocked ones keep
+SMALL = 20_000  # and the product of fixed columns and levels up to which they are
+
+
+class Likelihood:
+    """The profiled objective of a kernel as a function of its factors."""
+
+    def __init__(self, kernel: Kernel, method: Criterion, sigma: float | None) -> None:
+        self.kernel = kernel
+        self.method = method
+        self.sigma = sigma
+        self.shapes: Sequence[TermShape] = kernel.shapes
+
+    def point(self, lambdas: Sequence[Array]) -> Point:
+        """Return value and gradient."""
+        found = evaluate(self.kernel.products, lambdas, self.method, self.sigma, gradient=True)
+        slopes = factor_gradients(self.kernel.products, lambdas, self.method, self.sigma, found)
+        return Point(found.value, slopes, found.excess, found.inverse_sums, found.sigma)
+
+    def value(self, lambdas: Sequence[Array]) -> float:
+        """Return the value alone."""
+        return evaluate(self.kernel.products, lambdas, self.method, self.sigma).value
+
+    def covariance_slopes(self, lambdas: Sequence[Array]) -> Sequence[Array]:
+        """Return the gradient with respect to each lambda lambda^T."""
+        return covariance_gradients(self.kernel.products, lambdas, self.method, self.sigma)
+
+
+class CompiledLikelihood(Likelihood):
+    """The profiled objective of a kernel with one random term and nothing else, each evaluation one compiled loop."""
+
+    def point(self, lambdas: Sequence[Array]) -> Point:
+        """Return value and gradient."""
+        factor = lambdas[0]
+        if not is_safe(factor) or np.abs(factor).max() > LARGEST:
+            return super().point(lambdas)
+        products = self.kernel.products
+        value, sigma, excess, slope, squares = single_point(
+            products.nest_z[0], products.nest_xy[0], products.xy, factor, products.n, self.method == "reml",
+            np.nan if self.sigma is None else self.sigma,
+        )  # fmt: skip
+        if not np.isfinite(value):
+            return super().point(lambdas)  # raises what is wrong
+        levels = products.layout.shapes[0].n_levels
+        inverse_sum = levels * np.eye(len(factor)) - excess - squares / sigma**2
+        return Point(value - products.log_weights, [slope], [excess], [inverse_sum], sigma)
+
+
+@numba.njit(cache=True, nogil=True)
+def single_point(
+    z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float
+) -> tuple[float, float, Array, Array, Array]:
+    """Return what :func:`profiled_single` does, and the sum of ``u_j u_j'``, with room of its own for the factor."""
+    levels, size, order = xy.shape
+    low, rows, schur = np.zeros((levels, size, size)), np.zeros(xy.shape), np.zeros((order, order))
+    value, scale, excess, slope = profiled_single(z, xy, total, factor, n, reml, sigma, low, rows, schur)
+    if not np.isfinite(value):
+        return value, scale, excess, slope, excess
+    beta = schur[order - 1, : order - 1].copy()
+    solve_upper(schur[: order - 1, : order - 1], beta)
+    return value, scale, excess, slope, squares_single(low, rows, beta)
+
+
+def likelihood_of(kernel: Kernel, method: Criterion, sigma: float | None) -> Likelihood:
+    """Return the objective of a kernel, compiled where it can be."""
+    products, layout = kernel.products, kernel.products.layout
+    single = len(layout.nest) == 1 and not layout.trailing
+    narrow = products.n_fixed <= NARROW or products.n_fixed * layout.shapes[0].n_levels <= SMALL
+    return (CompiledLikelihood if single and narrow else Likelihood)(kernel, method, sigma)
