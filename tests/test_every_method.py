@@ -43,7 +43,19 @@ def fits():
     }  # fmt: skip
 
 
+def readings(reml, importance):
+    """What fits give, whose methods are public too."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of few draws
+        return {
+            "means": reml.means("c"), "drawn means": importance.means("c"), "profile": reml.profile("sigma"),
+            "bootstrap": reml.bootstrap(20, seed=1, progressbar=False), "influence": reml.influence("g"),
+            "check": importance.ppc("mean", draws=5, seed=1),
+        }  # fmt: skip
+
+
 FITS = fits()
+FITS |= readings(FITS["reml"], FITS["importance"])
 SKIPPED = {
     "get_params", "set_params", "score", "get_metadata_routing",  # scikit-learn's own
     "report", "save", "save_sums", "to_pymc", "graph", "fit",  # files, pymc's models, and options that have a test

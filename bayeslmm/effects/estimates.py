@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as t_distribution
+import scipy  # scipy.stats takes a second to load and does so at its first use
 
 from bayeslmm.design.mean_rows import MeanRows
 from bayeslmm.effects.adjustment import Adjustment, adjusted_p, check_adjustment, critical_values
@@ -255,7 +255,7 @@ class EffectEstimates:
         with np.errstate(divide="ignore", invalid="ignore"):
             t = estimate / error
             correlation = covariance / np.outer(error, error)
-        p, half = 2.0 * t_distribution.sf(np.abs(t), df), t_distribution.isf(0.5 - level / 2.0, df)
+        p, half = 2.0 * scipy.stats.t.sf(np.abs(t), df), scipy.stats.t.isf(0.5 - level / 2.0, df)
         if self.adjust != "none":
             for _, members in self._families(self.by):
                 at = members[self.rows.estimable[members]]  # the others are no tests

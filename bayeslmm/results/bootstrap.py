@@ -74,15 +74,20 @@ class Bootstrap:
         kind
             "percentile", or "bca": corrected for bias and for a spread that changes with the parameter, for which the
             model is fitted without each level of the outermost grouping factor.
+
+        Raises
+        ------
+        OptionError
+            If the kind is unknown, or is "bca" and no grouping factor has all others nested in it.
         """
         check_level(level)
+        if not is_word(kind, ("percentile", "bca")):
+            raise OptionError(f"kind={kind!r} is unknown; use 'percentile' or 'bca'.")
         values, estimate = self.replicates.to_numpy(dtype=float), self.estimate.to_numpy(dtype=float)
         if kind == "percentile":
             lower, upper = percentile_limits(values, level)
-        elif kind == "bca":
-            lower, upper = bca_limits(values, estimate, self._left_out, level)
         else:
-            raise OptionError(f"kind={kind!r} is unknown; use 'percentile' or 'bca'.")
+            lower, upper = bca_limits(values, estimate, self._left_out, level)
         return pd.DataFrame({"lower": lower, "upper": upper}, index=self.estimate.index.rename("parameter"))
 
     @property
@@ -238,7 +243,13 @@ def parameters(fit: "PointFit", estimate: Estimate) -> Array:
 
 def _left_out(fit: "PointFit", model: FittedModel) -> Array:
     """Return the parameters without each level of the outermost grouping factor, (J, k)."""
-    codes = fit.design.terms[outermost(fit.design)].codes
+    try:
+        codes = fit.design.terms[outermost(fit.design)].codes
+    except OptionError:
+        raise OptionError(
+            "kind='bca' leaves out whole levels of an outermost grouping factor, and this model has none: use "
+            "kind='percentile'."
+        ) from None
     levels = np.arange(codes.max() + 1)
     found = []
     for batch in np.array_split(levels, min(len(levels), MOST_LEFT_OUT)):

@@ -75,7 +75,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         """Return the groups of the draws, ready to be written: dispersion parameters in place of sigma."""
         groups = super().datasets()
         posterior = groups["posterior"].drop_vars("sigma")
-        for name, values in self._dispersion_by_name().items():
+        for name, values in self.dispersion_by_name.items():
             dims = ("chain", "draw") if values.ndim == 2 else ("chain", "draw", f"{name}_number")
             posterior[name] = (dims, values)
         groups["posterior"] = posterior
@@ -98,7 +98,9 @@ class GeneralizedPosteriorFit(PosteriorFit):
         theta = theta_from_factors(factors, term_shapes(design.terms))
         return {"theta": list(theta), "objective": value, "method": "ml"}
 
-    def _dispersion_by_name(self) -> dict[str, Array]:
+    @property
+    def dispersion_by_name(self) -> dict[str, Array]:
+        """Draws of the dispersion parameters, (chains, draws), or (chains, draws, m) where one has several values."""
         found, start = {}, 0
         for parameter in self.family.parameters:
             values = self.dispersion[:, :, start : start + parameter.size]
@@ -121,15 +123,6 @@ class GeneralizedPosteriorFit(PosteriorFit):
             else:
                 values[d] = self.family.simulate(self.outcome, row, working, rng)
         return values_by_row(self.design, self.draws, values)
-
-    def other_draws(self) -> dict[str, Array]:
-        """Return the draws of the dispersion parameters, flat, by name; of several values as ``name[1]``, ..."""
-        found: dict[str, Array] = {}
-        for name, values in self._dispersion_by_name().items():
-            flat = np.asarray(values, dtype=float).reshape(self.draws.n_chains * self.draws.n_draws, -1)
-            several = [f"{name}[{k + 1}]" for k in range(flat.shape[1])] if flat.shape[1] > 1 else [name]
-            found |= dict(zip(several, flat.T, strict=True))
-        return found
 
     # -- effects ----------------------------------------------------------------------------------------------
 

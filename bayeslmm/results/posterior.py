@@ -144,10 +144,6 @@ class PosteriorFit(
 
         return row_dataset(self.design, self.draws, group, rng)
 
-    def other_draws(self) -> dict[str, Array]:
-        """Return the draws of parameters that are neither coefficients nor of covariances, flat, by name."""
-        return {}
-
     @property
     def added(self) -> tuple[Group, ...]:
         """Names of the groups :meth:`add` has made."""
@@ -312,8 +308,8 @@ class PosteriorFit(
         DataFrame
             A row per statement: mean, sd and equal-tailed limits of left side less right side; probability of the
             statement, for ``>`` and ``<``; bayes_factor, for ``=`` in coefficients whose priors are normal: the
-            posterior density of the hypothesis over its prior density (Savage-Dickey), above one in its favour; NaN
-            where the response is not normal: there compare two fits by :func:`bayes_factor`.
+            posterior density of the hypothesis over its prior density (Savage-Dickey), above one in its favour; NaN for
+            generalized models, whose dispersions may be named as well (``"shape > 2"``).
 
         Raises
         ------

@@ -39,7 +39,7 @@ def marginal_table(fit: "PointFit", ddf: str | None) -> NotedFrame:
     """Return the F test of every fixed term that no other contains; see :meth:`PointFit.drop1`."""
     terms = fixed_terms(fit.design)
     rows = _contrasts(fit.design, terms, 2)
-    outer = [k for k, term in enumerate(terms) if not any(term.is_within(other) for other in terms)]
+    outer = [k for k, term in enumerate(terms) if not any(term.is_marginal_to(other) for other in terms)]
     return _f_tests(fit, tuple(terms[k] for k in outer), [rows[k] for k in outer], ddf)
 
 

@@ -43,3 +43,19 @@ def test_what_needs_a_profile_says_what_to_do(herds):
         herds.profile()
     with pytest.raises(blm.OptionError, match="tests of this fit are normal"):
         herds.anova(ddf="satterthwaite")
+
+
+def test_what_a_posterior_of_counts_says_of_statements():
+    model = blm.Model("TICKS ~ YEAR + (1 | BROOD)", blm.load_dataset("grouseticks"), family="negative_binomial")
+    fit = model.fit("importance", draws=200, chains=2, seed=1)
+    found = fit.hypothesis("YEAR[96] - YEAR[97] > 1.5", "sd_BROOD[Intercept] < 1.2", "shape > 3", "YEAR[96] = 0")
+    posterior = fit.idata.posterior
+    beta = posterior["beta"].sel(fixed=["YEAR[T.96]", "YEAR[T.97]"]).to_numpy().reshape(-1, 2)
+    assert found["probability"].iloc[0] == np.mean(beta[:, 0] - beta[:, 1] > 1.5)
+    assert found["mean"].iloc[0] == pytest.approx(np.mean(beta[:, 0] - beta[:, 1]) - 1.5)
+    sd, shape = (posterior[name].to_numpy().ravel() for name in ("sd_BROOD", "shape"))
+    assert found["probability"].iloc[1] == np.mean(sd < 1.2)
+    assert found["probability"].iloc[2] == np.mean(shape > 3)
+    assert found["bayes_factor"].isna().all()
+    with pytest.raises(blm.FormulaError, match="no parameter 'sigma'"):
+        fit.hypothesis("sigma > 1")
