@@ -12,7 +12,7 @@ import numpy as np
 import scipy  # scipy.stats takes a second to load and does so at its first use
 from scipy.optimize import brentq
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.types import Array
 
 Adjustment = Literal["tukey", "holm", "bonferroni", "sidak", "mvt", "none"]
@@ -22,7 +22,7 @@ SEED = 20
 
 def check_adjustment(adjust: str, kind: str) -> None:
     """Refuse an adjustment that is unknown, or not for these contrasts."""
-    if adjust not in get_args(Adjustment):
+    if not is_word(adjust, get_args(Adjustment)):
         raise OptionError(f"adjust={adjust!r} is unknown; use one of {', '.join(map(repr, get_args(Adjustment)))}.")
     if adjust == "tukey" and kind != "pairwise":
         raise OptionError("adjust='tukey' is for all pairs of means; use 'mvt', 'holm', 'sidak' or 'bonferroni' here.")

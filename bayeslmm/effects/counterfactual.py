@@ -35,6 +35,7 @@ from bayeslmm.errors import DataError, OptionError
 from bayeslmm.types import Array
 
 CHUNK = 20_000  # rows evaluated at once
+LARGEST = 1e300  # step
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +216,7 @@ def _chosen(design: Design, levels: Mapping[str, pd.Index | None], at: Mapping[s
 
 
 def _steps(x: Array, variable: str, step: Any) -> tuple[list[Array], list[str]]:
-    if step == "sd":
+    if isinstance(step, str) and step == "sd":
         step = float(np.std(x, ddof=1))
     if isinstance(step, tuple | list) and len(step) == 2:
         low, high = (_number(value, variable) for value in step)
@@ -227,7 +228,8 @@ def _steps(x: Array, variable: str, step: Any) -> tuple[list[Array], list[str]]:
 
 
 def _number(value: Any, variable: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool | complex)
+    if not number or not abs(value) < LARGEST:
         raise OptionError(f"step={value!r} of {variable!r} is none; use a number, 'sd' or a pair (low, high).")
     return float(value)
 

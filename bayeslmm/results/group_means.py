@@ -14,7 +14,7 @@ from bayeslmm.effects.named_groups import (
     group_cells,
     group_part,
 )
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.posterior.density import CovarianceDensity
@@ -38,7 +38,7 @@ def named_group_means(fit: "Fit", grid: Grid, ddf: str | None) -> tuple[MeanRows
     OptionError
         If degrees of freedom are asked for, or draws of the effects were not kept.
     """
-    if ddf not in (None, "normal"):
+    if ddf is not None and not is_word(ddf, ("normal",)):
         raise OptionError(
             f"ddf={ddf!r} is for functions of the coefficients; means of named groups have normal limits."
         )

@@ -11,7 +11,7 @@ from bayeslmm.effects.counterfactual import counterfactual, drawn_means, linear_
 from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
 from bayeslmm.effects.slopes import slope_grid
-from bayeslmm.effects.specification import Specification, read_specification
+from bayeslmm.effects.specification import Specification, names_given, read_specification
 from bayeslmm.errors import OptionError
 from bayeslmm.results.mean_scale import natural_scale, scale_of_fit
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
@@ -155,7 +155,7 @@ class MeansMethods:
         """
         fit = cast("Fit", self)
         wanted = read_specification(variable)
-        further = (by,) if isinstance(by, str) else tuple(by)
+        further = names_given("by", by)
         wanted = Specification(wanted.shown, tuple(dict.fromkeys((*wanted.by, *further))))
         rows = counterfactual(fit.design, wanted, at, step)
         transform, source = scale_of_fit(fit), _source(fit, ddf)
@@ -190,9 +190,4 @@ def _source(fit: "Fit", ddf: str | None) -> ErrorsOfEstimation | Array:
         if ddf is not None:
             raise OptionError("ddf= is for point fits: a posterior carries its own uncertainty.")
         return np.asarray(draws.beta, dtype=float).reshape(-1, fit.design.p)
-    point = cast(Any, fit)
-    if getattr(fit, "family", None) is not None:
-        if ddf not in (None, "normal"):
-            raise OptionError(f"ddf={ddf!r} is for normal responses; tests of this fit are normal.")
-        return ErrorsOfEstimation(np.asarray(point.modes.beta, float), np.asarray(point.modes.beta_cov, float))
-    return cast(ErrorsOfEstimation, point._errors.find(ddf)[0])
+    return cast(ErrorsOfEstimation, cast(Any, fit)._errors.find(ddf)[0])
