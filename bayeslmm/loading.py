@@ -169,7 +169,7 @@ def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") ->
         found = read_generalized(stored.result, model.design, family, density)
         _check_value(-2.0 * found.loglik, stored.result["objective"], "the stored estimates")
         return fit_with_message(model.design, model.spec, found, stored.result["message"], priors)
-    draws, dispersion = read_generalized_posterior(stored, model.posterior_design, family)
+    draws, dispersion, added = read_generalized_posterior(stored, model.posterior_design, family)
     fit = GeneralizedPosteriorFit(
         model.posterior_design,
         model.spec,
@@ -178,7 +178,7 @@ def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") ->
         unidentified(model),
         family=family,
         dispersion=dispersion,
-    )
+    ).with_groups(added)
     again = fit.fingerprint()
     _check_theta(again["theta"], stored.check["theta"])
     _check_value(again["objective"], stored.check["objective"], "the means of the draws")

@@ -17,11 +17,12 @@ from bayeslmm.families import Family, Response
 from bayeslmm.inference.options import check_count, generator
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
+from bayeslmm.results.draws_dataset import values_by_row
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
 from bayeslmm.results.generalized_simulation import family_of_rows, family_responses
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import term_shapes
-from bayeslmm.results.posterior import PosteriorFit
+from bayeslmm.results.posterior import Group, PosteriorFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, make_request, training_rows
 from bayeslmm.results.predictions import LARGEST_FRAME
 from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
@@ -107,15 +108,21 @@ class GeneralizedPosteriorFit(PosteriorFit):
             start += parameter.size
         return found
 
-    def add(self, *groups: Any, seed: Any = None) -> "PosteriorFit":
-        """Refuse: for normal responses.
+    def _row_dataset(self, group: Group, rng: np.random.Generator) -> "xarray.Dataset":
+        """Return the log density of every row, or a new response for it, at every draw; counts where there are trials.
 
-        Raises
-        ------
-        OptionError
-            Always.
+        The density is that given the random effects; :func:`bayeslmm.loo` integrates them out.
         """
-        raise OptionError(f"add() is for normal responses, not for this {self.family.name} fit; see simulate().")
+        rows = training_rows(self.design)
+        every = slice(0, self.design.n)
+        eta = self._values(rows, every, self.family, "link", "all", "error", [{} for _ in rows.terms], rng)
+        values = np.empty_like(eta)
+        for d, (row, working) in enumerate(zip(eta, self._working, strict=True)):
+            if group == "log_likelihood":
+                values[d] = self.family.log_density(self.outcome, row, working)
+            else:
+                values[d] = self.family.simulate(self.outcome, row, working, rng)
+        return values_by_row(self.design, self.draws, values)
 
     # -- effects ----------------------------------------------------------------------------------------------
 

@@ -125,7 +125,6 @@ class PosteriorFit(
             If a group is not one of these, or draws of random effects were not kept.
         """
         from bayeslmm.results.arviz_bridge import add_group
-        from bayeslmm.results.draws_dataset import row_dataset
 
         for group in groups:
             if not is_word(group, get_args(Group)):
@@ -133,11 +132,17 @@ class PosteriorFit(
                 raise OptionError(f"There is no group {group!r} to add; the groups are {valid}.")
         require_effects(self.design, self.draws)
         for group in groups:
-            rows = row_dataset(self.design, self.draws, group, generator(seed))
+            rows = self._row_dataset(group, generator(seed))
             self._store[group] = rows
             if "idata" in self._store:
                 add_group(self._store["idata"], group, rows)
         return self
+
+    def _row_dataset(self, group: Group, rng: np.random.Generator) -> "xarray.Dataset":
+        """Return the log density of every row, or a new response for it, at every draw."""
+        from bayeslmm.results.draws_dataset import row_dataset
+
+        return row_dataset(self.design, self.draws, group, rng)
 
     @property
     def added(self) -> tuple[Group, ...]:

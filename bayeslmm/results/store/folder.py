@@ -338,8 +338,10 @@ def read_posterior(stored: StoredFit, design: Design) -> tuple[Draws, dict[str, 
     return read_draws(stored.folder / POSTERIOR, design, stored.result["method"], stored.result["info"])
 
 
-def read_generalized_posterior(stored: StoredFit, design: Design, family: Family) -> tuple[Draws, Array]:
-    """Return the draws of a stored posterior of a generalized model, and those of its dispersion parameters."""
+def read_generalized_posterior(
+    stored: StoredFit, design: Design, family: Family
+) -> tuple[Draws, Array, dict[str, Any]]:
+    """Return the draws of a stored posterior of a generalized model, those of its dispersions, and the groups added."""
     path = stored.folder / POSTERIOR
-    draws, _ = read_draws(path, design, stored.result["method"], stored.result["info"], has_sigma=False)
-    return draws, read_dispersion(path, family, (draws.n_chains, draws.n_draws))
+    draws, added = read_draws(path, design, stored.result["method"], stored.result["info"], has_sigma=False)
+    return draws, read_dispersion(path, family, (draws.n_chains, draws.n_draws)), added
