@@ -64,5 +64,5 @@ def test_a_prior_of_ones_own_takes_the_place_of_decov():
 
 @pytest.mark.parametrize(("preset", "family"), [("brms", "binomial"), ("rstanarm", "beta_binomial")])
 def test_what_a_preset_has_not_is_refused(preset, family):
-    with pytest.raises((blm.PriorError, blm.OptionError), match="preset|family"):
+    with pytest.raises((blm.PriorError, blm.OptionError), match=r"preset|family"):
         blm.Model(CBPP, blm.load_dataset("cbpp"), family=family, priors=preset)
