@@ -31,9 +31,9 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.forest import MixedEffectsForest as MixedEffectsForest
     from bayeslmm.forest import mixed_forest as mixed_forest
     from bayeslmm.loading import load as load
+    from bayeslmm.merging import merge as merge
     from bayeslmm.model import Model as Model
     from bayeslmm.model import lmm as lmm
-    from bayeslmm.model import merge as merge
     from bayeslmm.priors import LKJ as LKJ
     from bayeslmm.priors import Cauchy as Cauchy
     from bayeslmm.priors import Exponential as Exponential
@@ -67,7 +67,7 @@ _PUBLIC = {
     "Model": "bayeslmm.model",
     "lmm": "bayeslmm.model",
     "load": "bayeslmm.loading",
-    "merge": "bayeslmm.model",
+    "merge": "bayeslmm.merging",
     "anova": "bayeslmm.results",
     "bayes_factor": "bayeslmm.results",
     "collinearity": "bayeslmm.results",

@@ -9,7 +9,8 @@ import numpy as np
 
 from bayeslmm.errors import BayeslmmError, StorageError, checked_path
 from bayeslmm.fitting import iterative_fit, point_fit, unidentified
-from bayeslmm.model import Model, model_of_sums
+from bayeslmm.merging import model_of_sums
+from bayeslmm.model import Model
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:

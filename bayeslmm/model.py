@@ -1,7 +1,6 @@
 """The front door: a formula and data in, a model out, which fits by any method."""
 
 import inspect
-import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
@@ -11,15 +10,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from bayeslmm.arguments import check_sigma, check_zero, find_family, refuse_stated
 from bayeslmm.design import build_design, check_functions, dotted_names, generalized_identifiability, identifiability
-from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
-from bayeslmm.design.names import coefficient_key
 from bayeslmm.errors import (
     BayeslmmError,
     FittingError,
     ModelError,
     OptionError,
-    PriorError,
     UnavailableError,
     checked_path,
     is_word,
@@ -59,7 +56,6 @@ if TYPE_CHECKING:
     from bayeslmm.results.point import PointFit
     from bayeslmm.results.posterior import PosteriorFit
     from bayeslmm.rows import Rows
-    from bayeslmm.streams.deciding import Streamed
 
 
 class Model:
@@ -129,13 +125,13 @@ class Model:
         chunk_rows: int | None = None,
         zero: str | None = None,
     ) -> None:
-        self._family = _find_family(family, link)
-        _check_zero(zero, self._family)
+        self._family = find_family(family, link)
+        check_zero(zero, self._family)
         if self._family is not None and sigma is not None:
             raise OptionError(f"sigma= is for normal responses; the family {self._family.name!r} has none.")
         from bayeslmm.likelihood.threads import blas_threads
 
-        _check_sigma(sigma)
+        check_sigma(sigma)
         functions = check_functions(functions)
         rows = open_rows(data) if chunk_rows is not None or is_stream(data) else None
         names = data if rows is None else dict.fromkeys(rows.columns)
@@ -278,7 +274,7 @@ class Model:
         priors = self._priors_of(whole)
         if identifies(priors):
             return whole
-        _refuse_stated(self._design.dropped_columns, priors)
+        refuse_stated(self._design.dropped_columns, priors)
         return self._design
 
     def _priors_of(self, design: "Design") -> "ModelPriors":
@@ -639,113 +635,10 @@ class Model:
         return write_sums(self._design.sums, checked_path("path", path))
 
 
-def model_of_sums(streamed: "Streamed", priors: Any, sigma: float | None) -> Model:
-    """Return the model of rows whose sums are given, read from files or added up."""
-    from bayeslmm.streams import decide
-
-    _check_sigma(sigma)
-    model = Model.__new__(Model)
-    model._family, model._design = None, decide(streamed)
-    plan = streamed.learned.plan
-    model._spec = ModelSpec(
-        formula=plan.formula.text,
-        family="gaussian",
-        link="identity",
-        weights=plan.weights_column,
-        offset=plan.offset_column,
-        sigma=None if sigma is None else float(sigma),
-        missing=plan.missing,
-        priors=dict(priors) if isinstance(priors, Mapping) else priors,
-        functions=dict(plan.functions),
-    )
-    if priors is not None:
-        _ = model.resolved_priors
-    return model
-
-
-def merge(
-    sums: "Sequence[str | Path | Model]",
-    *,
-    priors: Any = None,
-    sigma: float | None = None,
-    functions: Mapping[str, Callable[..., Any]] | None = None,
-) -> Model:
-    """Return the model of all rows whose sums were saved, perhaps on different machines.
-
-    Parameters
-    ----------
-    sums
-        Files of ``model.save_sums``, or models whose rows streamed.
-    priors, sigma
-        As for :class:`Model`; sums hold none.
-    functions
-        Functions of your own that the formula uses.
-
-    Raises
-    ------
-    ModelError
-        If formulas, weights, levels of fixed factors or constants of transforms differ.
-    StorageError
-        If a file is no file of sums, or is damaged.
-
-    Examples
-    --------
-    >>> import tempfile, bayeslmm as blm
-    >>> sleep = blm.load_dataset("sleepstudy").astype({"Subject": int})
-    >>> halves = [sleep[sleep.Subject < 340], sleep[sleep.Subject >= 340]]
-    >>> models = [blm.Model("Reaction ~ Days + (1 | Subject)", half, chunk_rows=50) for half in halves]
-    >>> blm.merge(models).design.n
-    180
-    """
-    from bayeslmm.design.streamed import StreamedDesign
-    from bayeslmm.streams.merging import merge_sums
-    from bayeslmm.streams.storage import read_sums
-
-    if not isinstance(sums, list | tuple) or not sums:
-        raise OptionError(f"sums={sums!r}: merge takes a list of files of sums, or of models, with at least one.")
-    pieces = []
-    for item in sums:
-        if not isinstance(item, Model):
-            pieces.append(read_sums(checked_path("sums", item), functions))
-        elif isinstance(item.design, StreamedDesign):
-            pieces.append(item.design.sums)
-        else:
-            raise OptionError("A model to be merged must have streamed: build it with chunk_rows=.")
-    return model_of_sums(merge_sums(pieces), priors, sigma)
-
-
 @cache
 def _fit_defaults() -> dict[str, Any]:
     """Return the defaults of :meth:`Model.fit`, by name."""
     return {name: parameter.default for name, parameter in inspect.signature(Model.fit).parameters.items()}
-
-
-def _check_zero(zero: str | None, family: "Family | None") -> None:
-    if zero is not None and (family is None or not family.has_zero_part):
-        name = "gaussian" if family is None else family.name
-        raise OptionError(f"zero= is for the zero-inflated and hurdle families; {name!r} has no share of zeros.")
-
-
-def _refuse_stated(left_out: tuple[str, ...], priors: "ModelPriors") -> None:
-    """Refuse a prior of a coefficient that the model does not keep."""
-    stated = [name for name in left_out if priors.sources.get(coefficient_key(name)) == "user"]
-    if stated:
-        raise PriorError(
-            f"The column {stated[0]!r} is a combination of others, so the data do not tell its coefficient: give it a "
-            "normal prior, and those of the columns it depends on normal or flat ones, or leave its prior out."
-        )
-
-
-def _check_sigma(sigma: Any) -> None:
-    if sigma is None:
-        return
-    if isinstance(sigma, bool) or not isinstance(sigma, int | float | np.number) or not 0 < sigma < math.inf:
-        raise OptionError(f"sigma={sigma!r} is not a positive number; leave it out to estimate it.")
-    if not SMALLEST_NUMBER <= sigma <= LARGEST_NUMBER:
-        raise OptionError(
-            f"sigma={sigma!r} is not between {SMALLEST_NUMBER:g} and {LARGEST_NUMBER:g}, where its square is a number: "
-            "change the unit of the response."
-        )
 
 
 @overload
@@ -794,15 +687,3 @@ def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> "Po
     find_method(method)
     model = Model(formula, data, **{name: options[name] for name in for_model if name in options})
     return model.fit(method, **{name: options[name] for name in for_fit if name in options})
-
-
-def _find_family(family: Any, link: str | None) -> "Family | None":
-    """Return a family, or None for normal responses with the identity link."""
-    if link is not None and not isinstance(link, str):
-        raise OptionError(f"link={link!r} is no link: give its name, such as 'log', or None for the family's first.")
-    if isinstance(family, str) and family == "gaussian" and link in (None, "identity"):
-        return None
-    from bayeslmm.families import family as find
-
-    found = find(family, link)
-    return None if found.name == "gaussian" and found.link.name == "identity" else found
