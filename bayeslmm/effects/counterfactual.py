@@ -29,6 +29,7 @@ from bayeslmm.design.mean_rows import (
     predictor_levels,
 )
 from bayeslmm.effects.grid import check_at, predictor_values
+from bayeslmm.effects.named_groups import group_levels
 from bayeslmm.effects.scales import Scale
 from bayeslmm.effects.specification import Specification
 from bayeslmm.errors import DataError, OptionError
@@ -58,6 +59,8 @@ class Counterfactual:
         Group of each row, shape (n,).
     groups
         Labels of the groups, a row each; no columns without groups.
+    named
+        Columns of `frame` that are grouping factors and no predictors.
     """
 
     design: Design
@@ -67,6 +70,7 @@ class Counterfactual:
     names: list[str]
     codes: NDArray[np.intp]
     groups: pd.DataFrame
+    named: tuple[str, ...] = ()
 
     @property
     def is_number(self) -> bool:
@@ -121,10 +125,13 @@ def counterfactual(
             f"comparisons are of one variable, and {' * '.join(wanted.shown)!r} names several: write 'x | sex'."
         )
     (variable,) = wanted.shown
+    named = group_levels(design, [*wanted.by, *(at or ())])
     for name in wanted.names:
-        check_predictor(design, name)
-    levels = predictor_levels(design)
-    frame = _set(predictor_frame(design), design, levels, at, variable)
+        if name not in named:
+            check_predictor(design, name)
+    levels = {**predictor_levels(design), **named}
+    frame = predictor_frame(design).assign(**{name: design.data[name].iloc[design.rows] for name in named})
+    frame = _set(frame, design, levels, at, variable)
     known = levels[variable]
     if known is not None:
         if step is not None:
@@ -137,7 +144,7 @@ def counterfactual(
         values, names = _steps(frame[variable].to_numpy(dtype=float), variable, step)
     codes, groups = _groups(frame, wanted.by)
     return Counterfactual(design, frame, variable, [np.asarray(v) if known is None else v for v in values], names,
-                          codes, groups)  # fmt: skip
+                          codes, groups, tuple(named))  # fmt: skip
 
 
 def linear_means(rows: Counterfactual) -> MeanRows:

@@ -7,7 +7,7 @@ import numpy as np
 
 from bayeslmm.design.mean_rows import MeanRows
 from bayeslmm.effects.adjustment import Adjustment
-from bayeslmm.effects.counterfactual import counterfactual, drawn_means, linear_means, linearised_means
+from bayeslmm.effects.counterfactual import Counterfactual, counterfactual, drawn_means, linear_means, linearised_means
 from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
 from bayeslmm.effects.slopes import slope_grid
@@ -125,7 +125,8 @@ class MeansMethods:
         Parameters
         ----------
         variable
-            A category, whose levels are compared, or a number; ``"treatment | sex"`` averages within each sex.
+            A category, whose levels are compared, or a number; ``"treatment | sex"`` averages within each sex, and
+            ``"Days | Subject"`` within single subjects, their random effects in, as in :meth:`means`.
         at
             One value for other predictors, in every row; of a category itself the levels to compare, the base first.
         by
@@ -158,8 +159,15 @@ class MeansMethods:
         further = names_given("by", by)
         wanted = Specification(wanted.shown, tuple(dict.fromkeys((*wanted.by, *further))))
         rows = counterfactual(fit.design, wanted, at, step)
-        transform, source = scale_of_fit(fit), _source(fit, ddf)
+        transform = scale_of_fit(fit)
         on = check_scale(natural_scale(fit) if scale is None else scale, transform, fit.design.response)
+        source: ErrorsOfEstimation | Array
+        if rows.named:
+            from bayeslmm.results.group_means import named_group_averages
+
+            means, source = named_group_averages(fit, rows, transform if on == "response" else None, ddf)
+            return _compared(rows, means, source, wanted.by, contrast, adjust)
+        source = _source(fit, ddf)
         if on == "response" and transform is not None and transform.name != "identity":
             if isinstance(source, np.ndarray):
                 source, departure = drawn_means(rows, source, transform)
@@ -168,9 +176,20 @@ class MeansMethods:
                 means = linearised_means(rows, source.beta, transform)
         else:
             means = linear_means(rows)
-        found = EffectEstimates(rows.labels, means, source, "comparisons", wanted.by, None)
-        kind: Any = {f"{rows.names[1]} - {rows.names[0]}": [-1.0, 1.0]} if rows.is_number else contrast
-        return found.contrast(kind, adjust=adjust)
+        return _compared(rows, means, source, wanted.by, contrast, adjust)
+
+
+def _compared(
+    rows: Counterfactual,
+    means: MeanRows,
+    source: ErrorsOfEstimation | Array,
+    by: tuple[str, ...],
+    contrast: str,
+    adjust: Adjustment,
+) -> EffectEstimates:
+    found = EffectEstimates(rows.labels, means, source, "comparisons", by, None)
+    kind: Any = {f"{rows.names[1]} - {rows.names[0]}": [-1.0, 1.0]} if rows.is_number else contrast
+    return found.contrast(kind, adjust=adjust)
 
 
 def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -> EffectEstimates:
