@@ -88,6 +88,36 @@ def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
     warnings.warn(message, category, stacklevel=level)
 
 
+def is_word(value: object, valid: Iterable[str]) -> bool:
+    """Return whether a value is one of some words; other types, arrays among them, are none and raise nothing."""
+    return isinstance(value, str) and value in valid
+
+
+def check_switch(name: str, value: object) -> None:
+    """Refuse what is neither True nor False.
+
+    Raises
+    ------
+    OptionError
+        If it is something else.
+    """
+    if type(value).__name__ not in ("bool", "bool_"):  # numpy's, too
+        raise OptionError(f"{name}={value!r} is not possible; it is True or False.")
+
+
+def checked_path(name: str, value: object) -> Path:
+    """Return a path from a text or a path.
+
+    Raises
+    ------
+    OptionError
+        If it is neither.
+    """
+    if not isinstance(value, str | Path) or not str(value).strip():
+        raise OptionError(f"{name}={value!r} is no path; give a text, such as {name}='results', or a pathlib.Path.")
+    return Path(value)
+
+
 def check_level(level: float, name: str = "level") -> None:
     """Refuse the coverage of an interval that is not a probability.
 

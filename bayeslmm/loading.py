@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslmm.errors import BayeslmmError, StorageError
+from bayeslmm.errors import BayeslmmError, StorageError, checked_path
 from bayeslmm.fitting import iterative_fit, point_fit, unidentified
 from bayeslmm.model import Model, model_of_sums
 from bayeslmm.types import Array
@@ -60,11 +60,12 @@ def load(
     """
     from bayeslmm.results.store.folder import FOREST, read_fit
 
-    if (Path(folder) / FOREST).is_file():
+    folder = checked_path("folder", folder)
+    if (folder / FOREST).is_file():
         from bayeslmm.forest import load_forest
 
         return load_forest(folder)
-    stored = read_fit(Path(folder))
+    stored = read_fit(folder)
     absent = [name for name in stored.functions if name not in (functions or {})]
     if absent:
         listed = ", ".join(repr(name) for name in absent)
@@ -168,7 +169,7 @@ def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") ->
         found = read_generalized(stored.result, model.design, family, density)
         _check_value(-2.0 * found.loglik, stored.result["objective"], "the stored estimates")
         return fit_with_message(model.design, model.spec, found, stored.result["message"], priors)
-    draws, dispersion = read_generalized_posterior(stored, model.posterior_design, family)
+    draws, dispersion, added = read_generalized_posterior(stored, model.posterior_design, family)
     fit = GeneralizedPosteriorFit(
         model.posterior_design,
         model.spec,
@@ -177,7 +178,7 @@ def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") ->
         unidentified(model),
         family=family,
         dispersion=dispersion,
-    )
+    ).with_groups(added)
     again = fit.fingerprint()
     _check_theta(again["theta"], stored.check["theta"])
     _check_value(again["objective"], stored.check["objective"], "the means of the draws")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bayeslmm.errors import OptionError, suggest
+from bayeslmm.errors import OptionError, is_word, suggest
 
 DRAW_OPTIONS = ("draws", "chains", "seed", "progressbar", "precision", "store", "quantiles")
 
@@ -61,12 +61,16 @@ def find_method(method: str) -> MethodEntry:
     OptionError
         If there is none of that name.
     """
-    for name, entry in METHODS.items():
-        if name == method:
-            return entry
-    near = suggest(method, METHODS)
+    if is_word(method, METHODS):
+        return METHODS[method]
+    near = suggest(method, METHODS) if isinstance(method, str) else []
     hint = f" Did you mean {near[0]!r}?" if near else ""
     raise OptionError(f"method={method!r} is unknown; the methods are {', '.join(map(repr, METHODS))}.{hint}")
+
+
+def _is_default(value: Any, default: Any) -> bool:
+    """Return whether an option was left at its default; an array is none."""
+    return value is default or (isinstance(value, type(default)) and value == default)
 
 
 def check_options(method: str, given: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
@@ -88,6 +92,6 @@ def check_options(method: str, given: Mapping[str, Any], defaults: Mapping[str, 
     """
     entry = find_method(method)
     for name, value in given.items():
-        if name not in entry.options and value != defaults[name]:
+        if name not in entry.options and not _is_default(value, defaults[name]):
             takers = ", ".join(repr(other) for other, known in METHODS.items() if name in known.options)
             raise OptionError(f"method={method!r} takes no option {name!r}; it is for {takers}.")

@@ -14,7 +14,17 @@ from numpy.typing import ArrayLike
 from bayeslmm.design import build_design, check_functions, dotted_names, generalized_identifiability, identifiability
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
 from bayeslmm.design.names import coefficient_key
-from bayeslmm.errors import BayeslmmError, FittingError, ModelError, OptionError, PriorError, warn_user
+from bayeslmm.errors import (
+    BayeslmmError,
+    FittingError,
+    ModelError,
+    OptionError,
+    PriorError,
+    UnavailableError,
+    checked_path,
+    is_word,
+    warn_user,
+)
 from bayeslmm.fitting import run_method
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
@@ -216,7 +226,7 @@ class Model:
 
     def _require_normal(self, what: str) -> None:
         if self._family is not None:
-            raise OptionError(f"{what} is for normal responses; this model's family is {self._family.name!r}.")
+            raise UnavailableError(f"{what} is for normal responses; this model's family is {self._family.name!r}.")
 
     @property
     def family(self) -> "Family | None":
@@ -532,7 +542,7 @@ class Model:
         from bayeslmm.results.refitting import fit_response
 
         self._require_normal("refit")
-        if method not in ("reml", "ml"):
+        if not is_word(method, ("reml", "ml")):
             raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
         return fit_response(self._design, self._spec, self.kernel, method, y)
 
@@ -567,7 +577,7 @@ class Model:
         """
         from bayeslmm.results.many_responses import fit_many
 
-        if method not in ("reml", "ml"):
+        if not is_word(method, ("reml", "ml")):
             raise OptionError(f"method={method!r} is not for many responses; use 'reml' or 'ml'.")
         return fit_many(self.fit(method), Y, cores)
 
@@ -593,14 +603,14 @@ class Model:
         PriorError
             If a prior is improper.
         """
-        from bayeslmm.inference.options import check_count
+        from bayeslmm.inference.options import check_count, generator
         from bayeslmm.priors.predictive import prior_predictive
         from bayeslmm.results.arviz_bridge import inference_data
         from bayeslmm.results.draws_dataset import prior_datasets
 
-        count = check_count("draws", draws, 1)
-        design = self.posterior_design
-        simulated = prior_predictive(design, self.resolved_priors, draws=count, seed=seed, sigma=self._spec.sigma)
+        count = check_count("draws", draws, 1, 1_000_000)
+        design, sigma = self.posterior_design, self._spec.sigma
+        simulated = prior_predictive(design, self.resolved_priors, draws=count, seed=generator(seed), sigma=sigma)
         return inference_data(prior_datasets(design, simulated))
 
     def save_sums(self, path: str | Path) -> Path:
@@ -626,7 +636,7 @@ class Model:
 
         if not isinstance(self._design, StreamedDesign):
             raise OptionError("This model keeps its rows, not their sums: build it with chunk_rows= to save sums.")
-        return write_sums(self._design.sums, Path(path))
+        return write_sums(self._design.sums, checked_path("path", path))
 
 
 def model_of_sums(streamed: "Streamed", priors: Any, sigma: float | None) -> Model:
@@ -691,12 +701,12 @@ def merge(
     from bayeslmm.streams.merging import merge_sums
     from bayeslmm.streams.storage import read_sums
 
-    if isinstance(sums, str | Path) or not len(sums):
-        raise OptionError("merge takes a list of files of sums, or of models, with at least one.")
+    if not isinstance(sums, list | tuple) or not sums:
+        raise OptionError(f"sums={sums!r}: merge takes a list of files of sums, or of models, with at least one.")
     pieces = []
     for item in sums:
         if not isinstance(item, Model):
-            pieces.append(read_sums(Path(item), functions))
+            pieces.append(read_sums(checked_path("sums", item), functions))
         elif isinstance(item.design, StreamedDesign):
             pieces.append(item.design.sums)
         else:

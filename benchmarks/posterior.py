@@ -20,6 +20,7 @@ import pandas as pd
 SEED = 1
 SLEEPSTUDY = "Reaction ~ 1 + Days + (1 + Days | Subject)"
 INSTEVAL = "y ~ 1 + dept * service + (1 | s) + (1 | d)"
+VERBAGG = "y ~ Anger + Gender + btype + situ + (1 | id) + (1 | item)"
 
 
 def measure(case: str, **options: Any) -> dict[str, Any]:
@@ -72,8 +73,13 @@ def effective(draws: Any) -> dict[str, float]:
 
 
 def _of_points(values: np.ndarray, draws: Any) -> np.ndarray:
-    """Return effective sizes from the variances between and within the points draws were made at."""
+    """Return effective sizes from the variances between and within the points draws were made at.
+
+    Draws within a point of a generalized model have weights of their own, told by the effective size of all.
+    """
     count = draws.n_chains * draws.n_draws
+    points = draws.info.get("effective_points", draws.info["effective_size"])
+    all_draws = min(count, draws.info["effective_size"]) if "effective_points" in draws.info else count
     ratio = (draws.sd[0][..., 0] / draws.sigma).reshape(count)
     _, point = np.unique(np.round(ratio, 9), return_inverse=True)
     size = np.bincount(point)
@@ -88,7 +94,7 @@ def _of_points(values: np.ndarray, draws: Any) -> np.ndarray:
     between = np.clip((between_squares / (len(size) - 1) - within) / balance, 0.0, None)
     if count == len(size):
         within, between = np.zeros_like(total), total / count
-    return (between + within) / (between / draws.info["effective_size"] + within / count)
+    return (between + within) / (between / points + within / all_draws)
 
 
 def sample_insteval(method: str, *, rows: int | None = None, **options: Any) -> dict[str, Any]:
@@ -202,6 +208,60 @@ def bambi_sleepstudy(**options: Any) -> dict[str, Any]:
     }
 
 
+def answers() -> pd.DataFrame:
+    """The answers of 316 persons to 24 items, y being whether it was yes."""
+    from bayeslmm.datasets import load_dataset
+
+    data = load_dataset("verbagg")
+    return data.assign(y=(data["r2"] == "Y").astype(int))
+
+
+def sample_verbagg(method: str, **options: Any) -> dict[str, Any]:
+    """Sample verbagg from data frame to idata; imports, but not loading from caches, beforehand."""
+    import arviz  # noqa: F401
+    import nutpie  # noqa: F401
+    import xarray  # noqa: F401
+
+    import bayeslmm.inference.importance.generalized
+    import bayeslmm.inference.nuts.generalized
+    import bayeslmm.results.arviz_bridge  # noqa: F401
+    from bayeslmm import Model
+    from bayeslmm.results.diagnostics import diagnose
+
+    data = answers()
+    wall, cpu = time.perf_counter(), time.process_time()
+    fit: Any = Model(VERBAGG, data, family="bernoulli").fit(method, seed=SEED, progressbar=False, **options)
+    _ = fit.idata
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    values = np.concatenate([*fit.draws.sd, fit.draws.beta], axis=-1)
+    size = diagnose(values).ess_bulk
+    if "effective_size" in fit.draws.info:
+        size = np.fmin(size, _of_points(values, fit.draws))
+    return {"seconds": wall, "cpu": cpu, "effective": float(np.nanmin(size)), "info": _plain(fit.draws.info)}
+
+
+def bambi_verbagg(**options: Any) -> dict[str, Any]:
+    """Sample verbagg by bambi with nutpie; the smallest effective size of standard deviations and coefficients."""
+    import arviz
+    import bambi
+    import nutpie
+
+    wall, cpu = time.perf_counter(), time.process_time()
+    model = bambi.Model("y ~ Anger + Gender + btype + situ + (1|id) + (1|item)", answers(), family="bernoulli")
+    trace = model.fit(inference_method="nutpie", random_seed=SEED, progress_bar=False, **options)
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    names = [name for name in trace.posterior.data_vars if not name.startswith("1|") or name.endswith("_sigma")]
+    sizes = arviz.ess(trace, var_names=names, method="bulk")
+    return {
+        "seconds": wall,
+        "cpu": cpu,
+        "effective": min(float(values.min()) for values in sizes.data_vars.values()),
+        "of": names,
+        "draws": int(trace.posterior.sizes["chain"] * trace.posterior.sizes["draw"]),
+        "version": f"bambi {bambi.__version__}, nutpie {nutpie.__version__}",
+    }
+
+
 def peak_insteval(method: str = "importance", *, rows: int | None = None, **options: Any) -> dict[str, Any]:
     """Peak memory of the process before and after a posterior of InstEval, to the fit, and to its idata."""
     from bayeslmm import Model
@@ -236,6 +296,8 @@ CASES: dict[str, Callable[..., dict[str, Any]]] = {
     "insteval memory": peak_insteval,
     "sleepstudy": sample_sleepstudy,
     "sleepstudy bambi": bambi_sleepstudy,
+    "verbagg": sample_verbagg,
+    "verbagg bambi": bambi_verbagg,
 }
 
 

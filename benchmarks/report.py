@@ -59,7 +59,8 @@ def markdown(outcomes: Sequence[Outcome], about: dict[str, Any]) -> str:
             continue
         sign = "at most" if o.at_most else "at least"
         aim = "" if o.bar is None else f"{sign} {o.bar:g}{'' if o.reached else ' (missed)'}"
-        ratio = f"{o.ratio:.3g}" if o.unit == "s" else _amount(o.ratio, o.unit)
+        amount = o.unit != "s" and o.ratio == o.ours  # what is held against the bar is what ours adds, not a ratio
+        ratio = _amount(o.ratio, o.unit) if amount else f"{o.ratio:.3g}"
         processor = f"{o.detail['processor']:.3g}" if o.detail.get("processor") else ""
         ours, theirs = _amount(o.ours, o.unit), _amount(o.theirs, o.unit)
         lines.append(f"| {case} | {ours} | {against} | {theirs} | {ratio} | {aim} | {processor} | {o.repeats} |")

@@ -154,8 +154,8 @@ def test_limits_of_the_typical_group(herds, cbpp):
     row = herds.coef_table(0.95).loc["Intercept"]  # period 1
     expected = 1 / (1 + np.exp(-row[["lower", "upper"]].to_numpy(dtype=float)))
     np.testing.assert_allclose(found[["lower", "upper"]].iloc[0], expected, rtol=1e-10)
-    with pytest.raises(blm.OptionError, match="typical group"):
-        herds.predict(interval=0.9)
+    with pytest.raises(blm.OptionError, match="population of groups use a posterior"):
+        herds.predict(random="marginal", interval=0.95)
 
 
 def test_an_exposure(ticks):
@@ -249,7 +249,7 @@ def test_bad_input(cbpp, herds):
         blm.Model("incidence ~ period + (1 | herd)", cbpp).fit("ml", n_quad=9)
     for name in ("sigma", "kernel", "hessian", "smallest_eigenvalue"):
         assert not hasattr(herds, name)
-    for ask in (herds.anova, herds.drop1, herds.ranova, herds.profile):
+    for ask in (herds.ranova, herds.profile, herds.bootstrap):
         with pytest.raises(blm.OptionError):
             ask()
     with pytest.raises(blm.OptionError, match="satterthwaite"):

@@ -182,3 +182,34 @@ def thresholds(fit):
     """Return the thresholds, the mean over draws."""
     found = fit.dispersion
     return found["threshold"] if isinstance(found, dict) else found.mean(axis=(0, 1))
+
+
+def test_statements_are_shares_of_draws(herds, negative_binomial):
+    found = herds.hypothesis("period[T.2] < 0", "period[T.2] - period[T.3] > 0", "period[T.2] = 0")
+    beta = herds.draws.beta.reshape(-1, 4)
+    assert found["probability"].iloc[:2].tolist() == [np.mean(beta[:, 1] < 0), np.mean(beta[:, 1] > beta[:, 2])]
+    assert found["mean"].iloc[1] == pytest.approx(np.mean(beta[:, 1] - beta[:, 2]))
+    assert np.isnan(found["bayes_factor"].iloc[2])
+    shape = negative_binomial.hypothesis("shape > 3", "sd_g[x] < 1")["probability"]
+    assert shape.tolist() == [
+        np.mean(negative_binomial.dispersion > 3),
+        np.mean(negative_binomial.draws.sd[0][..., 1] < 1),
+    ]
+
+
+def test_rows_at_every_draw(herds, cbpp, tmp_path):
+    """Log densities against scipy's binomial, new responses by their first two moments; saved and loaded."""
+    fit = herds.with_groups({}).add("log_likelihood", "posterior_predictive", seed=1)
+    eta = herds.draws.beta.reshape(-1, 4) @ herds.design.X.T
+    (term,) = herds.design.terms
+    eta += herds.draws.effects[0].reshape(len(eta), -1)[:, term.codes]
+    p = 1 / (1 + np.exp(-eta))
+    size = cbpp["size"].to_numpy()
+    response = herds.design.response
+    found = fit.idata.log_likelihood[response].to_numpy().reshape(eta.shape)
+    np.testing.assert_allclose(found, stats.binom.logpmf(cbpp.incidence.to_numpy(), size, p), rtol=1e-9)
+    new = fit.idata.posterior_predictive[response].to_numpy().reshape(eta.shape)
+    spread = np.sqrt(np.mean(size * p * (1 - p), axis=0) / len(eta))
+    assert (np.abs(np.mean(new - size * p, axis=0)) < 4.5 * spread).all()
+    again = blm.load(fit.save(tmp_path / "fit"))
+    np.testing.assert_array_equal(again.idata.log_likelihood[response], fit.idata.log_likelihood[response])

@@ -67,7 +67,10 @@ def factors_from_theta(theta: ArrayLike, shapes: Sequence[TermShape]) -> list[Ar
     OptionError
         If theta is not a finite vector of the right length.
     """
-    values = np.atleast_1d(np.asarray(theta, dtype=float))
+    try:
+        values = np.atleast_1d(np.asarray(theta, dtype=float))
+    except (TypeError, ValueError, OverflowError):
+        raise OptionError(f"theta={theta!r} is no vector of {count_theta(shapes)} numbers.") from None
     if values.shape != (count_theta(shapes),):
         raise OptionError(f"theta has shape {values.shape}; this model has {count_theta(shapes)} entries.")
     if not np.isfinite(values).all():

@@ -42,6 +42,13 @@ class FixedTerm:
         """Whether the other term has all factors of this one, more categories, and the same numeric factors."""
         return self.numbers == other.numbers and self.categories < other.categories
 
+    def is_marginal_to(self, other: "FixedTerm") -> bool:
+        """Whether the other term has all factors of this one and more: without this one it would mean something else.
+
+        The intercept is marginal to no term.
+        """
+        return frozenset() < self.categories | self.numbers < other.categories | other.numbers
+
 
 def fixed_terms(design: Design) -> tuple[FixedTerm, ...]:
     """Return the terms of the fixed part in formula order, the intercept first; terms without columns are left out."""

@@ -9,11 +9,10 @@ comparisons with a control).
 from typing import Literal, get_args
 
 import numpy as np
+import scipy  # scipy.stats takes a second to load and does so at its first use
 from scipy.optimize import brentq
-from scipy.stats import multivariate_t, norm, studentized_range
-from scipy.stats import t as t_distribution
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.types import Array
 
 Adjustment = Literal["tukey", "holm", "bonferroni", "sidak", "mvt", "none"]
@@ -23,7 +22,7 @@ SEED = 20
 
 def check_adjustment(adjust: str, kind: str) -> None:
     """Refuse an adjustment that is unknown, or not for these contrasts."""
-    if adjust not in get_args(Adjustment):
+    if not is_word(adjust, get_args(Adjustment)):
         raise OptionError(f"adjust={adjust!r} is unknown; use one of {', '.join(map(repr, get_args(Adjustment)))}.")
     if adjust == "tukey" and kind != "pairwise":
         raise OptionError("adjust='tukey' is for all pairs of means; use 'mvt', 'holm', 'sidak' or 'bonferroni' here.")
@@ -43,7 +42,7 @@ def adjusted_p(t: Array, df: Array, adjust: str, means: int, correlation: Array)
     correlation
         Of the estimates, shape (m, m).
     """
-    p = 2.0 * t_distribution.sf(np.abs(t), df)
+    p = 2.0 * scipy.stats.t.sf(np.abs(t), df)
     m = len(p)
     if m < 2 or adjust == "none":
         return p
@@ -58,7 +57,7 @@ def adjusted_p(t: Array, df: Array, adjust: str, means: int, correlation: Array)
         out[order] = np.minimum(stepped, 1.0)
         return out
     if adjust == "tukey":
-        return np.asarray(studentized_range.sf(np.sqrt(2.0) * np.abs(t), means, df))
+        return np.asarray(scipy.stats.studentized_range.sf(np.sqrt(2.0) * np.abs(t), means, df))
     return np.array([_outside(abs(x), nu, correlation) for x, nu in zip(t, df, strict=True)])
 
 
@@ -70,13 +69,13 @@ def critical_values(df: Array, adjust: str, means: int, correlation: Array, leve
     m = len(df)
     tail = 1.0 - level
     if m < 2 or adjust == "none":
-        return np.asarray(t_distribution.isf(tail / 2.0, df))
+        return np.asarray(scipy.stats.t.isf(tail / 2.0, df))
     if adjust in ("bonferroni", "holm"):
-        return np.asarray(t_distribution.isf(tail / (2.0 * m), df))
+        return np.asarray(scipy.stats.t.isf(tail / (2.0 * m), df))
     if adjust == "sidak":
-        return np.asarray(t_distribution.isf(-np.expm1(np.log(level) / m) / 2.0, df))
+        return np.asarray(scipy.stats.t.isf(-np.expm1(np.log(level) / m) / 2.0, df))
     if adjust == "tukey":
-        return np.asarray(studentized_range.isf(tail, means, df) / np.sqrt(2.0))
+        return np.asarray(scipy.stats.studentized_range.isf(tail, means, df) / np.sqrt(2.0))
     return np.array([_quantile(tail, nu, correlation) for nu in df])
 
 
@@ -87,17 +86,17 @@ def _outside(x: float, df: float, correlation: Array) -> float:
     if x == 0:
         return 1.0
     limits = np.full(len(correlation), x)
-    inside = multivariate_t.cdf(
+    inside = scipy.stats.multivariate_t.cdf(
         limits, shape=correlation, df=df, lower_limit=-limits, allow_singular=True, maxpts=POINTS,
         random_state=np.random.default_rng(SEED),
     )  # fmt: skip
-    single = 2.0 * float(t_distribution.sf(x, df))
+    single = 2.0 * float(scipy.stats.t.sf(x, df))
     return float(np.clip(1.0 - inside, single, min(len(correlation) * single, 1.0)))
 
 
 def _quantile(tail: float, df: float, correlation: Array) -> float:
     if not df > 0:
         return np.nan
-    distribution = t_distribution(df) if np.isfinite(df) else norm
+    distribution = scipy.stats.t(df) if np.isfinite(df) else scipy.stats.norm
     low, high = distribution.isf(tail / 2.0), distribution.isf(tail / (2.0 * len(correlation)))
     return float(brentq(lambda x: _outside(x, df, correlation) - tail, low - 1e-6, high + 1e-6, xtol=1e-4))

@@ -56,10 +56,12 @@ def contrast_weights(kind: Any, names: Sequence[str]) -> tuple[list[str], Array]
 
 def _given(kind: Any, names: Sequence[str]) -> tuple[list[str], Array]:
     if not isinstance(kind, pd.DataFrame | Mapping):
-        raise OptionError(f"Contrasts are one of {', '.join(map(repr, KINDS))}, a mapping of weights or a frame.")
+        raise OptionError(
+            f"The contrast {kind!r} is unknown; use one of {', '.join(map(repr, KINDS))}, weights by name, or a frame."
+        )
     try:
         frame = pd.DataFrame({str(name): np.asarray(kind[name], dtype=float) for name in kind})
-    except ValueError:
+    except (TypeError, ValueError):
         raise OptionError("The weights of contrasts are not numbers, or not equally many.") from None
     if len(frame) != len(names) or frame.shape[1] == 0:
         listed = ", ".join(names[:8])

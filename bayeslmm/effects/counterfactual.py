@@ -29,12 +29,14 @@ from bayeslmm.design.mean_rows import (
     predictor_levels,
 )
 from bayeslmm.effects.grid import check_at, predictor_values
+from bayeslmm.effects.named_groups import group_levels
 from bayeslmm.effects.scales import Scale
 from bayeslmm.effects.specification import Specification
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.types import Array
 
 CHUNK = 20_000  # rows evaluated at once
+LARGEST = 1e300  # step
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,8 @@ class Counterfactual:
         Group of each row, shape (n,).
     groups
         Labels of the groups, a row each; no columns without groups.
+    named
+        Columns of `frame` that are grouping factors and no predictors.
     """
 
     design: Design
@@ -66,6 +70,7 @@ class Counterfactual:
     names: list[str]
     codes: NDArray[np.intp]
     groups: pd.DataFrame
+    named: tuple[str, ...] = ()
 
     @property
     def is_number(self) -> bool:
@@ -120,10 +125,13 @@ def counterfactual(
             f"comparisons are of one variable, and {' * '.join(wanted.shown)!r} names several: write 'x | sex'."
         )
     (variable,) = wanted.shown
+    named = group_levels(design, [*wanted.by, *(at or ())])
     for name in wanted.names:
-        check_predictor(design, name)
-    levels = predictor_levels(design)
-    frame = _set(predictor_frame(design), design, levels, at, variable)
+        if name not in named:
+            check_predictor(design, name)
+    levels = {**predictor_levels(design), **named}
+    frame = predictor_frame(design).assign(**{name: design.data[name].iloc[design.rows] for name in named})
+    frame = _set(frame, design, levels, at, variable)
     known = levels[variable]
     if known is not None:
         if step is not None:
@@ -136,7 +144,7 @@ def counterfactual(
         values, names = _steps(frame[variable].to_numpy(dtype=float), variable, step)
     codes, groups = _groups(frame, wanted.by)
     return Counterfactual(design, frame, variable, [np.asarray(v) if known is None else v for v in values], names,
-                          codes, groups)  # fmt: skip
+                          codes, groups, tuple(named))  # fmt: skip
 
 
 def linear_means(rows: Counterfactual) -> MeanRows:
@@ -215,7 +223,7 @@ def _chosen(design: Design, levels: Mapping[str, pd.Index | None], at: Mapping[s
 
 
 def _steps(x: Array, variable: str, step: Any) -> tuple[list[Array], list[str]]:
-    if step == "sd":
+    if isinstance(step, str) and step == "sd":
         step = float(np.std(x, ddof=1))
     if isinstance(step, tuple | list) and len(step) == 2:
         low, high = (_number(value, variable) for value in step)
@@ -227,7 +235,8 @@ def _steps(x: Array, variable: str, step: Any) -> tuple[list[Array], list[str]]:
 
 
 def _number(value: Any, variable: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not np.isfinite(value):
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool | complex)
+    if not number or not abs(value) < LARGEST:
         raise OptionError(f"step={value!r} of {variable!r} is none; use a number, 'sd' or a pair (low, high).")
     return float(value)
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as t_distribution
+import scipy  # scipy.stats takes a second to load and does so at its first use
 
 from bayeslmm.design.mean_rows import MeanRows
 from bayeslmm.effects.adjustment import Adjustment, adjusted_p, check_adjustment, critical_values
 from bayeslmm.effects.contrasts import contrast_weights
 from bayeslmm.effects.scales import LOGARITHMS, Scale
-from bayeslmm.errors import OptionError, check_level
+from bayeslmm.effects.specification import names_given
+from bayeslmm.errors import OptionError, UnavailableError, check_level, is_word
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
 from bayeslmm.types import Array
 
@@ -76,11 +77,11 @@ class EffectEstimates:
 
         Raises
         ------
-        OptionError
+        UnavailableError
             For a point fit.
         """
         if not isinstance(self.source, np.ndarray):
-            raise OptionError("A point fit has no draws: use table(), or fit with method='importance' or 'nuts'.")
+            raise UnavailableError("A point fit has no draws: use table(), or fit with method='importance' or 'nuts'.")
         drawn = self.source @ self.rows.X.T + self.rows.offset
         drawn[:, ~self.rows.estimable] = np.nan
         return self._shown(drawn)
@@ -137,7 +138,7 @@ class EffectEstimates:
         OptionError
             If an option is unknown, or the weights do not fit the means.
         """
-        groups = self.by if by is None else ((by,) if isinstance(by, str) else tuple(by))
+        groups = self.by if by is None else names_given("by", by)
         unknown = [name for name in groups if name not in self.labels]
         if unknown:
             raise OptionError(f"by={unknown[0]!r} is no variable of these; they are {', '.join(self.labels.columns)}.")
@@ -254,7 +255,7 @@ class EffectEstimates:
         with np.errstate(divide="ignore", invalid="ignore"):
             t = estimate / error
             correlation = covariance / np.outer(error, error)
-        p, half = 2.0 * t_distribution.sf(np.abs(t), df), t_distribution.isf(0.5 - level / 2.0, df)
+        p, half = 2.0 * scipy.stats.t.sf(np.abs(t), df), scipy.stats.t.isf(0.5 - level / 2.0, df)
         if self.adjust != "none":
             for _, members in self._families(self.by):
                 at = members[self.rows.estimable[members]]  # the others are no tests
@@ -274,7 +275,7 @@ def check_scale(on: str, scale: Scale | None, response: str) -> On:
     OptionError
         If it is unknown, or the response's transformation cannot be undone.
     """
-    if on not in get_args(On):
+    if not is_word(on, get_args(On)):
         raise OptionError(f"scale={on!r} is unknown; use 'link' or 'response'.")
     if on == "response" and scale is None:
         raise OptionError(f"The response {response} cannot be turned back to its own scale: use scale='link'.")

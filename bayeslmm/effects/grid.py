@@ -17,7 +17,7 @@ from bayeslmm.design.design import Design
 from bayeslmm.design.mean_rows import MeanRows, check_predictor, mean_rows, predictor_frame, predictor_levels
 from bayeslmm.effects.named_groups import group_levels
 from bayeslmm.effects.specification import Specification
-from bayeslmm.errors import DataError, OptionError
+from bayeslmm.errors import DataError, OptionError, is_word
 from bayeslmm.types import Array
 
 Weights = Literal["equal", "proportional"]
@@ -78,7 +78,7 @@ def reference_grid(design: Design, wanted: Specification, at: Mapping[str, Any] 
 
 def cross(design: Design, wanted: Specification, at: Mapping[str, Any] | None, weights: str) -> Crossing:
     """Return all combinations of the predictors' values, and of the groups named, with their weights in the cells."""
-    if weights not in get_args(Weights):
+    if not is_word(weights, get_args(Weights)):
         raise OptionError(f"weights={weights!r} is unknown; use 'equal' or 'proportional'.")
     check_at(at)
     groups = group_levels(design, [*wanted.names, *(at or ())])

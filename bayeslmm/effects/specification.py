@@ -19,6 +19,22 @@ class Specification:
         return self.shown + self.by
 
 
+def names_given(option: str, value: object) -> tuple[str, ...]:
+    """Return a name, or several, that an option gives; None gives none.
+
+    Raises
+    ------
+    OptionError
+        If it is something else.
+    """
+    if value is None:
+        return ()
+    names = (value,) if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        raise OptionError(f"{option}={value!r} is not possible; give a name, or a list of names.")
+    return tuple(names)
+
+
 def read_specification(text: str) -> Specification:
     """Read names joined by ``*``, ``+`` or ``:``, those of groups after a bar.
 

@@ -1,6 +1,5 @@
 r"""Counts: the Poisson distribution, :math:`\ell = y\eta - e^\eta - \log y!`."""
 
-import math
 from typing import Any, ClassVar
 
 import numba
@@ -10,16 +9,17 @@ from scipy.special import gammaln, pdtr
 from bayeslmm.families.definition import Family, Kernel
 from bayeslmm.families.response import Request, Response, below_zero, counts, plain
 from bayeslmm.families.special import LARGEST
+from bayeslmm.families.vectorised import LOWEST, exponential
 from bayeslmm.types import Array
 
 REMEDY = "Counts are whole numbers from zero; for positive measurements use 'gamma' or 'lognormal'."
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def log_rows(y: Array, size: Array, eta: Array, phi: Array, out: Array) -> None:
     """Fill out (4, n) for the log link."""
     for i in range(len(y)):
-        mean = math.exp(min(eta[i], LARGEST))
+        mean = exponential(max(min(eta[i], LARGEST), LOWEST))
         out[0, i] = y[i] * eta[i] - mean
         out[1, i] = y[i] - mean
         out[2, i] = -mean

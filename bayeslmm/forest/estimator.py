@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils import Tags, get_tags
 from sklearn.utils.validation import check_is_fitted
 
-from bayeslmm.errors import OptionError, UnavailableError
+from bayeslmm.errors import OptionError, UnavailableError, checked_path, is_word
 from bayeslmm.forest import reading
 from bayeslmm.forest.bart.fitting import fit_bart
 from bayeslmm.forest.data.group_information import explained_by_group_means, warn_constant_columns
@@ -185,7 +185,7 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         check_seed(self.seed)
         if self.random is None:
             return self._fit_alone(X, y, sample_weight)
-        if self.method not in get_args(Method):
+        if not is_word(self.method, get_args(Method)):
             raise OptionError(
                 f"method={self.method!r} is unknown; use one of {', '.join(map(repr, get_args(Method)))}."
             )
@@ -459,4 +459,4 @@ class MixedEffectsForest(RegressorMixin, BaseEstimator):
         from bayeslmm.forest.store.folder import write_forest
 
         self._fit_result()
-        return write_forest(self, Path(folder))
+        return write_forest(self, checked_path("folder", folder))

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayeslmm.errors import DataError, FittingError, OptionError
+from bayeslmm.errors import DataError, FittingError, OptionError, is_word
 from bayeslmm.forest.data.inputs import take_rows
 from bayeslmm.types import Array
 
@@ -166,7 +166,7 @@ def prepare(learner: Any, features: Any, residuals: str, seed: int | None) -> An
     """
     from sklearn.base import clone
 
-    if residuals not in get_args(Residuals):
+    if not is_word(residuals, get_args(Residuals)):
         raise OptionError(
             f"residuals={residuals!r} is unknown; use one of {', '.join(map(repr, get_args(Residuals)))}."
         )

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.forest import reading
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.likelihood.new_response import random_part
@@ -23,8 +23,8 @@ def draw(fitted: FittedForest, kind: str, group: str | None = None) -> "Figure":
     OptionError
         If there is no such picture or random term.
     """
-    if kind not in KINDS:
-        raise OptionError(f"There is no plot {kind!r}; use one of {', '.join(map(repr, KINDS))}.")
+    if not is_word(kind, KINDS):
+        raise OptionError(f"There is no plot kind={kind!r}; use one of {', '.join(map(repr, KINDS))}.")
     if kind == "ranef":
         return _ranef(fitted, group)
     if kind == "predicted":

@@ -1,6 +1,7 @@
 """Tables made from a fitted forest."""
 
 from collections.abc import Sequence
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -10,16 +11,19 @@ from bayeslmm.covariance import sds_and_correlations, theta_from_factors
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.forest.bart.sampler import TreeDraws
-from bayeslmm.forest.data.inputs import read_new
+from bayeslmm.forest.data.inputs import read_new, read_response
 from bayeslmm.forest.em.sweeps import root_mean_square
 from bayeslmm.forest.fitted import FittedForest
 from bayeslmm.forest.learners import non_numeric, predict_mean
 from bayeslmm.forest.prediction import predict_function
+from bayeslmm.inference.options import check_count, generator
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.new_response import random_part
 from bayeslmm.results import effects
 from bayeslmm.types import Array
 
+MOST_REPEATS = 100_000  # shuffles of a column
+MOST_POINTS = 1_000_000  # of a curve
 MOST_DRAWS = 200  # forests of BART behind curves and importances, which ask for f many times
 
 
@@ -122,9 +126,10 @@ def importance_names(learner: Any, fitted: FittedForest | None, count: int) -> l
 
 def permutation(fitted: FittedForest, X: Any, y: Any, groups: Any, n_repeats: int, seed: Any) -> pd.DataFrame:
     """Return mean and sd of the rise of the error when one column the learner sees is shuffled."""
-    rng = np.random.default_rng(seed)
+    n_repeats = check_count("n_repeats", n_repeats, 1, MOST_REPEATS)
+    rng = generator(seed)
     rows, features = read_new(fitted.roles, fitted.design, X, groups)
-    rest = np.asarray(y, dtype=float).reshape(-1) - rows.X @ fitted.components.beta
+    rest = read_response(y, X) - rows.X @ fitted.components.beta
     rest = rest - random_part(rows.terms, fitted.components.effects, len(rest))
     base = root_mean_square(rest - rough_function(fitted, features), None)
     names = list(features.columns) if isinstance(features, pd.DataFrame) else list(range(features.shape[1]))
@@ -158,16 +163,36 @@ def dependence(fitted: FittedForest, feature: str, grid: Sequence[Any] | None, n
         If the learner does not see the column.
     """
     features = fitted.features
-    if not isinstance(features, pd.DataFrame) or feature not in features.columns:
+    n_points = check_count("n_points", n_points, 2, MOST_POINTS)
+    named = isinstance(feature, str | int | np.integer) and isinstance(features, pd.DataFrame)
+    if not named or feature not in features.columns:
         seen = list(features.columns) if isinstance(features, pd.DataFrame) else "columns without names"
         raise DataError(f"The learner does not see a column {feature!r}; it sees {seen}.")
-    values = dependence_grid(features, feature, n_points) if grid is None else list(grid)
+    values = dependence_grid(features, feature, n_points) if grid is None else given_grid(features, feature, grid)
     means = []
     for value in values:
         column = pd.Series([value] * len(features), index=features.index)
         moved = features.assign(**{feature: column.astype(_wide_dtype(features[feature].dtype, value))})
         means.append(float(np.average(rough_function(fitted, moved), weights=fitted.design.weights)))
     return pd.DataFrame({feature: values, "mean": means})
+
+
+def given_grid(features: pd.DataFrame, feature: str, grid: Any) -> list[Any]:
+    """Return the values of a column that a grid lists.
+
+    Raises
+    ------
+    OptionError
+        If it is no list, holds none, or holds other than numbers for a numeric column.
+    """
+    listed = isinstance(grid, list | tuple | range | pd.Index | pd.Series | np.ndarray) and np.ndim(grid) == 1
+    values: list[Any] = list(grid) if listed else []
+    if not values:
+        raise OptionError(f"grid={grid!r} is not possible; give a list of values of {feature!r}.")
+    wrong = [v for v in values if not isinstance(v, Real) or not np.isfinite(float(v))]
+    if wrong and feature not in non_numeric(features):
+        raise OptionError(f"grid= holds {wrong[0]!r}, and {feature!r} takes numbers.")
+    return values
 
 
 def _wide_dtype(dtype: Any, value: Any) -> Any:

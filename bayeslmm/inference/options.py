@@ -9,10 +9,11 @@ from typing import Any, get_args
 
 import numpy as np
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.inference.draws import terms_to_keep
 from bayeslmm.types import Handover, Parametrization, Precision, Sampler, Solver
 
+MOST_CORES = 10_000
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
 
 
@@ -89,7 +90,7 @@ class Options:
             check_count(name, getattr(self, name), 1)
         check_count("n_quad", self.n_quad, 0)
         if self.cores is not None:
-            check_count("cores", self.cores, 1)
+            check_count("cores", self.cores, 1, MOST_CORES)
         check_count("seed", self.seed, 0)
         _check_rate(self.target_accept)
         for name in ("progressbar", "full_rank"):
@@ -204,20 +205,22 @@ def check_choice(name: str, value: Any, valid: Sequence[str]) -> None:
     OptionError
         With the list of those.
     """
-    if value not in valid:
+    if not is_word(value, valid):
         raise OptionError(f"{name}={value!r} is unknown; it is one of {', '.join(map(repr, valid))}.")
 
 
-def check_count(name: str, value: Any, least: int) -> int:
-    """Return a whole number that is large enough.
+def check_count(name: str, value: Any, least: int, most: int | None = None) -> int:
+    """Return a whole number that is large enough, and no larger than `most`.
 
     Raises
     ------
     OptionError
-        When it is too small, or no whole number.
+        When it is too small or too large, or no whole number.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise OptionError(f"{name}={value!r} is not possible; it is a whole number of at least {least}.")
+    if most is not None and value > most:
+        raise OptionError(f"{name}={value!r} is not possible; it is a whole number of at most {most}.")
     return int(value)
 
 

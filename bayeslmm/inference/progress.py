@@ -4,6 +4,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from bayeslmm.errors import check_switch
+
 
 @contextmanager
 def progress_bar(total: int | None, unit: str, shown: bool) -> Iterator[Callable[[int], None] | None]:
@@ -17,7 +19,13 @@ def progress_bar(total: int | None, unit: str, shown: bool) -> Iterator[Callable
         What is counted.
     shown
         Whether to show the bar, if there is a stream to show it on: services and windowed programs have none.
+
+    Raises
+    ------
+    OptionError
+        If `shown` is neither True nor False.
     """
+    check_switch("progressbar", shown)
     if not shown or sys.stderr is None:
         yield None
         return

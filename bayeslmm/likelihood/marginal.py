@@ -20,7 +20,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayeslmm.covariance import TermShape
-from bayeslmm.errors import FittingError, OptionError
+from bayeslmm.errors import FittingError, OptionError, is_word
 from bayeslmm.likelihood.conditional import effect_modes, fixed_modes
 from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.factor import Factor, factorise
@@ -65,7 +65,7 @@ def check_criterion(method: str) -> Criterion:
     OptionError
         If it is neither "ml" nor "reml".
     """
-    if method not in get_args(Criterion):
+    if not is_word(method, get_args(Criterion)):
         raise OptionError(f"method must be 'ml' or 'reml' here, not {method!r}.")
     return method  # type: ignore[return-value]
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.stats import beta
 
-from bayeslmm.plots.canvas import GREY, SMALL, colour, new_figure, quieten
+from bayeslmm.plots.canvas import GREY, SMALL, colour, one_axes
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -31,12 +31,7 @@ def coverage_figure(pit: Array, ax: "Axes | None" = None) -> "Figure":
     Figure
         A new one, or that of `ax`.
     """
-    if ax is None:
-        figure, axes = new_figure(4.6, 4.2)
-        axis = axes[0, 0]
-    else:
-        axis, figure = ax, ax.get_figure()  # type: ignore[assignment]
-        quieten(axis)
+    figure, axis = one_axes(4.6, 4.2, ax)
     needed = np.abs(2.0 * np.asarray(pit, dtype=float) - 1.0)  # the level at which a row's interval begins to cover
     needed = needed[np.isfinite(needed)]
     n = len(needed)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayeslmm.plots.canvas import GREY, SMALL, colour, name_rows, new_figure, quieten, shorten
+from bayeslmm.plots.canvas import GREY, SMALL, colour, name_rows, one_axes, shorten
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,12 +34,7 @@ def influence_figure(distances: pd.Series, by: str, ax: "Axes | None" = None) ->
     """
     values = distances.dropna()
     few = len(values) <= MOST_ROWS
-    if ax is None:
-        figure, axes = new_figure(6.5, 0.8 + 0.24 * len(values) if few else 3.4)
-        axis = axes[0, 0]
-    else:
-        axis, figure = ax, ax.get_figure()  # type: ignore[assignment]
-        quieten(axis)
+    figure, axis = one_axes(6.5, 0.8 + 0.24 * len(values) if few else 3.4, ax)
     title = f"Cook's distance without each {by if by == 'row' else shorten(by)}"
     if few:
         values = values.sort_values(ascending=False, kind="stable")

@@ -91,7 +91,7 @@ class GeneralizedDensity:
     ) -> None:
         self.problem = Problem(family, response, predictor, inner=True, prior=fixed)
         self.terms, self.dispersion = tuple(terms), tuple(dispersion)
-        self.codes = [[_code(prior) for prior in term.sd] for term in self.terms]
+        self.codes = [[_code(prior) if term.joint is None else None for prior in term.sd] for term in self.terms]
         self.dispersion_codes = [_code(prior) for prior in self.dispersion]
         self.log_normaliser = sum(
             term.correlation.log_normaliser(len(term.sd)) for term in self.terms if term.correlation is not None
@@ -218,7 +218,12 @@ class GeneralizedDensity:
         pieces = [np.zeros(0)]
         for point, term, codes in zip(points, self.terms, self.codes, strict=True):
             by_sd = np.empty(len(point.ratios))
+            if term.joint is not None:
+                value += float(term.log_density(point.ratios, 1.0)) + float(np.sum(np.log(point.ratios)))
+                by_sd[:] = term.slopes(point.ratios, 1.0)[0] + 1.0
             for a, (prior, code, sd) in enumerate(zip(term.sd, codes, point.ratios.tolist(), strict=True)):
+                if term.joint is not None:
+                    break
                 added, slope = positive_log_prior(prior, code, sd)
                 value += added
                 by_sd[a] = slope

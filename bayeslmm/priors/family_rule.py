@@ -3,16 +3,19 @@
 import numpy as np
 
 from bayeslmm.design.design import Design, RandomTerm
+from bayeslmm.errors import PriorError
 from bayeslmm.families import Family, Response
+from bayeslmm.priors.decov import Decov
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.moments import fixed_summary, term_summary
 from bayeslmm.priors.parse import parse_prior
-from bayeslmm.priors.positive import HalfStudentT
+from bayeslmm.priors.positive import Exponential, HalfStudentT
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Normal
-from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, Rule, column_scale, is_left_out
+from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, JointChoice, Rule, column_scale, is_left_out
 
 INTERCEPT_SCALE = 2.5  # units of the link
+RSTANARM_FAMILIES = ("bernoulli", "binomial", "poisson", "negative_binomial", "gamma")
 
 
 class FamilyRule(Rule):
@@ -94,3 +97,52 @@ class FamilyRule(Rule):
                 prior = prior.affine(self._offset, 1.0)
             found[parameter.name] = Choice(prior, f"default: {parameter.reason}")
         return found
+
+
+class RstanarmFamilyRule(FamilyRule):
+    """The defaults of rstanarm's ``stan_glmer``.
+
+    Intercept, at the column means: Normal(0, 2.5); coefficients Normal(0, 2.5/sd(x)); the dispersion of counts and of
+    gamma responses Exponential(1); covariances ``decov(1, 1, 1, 1)`` as for normal responses with sigma of one. Where
+    one sd of a term is given a prior of its own, its other sds are Exponential(1), decov's law of a single sd.
+
+    Raises
+    ------
+    PriorError
+        For families that ``stan_glmer`` has not.
+    """
+
+    def __init__(self, design: Design, family: Family, response: Response) -> None:
+        super().__init__(design, family, response)
+        if family.name not in RSTANARM_FAMILIES:
+            raise PriorError(
+                f"The preset 'rstanarm' is for the families {', '.join(RSTANARM_FAMILIES)}, not {family.name!r}: leave "
+                "priors= out, or state priors by parameter."
+            )
+
+    def coefficient(self, j: int) -> Choice:
+        """Return the prior of fixed column j."""
+        if self._design.fixed_names[j] == "Intercept":
+            return Choice(Normal(0.0, 2.5), "preset rstanarm: 2.5; at the column means")
+        summary = fixed_summary(self._design)
+        size = 1.0 if summary.constant[j] else float(summary.sd[j])
+        return Choice(Normal(0.0, 2.5 / size), "preset rstanarm: 2.5/sd(x)")
+
+    def sd(self, term: RandomTerm, s: int) -> Choice:
+        """Return the prior of the standard deviation of effect s of a term."""
+        return Choice(Exponential(1.0), "preset rstanarm: decov of a single sd")
+
+    def joint(self, term: RandomTerm) -> JointChoice:
+        """Return the joint prior of the standard deviations of a term."""
+        return JointChoice(Decov(), "preset rstanarm: decov, given the term's other sds")
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix."""
+        return Choice(LKJ(1.0), "preset rstanarm: decov")
+
+    def dispersion(self) -> dict[str, Choice]:
+        """Return the prior of each dispersion parameter, on its natural scale, by name."""
+        return {p.name: Choice(Exponential(1.0), "preset rstanarm") for p in self._family.parameters}
+
+
+FAMILY_PRESETS = {"default": FamilyRule, "rstanarm": RstanarmFamilyRule}

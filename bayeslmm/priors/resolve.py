@@ -10,7 +10,7 @@ from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.names import coefficient_key, correlation_name, sd_name
 from bayeslmm.errors import PriorError, suggest
 from bayeslmm.families import Family, Response
-from bayeslmm.priors.family_rule import FamilyRule
+from bayeslmm.priors.family_rule import FAMILY_PRESETS
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.moments import term_summary
@@ -59,9 +59,7 @@ def resolve_priors(
         for term in design.terms
     )
     sources = {key: choice.source for key, choice in choices.items()}
-    for term in design.terms:
-        if term.name in joints:
-            sources |= {sd_name(term.name, effect): joints[term.name].source for effect in term.effects}
+    sources |= _joint_sources(design, joints)
     centring = _fixed_centring(design, preset, user)
     return ModelPriors(
         preset=preset,
@@ -88,8 +86,8 @@ def resolve_family_priors(
     family, response
         The distribution and what it read.
     priors
-        None for the default rule in units of the link, or a mapping from parameters to priors on top of it; dispersion
-        parameters go by the family's names for them.
+        None for the default rule in units of the link, the preset ``"rstanarm"``, or a mapping from parameters to
+        priors on top of either; dispersion parameters go by the family's names for them.
 
     Raises
     ------
@@ -97,11 +95,12 @@ def resolve_family_priors(
         For a preset, an unknown parameter, an impossible prior, or data that give the rule no scale.
     """
     preset, stated = _split(priors)
-    if preset != "default":
+    if preset not in FAMILY_PRESETS:
         raise PriorError(
-            f"The preset {preset!r} is for normal responses; leave priors= out, or state priors by parameter."
+            f"The preset {preset!r} is for normal responses; use 'rstanarm', leave priors= out, or state priors by "
+            "parameter."
         )
-    rule = FamilyRule(design, family, response)
+    rule = FAMILY_PRESETS[preset](design, family, response)
     dispersion = rule.dispersion()
     own = {name: Choice(as_prior(stated[name], name), "user") for name in stated if name in dispersion}
     for name, choice in own.items():
@@ -110,7 +109,11 @@ def resolve_family_priors(
     user = _overrides(design, {k: v for k, v in stated.items() if k not in own}, sigma_is_fixed=True)
     choices = _choices(design, rule, user, sigma_is_fixed=True)
     _check_supports(design, choices)
-    terms = tuple(_term_priors(term, choices, _term_centring(design, term, preset, user)) for term in design.terms)
+    joints = {term.name: joint for term in design.terms if (joint := _joint(rule, term, user)) is not None}
+    terms = tuple(
+        _term_priors(term, choices, _term_centring(design, term, preset, user), joints.get(term.name))
+        for term in design.terms
+    )
     chosen = {**dispersion, **own}
     return ModelPriors(
         preset=preset,
@@ -119,7 +122,7 @@ def resolve_family_priors(
         fixed_centring=_fixed_centring(design, preset, user),
         terms=terms,
         sigma=None,
-        sources={key: choice.source for key, choice in {**choices, **chosen}.items()},
+        sources={key: choice.source for key, choice in {**choices, **chosen}.items()} | _joint_sources(design, joints),
         dispersion=tuple((name, cast(Prior, choice.prior)) for name, choice in chosen.items()),
         collinearity=design.collinearity,
     )
@@ -248,6 +251,12 @@ def _joint(rule: Rule, term: RandomTerm, user: Mapping[str, Choice]) -> JointCho
     """Return the rule's joint prior of a term's standard deviations, unless one of them is given another."""
     stated = any(sd_name(term.name, effect) in user for effect in term.effects)
     return None if stated else rule.joint(term)
+
+
+def _joint_sources(design: Design, joints: Mapping[str, JointChoice]) -> dict[str, str]:
+    """Return where the priors of standard deviations came from that have one together."""
+    terms = [term for term in design.terms if term.name in joints]
+    return {sd_name(term.name, effect): joints[term.name].source for term in terms for effect in term.effects}
 
 
 def _term_centring(design: Design, term: RandomTerm, preset: str, user: Mapping[str, Choice]) -> Centring:

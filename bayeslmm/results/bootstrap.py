@@ -11,8 +11,8 @@ import pandas as pd
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.covariance.pairs import lower_triangle
-from bayeslmm.errors import FittingError, OptionError, check_level
-from bayeslmm.inference.options import check_count, resolve_seed
+from bayeslmm.errors import FittingError, OptionError, check_level, is_word
+from bayeslmm.inference.options import MOST_CORES, check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import (
     FittedModel,
@@ -33,6 +33,7 @@ from bayeslmm.types import Array
 if TYPE_CHECKING:
     from bayeslmm.results.point import PointFit
 
+MOST_REFITS = 10_000_000
 MOST_LEFT_OUT = 200  # groups left out one by one for the acceleration; beyond, they are left out in so many batches
 
 
@@ -73,15 +74,20 @@ class Bootstrap:
         kind
             "percentile", or "bca": corrected for bias and for a spread that changes with the parameter, for which the
             model is fitted without each level of the outermost grouping factor.
+
+        Raises
+        ------
+        OptionError
+            If the kind is unknown, or is "bca" and no grouping factor has all others nested in it.
         """
         check_level(level)
+        if not is_word(kind, ("percentile", "bca")):
+            raise OptionError(f"kind={kind!r} is unknown; use 'percentile' or 'bca'.")
         values, estimate = self.replicates.to_numpy(dtype=float), self.estimate.to_numpy(dtype=float)
         if kind == "percentile":
             lower, upper = percentile_limits(values, level)
-        elif kind == "bca":
-            lower, upper = bca_limits(values, estimate, self._left_out, level)
         else:
-            raise OptionError(f"kind={kind!r} is unknown; use 'percentile' or 'bca'.")
+            lower, upper = bca_limits(values, estimate, self._left_out, level)
         return pd.DataFrame({"lower": lower, "upper": upper}, index=self.estimate.index.rename("parameter"))
 
     @property
@@ -106,8 +112,8 @@ def bootstrap(
     progressbar: bool | None,
 ) -> Bootstrap:
     """Bootstrap a fit; see :meth:`PointFit.bootstrap`."""
-    n = check_count("n", n, 2)
-    cores = 1 if cores is None else check_count("cores", cores, 1)
+    n = check_count("n", n, 2, MOST_REFITS)
+    cores = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
     seed = resolve_seed(seed)
     _check(fit, statistic, kind)
     model = fitted_model(fit)
@@ -141,8 +147,10 @@ def bootstrap(
 
 
 def _check(fit: "PointFit", statistic: Any, kind: str) -> None:
-    if kind not in ("parametric", "groups"):
+    if not is_word(kind, ("parametric", "groups")):
         raise OptionError(f"kind={kind!r} is unknown; use 'parametric' or 'groups'.")
+    if statistic is not None and not callable(statistic):
+        raise OptionError(f"statistic={statistic!r} is no function; give one that takes a fit and returns numbers.")
     if fit.method == "map":
         raise OptionError("A posterior mode has no bootstrap, its priors follow the response: fit with method='reml'.")
     if not fit.status.ok:
@@ -235,7 +243,13 @@ def parameters(fit: "PointFit", estimate: Estimate) -> Array:
 
 def _left_out(fit: "PointFit", model: FittedModel) -> Array:
     """Return the parameters without each level of the outermost grouping factor, (J, k)."""
-    codes = fit.design.terms[outermost(fit.design)].codes
+    try:
+        codes = fit.design.terms[outermost(fit.design)].codes
+    except OptionError:
+        raise OptionError(
+            "kind='bca' leaves out whole levels of an outermost grouping factor, and this model has none: use "
+            "kind='percentile'."
+        ) from None
     levels = np.arange(codes.max() + 1)
     found = []
     for batch in np.array_split(levels, min(len(levels), MOST_LEFT_OUT)):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from bayeslmm.errors import check_level
+from bayeslmm.errors import OptionError, check_level
 from bayeslmm.results import effects
 from bayeslmm.testing.choice import Estimates, check_ddf, default_errors, errors_by
 from bayeslmm.testing.contrasts import linear_functions
@@ -46,6 +46,23 @@ class NormalErrorsOfFit(ErrorsOfFit):
         """Return the errors, and the method where none was named."""
         if ddf is not None and ddf != "normal":
             return super().find(ddf)
+        covariance = np.asarray(self.fit.modes.beta_cov, dtype=float)
+        return ErrorsOfEstimation(np.asarray(self.fit.modes.beta, dtype=float), covariance), "normal"
+
+
+class GeneralizedErrorsOfFit(ErrorsOfFit):
+    """The errors of the coefficients of a generalized model, whose tests are normal."""
+
+    def find(self, ddf: str | None) -> tuple[ErrorsOfEstimation, Ddf]:
+        """Return the errors, and that they are normal.
+
+        Raises
+        ------
+        OptionError
+            If degrees of freedom are asked for.
+        """
+        if ddf is not None and check_ddf(ddf) != "normal":
+            raise OptionError(f"ddf={ddf!r} is for normal responses; tests of this fit are normal.")
         covariance = np.asarray(self.fit.modes.beta_cov, dtype=float)
         return ErrorsOfEstimation(np.asarray(self.fit.modes.beta, dtype=float), covariance), "normal"
 

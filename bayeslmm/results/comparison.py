@@ -158,8 +158,10 @@ def _heading(table: pd.DataFrame, fit: str) -> str:
 def fit_labels(fits: Sequence[Fit], names: Sequence[str] | None = None) -> list[str]:
     """Return what fits are called beside each other: the names given, or their methods, numbered where they repeat."""
     if names is not None:
-        if len(names) != len(fits) or len(set(names)) != len(names):
-            raise OptionError(f"names={list(names)!r} must hold one name, each its own, for each of {len(fits)} fits.")
+        texts = isinstance(names, Sequence | pd.Index) and not isinstance(names, str)
+        texts = texts and all(isinstance(name, str) for name in names)
+        if not texts or len(names) != len(fits) or len(set(names)) != len(names):
+            raise OptionError(f"names={names!r} must hold one name, each its own, for each of {len(fits)} fits.")
         return [str(name) for name in names]
     labels: list[str] = []
     for fit in fits:

@@ -11,7 +11,7 @@ from bayeslmm.criticism.deletion import Deletion, cooks_distance, delete_sets, f
 from bayeslmm.criticism.link_variance import link_variance, population_mean
 from bayeslmm.criticism.variance_shares import VarianceShares, cumulative_shares, principal_sds, variance_shares
 from bayeslmm.design.names import SIGMA
-from bayeslmm.errors import FittingError, OptionError, UnavailableError, warn_user
+from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_switch, warn_user
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import Kernel
@@ -222,6 +222,7 @@ class DeletionMethods:
         if fit.method == "map":
             raise OptionError("The influence is that on estimates by the likelihood: fit by method='reml' or 'ml'.")
         units = find_units(fit.design, by, "by")
+        check_switch("refit", refit)
         codes = np.arange(fit.nobs) if units.codes is None else units.codes
         sets = Sets.of(codes, len(units.labels))
         if getattr(fit, "family", None) is not None:

@@ -15,7 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from bayeslmm.errors import check_level
 from bayeslmm.types import Array
@@ -119,8 +118,23 @@ def _split(block: Array) -> Array:
 def _normalised_ranks(block: Array) -> Array:
     """Replace values by normal scores of their ranks over all chains (Blom's offset 3/8)."""
     size = block.shape[1] * block.shape[2]
-    ranks = rankdata(block.reshape(len(block), size), axis=1)
+    ranks = average_ranks(block.reshape(len(block), size))
     return ndtri((ranks - 0.375) / (size + 0.25)).reshape(block.shape)
+
+
+def average_ranks(rows: Array) -> Array:
+    """Return the ranks 1, 2, ... within each row, (K, n), equal values sharing the mean of theirs."""
+    n = rows.shape[1]
+    order = np.argsort(rows, axis=1)
+    ascending = np.take_along_axis(rows, order, axis=1)
+    first = np.ones(rows.shape, dtype=bool)
+    first[:, 1:] = ascending[:, 1:] != ascending[:, :-1]
+    starts = np.flatnonzero(first)  # no run of equal values goes on in the next row
+    lengths = np.diff(starts, append=rows.size)
+    found = np.empty(rows.shape)
+    shared = np.repeat(starts % n + (lengths + 1) / 2.0, lengths).reshape(rows.shape)
+    np.put_along_axis(found, order, shared, axis=1)
+    return found
 
 
 def _rhat(block: Array) -> Array:

@@ -95,8 +95,6 @@ def row_dataset(design: Design, draws: Draws, group: str, rng: np.random.Generat
     rng
         Makes the new responses.
     """
-    import xarray
-
     weights = np.ones(design.n) if design.weights is None else design.weights
     values = np.empty((draws.n_chains * draws.n_draws, design.n))
     for where, predictor, scale in predictor_draws(draws, training_rows(design), weights):
@@ -104,6 +102,13 @@ def row_dataset(design: Design, draws: Draws, group: str, rng: np.random.Generat
             values[where] = _normal_logpdf(design.y, predictor, scale)
         else:
             values[where] = predictor + scale * rng.standard_normal(predictor.shape)
+    return values_by_row(design, draws, values)
+
+
+def values_by_row(design: Design, draws: Draws, values: NDArray[np.float64]) -> "xarray.Dataset":
+    """Return a value for every draw and row, shape (D, n), as a dataset with the labels of chains, draws and rows."""
+    import xarray
+
     shaped = values.reshape(draws.n_chains, draws.n_draws, design.n)
     coords = {
         "chain": np.arange(draws.n_chains),

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, get_args
 import pandas as pd
 
 from bayeslmm.design.design import Design
-from bayeslmm.errors import ModelError, OptionError, UnavailableError
+from bayeslmm.errors import ModelError, OptionError, UnavailableError, checked_path, is_word
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results import effects
@@ -25,7 +25,7 @@ from bayeslmm.results.prediction import (
     make_request,
     training_rows,
 )
-from bayeslmm.results.residuals import ResidualEffects, ResidualKind, normal_residuals
+from bayeslmm.results.residuals import ResidualEffects, ResidualKind, check_residuals, normal_residuals
 from bayeslmm.results.row_batches import batch_by_batch, response_of
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status
@@ -181,9 +181,9 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         """
         if data is None:
             return pd.Series(normal_residuals(self, kind, random), index=self.design.index, name="residual")
-        if isinstance(data, str) and data in get_args(ResidualKind):
+        if is_word(data, get_args(ResidualKind)):
             raise OptionError(f"{data!r} is a kind of residuals and no rows: write kind={data!r}.")
-        if (kind, random) != ("raw", "all"):
+        if check_residuals(kind, random) != ("raw", "all"):
             raise OptionError("Residuals of new rows are raw and about conditional means: leave kind= and random= out.")
         return self._residuals_of(data)
 
@@ -208,7 +208,7 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         """
         from bayeslmm.results.store.folder import write_fit
 
-        return write_fit(self, Path(folder), overwrite=overwrite)
+        return write_fit(self, checked_path("folder", folder), overwrite=overwrite)
 
     def report(
         self,
@@ -248,7 +248,7 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         """
         from bayeslmm.results.reporting import write_report
 
-        return write_report(self, Path(path), compare, level=level, pictures=pictures)
+        return write_report(self, checked_path("path", path), compare, level=level, pictures=pictures)
 
     def plot(self, kind: str | None = None, variable: str | None = None, **options: Any) -> "Figure":
         """Draw the fit.

@@ -17,7 +17,7 @@ from scipy.special import ndtr, ndtri
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.design.design import Design
 from bayeslmm.design.zero_part import family_at_rows
-from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_level
+from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_level, check_switch, is_word
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
@@ -28,6 +28,7 @@ from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.generalized.mode import factor_at
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.results import effects
+from bayeslmm.results.coefficient_tests import GeneralizedErrorsOfFit
 from bayeslmm.results.fit import PriorTable
 from bayeslmm.results.generalized_limits import predictor_errors
 from bayeslmm.results.generalized_simulation import family_of_rows, family_responses
@@ -124,6 +125,10 @@ class GeneralizedPointFit(PointFit):
         """
         raise UnavailableError(f"smallest_eigenvalue is for normal responses, not for this {self.family.name} fit.")
 
+    @cached_property
+    def _errors(self) -> GeneralizedErrorsOfFit:
+        return GeneralizedErrorsOfFit(self)
+
     # -- effects ----------------------------------------------------------------------------------------------
 
     def varcorr(self) -> pd.DataFrame:
@@ -168,8 +173,7 @@ class GeneralizedPointFit(PointFit):
         OptionError
             If the link is neither "logit" nor "log" and ratios are asked for, or degrees of freedom are.
         """
-        if ddf not in (None, "normal"):
-            raise OptionError(f"ddf={ddf!r} is for normal responses; tests of this {self.family.name} fit are normal.")
+        self._errors.find(ddf)
         estimate = np.asarray(self.modes.beta, dtype=float)
         error = np.sqrt(np.diag(self.modes.beta_cov))
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -180,6 +184,7 @@ class GeneralizedPointFit(PointFit):
             half = ndtri(0.5 + level / 2) * error
             columns |= {"lower": estimate - half, "upper": estimate + half}
         table = pd.DataFrame(columns, index=effects.fixed_index(self.design))
+        check_switch("exponentiate", exponentiate)
         if not exponentiate:
             return table
         if self.family.link.name not in ("logit", "log"):
@@ -240,9 +245,9 @@ class GeneralizedPointFit(PointFit):
             If the data lack a column, a level is unknown and ``new_levels="error"``, or a mean is not estimable and
             ``estimable="error"``.
         """
-        kind, random = KINDS.get(kind, (kind, random))
+        kind, random = KINDS[kind] if is_word(kind, KINDS) else (kind, random)
         for name, value, valid in (("kind", kind, MeanOf), ("random", random, Effects)):
-            if value not in get_args(valid):
+            if not is_word(value, get_args(valid)):
                 listed = ", ".join(map(repr, get_args(valid)))
                 raise OptionError(f"{name}={value!r} is unknown; use one of {listed}.")
         request = self._request(data, "conditional" if random == "all" else "marginal", new_levels, None, estimable)

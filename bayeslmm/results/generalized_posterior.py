@@ -12,17 +12,19 @@ from bayeslmm.covariance import theta_from_factors
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import NewRows
 from bayeslmm.design.zero_part import zero_columns_at
-from bayeslmm.errors import OptionError, UnavailableError
+from bayeslmm.errors import OptionError, UnavailableError, check_switch, is_word
 from bayeslmm.families import Family, Response
-from bayeslmm.inference.options import generator
+from bayeslmm.inference.options import check_count, generator
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
+from bayeslmm.results.draws_dataset import values_by_row
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
 from bayeslmm.results.generalized_simulation import family_of_rows, family_responses
 from bayeslmm.results.kept_effects import require_effects
 from bayeslmm.results.point import term_shapes
-from bayeslmm.results.posterior import PosteriorFit
+from bayeslmm.results.posterior import Group, PosteriorFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, make_request, training_rows
+from bayeslmm.results.predictions import LARGEST_FRAME
 from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.summary import Summary
@@ -73,7 +75,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         """Return the groups of the draws, ready to be written: dispersion parameters in place of sigma."""
         groups = super().datasets()
         posterior = groups["posterior"].drop_vars("sigma")
-        for name, values in self._dispersion_by_name().items():
+        for name, values in self.dispersion_by_name.items():
             dims = ("chain", "draw") if values.ndim == 2 else ("chain", "draw", f"{name}_number")
             posterior[name] = (dims, values)
         groups["posterior"] = posterior
@@ -96,7 +98,9 @@ class GeneralizedPosteriorFit(PosteriorFit):
         theta = theta_from_factors(factors, term_shapes(design.terms))
         return {"theta": list(theta), "objective": value, "method": "ml"}
 
-    def _dispersion_by_name(self) -> dict[str, Array]:
+    @property
+    def dispersion_by_name(self) -> dict[str, Array]:
+        """Draws of the dispersion parameters, (chains, draws), or (chains, draws, m) where one has several values."""
         found, start = {}, 0
         for parameter in self.family.parameters:
             values = self.dispersion[:, :, start : start + parameter.size]
@@ -104,25 +108,21 @@ class GeneralizedPosteriorFit(PosteriorFit):
             start += parameter.size
         return found
 
-    def add(self, *groups: Any, seed: Any = None) -> "PosteriorFit":
-        """Refuse: for normal responses.
+    def _row_dataset(self, group: Group, rng: np.random.Generator) -> "xarray.Dataset":
+        """Return the log density of every row, or a new response for it, at every draw; counts where there are trials.
 
-        Raises
-        ------
-        OptionError
-            Always.
+        The density is that given the random effects; :func:`bayeslmm.loo` integrates them out.
         """
-        raise OptionError(f"add() is for normal responses, not for this {self.family.name} fit; see simulate().")
-
-    def hypothesis(self, *statements: str, level: float = 0.95) -> pd.DataFrame:
-        """Refuse: for normal responses.
-
-        Raises
-        ------
-        OptionError
-            Always.
-        """
-        raise OptionError(f"hypothesis() is for normal responses, not for this {self.family.name} fit; see idata.")
+        rows = training_rows(self.design)
+        every = slice(0, self.design.n)
+        eta = self._values(rows, every, self.family, "link", "all", "error", [{} for _ in rows.terms], rng)
+        values = np.empty_like(eta)
+        for d, (row, working) in enumerate(zip(eta, self._working, strict=True)):
+            if group == "log_likelihood":
+                values[d] = self.family.log_density(self.outcome, row, working)
+            else:
+                values[d] = self.family.simulate(self.outcome, row, working, rng)
+        return values_by_row(self.design, self.draws, values)
 
     # -- effects ----------------------------------------------------------------------------------------------
 
@@ -181,6 +181,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         OptionError
             If the link is neither "logit" nor "log" and ratios are asked for.
         """
+        check_switch("exponentiate", exponentiate)
         if not exponentiate:
             return super().coef_table(level)
         if self.family.link.name not in ("logit", "log"):
@@ -241,10 +242,10 @@ class GeneralizedPosteriorFit(PosteriorFit):
             If the data lack a column, a level is unknown and ``new_levels="error"``, or a mean is not estimable and
             ``estimable="error"``.
         """
-        kind, random = KINDS.get(kind, (kind, random))
+        kind, random = KINDS[kind] if is_word(kind, KINDS) else (kind, random)
         valid_kinds = (*get_args(MeanOf), "response")
         for name, value, valid in (("kind", kind, valid_kinds), ("random", random, get_args(Effects))):
-            if value not in valid:
+            if not is_word(value, valid):
                 raise OptionError(f"{name}={value!r} is unknown; use one of {', '.join(map(repr, valid))}.")
         if kind == "response" and np.any(self.outcome.size != 1):
             raise OptionError('kind="response" needs a single trial per row; use kind="mean", the share of successes.')
@@ -413,7 +414,8 @@ class GeneralizedPosteriorFit(PosteriorFit):
         DataError
             If the data lack a column.
         """
-        if random == "conditional":
+        n = check_count("n", n, 1, LARGEST_FRAME)
+        if is_word(random, ("conditional",)):
             require_effects(self.design, self.draws)
         rng = generator(seed)
         beta = self.draws.beta.reshape(-1, self.draws.beta.shape[2])

@@ -6,7 +6,9 @@ import numpy as np
 
 from bayeslmm.criticism.deletion import flat_posterior
 from bayeslmm.design.mean_rows import MeanRows
+from bayeslmm.effects.counterfactual import Counterfactual
 from bayeslmm.effects.grid import Grid
+from bayeslmm.effects.group_comparisons import drawn_averages, linearised_averages
 from bayeslmm.effects.named_groups import (
     GroupCells,
     drawn_group_part,
@@ -14,7 +16,8 @@ from bayeslmm.effects.named_groups import (
     group_cells,
     group_part,
 )
-from bayeslmm.errors import OptionError
+from bayeslmm.effects.scales import Scale
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.posterior.density import CovarianceDensity
@@ -38,10 +41,7 @@ def named_group_means(fit: "Fit", grid: Grid, ddf: str | None) -> tuple[MeanRows
     OptionError
         If degrees of freedom are asked for, or draws of the effects were not kept.
     """
-    if ddf not in (None, "normal"):
-        raise OptionError(
-            f"ddf={ddf!r} is for functions of the coefficients; means of named groups have normal limits."
-        )
+    _check_ddf(ddf)
     averages, groups = grid.crossing.averages, grid.crossing.groups
     cells = group_cells(fit.design, grid.parts, groups)
     # a cell whose combination of groups the fit does not have is as little known as one without rows
@@ -55,11 +55,47 @@ def named_group_means(fit: "Fit", grid: Grid, ddf: str | None) -> tuple[MeanRows
     return own, ErrorsOfEstimation(averages @ mean, averages @ _covariance(point, cells) @ averages.T)
 
 
-def _drawn(fit: "PosteriorFit", cells: GroupCells) -> Array:
-    """Return the draws of the cells, (D, m)."""
+def named_group_averages(
+    fit: "Fit", rows: Counterfactual, scale: Scale | None, ddf: str | None
+) -> tuple[MeanRows, ErrorsOfEstimation | Array]:
+    """Return means over the rows of named groups as functions of themselves, with their errors or draws.
+
+    Raises
+    ------
+    OptionError
+        If degrees of freedom are asked for, or draws of the effects were not kept.
+    """
+    _check_ddf(ddf)
+    scale = None if scale is not None and scale.name == "identity" else scale
+    source: ErrorsOfEstimation | Array
+    if getattr(fit, "draws", None) is not None:
+        source, departure = drawn_averages(rows, *_draws(cast("PosteriorFit", fit)), scale)
+    else:
+        point = cast("PointFit", fit)
+        beta = np.asarray(point.modes.beta, dtype=float)
+        cells, value, departure = linearised_averages(rows, beta, point.modes.b, scale)
+        source = ErrorsOfEstimation(value, _covariance(point, cells))
+    m = len(departure)
+    return MeanRows(np.eye(m), np.zeros(m), departure), source
+
+
+def _check_ddf(ddf: str | None) -> None:
+    if ddf is not None and not is_word(ddf, ("normal",)):
+        raise OptionError(
+            f"ddf={ddf!r} is for functions of the coefficients; means of named groups have normal limits."
+        )
+
+
+def _draws(fit: "PosteriorFit") -> tuple[Array, list[Any]]:
+    """Return the draws of the coefficients (D, p) and of each term's effects (D, J, S)."""
     require_effects(fit.design, fit.draws)
     beta = np.asarray(fit.draws.beta, dtype=float).reshape(-1, fit.design.p)
-    effects: list[Any] = [np.asarray(b).reshape(len(beta), *b.shape[2:]) for b in fit.draws.effects]
+    return beta, [np.asarray(b).reshape(len(beta), *b.shape[2:]) for b in fit.draws.effects]
+
+
+def _drawn(fit: "PosteriorFit", cells: GroupCells) -> Array:
+    """Return the draws of the cells, (D, m)."""
+    beta, effects = _draws(fit)
     drawn: Array = beta @ cells.X.T + cells.offset
     drawn += drawn_group_part(cells.rows, effects)
     return drawn

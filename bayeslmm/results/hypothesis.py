@@ -1,6 +1,6 @@
 """Statements about a fit's parameters, tested."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -19,6 +19,7 @@ from bayeslmm.types import Array
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
+    from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
     from bayeslmm.results.point import PointFit
     from bayeslmm.results.posterior import PosteriorFit
 
@@ -130,27 +131,33 @@ def covariance_spellings(design: Design, sigma_known: bool) -> dict[str, str]:
     return found
 
 
-def read(design: Design, sigma_known: bool, texts: tuple[str, ...]) -> list[Statement]:
-    """Read the statements about a model's parameters."""
+def _without_sigma(fit: "PointFit | PosteriorFit") -> bool:
+    """Return whether sigma is no parameter of a fit: known, or that of no normal response."""
+    return fit.spec.sigma is not None or fit.design.outcome is not None
+
+
+def read(design: Design, sigma_known: bool, texts: tuple[str, ...], more: Iterable[str] = ()) -> list[Statement]:
+    """Read the statements about a model's parameters, which may have more than coefficients and covariances."""
     if not texts:
         raise OptionError("hypothesis needs a statement, such as fit.hypothesis('Days > 0').")
     names = [*coefficient_names(design, sigma_known), *covariance_spellings(design, sigma_known)]
+    names += [name for name in more if name not in names]
     return [parse_statement(text, names) for text in texts]
 
 
 def point_hypotheses(fit: "PointFit", texts: tuple[str, ...], level: float, ddf: str | None) -> pd.DataFrame:
     """Test statements on a point fit; see :meth:`PointFit.hypothesis`."""
     check_level(level)
-    statements = read(fit.design, fit.spec.sigma is not None, texts)
+    statements = read(fit.design, _without_sigma(fit), texts)
     rows = [_point_row(fit, statement, level, ddf) for statement in statements]
     return pd.DataFrame(rows, index=pd.Index(list(texts), name="statement"))
 
 
 def _point_row(fit: "PointFit", statement: Statement, level: float, ddf: str | None) -> dict[str, float]:
-    coefficients = coefficient_names(fit.design, fit.spec.sigma is not None)
-    covariances = covariance_names(fit.design, fit.spec.sigma is not None)
+    coefficients = coefficient_names(fit.design, _without_sigma(fit))
+    covariances = covariance_names(fit.design, _without_sigma(fit))
     values = {name: Linear(0.0, {} if of is None else {coefficient_key(of): 1.0}) for name, of in coefficients.items()}
-    spelled = covariance_spellings(fit.design, fit.spec.sigma is not None)
+    spelled = covariance_spellings(fit.design, _without_sigma(fit))
     values |= {other: Linear(0.0, {name: 1.0}) for other, name in spelled.items()}
     quantity = _linear(statement.quantity(values))
     used = {name: weight for name, weight in quantity.weights.items() if weight != 0}
@@ -178,6 +185,11 @@ def _profile_row(
     """Test one covariance parameter by the signed root of the likelihood ratio."""
     from bayeslmm.results.profiles import parameter_names
 
+    if getattr(fit, "family", None) is not None:
+        raise OptionError(
+            f"The statement {statement.text!r} is about a covariance of a generalized model, which has no profile: "
+            "compare two fits with bayeslmm.anova, or ask a posterior (method='importance')."
+        )
     name, weight = next((name, weight) for name, weight in quantity.weights.items() if weight != 0)
     label = parameter_names(fit)[fit.design.p + covariances.index(name)]
     curve = fit.profile(label, level=max(level, FARTHEST)).curves[label]
@@ -201,8 +213,8 @@ def _one_sided(p: float, t: float, relation: str) -> float:
 def posterior_hypotheses(fit: "PosteriorFit", texts: tuple[str, ...], level: float) -> pd.DataFrame:
     """Return what the posterior says of statements; see :meth:`PosteriorFit.hypothesis`."""
     check_level(level)
-    statements = read(fit.design, fit.spec.sigma is not None, texts)
     draws = _draws_by_name(fit)
+    statements = read(fit.design, _without_sigma(fit), texts, draws)
     tails = [0.5 - level / 2, 0.5 + level / 2]
     rows = []
     for statement in statements:
@@ -228,13 +240,22 @@ def _draws_by_name(fit: "PosteriorFit") -> dict[str, Any]:
     places = {name: place for place, name in enumerate(fit.design.fixed_names)}
     named: dict[str, Any] = {
         name: np.zeros(len(beta)) if of is None else beta[:, places[of]]
-        for name, of in coefficient_names(fit.design, fit.spec.sigma is not None).items()
+        for name, of in coefficient_names(fit.design, _without_sigma(fit)).items()
     }
     covariance = fit.covariance_draws.reshape(len(beta), -1)
-    for place, name in enumerate(covariance_names(fit.design, fit.spec.sigma is not None)):
+    for place, name in enumerate(covariance_names(fit.design, _without_sigma(fit))):
         named[name] = np.asarray(covariance[:, place], dtype=float)
-    spelled = covariance_spellings(fit.design, fit.spec.sigma is not None)
-    return named | {other: named[name] for other, name in spelled.items()}
+    spelled = covariance_spellings(fit.design, _without_sigma(fit))
+    named |= {other: named[name] for other, name in spelled.items()}
+    return {**_dispersion_draws(fit), **named}
+
+
+def _dispersion_draws(fit: "PosteriorFit") -> dict[str, Any]:
+    """Return the draws of single dispersion parameters of a generalized model."""
+    if fit.design.outcome is None:
+        return {}
+    found = cast("GeneralizedPosteriorFit", fit).dispersion_by_name
+    return {name: np.asarray(draws, dtype=float).ravel() for name, draws in found.items() if draws.ndim == 2}
 
 
 def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
@@ -244,7 +265,9 @@ def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
     from bayeslmm.results.posterior_prediction import flatten
     from bayeslmm.testing.savage_dickey import savage_dickey
 
-    coefficients = coefficient_names(fit.design, fit.spec.sigma is not None)
+    coefficients = coefficient_names(fit.design, _without_sigma(fit))
+    if fit.design.outcome is not None:
+        return np.nan  # the conditional density of the coefficients is not known exactly
     if not set(statement.parameters) <= set(coefficients) or fit.priors is None:
         return np.nan
     priors = cast("ModelPriors", fit.priors)

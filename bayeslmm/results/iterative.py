@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.iterative.coefficients import effect_variances, prediction_variance, rows_of_kernel
 from bayeslmm.results import coefficient_tests, effects
@@ -90,7 +90,7 @@ class IterativeFit(PointFit):
         OptionError
             If `coefficients` is neither.
         """
-        if coefficients not in ("known", "estimated"):
+        if not is_word(coefficients, ("known", "estimated")):
             raise OptionError(f"coefficients={coefficients!r} is unknown; use 'known' or 'estimated'.")
         covariances = self._known_covariances if coefficients == "known" else self._prediction_covariances
         sds = [np.sqrt(np.maximum(np.diagonal(cov, axis1=1, axis2=2), 0.0)) for cov in covariances]

@@ -9,7 +9,7 @@ import pandas as pd
 from bayeslmm.comparison.leave_one_out import CovarianceDraws, left_out
 from bayeslmm.comparison.pareto_loo import LeftOut
 from bayeslmm.design.collinearity import independent_columns_of
-from bayeslmm.errors import FittingError, OptionError, warn_user
+from bayeslmm.errors import FittingError, OptionError, is_word, warn_user
 from bayeslmm.inference.options import check_count
 from bayeslmm.likelihood.left_out import DataRows, Sets
 from bayeslmm.posterior.density import CovarianceDensity
@@ -233,7 +233,7 @@ def compare_models(
 
     if not isinstance(models, Mapping) or len(models) < 2:
         raise OptionError("compare_models needs two models or more by name, such as {'lines': fit1, 'means': fit0}.")
-    if weights not in get_args(Weights):
+    if not is_word(weights, get_args(Weights)):
         raise OptionError(f"weights={weights!r} is unknown; use one of {', '.join(map(repr, get_args(Weights)))}.")
     fits = {name: fit for name, fit in models.items() if isinstance(fit, Fit)}
     check_same_response(fits)

@@ -9,7 +9,7 @@ from scipy.linalg import solve_triangular
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import DataError, FittingError, OptionError
-from bayeslmm.inference.options import check_count
+from bayeslmm.inference.options import MOST_CORES, check_count
 from bayeslmm.intervals.refits import Estimate
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.results.bootstrap import fitted_model, parameters
@@ -28,7 +28,7 @@ def fit_many(fit: "PointFit", Y: Any, cores: int | None) -> pd.DataFrame:
     """Fit the model of a fit to the columns of Y; see :meth:`Model.fit_many`."""
     if fit.method == "map":
         raise OptionError("The priors of a posterior mode follow the scale of the response: use method='reml' or 'ml'.")
-    cores = 1 if cores is None else check_count("cores", cores, 1)
+    cores = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
     values, names = _read(fit, Y)
     pieces = [values[:, start : start + PIECE] for start in range(0, values.shape[1], PIECE)]
     model = fitted_model(fit)

@@ -7,11 +7,11 @@ import numpy as np
 
 from bayeslmm.design.mean_rows import MeanRows
 from bayeslmm.effects.adjustment import Adjustment
-from bayeslmm.effects.counterfactual import counterfactual, drawn_means, linear_means, linearised_means
+from bayeslmm.effects.counterfactual import Counterfactual, counterfactual, drawn_means, linear_means, linearised_means
 from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
 from bayeslmm.effects.slopes import slope_grid
-from bayeslmm.effects.specification import Specification, read_specification
+from bayeslmm.effects.specification import Specification, names_given, read_specification
 from bayeslmm.errors import OptionError
 from bayeslmm.results.mean_scale import natural_scale, scale_of_fit
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
@@ -125,7 +125,8 @@ class MeansMethods:
         Parameters
         ----------
         variable
-            A category, whose levels are compared, or a number; ``"treatment | sex"`` averages within each sex.
+            A category, whose levels are compared, or a number; ``"treatment | sex"`` averages within each sex, and
+            ``"Days | Subject"`` within single subjects, their random effects in, as in :meth:`means`.
         at
             One value for other predictors, in every row; of a category itself the levels to compare, the base first.
         by
@@ -155,11 +156,18 @@ class MeansMethods:
         """
         fit = cast("Fit", self)
         wanted = read_specification(variable)
-        further = (by,) if isinstance(by, str) else tuple(by)
+        further = names_given("by", by)
         wanted = Specification(wanted.shown, tuple(dict.fromkeys((*wanted.by, *further))))
         rows = counterfactual(fit.design, wanted, at, step)
-        transform, source = scale_of_fit(fit), _source(fit, ddf)
+        transform = scale_of_fit(fit)
         on = check_scale(natural_scale(fit) if scale is None else scale, transform, fit.design.response)
+        source: ErrorsOfEstimation | Array
+        if rows.named:
+            from bayeslmm.results.group_means import named_group_averages
+
+            means, source = named_group_averages(fit, rows, transform if on == "response" else None, ddf)
+            return _compared(rows, means, source, wanted.by, contrast, adjust)
+        source = _source(fit, ddf)
         if on == "response" and transform is not None and transform.name != "identity":
             if isinstance(source, np.ndarray):
                 source, departure = drawn_means(rows, source, transform)
@@ -168,9 +176,20 @@ class MeansMethods:
                 means = linearised_means(rows, source.beta, transform)
         else:
             means = linear_means(rows)
-        found = EffectEstimates(rows.labels, means, source, "comparisons", wanted.by, None)
-        kind: Any = {f"{rows.names[1]} - {rows.names[0]}": [-1.0, 1.0]} if rows.is_number else contrast
-        return found.contrast(kind, adjust=adjust)
+        return _compared(rows, means, source, wanted.by, contrast, adjust)
+
+
+def _compared(
+    rows: Counterfactual,
+    means: MeanRows,
+    source: ErrorsOfEstimation | Array,
+    by: tuple[str, ...],
+    contrast: str,
+    adjust: Adjustment,
+) -> EffectEstimates:
+    found = EffectEstimates(rows.labels, means, source, "comparisons", by, None)
+    kind: Any = {f"{rows.names[1]} - {rows.names[0]}": [-1.0, 1.0]} if rows.is_number else contrast
+    return found.contrast(kind, adjust=adjust)
 
 
 def _estimates(fit: "Fit", grid: Grid, kind: str, ddf: str | None, scale: str) -> EffectEstimates:
@@ -190,9 +209,4 @@ def _source(fit: "Fit", ddf: str | None) -> ErrorsOfEstimation | Array:
         if ddf is not None:
             raise OptionError("ddf= is for point fits: a posterior carries its own uncertainty.")
         return np.asarray(draws.beta, dtype=float).reshape(-1, fit.design.p)
-    point = cast(Any, fit)
-    if getattr(fit, "family", None) is not None:
-        if ddf not in (None, "normal"):
-            raise OptionError(f"ddf={ddf!r} is for normal responses; tests of this fit are normal.")
-        return ErrorsOfEstimation(np.asarray(point.modes.beta, float), np.asarray(point.modes.beta_cov, float))
-    return cast(ErrorsOfEstimation, point._errors.find(ddf)[0])
+    return cast(ErrorsOfEstimation, cast(Any, fit)._errors.find(ddf)[0])

@@ -7,7 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from bayeslmm.design.names import SIGMA
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.results.comparison import fit_labels
 from bayeslmm.results.effects import covariance_labels
 from bayeslmm.results.fit import Fit
@@ -53,8 +53,10 @@ def table(fits: Sequence[Fit], *, format: Format = "text", names: Sequence[str] 
     >>> model = blm.Model("Yield ~ 1 + (1 | Batch)", blm.load_dataset("dyestuff"))
     >>> text = blm.table([model.fit("ml"), model.fit("reml")], format="markdown")
     """
-    if format not in get_args(Format):
+    if not is_word(format, get_args(Format)):
         raise OptionError(f"format={format!r} is unknown; use one of {', '.join(map(repr, get_args(Format)))}.")
+    if not isinstance(fits, Fit | Sequence) or isinstance(fits, str):
+        raise OptionError(f"fits={fits!r} is not possible; give a fit, or a list of fits.")
     models = [fits] if isinstance(fits, Fit) else list(fits)
     if not models:
         raise OptionError("table needs one fit or more, such as table([fit1, fit2]).")

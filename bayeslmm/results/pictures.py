@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.results.comparison import interval_frames
 from bayeslmm.results.effects import covariance_labels, parameter_names
 from bayeslmm.results.fit import Fit
@@ -28,9 +28,9 @@ def draw(fit: Fit, kind: str | None, options: Mapping[str, Any]) -> "Figure":
     """
     kinds = available(fit)
     chosen = next(iter(kinds)) if kind is None else kind
-    if chosen not in kinds:
+    if not is_word(chosen, kinds):
         raise OptionError(
-            f"A {type(fit).__name__} has no plot {chosen!r}; its plots are {', '.join(map(repr, kinds))}."
+            f"A {type(fit).__name__} has no plot {chosen!r}; its plots (kind=) are {', '.join(map(repr, kinds))}."
         )
     valid = list(inspect.signature(kinds[chosen]).parameters)[1:]
     for name in options:

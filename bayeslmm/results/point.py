@@ -10,7 +10,7 @@ import pandas as pd
 
 from bayeslmm.covariance import TermShape, factors_from_theta, sds_and_correlations
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.errors import OptionError, UnavailableError, check_level
+from bayeslmm.errors import OptionError, UnavailableError, check_level, is_word
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional, Kernel
@@ -219,7 +219,7 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
         OptionError
             If `coefficients` is neither.
         """
-        if coefficients not in ("known", "estimated"):
+        if not is_word(coefficients, ("known", "estimated")):
             raise OptionError(f"coefficients={coefficients!r} is unknown; use 'known' or 'estimated'.")
         covariances = self.modes.b_cov if coefficients == "known" else self._prediction_covariances
         sds = [np.sqrt(np.diagonal(cov, axis1=1, axis2=2)) for cov in covariances]
@@ -304,14 +304,14 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
 
         coefficient_tests.check_level(level)
 
+        if not is_word(method, ("wald", "profile", "bootstrap")):
+            raise OptionError(f"method={method!r} is unknown; use 'wald', 'profile' or 'bootstrap'.")
         if method == "wald":
             limits = self.coef_table(level, ddf=ddf)[["lower", "upper"]]
             return limits if parameters is None else limits.loc[chosen(parameters, list(limits.index))]
         if method == "bootstrap":
             wanted = chosen(parameters, parameter_names(self))
             return self.bootstrap(n, seed=seed).confint(level).loc[wanted]
-        if method != "profile":
-            raise OptionError(f"method={method!r} is unknown; use 'wald', 'profile' or 'bootstrap'.")
         check_level(level)
         return self.profile(parameters, level=level).confint(level)
 
@@ -402,6 +402,7 @@ class PointFit(PointPredictions, PredictiveCheckMethods, DeletionMethods, Fit):
 
     def _computed_limits(self, level: float) -> pd.DataFrame | None:
         """Return limits of all parameters, if a profile that reaches so far or else a bootstrap was computed."""
+        check_level(level)
         for found in (self._computed.get("profile"), self._computed.get("bootstrap")):
             if found is not None and level <= getattr(found, "level", 1.0):
                 return found.confint(level)
@@ -578,6 +579,6 @@ def term_shapes(terms: Sequence[RandomTerm]) -> tuple[TermShape, ...]:
 
 def pick_scale(scale: str, b: tuple[Array, ...], u: tuple[Array, ...]) -> tuple[Array, ...]:
     """Return the random effects on the scale asked for."""
-    if scale not in ("b", "u"):
+    if not is_word(scale, ("b", "u")):
         raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
     return b if scale == "b" else u

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayeslmm.covariance import theta_from_factors
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import Design
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.options import generator
 from bayeslmm.likelihood import Kernel
@@ -125,19 +125,24 @@ class PosteriorFit(
             If a group is not one of these, or draws of random effects were not kept.
         """
         from bayeslmm.results.arviz_bridge import add_group
-        from bayeslmm.results.draws_dataset import row_dataset
 
         for group in groups:
-            if group not in get_args(Group):
+            if not is_word(group, get_args(Group)):
                 valid = " and ".join(map(repr, get_args(Group)))
                 raise OptionError(f"There is no group {group!r} to add; the groups are {valid}.")
         require_effects(self.design, self.draws)
         for group in groups:
-            rows = row_dataset(self.design, self.draws, group, generator(seed))
+            rows = self._row_dataset(group, generator(seed))
             self._store[group] = rows
             if "idata" in self._store:
                 add_group(self._store["idata"], group, rows)
         return self
+
+    def _row_dataset(self, group: Group, rng: np.random.Generator) -> "xarray.Dataset":
+        """Return the log density of every row, or a new response for it, at every draw."""
+        from bayeslmm.results.draws_dataset import row_dataset
+
+        return row_dataset(self.design, self.draws, group, rng)
 
     @property
     def added(self) -> tuple[Group, ...]:
@@ -145,11 +150,29 @@ class PosteriorFit(
         return tuple(name for name in get_args(Group) if name in self._store)
 
     def rows_of(self, group: Group) -> "xarray.Dataset":
-        """Return a group that :meth:`add` has made."""
+        """Return a group that :meth:`add` has made.
+
+        Raises
+        ------
+        OptionError
+            If it has not.
+        """
+        if not is_word(group, self.added):
+            added = ", ".join(map(repr, self.added)) or "none"
+            raise OptionError(f"group={group!r} was not added; the groups added are: {added}. See fit.add().")
         return self._store[group]
 
     def with_groups(self, groups: Mapping[str, "xarray.Dataset"]) -> "PosteriorFit":
-        """Return this fit with groups made before, such as when it was saved."""
+        """Return this fit with groups made before, such as when it was saved.
+
+        Raises
+        ------
+        OptionError
+            If they are no dictionary by name.
+        """
+        if not isinstance(groups, Mapping) or not all(is_word(name, get_args(Group)) for name in groups):
+            valid = " and ".join(map(repr, get_args(Group)))
+            raise OptionError(f"groups={groups!r} is no dictionary from {valid} to their data sets.")
         again = replace(self)
         again._store.update(groups)
         return again
@@ -212,11 +235,11 @@ class PosteriorFit(
         OptionError
             If `scale` is neither, or on asking for a term of which no draws were kept.
         """
+        if not is_word(scale, ("b", "u")):
+            raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
         if scale == "b":
             means = [kept.mean for kept in self.draws.summaries] or [_mean(b) for b in self.draws.effects]
             return kept_frames(self.design, self.draws, means)
-        if scale != "u":
-            raise OptionError(f"scale={scale!r} is unknown; use 'b' (scale of the response) or 'u' (spherical).")
         if self.draws.summaries:
             require_effects(self.design, self.draws)
         flat = flatten(self.draws)
@@ -285,7 +308,8 @@ class PosteriorFit(
         DataFrame
             A row per statement: mean, sd and equal-tailed limits of left side less right side; probability of the
             statement, for ``>`` and ``<``; bayes_factor, for ``=`` in coefficients whose priors are normal: the
-            posterior density of the hypothesis over its prior density (Savage-Dickey), above one in its favour.
+            posterior density of the hypothesis over its prior density (Savage-Dickey), above one in its favour; NaN for
+            generalized models, whose dispersions may be named as well (``"shape > 2"``).
 
         Raises
         ------

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bayeslmm.errors import is_word
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.options import generator
 from bayeslmm.results.kept_effects import require_effects
@@ -118,7 +119,7 @@ class PosteriorPredictions(Predictions):
         DataError
             If the data lack a column.
         """
-        if random == "conditional":
+        if is_word(random, ("conditional",)):
             require_effects(self.design, self.draws)
 
         def picked(rng: np.random.Generator) -> Iterator[Parameters]:

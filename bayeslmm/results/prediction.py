@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from bayeslmm.design.design import Design, NewRows, RandomTerm
 from bayeslmm.design.row_labels import RowLabels
-from bayeslmm.errors import DataError, OptionError, check_level, warn_user
+from bayeslmm.errors import DataError, OptionError, check_level, is_word, warn_user
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.accumulate import add_effects
 from bayeslmm.likelihood.factor import factorise
@@ -87,11 +87,11 @@ def check_options(
     OptionError
         If an option is not among the valid ones.
     """
-    kind = ALIASES.get(kind, kind)
+    kind = ALIASES[kind] if is_word(kind, ALIASES) else kind
     for name, value, valid in (("kind", kind, Kind), ("new_levels", new_levels, NewLevels)):
-        if value not in get_args(valid):
+        if not is_word(value, get_args(valid)):
             raise OptionError(f"{name}={value!r} is unknown; use one of {', '.join(map(repr, get_args(valid)))}.")
-    if estimable is not None and estimable not in get_args(Estimable):
+    if estimable is not None and not is_word(estimable, get_args(Estimable)):
         raise OptionError(
             f"estimable={estimable!r} is unknown; use one of {', '.join(map(repr, get_args(Estimable)))}."
         )
@@ -146,23 +146,25 @@ def what_to_predict(
     OptionError
         If a word or a name is unknown.
     """
-    if kind in KINDS:
+    if is_word(kind, KINDS):
         kind, random = KINDS[kind]
-    if kind == "link":  # the identity
+    if is_word(kind, ("link",)):  # the identity
         kind = "mean"
-    if kind not in get_args(Target):
+    if not is_word(kind, get_args(Target)):
         raise OptionError(f"kind={kind!r} is unknown; use one of {', '.join(map(repr, (*get_args(Target), *KINDS)))}.")
     listed = ", ".join(map(repr, names)) if names else "none"
     if isinstance(random, str):
-        if random not in get_args(RandomPart):
+        if not is_word(random, get_args(RandomPart)):
             hint = f" For that term alone use random=[{random!r}]." if random in names else ""
             raise OptionError(
                 f"random={random!r} is unknown; use 'all', 'none', 'marginal' or a list of terms ({listed}).{hint}"
             )
         return kind, random, None  # type: ignore[return-value]
+    if not isinstance(random, Sequence):
+        raise OptionError(f"random={random!r} is unknown; use 'all', 'none', 'marginal' or a list of terms ({listed}).")
     chosen = list(random)
     for name in chosen:
-        if name not in names:
+        if not is_word(name, names):
             raise OptionError(f"random= names {name!r}, which is no random term; the terms are {listed}.")
     return kind, "all", tuple(name in chosen for name in names)  # type: ignore[return-value]
 
@@ -175,7 +177,7 @@ def check_uncertainty(uncertainty: str, method: str) -> None:
     OptionError
         If it is.
     """
-    if uncertainty not in get_args(Uncertainty):
+    if not is_word(uncertainty, get_args(Uncertainty)):
         raise OptionError(f"uncertainty={uncertainty!r} is unknown; use 'conditional' or 'full'.")
     if uncertainty == "full" and method == "map":
         raise OptionError(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayeslmm.errors import OptionError
 from bayeslmm.inference.options import check_count
 from bayeslmm.results.prediction import (
     Request,
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from bayeslmm.design.design import Design, NewRows
     from bayeslmm.likelihood import Kernel
     from bayeslmm.results.spec import ModelSpec
+
+LARGEST_FRAME = 2**33  # numbers of a frame of simulated responses: 64 GB
 
 
 class Predictions:
@@ -84,6 +87,8 @@ class Predictions:
         n = check_count("n", n, 1)
         check_random(random)
         rows, weights = self._rows(data, True, True)
+        if n * len(rows.labels) > LARGEST_FRAME:
+            raise OptionError(f"n={n} responses of {len(rows.labels)} rows are too many for one frame: ask for fewer.")
         groups = grouped_levels(rows, random)
         places = np.full((len(rows.labels), n), np.nan)
         for i, parameters in enumerate(draws(rng)):

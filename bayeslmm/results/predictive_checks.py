@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.checking.predictive import Replicated, distance_of_distributions, lag_one, level_means
-from bayeslmm.errors import OptionError, suggest
+from bayeslmm.errors import OptionError, is_word, suggest
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.options import check_count, generator
 from bayeslmm.results.fit import Fit
@@ -112,8 +112,8 @@ def predictive_check(
 ) -> PredictiveCheck:
     """Check a fit; see :meth:`PosteriorFit.ppc`."""
     name = statistic if isinstance(statistic, str) else getattr(statistic, "__name__", "statistic")
-    if isinstance(statistic, str) and statistic not in get_args(Statistic):
-        near = suggest(statistic, get_args(Statistic))
+    if not is_word(statistic, get_args(Statistic)) and not callable(statistic):
+        near = suggest(statistic, get_args(Statistic)) if isinstance(statistic, str) else []
         hint = f" Did you mean {near[0]!r}?" if near else ""
         listed = ", ".join(map(repr, get_args(Statistic)))
         raise OptionError(
@@ -121,7 +121,7 @@ def predictive_check(
         )
     point = not isinstance(fit, PosteriorFit)
     groups = ("new" if point else "same") if groups is None else groups
-    if groups not in get_args(Groups):
+    if not is_word(groups, get_args(Groups)):
         raise OptionError(f"groups={groups!r} is unknown; use 'same' or 'new'.")
     generalized = fit.design.outcome is not None
     if point and (groups == "same" or statistic == "residual autocorrelation"):

@@ -121,9 +121,8 @@ def chosen(parameters: Sequence[str] | str | None, known: Sequence[str]) -> list
     """
     if parameters is None:
         return list(known)
-    wanted: list[Any] = (
-        list(parameters) if isinstance(parameters, list | tuple | set | pd.Index | np.ndarray) else [parameters]
-    )
+    several = isinstance(parameters, list | tuple | set | pd.Index) or np.ndim(parameters) > 0
+    wanted: list[Any] = list(parameters) if several else [parameters]
     printed = {other: name for name in known for other in effects.spellings(name)} | {name: name for name in known}
     for name in wanted:
         if not isinstance(name, str) or name not in printed:

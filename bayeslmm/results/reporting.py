@@ -10,7 +10,7 @@ import pandas as pd
 from bayeslmm import __version__
 from bayeslmm.design.design import RandomTerm
 from bayeslmm.design.streamed import StreamedDesign, is_streamed
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, check_level, check_switch
 from bayeslmm.report import Fold, Page, Section, Table, Verdict, page_html, write_page
 from bayeslmm.report.file import check_place
 from bayeslmm.report.page import Part, Tone
@@ -57,13 +57,14 @@ def write_report(
     fit: Fit, path: Path, others: Fit | Sequence[Fit] = (), *, level: float = 0.95, pictures: bool = True
 ) -> Path:
     """Write the report of a fit; see :meth:`Fit.report`."""
-    others = (others,) if isinstance(others, Fit) else tuple(others)
-    for other in others:
-        if not isinstance(other, Fit):
-            raise OptionError(f"compare= takes fits; {type(other).__name__} is none.")
+    others = (others,) if isinstance(others, Fit) else others
+    if not isinstance(others, list | tuple) or not all(isinstance(other, Fit) for other in others):
+        raise OptionError(f"compare={others!r} is not possible; give a fit, or a list of fits.")
+    check_switch("pictures", pictures)
+    check_level(level)
     path = path.absolute()
     check_place(path)
-    return write_page(page_html(report_page(fit, others, level, pictures)), path)
+    return write_page(page_html(report_page(fit, tuple(others), level, pictures)), path)
 
 
 def report_page(fit: Fit, others: Sequence[Fit], level: float, pictures: bool) -> Page:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 import numpy as np
 from scipy.special import ndtri
 
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.inference.options import generator
 from bayeslmm.types import Array
 
@@ -41,10 +41,10 @@ def check_residuals(kind: str, random: str) -> tuple[ResidualKind, ResidualEffec
     OptionError
         With the valid ones.
     """
-    chosen = "raw" if kind == "response" else kind
-    if chosen not in get_args(ResidualKind):
+    chosen = "raw" if is_word(kind, ("response",)) else kind
+    if not is_word(chosen, get_args(ResidualKind)):
         raise OptionError(f"kind={kind!r} is unknown; use one of {', '.join(map(repr, get_args(ResidualKind)))}.")
-    if random not in get_args(ResidualEffects):
+    if not is_word(random, get_args(ResidualEffects)):
         raise OptionError(f"random={random!r} is unknown; use 'all' or 'none'.")
     return cast(tuple[ResidualKind, ResidualEffects], (chosen, random))
 

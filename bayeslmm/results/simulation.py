@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import NewRows
-from bayeslmm.errors import OptionError
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.types import Array
 
 RandomDraws = Literal["new", "conditional"]
@@ -62,7 +62,7 @@ def check_random(random: str) -> None:
     OptionError
         If it is none.
     """
-    if random not in get_args(RandomDraws):
+    if not is_word(random, get_args(RandomDraws)):
         raise OptionError(f"random={random!r} is unknown; use 'new' or 'conditional'.")
 
 

@@ -39,7 +39,7 @@ def marginal_table(fit: "PointFit", ddf: str | None) -> NotedFrame:
     """Return the F test of every fixed term that no other contains; see :meth:`PointFit.drop1`."""
     terms = fixed_terms(fit.design)
     rows = _contrasts(fit.design, terms, 2)
-    outer = [k for k, term in enumerate(terms) if not any(term.is_within(other) for other in terms)]
+    outer = [k for k, term in enumerate(terms) if not any(term.is_marginal_to(other) for other in terms)]
     return _f_tests(fit, tuple(terms[k] for k in outer), [rows[k] for k in outer], ddf)
 
 
@@ -47,13 +47,13 @@ def _contrasts(design: Design, terms: tuple[FixedTerm, ...], type: Any) -> list[
     places = [term.places for term in terms]
     if not terms:
         return []
+    if isinstance(type, bool) or not isinstance(type, int | np.integer) or type not in (1, 2, 3):
+        raise OptionError(f"type={type!r} is unknown; use 1 (sequential), 2 (marginal) or 3 (sum-to-zero coding).")
     if type == 1:
         return type_1_contrasts(design.X, places)
     if type == 2:
         containing = [[i for i, other in enumerate(terms) if term.is_within(other)] for term in terms]
         return type_2_contrasts(design.X, places, containing)
-    if type != 3:
-        raise OptionError(f"type={type!r} is unknown; use 1 (sequential), 2 (marginal) or 3 (sum-to-zero coding).")
     found = None
     if not design.dropped_columns:
         coded = sum_to_zero_columns(design)

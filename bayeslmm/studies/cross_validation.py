@@ -13,7 +13,7 @@ from bayeslmm.comparison.scores import Scored
 from bayeslmm.design import new_rows
 from bayeslmm.design.zero_part import family_at_rows
 from bayeslmm.errors import DataError, FittingError, ModelError, OptionError, check_level, warn_user
-from bayeslmm.inference.options import check_count
+from bayeslmm.inference.options import MOST_CORES, check_count
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.model import Model
 from bayeslmm.studies.folds import make_folds
@@ -202,7 +202,7 @@ def cross_validate(
             f"cross_validate takes a Model, which it fits again and again; {type(model).__name__} is none."
         )
     check_level(level)
-    workers = 1 if cores is None else check_count("cores", cores, 1)
+    workers = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
     design, spec = model.design, model.spec
     codes, names = make_folds(design, by, k, seed)
     arguments = {

@@ -4,6 +4,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.errors import DataError, FittingError, OptionError, check_level
-from bayeslmm.inference.options import check_count, resolve_seed
+from bayeslmm.errors import DataError, FittingError, OptionError, check_level, is_word
+from bayeslmm.inference.options import MOST_CORES, check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import replicates
 from bayeslmm.intervals.refits import Estimate, Refitter
@@ -101,12 +102,15 @@ def power(
         raise OptionError("power() simulates from fits of normal responses by method='reml' or 'ml'.")
     if not fit.status.ok:
         raise OptionError(f"The fit is no optimum, so nothing can be simulated from it. {fit.status.message}")
+    if not isinstance(parameter, str):
+        raise OptionError(f"parameter={parameter!r} is not the name of a coefficient.")
     place = list(fit.design.fixed_names).index(chosen(parameter, list(fit.design.fixed_names))[0])
     term = _along(fit.design, along)
     simulations = check_count("n", n, 10)
-    workers = 1 if cores is None else check_count("cores", cores, 1)
-    counts = [fit.design.terms[term].n_levels] if groups is None else [check_count("groups", g, 2) for g in groups]
-    times = [1] if rows is None else [check_count("rows", r, 1) for r in rows]
+    workers = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
+    counts = [fit.design.terms[term].n_levels] if groups is None else _counts("groups", groups, 2)
+    times = [1] if rows is None else _counts("rows", rows, 1)
+    check_effect(effect)
     designs = list(itertools.product(counts, times))
     seeds = np.random.SeedSequence(resolve_seed(seed)).spawn(len(designs))
     shown = sys.stderr.isatty() if progressbar is None else progressbar
@@ -125,6 +129,26 @@ def power(
     return pd.DataFrame(found)
 
 
+def _counts(name: str, values: Any, least: int) -> list[int]:
+    """Return whole numbers from a list of them."""
+    if not isinstance(values, list | tuple | range | np.ndarray) or np.ndim(values) != 1 or not len(values):
+        raise OptionError(f"{name}={values!r} is not possible; give a list of whole numbers of at least {least}.")
+    return [check_count(name, value, least) for value in values]
+
+
+def check_effect(effect: Any) -> None:
+    """Refuse an effect that is no finite number.
+
+    Raises
+    ------
+    OptionError
+        With an example.
+    """
+    number = isinstance(effect, Real) and not isinstance(effect, bool) and np.isfinite(float(effect))
+    if effect is not None and not number:
+        raise OptionError(f"effect={effect!r} is not possible; give a number, such as 0.5.")
+
+
 def _entropy(seed: np.random.SeedSequence) -> list[int]:
     return [int(word) for word in seed.generate_state(4)]
 
@@ -136,7 +160,7 @@ def _along(design: Design, name: str | None) -> int:
     factors = [term.factor for term in design.terms]
     if name is None:
         return int(np.argmin([term.n_levels for term in design.terms])) if _is_nested(design) else 0
-    if name not in factors:
+    if not is_word(name, factors):
         raise OptionError(f"along={name!r} is no grouping factor; the factors are {', '.join(map(repr, factors))}.")
     return factors.index(name)
 

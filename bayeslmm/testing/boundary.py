@@ -1,12 +1,12 @@
 """Likelihood-ratio tests, also of a variance that cannot be negative."""
 
 import numpy as np
-from scipy.stats import chi2
+import scipy  # scipy.stats takes a second to load and does so at its first use
 
 
 def likelihood_ratio_p(statistic: float, df: int) -> float:
     """Return the upper tail of chi-square; NaN without degrees of freedom."""
-    return float(chi2.sf(max(statistic, 0.0), df)) if df > 0 else np.nan
+    return float(scipy.stats.chi2.sf(max(statistic, 0.0), df)) if df > 0 else np.nan
 
 
 def boundary_p(statistic: float, df: int) -> float:

@@ -5,7 +5,7 @@ from typing import get_args
 
 import numpy as np
 
-from bayeslmm.errors import FittingError, OptionError
+from bayeslmm.errors import FittingError, OptionError, is_word
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation, ResidualErrors
 from bayeslmm.testing.kenward_roger import kenward_roger
@@ -46,7 +46,7 @@ class Estimates:
 
 def check_ddf(ddf: str) -> Ddf:
     """Return `ddf` if it names a way to find degrees of freedom."""
-    if ddf not in get_args(Ddf):
+    if not is_word(ddf, get_args(Ddf)):
         listed = ", ".join(map(repr, get_args(Ddf)))
         raise OptionError(f"ddf={ddf!r} is unknown; use one of {listed}.")
     return ddf  # type: ignore[return-value]

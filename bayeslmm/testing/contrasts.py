@@ -3,9 +3,7 @@ r"""Tests of linear functions of the coefficients: t of one, F of several at onc
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import chi2
-from scipy.stats import f as f_distribution
-from scipy.stats import t as t_distribution
+import scipy  # scipy.stats takes a second to load and does so at its first use
 
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation, uncorrelated
 from bayeslmm.types import Array
@@ -35,7 +33,7 @@ class FunctionsOfCoefficients:
 
     def limits(self, level: float) -> tuple[Array, Array]:
         """Return the limits of the two-sided interval of a probability, (m,) each."""
-        half = t_distribution.ppf(0.5 + level / 2.0, self.df) * self.std_error
+        half = scipy.stats.t.ppf(0.5 + level / 2.0, self.df) * self.std_error
         return self.estimate - half, self.estimate + half
 
 
@@ -57,7 +55,7 @@ def linear_functions(L: Array, errors: ErrorsOfEstimation, null: Array | float =
     df = errors.df(L)
     with np.errstate(divide="ignore", invalid="ignore"):
         t = (estimate - null) / error
-    return FunctionsOfCoefficients(estimate, error, df, t, 2.0 * t_distribution.sf(np.abs(t), df))
+    return FunctionsOfCoefficients(estimate, error, df, t, 2.0 * scipy.stats.t.sf(np.abs(t), df))
 
 
 def contrast_test(L: Array, errors: ErrorsOfEstimation, null: Array | float = 0.0) -> JointTest:
@@ -90,5 +88,5 @@ def contrast_test(L: Array, errors: ErrorsOfEstimation, null: Array | float = 0.
 def f_p_value(F: float, df_num: int, df_den: float) -> float:
     """Return the upper tail of an F distribution, of a chi-square one where `df_den` is infinite."""
     if np.isinf(df_den):
-        return float(chi2.sf(df_num * F, df_num))
-    return float(f_distribution.sf(F, df_num, df_den))
+        return float(scipy.stats.chi2.sf(df_num * F, df_num))
+    return float(scipy.stats.f.sf(F, df_num, df_den))

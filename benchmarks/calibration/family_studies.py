@@ -16,6 +16,7 @@ from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.generalized_draws import ChainedDraws
 from bayeslmm.model import Model
 from bayeslmm.priors.predictive import prior_predictive
+from bayeslmm.results.diagnostics import effective_sizes
 from bayeslmm.types import Array
 from bayeslmm.validation.calibration import Calibration, Integers
 from bayeslmm.validation.methods import HANDED_OVER, choose
@@ -123,7 +124,8 @@ def nuts_fit(model: Model, n_draws: int, seed: int) -> ChainedDraws:
     length = SPARE * n_draws
     for _ in range(MOST_DOUBLINGS + 1):
         fit: Any = model.fit("nuts", draws=length, tune=NUTS_TUNE, chains=1, seed=seed, target_accept=0.9)
-        if float(np.nanmin(fit.diagnostics["ess_bulk"])) >= n_draws:
+        ranked = family_quantities(model, ChainedDraws(fit.draws, fit.dispersion), np.random.default_rng(seed))
+        if float(np.nanmin(effective_sizes(ranked.values))) >= n_draws:
             break
         length *= 2
     places = np.linspace(0, length - 1, n_draws).round().astype(np.intp)

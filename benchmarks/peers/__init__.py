@@ -2,8 +2,10 @@
 
 from functools import partial
 
+from benchmarks.peers.generalized_r import GeneralizedR
 from benchmarks.peers.gpboost import GPBoost
 from benchmarks.peers.lme4 import Lme4
+from benchmarks.peers.mixedlm import MixedLM
 from benchmarks.peers.ours import Ours
 from benchmarks.peers.peer import Problem, Timing, UnavailableError
 from benchmarks.peers.statsmodels import Statsmodels
@@ -13,6 +15,8 @@ PEERS = {
     "lme4 unchecked": partial(Lme4, check=False),
     "statsmodels": Statsmodels,
     "gpboost": GPBoost,
+    **{function: partial(GeneralizedR, function=function) for function in ("glmer", "glmmTMB", "clmm")},
+    "mixedlm": MixedLM,
     "gpboost iterative": partial(GPBoost, inversion="iterative"),
 }
 

@@ -12,7 +12,8 @@ class Ours:
 
     def fit(self) -> Timing:
         watch = Stopwatch()
-        fit = bayeslmm.Model(self.problem.formula, self.problem.data).fit(self.problem.method)
+        problem = self.problem
+        fit = bayeslmm.Model(problem.formula, problem.data, family=problem.family).fit(problem.method)
         return watch.read(fit.objective)
 
     def close(self) -> None:

@@ -17,12 +17,15 @@ class Problem:
         What is fitted: lme4's notation, "ml" or "reml".
     categories
         Columns that are categories.
+    family
+        The response distribution.
     """
 
     data: pd.DataFrame
     formula: str
     method: str
     categories: tuple[str, ...] = ()
+    family: str = "gaussian"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from benchmarks.calibration.family_studies import (
     family_quantities,
     importance_fit,
     linear_predictors,
+    nuts_fit,
     simulate_family,
 )
 
@@ -60,3 +61,10 @@ def test_ranks_of_a_short_run():
     assert found.ranks.shape == (2, len(found.names)) and found.names[0] == "sd_g[Intercept]"
     assert "sigma" not in found.names
     assert found.ranks.min() >= 0 and found.ranks.max() <= 63
+
+
+def test_nuts_takes_over_with_as_many_nearly_independent_draws():
+    study = FAMILY_STUDIES["negative_binomial, random intercept"]()
+    y, _ = next(iter(simulate_family(study, 1, 3)))
+    found = nuts_fit(study.model(y), 40, seed=1)
+    assert found.draws.beta.shape[:2] == found.dispersion.shape[:2] == (1, 40)

@@ -147,3 +147,12 @@ def test_drawn_slopes_of_groups():
     expected = posterior["beta"].sel(fixed="Days") + posterior["r_Subject"].sel(Subject=335, Subject_effect="Days")
     found = fit.slopes("Days | Subject", at={"Subject": [335]})
     np.testing.assert_allclose(found.draws[:, 0], expected.to_numpy().ravel(), rtol=1e-5)
+
+
+def test_comparisons_within_groups_are_their_slopes(sleep):
+    slopes = sleep.slopes("Days | Subject", at={"Subject": [308, 309]}).table()
+    found = sleep.comparisons("Days | Subject").table().set_index("Subject").loc[[308, 309]]
+    np.testing.assert_allclose(found["estimate"], slopes["estimate"], rtol=EXACT)
+    np.testing.assert_allclose(found["std_error"], slopes["std_error"], rtol=EXACT)
+    one = sleep.comparisons("Days", at={"Subject": 309}, step=2.0).table().iloc[0]
+    np.testing.assert_allclose(one["estimate"], 2.0 * slopes["estimate"].iloc[1], rtol=EXACT)

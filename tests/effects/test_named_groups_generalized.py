@@ -134,3 +134,38 @@ def test_what_cannot_be_asked(herds):
         herds.predict(interval="0.9")
     with pytest.raises(blm.OptionError, match="population of groups"):
         herds.predict(random="marginal", interval=0.9)
+
+
+def test_average_differences_of_probability_within_herds(herds):
+    """By the delta method: rows of a herd with the period set, differentiated by the coefficients and the effect."""
+    found = herds.comparisons("period | herd", at={"period": [1, 3]}).table().set_index("herd")
+    beta, b = herds.fixef().to_numpy(), herds.ranef()["herd"]["Intercept"]
+    n_levels = herds.design.terms[0].n_levels
+    for herd in (1, 11):
+        X = np.array([[1.0, 0, 0, 0], [1.0, 0, 1, 0]])
+        p = expit(X @ beta + b.loc[herd])
+        Z = np.zeros((2, n_levels))
+        Z[:, list(b.index).index(herd)] = 1.0
+        errors = dense_errors(herds, binomial_weights(herds), X, Z)
+        slope = p * (1 - p) * np.array([-1.0, 1.0])
+        row = found.loc[herd]
+        np.testing.assert_allclose(row["estimate"], p[1] - p[0], rtol=EXACT)
+        np.testing.assert_allclose(row["std_error"], np.sqrt(slope @ errors @ slope), rtol=EXACT)
+
+
+def test_averages_over_the_rows_of_a_group(counts):
+    found = counts.comparisons("x | g", step=0.5).table().set_index("g")
+    rows = counts.design.data[counts.design.data["g"] == 3]
+    own = counts.ranef()["g"].loc[3]
+    eta = counts.fixef()["Intercept"] + own["Intercept"] + (counts.fixef()["x"] + own["x"]) * rows["x"]
+    step = 0.5 * (counts.fixef()["x"] + own["x"])
+    np.testing.assert_allclose(found.loc[3, "estimate"], np.mean(np.exp(eta + step) - np.exp(eta)), rtol=EXACT)
+
+
+def test_drawn_comparisons_within_a_herd(herds):
+    posterior = blm.Model(CBPP, herds.design.data, family="binomial").fit("importance", draws=50, chains=2, seed=4)
+    found = posterior.comparisons("period", at={"period": [1, 3], "herd": 2})
+    values = posterior.idata.posterior
+    beta, effect = (values[name].to_numpy().reshape(100, -1) for name in ("beta", "r_herd"))
+    eta = beta[:, 0] + effect[:, list(posterior.ranef()["herd"].index).index(2)]
+    np.testing.assert_allclose(found.draws[:, 0], expit(eta + beta[:, 2]) - expit(eta), rtol=1e-5)

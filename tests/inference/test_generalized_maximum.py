@@ -14,6 +14,7 @@ from bayeslmm.errors import ModelError, OptionError
 from bayeslmm.families import Request, family
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
 from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
+from bayeslmm.inference.optimum.generalized.objective import Objective
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood import Kernel
 
@@ -232,6 +233,21 @@ def test_standard_errors_are_those_of_repeated_differences(rng, name):
             )
     expected = 2 * np.linalg.inv(hessian)
     np.testing.assert_allclose(np.sqrt(np.diag(covariance)), np.sqrt(np.diag(expected)), rtol=5e-3)
+
+
+def test_standard_errors_take_three_gradients_for_a_parameter(rng, monkeypatch):
+    _, X, eta = data(rng)
+    found = fit("poisson", rng.poisson(np.exp(eta)), X, [term([np.ones(N)])])
+    evaluate, count = Objective.__call__, 0
+
+    def counted(self, *arguments, **options):
+        nonlocal count
+        count += 1
+        return evaluate(self, *arguments, **options)
+
+    monkeypatch.setattr(Objective, "__call__", counted)
+    uncertainty(found)
+    assert count == 3 * 3 + 1  # one sd and two coefficients
 
 
 def test_inner_coefficients_come_near(rng):

@@ -86,6 +86,15 @@ def test_intervals(booted):
     assert "400 replicates; 0 failed" in repr(booted)
 
 
+def test_bca_of_crossed_factors_says_what_to_do():
+    rng = np.random.default_rng(0)
+    data = pd.DataFrame({"a": np.arange(40) % 5, "b": np.arange(40) // 5, "y": rng.standard_normal(40)})
+    data["y"] += rng.standard_normal(5)[data.a] + rng.standard_normal(8)[data.b]
+    booted = blm.Model("y ~ 1 + (1 | a) + (1 | b)", data).fit("reml").bootstrap(10, seed=1, progressbar=False)
+    with pytest.raises(blm.OptionError, match="kind='percentile'"):
+        booted.confint(kind="bca")
+
+
 def test_bca_of_a_skewed_mean():
     """Efron (1987): with bias z0 and acceleration a the limits are the quantiles of z0 + (z0 + z)/(1 - a(z0 + z))."""
     values = np.arange(1, 1001.0)[:, None]

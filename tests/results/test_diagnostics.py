@@ -1,8 +1,9 @@
 import arviz
 import numpy as np
 import pytest
+from scipy.stats import rankdata
 
-from bayeslmm.results.diagnostics import diagnose, effective_sizes
+from bayeslmm.results.diagnostics import average_ranks, diagnose, effective_sizes
 
 # Both sides do the same arithmetic in another order; the autocovariances go through another FFT length.
 RELATIVE = 1e-8
@@ -59,3 +60,8 @@ def test_nothing_varies():
 
 def test_too_few_draws_give_nan():
     assert np.isnan(diagnose(np.zeros((2, 3, 4))).rhat).all()
+
+
+def test_equal_values_share_their_rank():
+    rows = np.random.default_rng(8).integers(0, 5, size=(3, 40)).astype(float)
+    np.testing.assert_array_equal(average_ranks(rows), rankdata(rows, axis=1))

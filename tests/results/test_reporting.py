@@ -90,7 +90,7 @@ def test_refused_before_anything_is_drawn(bayes, tmp_path, monkeypatch):
     monkeypatch.setattr("bayeslmm.results.reporting.draw", pytest.fail)
     with pytest.raises(StorageError, match="there is no folder"):
         bayes.report(tmp_path / "no" / "a.html")
-    with pytest.raises(OptionError, match="compare= takes fits; str is none"):
+    with pytest.raises(OptionError, match=r"compare=.* is not possible; give a fit"):
         bayes.report(tmp_path / "a.html", compare=["reml"])
     with pytest.raises(OptionError, match="level=2"):
         bayes.report(tmp_path / "a.html", level=2)

@@ -187,3 +187,9 @@ def test_refusals():
         mode.ranova()
     with pytest.raises(blm.OptionError, match="no random term"):
         blm.lmm("Reaction ~ Days", data).ranova()
+
+
+def test_drop1_keeps_a_number_whose_interaction_is_in_the_model():
+    """As R's ``drop.scope`` has it."""
+    fit = blm.Model("weight ~ treatment * litsize + sex + (1 | litter)", blm.load_dataset("ratpup")).fit("reml")
+    assert list(fit.drop1().index) == ["sex", "treatment:litsize"]

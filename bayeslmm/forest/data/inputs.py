@@ -78,7 +78,7 @@ def read_training(
     """
     _check_argument_order(y, groups, weights)
     table = as_table(X)
-    response = _response(y, table)
+    response = read_response(y, table)
     if not isinstance(table, pd.DataFrame):
         _check_labels_of_both(y, groups)
     frame = grouping_frame(table, groups, random)
@@ -97,7 +97,7 @@ def read_rows(roles: Roles, X: Any, y: Any, groups: Any, weights: Any) -> tuple[
     table = as_table(X)
     frame = grouping_frame(table, groups, random_text(roles.formula))
     response = check_expression(roles.formula.response).columns[0]
-    return table, frame.assign(**{response: _response(y, table)}), _weights(weights, frame)
+    return table, frame.assign(**{response: read_response(y, table)}), _weights(weights, frame)
 
 
 def read_new(
@@ -306,7 +306,14 @@ def _check_labels_of_both(y: Any, groups: Any) -> None:
         )
 
 
-def _response(y: Any, table: Any) -> Array:
+def read_response(y: Any, table: Any) -> Array:
+    """Return a response as numbers, one for each row of a table.
+
+    Raises
+    ------
+    DataError
+        If it is something else.
+    """
     if isinstance(y, pd.DataFrame):
         if y.shape[1] != 1:
             raise DataError(f"y is a DataFrame with {y.shape[1]} columns; pass one column, as in y['weight'].")
@@ -320,7 +327,7 @@ def _response(y: Any, table: Any) -> Array:
     try:
         values = np.asarray(unmasked(y), dtype=float)
     except (TypeError, ValueError) as error:
-        raise DataError(f"y must hold numbers: {error}") from error
+        raise DataError(f"y must hold numbers: {str(error).rstrip('.')}.") from error
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:
@@ -340,7 +347,13 @@ def _weights(weights: Any, frame: pd.DataFrame) -> Any:
         _check_index("sample_weight", weights.index, frame.index)
     if holds_text(weights):
         raise DataError("sample_weight holds texts, and must hold numbers: convert it with pandas.to_numeric.")
-    return np.asarray(unmasked(weights), dtype=float)
+    try:
+        values = np.asarray(unmasked(weights), dtype=float)
+    except (TypeError, ValueError):
+        raise DataError(f"sample_weight={weights!r} must hold a number for each row.") from None
+    if values.shape != (len(frame),):
+        raise DataError(f"sample_weight has shape {values.shape}; it needs one value for each of {len(frame)} rows.")
+    return values
 
 
 def _check_argument_order(y: Any, groups: Any, weights: Any) -> None:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy  # scipy.stats takes a second to load and does so at its first use
 from numpy.typing import NDArray
 from scipy.optimize import minimize
-from scipy.stats import qmc
 
 from bayeslmm.covariance import sd_places, sds_and_correlations
 from bayeslmm.errors import FittingError, warn_user
@@ -238,7 +238,7 @@ class _Sampler:
         share = count // len(proposals)
         for k, proposal in enumerate(proposals):
             rng = np.random.default_rng([self.seed, self.rounds, k])
-            sobol = qmc.Sobol(self.x.shape[1] + 1, scramble=True, rng=rng)
+            sobol = scipy.stats.qmc.Sobol(self.x.shape[1] + 1, scramble=True, rng=rng)
             uniforms = np.clip(sobol.random_base2(int(np.ceil(np.log2(share))))[:share], 1e-12, 1 - 1e-12)
             self.add(proposal, proposal.sample(uniforms))
         self.rounds += 1

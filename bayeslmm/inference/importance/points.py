@@ -14,8 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # scipy.stats takes a second to load and does so at its first use
 from numpy.typing import NDArray
-from scipy.stats import qmc
 
 from bayeslmm.covariance import sd_places
 from bayeslmm.errors import FittingError
@@ -180,7 +180,7 @@ class _Sampler:
         for k, proposal in enumerate(proposals):
             for r in range(self.sets):
                 stream = [self.seed, self.rounds, k] if r == 0 else [self.seed, self.rounds, k, r]
-                sobol = qmc.Sobol(d + 1, scramble=True, rng=np.random.default_rng(stream))
+                sobol = scipy.stats.qmc.Sobol(d + 1, scramble=True, rng=np.random.default_rng(stream))
                 self.add(proposal, r, proposal.sample(np.clip(sobol.random(share), 1e-12, 1 - 1e-12)))
         self.rounds += 1
 

@@ -18,7 +18,7 @@ import pandas as pd
 from bayeslmm import __version__
 from bayeslmm.design.design import Design
 from bayeslmm.design.streamed import StreamedDesign
-from bayeslmm.errors import StorageError
+from bayeslmm.errors import StorageError, check_switch
 from bayeslmm.families import Family
 from bayeslmm.files import whole_folder
 from bayeslmm.inference.draws import Draws
@@ -176,6 +176,7 @@ def _check_place(folder: Path, overwrite: bool) -> None:
         raise StorageError(f"{folder} cannot be made: there is no folder {folder.parent}.")
     if not folder.exists() and not folder.is_symlink():
         return
+    check_switch("overwrite", overwrite)
     if not overwrite:
         raise StorageError(f"{folder} is there already; choose another place or pass overwrite=True.")
     if folder.is_symlink() or not (folder / FIT).is_file():
@@ -337,8 +338,10 @@ def read_posterior(stored: StoredFit, design: Design) -> tuple[Draws, dict[str, 
     return read_draws(stored.folder / POSTERIOR, design, stored.result["method"], stored.result["info"])
 
 
-def read_generalized_posterior(stored: StoredFit, design: Design, family: Family) -> tuple[Draws, Array]:
-    """Return the draws of a stored posterior of a generalized model, and those of its dispersion parameters."""
+def read_generalized_posterior(
+    stored: StoredFit, design: Design, family: Family
+) -> tuple[Draws, Array, dict[str, Any]]:
+    """Return the draws of a stored posterior of a generalized model, those of its dispersions, and the groups added."""
     path = stored.folder / POSTERIOR
-    draws, _ = read_draws(path, design, stored.result["method"], stored.result["info"], has_sigma=False)
-    return draws, read_dispersion(path, family, (draws.n_chains, draws.n_draws))
+    draws, added = read_draws(path, design, stored.result["method"], stored.result["info"], has_sigma=False)
+    return draws, read_dispersion(path, family, (draws.n_chains, draws.n_draws)), added

@@ -1,0 +1,68 @@
+"""The preset rstanarm of generalized models: as rstanarm states it, with decov's density, in every engine."""
+
+import numpy as np
+import pytest
+
+import bayeslmm as blm
+from bayeslmm.posterior.generalized import generalized_density
+from bayeslmm.priors.decov import Decov
+
+CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+
+
+def test_the_priors_are_those_of_stan_glmer():
+    data = blm.load_dataset("cbpp")
+    table = blm.Model(CBPP, data, family="binomial", priors="rstanarm").resolved_priors
+    sd = np.std((data.period.astype(str) == "2").astype(float), ddof=1)
+    assert str(table.fixed[0]) == "Normal(0, 2.5)"
+    assert table.fixed[1].sigma == pytest.approx(2.5 / sd)
+    assert isinstance(table.terms[0].joint, Decov)
+
+
+# stan_glmer of rstanarm 2.21.3, lme4's cbpp, 4 chains of 6,000, seed 1: means, sds and the least effective size
+RSTANARM_MEANS = [-1.39917522, -0.99443579, -1.13431756, -1.60359423, 0.72047533]
+RSTANARM_SDS = [0.25340577, 0.31515717, 0.32954728, 0.43400195, 0.20814376]
+RSTANARM_DRAWS = 6013
+
+
+def test_the_posterior_is_that_of_stan_glmer():
+    fit = blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial", priors="rstanarm").fit("importance", seed=1)
+    table = [*fit.coef_table()["mean"], *fit.covariance_table()["mean"]]
+    worth = min(fit.info["effective_size"], RSTANARM_DRAWS)
+    z = (np.array(table) - RSTANARM_MEANS) / np.array(RSTANARM_SDS) * np.sqrt(worth / 2)
+    assert np.abs(z).max() < 4.5
+    spread = [*fit.coef_table()["sd"], *fit.covariance_table()["sd"]]
+    np.testing.assert_allclose(spread, RSTANARM_SDS, rtol=0.1)
+
+
+def test_the_density_of_two_sds_is_decovs():
+    """The log prior of (log sds, atanh r) against the parts that state it, and its gradient against differences."""
+    rng = np.random.default_rng(1)
+    data = {"g": np.arange(80) % 8, "x": rng.normal(size=80), "y": rng.poisson(2.0, 80)}
+    model = blm.Model("y ~ x + (x | g)", data, family="poisson", priors="rstanarm")
+    density = generalized_density(model.design, model.family, model.resolved_priors)
+
+    def value(x):
+        return density.log_prior(np.asarray(x))[0]
+
+    x = np.array([-0.3, 0.4, 0.2])
+    sds = np.exp(x[:2])
+    r = np.tanh(x[2])
+    expected = float(Decov().logpdf(sds)) + np.log(1 - r**2) - np.log(2.0)
+    assert value(x) == pytest.approx(expected, abs=1e-9)
+    step = 1e-5
+    slopes = [(value(x + step * e) - value(x - step * e)) / (2 * step) for e in np.eye(3)]
+    np.testing.assert_allclose(density.log_prior(x)[1], slopes, rtol=1e-6, atol=1e-8)
+
+
+def test_a_prior_of_ones_own_takes_the_place_of_decov():
+    model = blm.Model(
+        CBPP, blm.load_dataset("cbpp"), family="binomial", priors={"preset": "rstanarm", "sd_herd": "HalfNormal(1)"}
+    )
+    assert model.resolved_priors.terms[0].joint is None
+
+
+@pytest.mark.parametrize(("preset", "family"), [("brms", "binomial"), ("rstanarm", "beta_binomial")])
+def test_what_a_preset_has_not_is_refused(preset, family):
+    with pytest.raises((blm.PriorError, blm.OptionError), match=r"preset|family"):
+        blm.Model(CBPP, blm.load_dataset("cbpp"), family=family, priors=preset)
