@@ -10,6 +10,7 @@ from bayeslmm.design import build_design
 from bayeslmm.families import Gaussian
 from bayeslmm.formula import parse
 from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
+from bayeslmm.likelihood.generalized.mode import find_mode
 from bayeslmm.posterior.generalized import generalized_density
 from bayeslmm.priors.resolve import resolve_family_priors
 
@@ -127,3 +128,16 @@ def test_priors_that_rule_out_every_start():
     priors = {"shape": "Uniform(1e6, 2e6)"}
     with pytest.raises(blm.FittingError, match="State wider priors"):
         blm.Model("y ~ x + (1 | g)", data, family="negative_binomial", priors=priors).fit("map")
+
+
+def test_a_start_where_weights_overflow_is_left():
+    """Effects found at other standard deviations may mean counts of 1e30: the search begins without effects."""
+    data = grouped("negative_binomial")
+    model = blm.Model("y ~ x + (x | g)", data, family="poisson")
+    density = generalized_density(model.design, model.family, model.resolved_priors)
+    problem, lambdas, none = density.problem, [np.eye(2)], np.zeros(0)
+    known = find_mode(problem, lambdas, none, np.zeros(2), problem.predictor.zeros())
+    far = [60.0 * np.random.default_rng(1).normal(size=(9, 2))]
+    found = find_mode(problem, lambdas, none, np.zeros(2), far)
+    np.testing.assert_allclose(found.u[0], known.u[0], atol=SAME_PLACE)
+    np.testing.assert_allclose(found.beta, known.beta, atol=SAME_PLACE)

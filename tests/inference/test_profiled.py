@@ -81,3 +81,14 @@ def test_thetas_of_many_points_are_those_of_each():
     kernel = single(3, True)
     points = [[np.tril(np.random.default_rng(k).normal(size=(3, 3)))] for k in range(4)]
     np.testing.assert_allclose(kernel.thetas(points), [kernel.theta(point) for point in points], atol=1e-14)
+
+
+def test_nearly_collinear_columns_are_left_to_lapack():
+    rng = np.random.default_rng(5)
+    n = 108
+    x = rng.normal(size=n)
+    X = np.column_stack([np.ones(n), x, x + 1e-6 * rng.normal(size=n)])
+    term = dense.Term((np.arange(n) % 9).astype(np.int32), np.ones((n, 1)), 9, False)
+    kernel = Kernel.build(x + rng.normal(size=n), X, [term])
+    found, expected = (cls(kernel, "reml", None).point([np.eye(1)]) for cls in (CompiledLikelihood, Likelihood))
+    assert found.value == expected.value

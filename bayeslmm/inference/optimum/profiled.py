@@ -14,6 +14,9 @@ from bayeslmm.types import Array, Criterion
 
 NARROW = 8  # fixed columns up to which the compiled loops are faster than BLAS, however many levels there are,
 LARGEST = 100.0  # entry of a factor, columns scaled, beyond which sums in sequence lose digits that blocked ones keep
+NEARLY_COLLINEAR = (
+    1e-8  # of a fixed column, not shared with others and random effects, that sums in sequence still know
+)
 SMALL = 20_000  # and the product of fixed columns and levels up to which they are
 
 
@@ -50,12 +53,12 @@ class CompiledLikelihood(Likelihood):
         if not is_safe(factor) or np.abs(factor).max() > LARGEST:
             return super().point(lambdas)
         products = self.kernel.products
-        value, sigma, excess, slope, squares = single_point(
+        value, sigma, excess, slope, squares, least = single_point(
             products.nest_z[0], products.nest_xy[0], products.xy, factor, products.n, self.method == "reml",
             np.nan if self.sigma is None else self.sigma,
         )  # fmt: skip
-        if not np.isfinite(value):
-            return super().point(lambdas)  # raises what is wrong
+        if not np.isfinite(value) or least < NEARLY_COLLINEAR:
+            return super().point(lambdas)  # which raises what is wrong, or rounds as the reported objective does
         levels = products.layout.shapes[0].n_levels
         inverse_sum = levels * np.eye(len(factor)) - excess - squares / sigma**2
         return Point(value - products.log_weights, [slope], [excess], [inverse_sum], sigma)
@@ -64,16 +67,19 @@ class CompiledLikelihood(Likelihood):
 @numba.njit(cache=True, nogil=True)
 def single_point(
     z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float
-) -> tuple[float, float, Array, Array, Array]:
-    """Return what :func:`profiled_single` does, and the sum of ``u_j u_j'``, with room of its own for the factor."""
+) -> tuple[float, float, Array, Array, Array, float]:
+    """Return what :func:`profiled_single` does, the sum of ``u_j u_j'``, and the least share of X that is its own."""
     levels, size, order = xy.shape
     low, rows, schur = np.zeros((levels, size, size)), np.zeros(xy.shape), np.zeros((order, order))
     value, scale, excess, slope = profiled_single(z, xy, total, factor, n, reml, sigma, low, rows, schur)
     if not np.isfinite(value):
-        return value, scale, excess, slope, excess
+        return value, scale, excess, slope, excess, 0.0
     beta = schur[order - 1, : order - 1].copy()
     solve_upper(schur[: order - 1, : order - 1], beta)
-    return value, scale, excess, slope, squares_single(low, rows, beta)
+    least = 1.0
+    for a in range(order - 1):
+        least = min(least, schur[a, a] ** 2 / total[a, a])
+    return value, scale, excess, slope, squares_single(low, rows, beta), least
 
 
 def likelihood_of(kernel: Kernel, method: Criterion, sigma: float | None) -> Likelihood:

@@ -128,8 +128,10 @@ def find_mode(problem: Problem, lambdas: Sequence[Array], working: Array, beta: 
             f"The response has no density under the family {problem.family.name!r} at the start of the search for the "
             "mode. Check the offset, or use another link."
         )
+    state, factor, observed = _first_factor(problem, lambdas, working, state)
     for n_steps in range(MAXIMUM_STEPS):
-        factor, observed = _step_factor(problem, lambdas, working, state)
+        if n_steps:
+            factor, observed = _step_factor(problem, lambdas, working, state)
         right, right_fixed = score(problem, lambdas, state.u, state.beta, state.rows[1])
         step, step_fixed = solve(factor, right, right_fixed)
         gain = sum(float(np.sum(r * d)) for r, d in zip(right, step, strict=True)) + float(right_fixed @ step_fixed)
@@ -184,6 +186,22 @@ def _evaluate(problem: Problem, working: Array, beta: Array, u: list[Array], eta
         away = beta - problem.prior.mean
         value -= 0.5 * float(away @ problem.prior.precision @ away)
     return _State(u, beta, eta, rows, value if np.isfinite(value) else -np.inf)
+
+
+def _first_factor(
+    problem: Problem, lambdas: Sequence[Array], working: Array, state: _State
+) -> tuple[_State, Factor, bool]:
+    """Return where the search starts, and `_step_factor` there.
+
+    Effects found at other parameters may lie where counts' weights overflow; without effects there is a factor.
+    """
+    try:
+        return state, *_step_factor(problem, lambdas, working, state)
+    except FittingError:
+        other = _state(problem, lambdas, working, state.beta, problem.predictor.zeros())
+        if not other.value > state.value:
+            raise
+        return other, *_step_factor(problem, lambdas, working, other)
 
 
 def _step_factor(problem: Problem, lambdas: Sequence[Array], working: Array, state: _State) -> tuple[Factor, bool]:
