@@ -253,7 +253,7 @@ class Model:
     @cached_property
     def resolved_priors(self) -> "ModelPriors":
         """The priors as objects; the first use warns of priors that may not mean what they seem to."""
-        resolved = self._priors_of(self.posterior_design)
+        resolved = self._design_with_priors[1]
         for sentence in resolved.warnings:
             warn_user(sentence)
         return resolved
@@ -265,17 +265,19 @@ class Model:
         They are kept where the priors of the columns left out are normal, and those of the columns they depend on
         normal or flat.
         """
-        if not self._design.dropped_columns:
-            return self._design
+        return self._design_with_priors[0] if self._design.dropped_columns else self._design
+
+    @cached_property
+    def _design_with_priors(self) -> "tuple[Design, ModelPriors]":
         from bayeslmm.design.collinearity import with_all_columns
         from bayeslmm.posterior.collinear_prior import identifies
 
         whole = with_all_columns(self._design)
         priors = self._priors_of(whole)
         if identifies(priors):
-            return whole
+            return whole, priors
         refuse_stated(self._design.dropped_columns, priors)
-        return self._design
+        return self._design, self._priors_of(self._design)
 
     def _priors_of(self, design: "Design") -> "ModelPriors":
         from bayeslmm.priors import resolve_family_priors, resolve_priors

@@ -217,16 +217,12 @@ class GeneralizedDensity:
         value = -self.log_normaliser
         pieces = [np.zeros(0)]
         for point, term, codes in zip(points, self.terms, self.codes, strict=True):
-            by_sd = np.empty(len(point.ratios))
             if term.joint is not None:
                 value += float(term.log_density(point.ratios, 1.0)) + float(np.sum(np.log(point.ratios)))
-                by_sd[:] = term.slopes(point.ratios, 1.0)[0] + 1.0
-            for a, (prior, code, sd) in enumerate(zip(term.sd, codes, point.ratios.tolist(), strict=True)):
-                if term.joint is not None:
-                    break
-                added, slope = positive_log_prior(prior, code, sd)
+                by_sd = term.slopes(point.ratios, 1.0)[0] + 1.0
+            else:
+                added, by_sd = independent_log_prior(term.sd, codes, point.ratios)
                 value += added
-                by_sd[a] = slope
             pieces.append(by_sd)
             if term.correlation is not None:
                 exponents = correlation_exponents(term)
@@ -251,6 +247,15 @@ class GeneralizedDensity:
 def _code(prior: Prior) -> Array | None:
     code = encode(prior)
     return None if code is None else np.array(code)
+
+
+def independent_log_prior(priors: Sequence[Prior], codes: Sequence[Array | None], sds: Array) -> tuple[float, Array]:
+    """Return the log prior density of the logarithms of standard deviations (S,), and its derivatives by those."""
+    value, slopes = 0.0, np.empty(len(sds))
+    for a, (prior, code, sd) in enumerate(zip(priors, codes, sds.tolist(), strict=True)):
+        added, slopes[a] = positive_log_prior(prior, code, sd)
+        value += added
+    return value, slopes
 
 
 def positive_log_prior(prior: Prior, code: Array | None, value: float) -> tuple[float, float]:
