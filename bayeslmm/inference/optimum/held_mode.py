@@ -164,12 +164,15 @@ def normal_priors(
     known
         The residual standard deviation where it is known.
     """
-    mixtures = find_mixtures(priors.fixed)
-    if not mixtures:
+    if not find_mixtures(priors.fixed):
         return priors
-    held = HeldMode(kernel, priors, known).held_at(theta, sigma)[0]
+    return _normal_at(priors, HeldMode(kernel, priors, known).held_at(theta, sigma)[0])
+
+
+def _normal_at(priors: ModelPriors, held: Array) -> ModelPriors:
+    """Return the priors with normal ones in place of those of H, whose coefficients are `held`, shape (h,)."""
     fixed = list(priors.fixed)
-    for mixture, value in zip(mixtures, held, strict=True):
+    for mixture, value in zip(find_mixtures(priors.fixed), held, strict=True):
         fixed[mixture.place] = standing_in(priors.fixed[mixture.place], float(value))
     return replace(priors, fixed=tuple(fixed))
 
@@ -178,7 +181,8 @@ def mode_coefficients(
     kernel: Kernel, priors: ModelPriors, theta: Array, sigma: float, known: float | None = None
 ) -> Conditional:
     """Return coefficients and random effects at a posterior mode; parameters as for `normal_priors`."""
-    normal = CovarianceDensity(kernel, normal_priors(kernel, priors, theta, sigma, known), known)
     if not find_mixtures(priors.fixed):
-        return posterior_conditional(normal, theta, sigma)
-    return posterior_conditional(normal, theta, sigma, HeldMode(kernel, priors, known).held_at(theta, sigma)[1])
+        return posterior_conditional(CovarianceDensity(kernel, priors, known), theta, sigma)
+    held, coefficients = HeldMode(kernel, priors, known).held_at(theta, sigma)
+    normal = CovarianceDensity(kernel, _normal_at(priors, held), known)
+    return posterior_conditional(normal, theta, sigma, coefficients)
