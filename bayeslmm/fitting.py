@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from bayeslmm.results.spec import ModelSpec
 
 
-COMPLETION = 0x636F6C  # keeps the numbers that complete draws apart from those that made them
-
-
 class Fittable(Protocol):
     """What a method needs of a model."""
 
@@ -151,7 +148,7 @@ def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
         maximise(model.kernel, "reml")  # refuses residuals of zero, for which ADVI would find a small sigma
     chosen, messages = choose_parametrization(options.parametrization, priors)
     draws = sample_advi(
-        model.design if chosen == "marginal" else model.posterior_design,
+        model.posterior_design,
         priors,
         replace(options, parametrization=chosen),
         kernel=model.kernel,
@@ -170,7 +167,6 @@ def _posterior_fit(model: Fittable, priors: "ModelPriors", draws: "Draws", optio
     """Wrap draws, writing down which terms were to be stored, so that a saved fit knows what it need not hold."""
     from bayeslmm.results.posterior import PosteriorFit
 
-    draws = _all_coefficients(draws, priors, options)
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return PosteriorFit(
@@ -183,6 +179,7 @@ def _all_coefficients(draws: "Draws", priors: "ModelPriors", options: Options) -
     if draws.beta.shape[-1] == len(priors.fixed):
         return draws
     from bayeslmm.posterior.collinear_prior import collinear_prior
+    from bayeslmm.posterior.conditional_draws import COMPLETION
 
     rng = np.random.default_rng([options.seed, COMPLETION])
     flat = draws.beta.reshape(-1, draws.beta.shape[-1])

@@ -262,8 +262,7 @@ class Model:
     def posterior_design(self) -> "Design":
         """The design of posteriors: that of the likelihood, with collinear columns that the priors tell apart.
 
-        They are kept where the priors of the columns left out are normal, and those of the columns they depend on
-        normal or flat.
+        They are kept where the priors of the columns that likelihoods leave out are proper.
         """
         return self._design_with_priors[0] if self._design.dropped_columns else self._design
 

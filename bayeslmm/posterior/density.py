@@ -151,6 +151,20 @@ class CovarianceDensity:
         """Return the log prior of the further coordinates of phi."""
         return 0.0
 
+    def complete(self, beta: Array, phi: Array, rng: np.random.Generator) -> Array:
+        """Return the coefficients of all columns, collinear ones included, in the user's columns.
+
+        Parameters
+        ----------
+        beta
+            Draws of the coefficients of the independent columns, shape (m, r).
+        phi
+            The point of each, shape (m, n_phi).
+        rng
+            Source of what only the priors tell.
+        """
+        return beta if self.priors.collinearity is None else collinear_prior(self.priors).complete(beta, rng)
+
     def mixing_slopes(self, phi: Array, posterior: FixedPosterior, sigma: float) -> Array:
         """Return the derivatives of the log posterior by the further coordinates of phi."""
         return np.zeros(0)

@@ -14,11 +14,18 @@ import numpy as np
 
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
-from bayeslmm.posterior.collinear_prior import independent_centring
-from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient, not_normal
+from bayeslmm.posterior.collinear_prior import collinear_prior, independent_centring
+from bayeslmm.posterior.density import (
+    CovarianceDensity,
+    compile_single,
+    compiled_gradient,
+    kernel_prior,
+    not_normal,
+)
 from bayeslmm.posterior.scale_mixtures import Mixture, find_mixtures
 from bayeslmm.posterior.single_density import SingleTerm
 from bayeslmm.priors.model_priors import ModelPriors
+from bayeslmm.priors.real_line import Normal
 from bayeslmm.types import Array
 
 STEP = 1e-4  # of log w: central differences err by its square, and by the rounding of the density over it
@@ -118,12 +125,14 @@ class MixtureDensity(CovarianceDensity):
         return replace(
             self._compiled,
             precision=np.ascontiguousarray(prior.precision),
-            constant=self._compiled.constant - float(log_w.sum()),
+            constant=self._compiled.constant - (prior.log_det - self.fixed_prior.log_det),
         )
 
     def fixed_prior_at(self, phi: Array) -> NormalPrior:
         """Return the normal prior of the coefficients given log w."""
         log_w = phi[self.n_covariance :]
+        if self.priors.collinearity is not None:
+            return kernel_prior(self.kernel, self._given(log_w))
         rows = self._rows
         weights = np.array([np.expm1(v) / m.normal.sigma**2 for v, m in zip(log_w, self.mixtures, strict=True)])
         return replace(
@@ -132,15 +141,42 @@ class MixtureDensity(CovarianceDensity):
             log_det=self.fixed_prior.log_det + float(log_w.sum()),
         )
 
+    def _given(self, log_w: Array) -> ModelPriors:
+        """Return the priors given log w, all of them normal or flat."""
+        fixed = list(self.priors.fixed)
+        for mixture, v in zip(self.mixtures, log_w, strict=True):
+            normal = mixture.normal
+            fixed[mixture.place] = Normal(normal.mu, normal.sigma * float(np.exp(-0.5 * v)))
+        return replace(self.priors, fixed=tuple(fixed))
+
+    def complete(self, beta: Array, phi: Array, rng: np.random.Generator) -> Array:
+        """Return the coefficients of all columns; arguments as in `CovarianceDensity.complete`."""
+        if self.priors.collinearity is None:
+            return beta
+        found = [
+            collinear_prior(self._given(log_w)).complete(row[None], rng)[0]
+            for row, log_w in zip(beta, phi[:, self.n_covariance :], strict=True)
+        ]
+        return np.array(found)
+
+    @cached_property
+    def _turn(self) -> Array:
+        """The coefficients of the independent columns, where priors are stated, by the kernel's, shape (r, r)."""
+        inside = independent_centring(self.priors.fixed_centring, self.priors.collinearity)
+        return np.asarray(inside.inverse @ self.kernel.fixed.matrix)
+
     @cached_property
     def _rows(self) -> Array:
         """The coefficients of the mixtures as functions of the kernel's, shape (K, p)."""
-        collinearity = self.priors.collinearity
-        turn = independent_centring(self.priors.fixed_centring, collinearity).inverse @ self.kernel.fixed.matrix
-        places = [mixture.place for mixture in self.mixtures]
-        if collinearity is not None:
-            places = [int(np.searchsorted(collinearity.kept, place)) for place in places]
-        return np.asarray(turn[places])
+        return self._turn[[mixture.place for mixture in self.mixtures]]
+
+    def _deviations(self, log_w: Array) -> tuple[Array, Array]:
+        """Return the coefficients of the mixtures, less mu, by the kernel's, (K, r), and variances given those, (K,)."""
+        if self.priors.collinearity is None:
+            return self._rows, np.zeros(len(self.mixtures))
+        joint = collinear_prior(self._given(log_w))
+        rows, variances = joint.deviations([mixture.place for mixture in self.mixtures])
+        return rows @ self._turn, variances
 
     def log_mixing(self, phi: Array) -> float:
         """Return log p(log w)."""
@@ -150,8 +186,9 @@ class MixtureDensity(CovarianceDensity):
     def mixing_slopes(self, phi: Array, posterior: FixedPosterior, sigma: float) -> Array:
         """Return the derivatives of the log posterior by log w, shape (K,)."""
         log_w = phi[self.n_covariance :]
-        centre = self._rows @ (posterior.mean(sigma) - self.fixed_prior.mean)
-        spread = (self._rows @ posterior.root) ** 2 @ (sigma**2 / (1.0 + sigma**2 * posterior.pull))
+        rows, variances = self._deviations(log_w)
+        centre = rows @ (posterior.mean(sigma) - self.fixed_prior.mean)
+        spread = (rows @ posterior.root) ** 2 @ (sigma**2 / (1.0 + sigma**2 * posterior.pull)) + variances
         scales = np.array([mixture.normal.sigma for mixture in self.mixtures])
         by_data = 0.5 - 0.5 * np.exp(log_w) * (centre**2 + spread) / scales**2
         by_prior = [m.mixing.slope(float(v)) for v, m in zip(log_w, self.mixtures, strict=True)]

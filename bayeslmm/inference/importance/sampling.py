@@ -21,7 +21,7 @@ from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
-from bayeslmm.posterior.conditional_draws import covariance_parameters
+from bayeslmm.posterior.conditional_draws import all_coefficients, covariance_parameters
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.effect_summaries import components_of_points, summarise_effects
 from bayeslmm.posterior.effect_summary import EffectSummary
@@ -59,7 +59,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
         return values.reshape(chains, draws, *values.shape[1:])
 
     return Draws(
-        beta=cut(found.beta),
+        beta=cut(all_coefficients(density, found.beta, points.phi[chosen], options.seed)),
         sigma=cut(found.sigma),
         sd=tuple(cut(sd) for sd in sds),
         cor=tuple(None if c is None else cut(c) for c in correlations),

@@ -22,7 +22,7 @@ from bayeslmm.inference.nuts.sampler_statistics import read_statistics
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
-from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
+from bayeslmm.posterior.conditional_draws import all_coefficients, covariance_parameters, draw_coefficients
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.effect_summaries import Component, summarise_effects
 from bayeslmm.posterior.effect_summary import EffectSummary
@@ -295,7 +295,7 @@ def marginal_draws(density: CovarianceDensity, chains: list[Chain], options: Opt
         return values.reshape(n_chains, n_draws, *values.shape[1:])
 
     return Draws(
-        beta=beta,
+        beta=cut(all_coefficients(density, beta.reshape(n_chains * n_draws, kernel.p), phi, options.seed)),
         sigma=sigma,
         sd=tuple(cut(sd) for sd in sds),
         cor=tuple(None if c is None else cut(c) for c in correlations),
