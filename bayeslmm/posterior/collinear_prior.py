@@ -13,8 +13,8 @@ independent normal priors with precisions :math:`W_k` (zero where flat) and :mat
    v &\sim N\bigl(m_k + H m_o,\ (W_k - W_k H Q^{-1} H^\top W_k)^{-1}\bigr), \\
    b_o \mid v &\sim N\bigl(m_o + Q^{-1} H^\top W_k (v - m_k - H m_o),\ Q^{-1}\bigr), \qquad b_k = v - H b_o .
 
-The data depend on v alone, so a draw of v from its posterior is completed by a draw of the second line. Student t, Cauchy
-and Laplace priors are normal given their scales w (`bayeslmm.posterior.scale_mixtures`), so that all this holds given w.
+The data depend on v alone, so a draw of v from its posterior is completed by a draw of the second line. Student t,
+Cauchy and Laplace priors are normal given their scales w (`bayeslmm.posterior.scale_mixtures`): all this holds given w.
 """
 
 from collections.abc import Sequence
@@ -164,7 +164,7 @@ def combination(centring: Centring, collinearity: Collinearity) -> Array:
 
 
 def identifies(priors: ModelPriors) -> bool:
-    """Whether the priors tell collinear coefficients apart: those of the columns that likelihoods leave out are proper."""
+    """Whether priors tell collinear coefficients apart: those of the columns that likelihoods leave out are proper."""
     collinearity = priors.collinearity
     return collinearity is None or all(priors.fixed[j].proper for j in collinearity.others)
 

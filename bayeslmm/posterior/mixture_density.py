@@ -14,14 +14,9 @@ import numpy as np
 
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
+from bayeslmm.posterior.coefficient_priors import kernel_prior, not_normal
 from bayeslmm.posterior.collinear_prior import collinear_prior, independent_centring
-from bayeslmm.posterior.density import (
-    CovarianceDensity,
-    compile_single,
-    compiled_gradient,
-    kernel_prior,
-    not_normal,
-)
+from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient
 from bayeslmm.posterior.scale_mixtures import Mixture, find_mixtures
 from bayeslmm.posterior.single_density import SingleTerm
 from bayeslmm.priors.model_priors import ModelPriors
@@ -171,7 +166,7 @@ class MixtureDensity(CovarianceDensity):
         return self._turn[[mixture.place for mixture in self.mixtures]]
 
     def _deviations(self, log_w: Array) -> tuple[Array, Array]:
-        """Return the coefficients of the mixtures, less mu, by the kernel's, (K, r), and variances given those, (K,)."""
+        """Return coefficients of the mixtures, less mu, by the kernel's, (K, r), and variances given those, (K,)."""
         if self.priors.collinearity is None:
             return self._rows, np.zeros(len(self.mixtures))
         joint = collinear_prior(self._given(log_w))
