@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from bayeslmm.families import Family
 from bayeslmm.likelihood.generalized.sparse_factor import sparse_factor
-from bayeslmm.posterior.density import correlation_exponents
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
+from bayeslmm.posterior.partial_correlations import correlation_exponents
 from bayeslmm.types import Array
 
 Places = NDArray[np.int64]

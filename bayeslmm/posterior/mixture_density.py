@@ -14,8 +14,9 @@ import numpy as np
 
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
+from bayeslmm.posterior.coefficient_priors import not_normal
 from bayeslmm.posterior.collinear_prior import independent_centring
-from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient, not_normal
+from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient
 from bayeslmm.posterior.scale_mixtures import Mixture, find_mixtures
 from bayeslmm.posterior.single_density import SingleTerm
 from bayeslmm.priors.model_priors import ModelPriors
