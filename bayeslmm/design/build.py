@@ -334,7 +334,8 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
 
 def is_lent(column: Array) -> bool:
     """Whether a long column of the data, (n,), can be used as it lies there, since pandas lets no one write to it."""
-    return column.dtype == np.float64 and not column.flags.writeable and column.flags.c_contiguous and len(column) > LONG
+    flags = column.flags
+    return column.dtype == np.float64 and flags.c_contiguous and not flags.writeable and len(column) > LONG
 
 
 def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:
