@@ -209,8 +209,8 @@ def _extremes_explained() -> Iterator[None]:
         yield
     except (np.linalg.LinAlgError, ArithmeticError) as error:
         raise FittingError(
-            f"The posterior could not be evaluated ({error}). Most often a prior and the data differ by many orders of "
-            "magnitude. "
+            "The posterior could not be evaluated: numbers are beyond the reach of double precision. Most often a "
+            "prior and the data differ by many orders of magnitude. "
             'Compare model.priors with the estimates of method="reml", and state priors on the scale of the data.'
         ) from error
 
@@ -218,8 +218,10 @@ def _extremes_explained() -> Iterator[None]:
 def _fit_map(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.held_mode import posterior_maximum
 
-    found = posterior_maximum(model.kernel, _usable_priors(model), model.spec.sigma)
-    return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
+    priors = _usable_priors(model)
+    with np.errstate(over="ignore"), _extremes_explained():
+        found = posterior_maximum(model.kernel, priors, model.spec.sigma)
+        return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
 
 
 def _usable_priors(model: Fittable) -> "ModelPriors":

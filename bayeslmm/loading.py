@@ -82,8 +82,8 @@ def load(
         raise StorageError(f"The model of {folder} cannot be built again: {error}") from error
     except Exception as error:  # whatever values raise that no model ever had: the record is of unknown origin
         raise StorageError(
-            f"The model of {folder} cannot be built again: {type(error).__name__}: {error}. The folder has changed, "
-            "or a function of your own does not suit it."
+            f"The model of {folder} cannot be built again from what its files hold: the folder has changed, or a "
+            "function of your own does not suit it."
         ) from error
 
 

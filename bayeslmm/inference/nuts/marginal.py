@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, explanation
 from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.importance.proposals import cholesky_factor
 from bayeslmm.inference.laplace import Laplace, find_laplace
@@ -204,7 +204,8 @@ def _sampler_error(whitened: WhitenedDensity, error: Exception | None) -> Fittin
     if whitened.first_error is not None:
         place = np.array2string(np.asarray(whitened.failed_at), precision=3)
         return FittingError(
-            f"The kernel failed {whitened.failures} times, first at (phi, log sigma) = {place}: {whitened.first_error}"
+            f"The kernel failed {whitened.failures} times, first at (phi, log sigma) = {place}: "
+            f"{explanation(whitened.first_error)}"
         )
     return FittingError(f"The sampler stopped: {error}")
 
