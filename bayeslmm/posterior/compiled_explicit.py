@@ -14,7 +14,7 @@ from numba import types
 from numpy.typing import NDArray
 
 from bayeslmm.likelihood.generalized.sparse_factor import solve_backward, solve_forward
-from bayeslmm.posterior.coded_priors import log_density
+from bayeslmm.posterior.coded_priors import log_density, real_log_density
 from bayeslmm.posterior.explicit_arrays import INTEGERS, MEMORY, NUMBERS, Places
 from bayeslmm.posterior.single_coordinates import pull_back_single, unpack_single
 from bayeslmm.types import Array
@@ -28,7 +28,8 @@ DISPERSION_KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX
 (SIZES, LEVELS, EFFECTS, COORDINATES, CORRELATED, FIRST_CURVATURES, ORDER, STARTS, ROWS, KEPT) = range(len(INTEGERS))
 (
     TURNS, ROTATIONS, CENTRE_ROOTS, CURVATURES, MODE, ROOT, CENTRE, PRECISIONS, MOVES, DIAGONAL, ENTRIES,
-    COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, CODES, EXPONENTS,
+    COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, HELD_ROWS, HELD_CODES, CODES,
+    EXPONENTS,
 ) = range(len(NUMBERS))  # fmt: skip
 (
     AT_ROOTS, AT_RATIOS, AT_PARTIAL, AT_LOWER, AT_PRECISIONS, AT_SCALE, AT_SHAPE, AT_AWAY,
@@ -214,8 +215,9 @@ def pull_terms(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def add_priors(
-    x: Array, coded: Array, exponents: Array, precision: Array, mean: Array, beta: Array, by_x: Array, by_beta: Array
-) -> float:
+    x: Array, coded: Array, exponents: Array, precision: Array, mean: Array, held_rows: Array, held_codes: Array,
+    beta: Array, by_x: Array, by_beta: Array,
+) -> float:  # fmt: skip
     """Add the derivatives of the log prior of x and of beta; return the log prior, up to a constant.
 
     Coordinates whose code is NaN are correlations.
@@ -236,6 +238,14 @@ def add_priors(
             pull += precision[i, j] * (beta[j] - mean[j])
         value -= 0.5 * (beta[i] - mean[i]) * pull
         by_beta[i] -= pull
+    for k in range(len(held_rows)):
+        at = 0.0
+        for j in range(len(beta)):
+            at += held_rows[k, j] * beta[j]
+        found, slope = real_log_density(held_codes[k], at)
+        value += found
+        for j in range(len(beta)):
+            by_beta[j] += slope * held_rows[k, j]
     return value
 
 
@@ -377,10 +387,12 @@ def log_posterior(
     )  # fmt: skip
     for i in range(q):
         value -= 0.5 * c[i] * c[i]
-    mean = numbers_of(numbers, at, MEAN)
+    mean, held_codes = numbers_of(numbers, at, MEAN), numbers_of(numbers, at, HELD_CODES)
+    held = len(held_codes) // 4
     value += add_priors(
         x, numbers_of(numbers, at, CODES).reshape((d, 4)), numbers_of(numbers, at, EXPONENTS),
-        numbers_of(numbers, at, PRECISION).reshape((len(mean), len(mean))), mean, c[q:], by_x, by_c[q:],
+        numbers_of(numbers, at, PRECISION).reshape((len(mean), len(mean))), mean,
+        numbers_of(numbers, at, HELD_ROWS).reshape((held, p)), held_codes.reshape((held, 4)), c[q:], by_x, by_c[q:],
     )  # fmt: skip
     pull_terms(
         sizes, levels, effects, coordinates, integers_of(integers, at, CORRELATED),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.families import Family
 from bayeslmm.likelihood.generalized.sparse_factor import sparse_factor
+from bayeslmm.posterior.coded_priors import encode_real
 from bayeslmm.posterior.density import correlation_exponents
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
 from bayeslmm.types import Array
@@ -43,7 +44,9 @@ class ExplicitArrays(NamedTuple):
     offset, y, size, weights
         Per row, (n,); weights may be of length zero.
     precision, mean
-        Prior of the coefficients, (p, p), (p,); of length zero where it is flat.
+        Normal prior of the coefficients, (p, p), (p,); of length zero where it is flat.
+    held_rows, held_codes
+        The H coefficients with other priors as functions of all, (H, p), and those priors encoded, (H, 4).
     codes, exponents
         Encoded priors of the sds and dispersions in the order of coordinates, (d, 4), NaN at correlations, and the
         exponents of 1 - r² there, (d,).
@@ -81,6 +84,8 @@ class ExplicitArrays(NamedTuple):
     weights: Array
     precision: Array
     mean: Array
+    held_rows: Array
+    held_codes: Array
     codes: Array
     exponents: Array
 
@@ -114,8 +119,8 @@ INTEGERS = (
 )  # fmt: skip
 NUMBERS = (
     "turns", "rotations", "centre_roots", "curvatures", "mode", "root", "centre", "precisions", "moves", "diagonal",
-    "entries", "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean", "codes",
-    "exponents",
+    "entries", "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean",
+    "held_rows", "held_codes", "codes", "exponents",
 )  # fmt: skip
 MEMORY = (
     "roots", "ratios", "partial", "lower", "precisions", "scale", "shape", "away", "c", "b", "by_b", "by_c", "eta",
@@ -135,6 +140,7 @@ def can_compile(explicit: ExplicitDensity) -> bool:
         [family.score_kernel] if family.dispersion_kernel is None else [family.score_kernel, family.dispersion_kernel]
     )
     coded = all(code is not None for codes in (*density.codes, density.dispersion_codes) for code in codes)
+    coded = coded and all(encode_real(prior) is not None for prior in explicit.prior.others)
     logs = all(parameter.transform == "log" and parameter.size == 1 for parameter in family.parameters)
     known = all(shape.structure.name in ("full", "diagonal") for shape in density.shapes)
     loops = all(isinstance(kernel, numba.core.registry.CPUDispatcher) for kernel in kernels)
@@ -146,6 +152,7 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
     density = explicit.density
     problem, predictor, shapes = density.problem, density.problem.predictor, density.shapes
     n, p, q, d = predictor.n, predictor.p, explicit.n_effects, density.dimension
+    normal = explicit.prior.normal
     index, columns, constants = _effect_columns(explicit)
     absorbed, kept = _absorb(explicit, constants)
     codes, exponents = np.full((d, 4), np.nan), np.zeros(d)
@@ -187,8 +194,10 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
         np.array(problem.response.y, dtype=float),
         np.array(problem.response.size, dtype=float),
         np.zeros(0) if problem.response.weights is None else np.array(problem.response.weights, dtype=float),
-        np.zeros((0, 0)) if problem.prior is None else np.array(problem.prior.precision, dtype=float, order="C"),
-        np.zeros(0) if problem.prior is None else np.array(problem.prior.mean, dtype=float),
+        np.zeros((0, 0)) if normal is None else np.array(normal.precision, dtype=float, order="C"),
+        np.zeros(0) if normal is None else np.array(normal.mean, dtype=float),
+        np.array(explicit.prior.rows, dtype=float, order="C").reshape(-1, p),
+        np.array([encode_real(prior) for prior in explicit.prior.others], dtype=float).reshape(-1, 4),
         codes,
         exponents,
     )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import bayeslmm as blm
-from bayeslmm.posterior.generalized import generalized_density
+from bayeslmm.posterior.generalized_mixture import generalized_density
 from bayeslmm.priors.decov import Decov
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"

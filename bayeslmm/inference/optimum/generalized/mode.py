@@ -18,7 +18,7 @@ from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, r
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
 from bayeslmm.inference.optimum.generalized.search import dispersion_spread, em_steps, minimise
 from bayeslmm.inference.optimum.generalized.start import starting_parameters
-from bayeslmm.likelihood.generalized.laplace import Evaluation, Gradient, Point, evaluate
+from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, evaluate
 from bayeslmm.posterior.generalized import GeneralizedDensity, log_dispersion_prior
 from bayeslmm.types import Array
 
@@ -56,9 +56,8 @@ class PosteriorObjective(Objective):
         slope = found.gradient
         lambdas = tuple(a - 2.0 * b for a, b in zip(slope.lambdas, by_lambda, strict=True))
         share = by_working[:, None] / self.problem.predictor.n  # the derivatives by each row's value are summed
-        return replace(
-            found, value=found.value - 2.0 * value, gradient=Gradient(lambdas, slope.beta, slope.working - 2.0 * share)
-        )
+        moved = replace(slope, lambdas=lambdas, working=slope.working - 2.0 * share)
+        return replace(found, value=found.value - 2.0 * value, gradient=moved)
 
     def _covariances(self, point: Point) -> tuple[float, list[Array]]:
         """Return the log prior of the covariances, and its derivatives by the kernel's factors."""
