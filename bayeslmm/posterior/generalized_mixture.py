@@ -149,7 +149,7 @@ def generalized_density(design: Design, family: Family, priors: ModelPriors) -> 
     if others := not_normal(normal):
         raise PriorError(
             "Coefficients are integrated out under Normal, Flat, StudentT, Cauchy and Laplace priors, which the prior "
-            f"of {', '.join(others)} is not: state one of these, or use method=\"advi\"."
+            f'of {", ".join(others)} is not: state one of these, or use method="advi".'
         )
     family = family.for_response(design.outcome)
     design = independent_columns_of(design)

@@ -14,8 +14,8 @@ from bayeslmm.inference.nuts.generalized import compiled_density
 from bayeslmm.inference.nuts.trajectories import LONGEST, Metric, drift, kick, part_turns, trajectory, turns, uniform
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.explicit_arrays import can_compile
-from bayeslmm.posterior.generalized_mixture import generalized_density
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
+from bayeslmm.posterior.generalized_mixture import generalized_density
 
 ROUNDING = 1e-9  # relative to the largest derivative: sums over rows in another order
 MONTE_CARLO = 5  # standard errors

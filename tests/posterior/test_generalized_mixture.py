@@ -61,7 +61,7 @@ def test_the_explicit_density_has_the_priors_as_stated(data):
     assert can_compile(explicit)
     model = blm.Model("y ~ x + z + (1 | g)", data, family="poisson", priors=STATED)
     priors = model.resolved_priors
-    flat = explicit_posterior(density_of(data, priors={k: "Flat()" for k in STATED}), laplace.mode[:1], anchor)
+    flat = explicit_posterior(density_of(data, priors=dict.fromkeys(STATED, "Flat()")), laplace.mode[:1], anchor)
     rng = np.random.default_rng(3)
     differences = []
     for _ in range(5):
@@ -110,3 +110,9 @@ def test_a_prior_that_is_no_mixture_is_refused_with_what_takes_it(data):
     for method in ("nuts", "importance", "map"):
         with pytest.raises(PriorError, match=r'x \(Uniform\(-1, 1\)\).*method="advi"'):
             model.fit(method, progressbar=False) if method != "map" else model.fit(method)
+
+
+def test_the_mode_says_which_methods_take_what_it_does_not(data):
+    model = blm.Model("y ~ x + z + (1 | g)", data, family="poisson", priors=STATED)
+    with pytest.raises(PriorError, match=r'Intercept \(StudentT\(3, 1, 0.5\)\), x .*method="importance" or "nuts"'):
+        model.fit("map")
