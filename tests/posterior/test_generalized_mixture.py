@@ -1,4 +1,4 @@
-"""Student t, Cauchy and Laplace priors of a generalized model's coefficients: by a further coordinate, and as stated."""
+"""Student t, Cauchy and Laplace priors of a generalized model's coefficients, by a further coordinate or as stated."""
 
 import numpy as np
 import pandas as pd
