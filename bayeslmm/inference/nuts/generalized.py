@@ -96,7 +96,7 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
 def compiled_density(explicit: ExplicitDensity, laplace: Laplace) -> CompiledDensity:
     """Return the density for the compiled sampler."""
     arrays = explicit_arrays(explicit, cholesky_factor(laplace.covariance))
-    return CompiledDensity(explicit, arrays, pack(arrays, explicit.density.problem.family.n_dispersion))
+    return CompiledDensity(explicit, arrays, pack(arrays))
 
 
 def with_coefficients(explicit: ExplicitDensity, chain: Chain) -> Chain:
