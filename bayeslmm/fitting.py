@@ -141,6 +141,15 @@ def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
     return _posterior_fit(model, priors, draws, options)
 
 
+def _fit_hamiltonian(model: Fittable, method: str, options: Options) -> Fit:
+    from bayeslmm.inference.hamiltonian.sampling import sample_hmc
+
+    priors = _usable_priors(model)
+    with _extremes_explained():
+        draws = sample_hmc(_density(model, priors), options)
+    return _posterior_fit(model, priors, draws, options)
+
+
 def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.advi.sampling import sample_advi
     from bayeslmm.inference.nuts.sampling import choose_parametrization
@@ -321,6 +330,7 @@ GENERALIZED_RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
 RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
     "nuts": _fit_nuts,
     "importance": _fit_importance,
+    "hmc": _fit_hamiltonian,
     "advi": _fit_advi,
     "map": _fit_map,
     "reml": _fit_likelihood,
@@ -345,8 +355,8 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
         check_room_for_draws(names, effects, options.keep(names), np.dtype(options.dtype).itemsize)
     if options.store == SUMMARY and (model.family is not None or method == "advi"):
         raise OptionError(
-            "store='summary' is for method='importance' and 'nuts' of normal responses; name the terms to keep, or "
-            "none of them with store=()."
+            "store='summary' is for method='importance', 'nuts' and 'hmc' of normal responses; name the terms to "
+            "keep, or none of them with store=()."
         )
     if model.family is not None:
         return _run_generalized(model, method, options)
@@ -360,7 +370,8 @@ def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
     if runner is not None:
         return runner(model, method, options)
     known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
-    raise OptionError(f"REML is defined for normal responses; use {known}.")
+    what = "REML is defined" if method == "reml" else find_method(method).title.rpartition(" by ")[2] + " is"
+    raise OptionError(f"{what} for normal responses; use {known}.")
 
 
 def unidentified(model: Fittable) -> tuple[str, ...]:

@@ -15,9 +15,9 @@ from bayeslmm.families import Family
 from bayeslmm.families.definition import Transform
 from bayeslmm.likelihood.generalized.sparse_factor import sparse_factor
 from bayeslmm.posterior.coded_priors import encode_real
-from bayeslmm.posterior.density import correlation_exponents
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
+from bayeslmm.posterior.partial_correlations import correlation_exponents
 from bayeslmm.types import Array
 
 Places = NDArray[np.int64]

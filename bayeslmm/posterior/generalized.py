@@ -27,7 +27,7 @@ from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
 from bayeslmm.posterior.coded_priors import encode, log_density
-from bayeslmm.posterior.density import correlation_exponents, log_complement, lower_entries
+from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement, lower_entries
 from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.prior import Prior
 from bayeslmm.types import Array

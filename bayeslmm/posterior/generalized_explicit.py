@@ -34,7 +34,7 @@ from bayeslmm.covariance.coordinates import TermPoint
 from bayeslmm.likelihood.conditional import solve_effects
 from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, predict_mode
 from bayeslmm.likelihood.generalized.solve import solve_lower
-from bayeslmm.posterior.coefficient_prior import CoefficientPrior, only_normal
+from bayeslmm.posterior.explicit_prior import ExplicitPrior, only_normal
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.types import Array
 
@@ -90,7 +90,7 @@ class ExplicitDensity:
     """
 
     def __init__(
-        self, density: GeneralizedDensity, mode: Array, evaluation: Evaluation, prior: CoefficientPrior | None = None
+        self, density: GeneralizedDensity, mode: Array, evaluation: Evaluation, prior: ExplicitPrior | None = None
     ) -> None:
         self.density, self.mode, self.evaluation = density, mode, evaluation
         self.prior = only_normal(density.problem.prior) if prior is None else prior

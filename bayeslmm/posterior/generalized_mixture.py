@@ -25,8 +25,8 @@ from bayeslmm.likelihood.generalized.laplace import Evaluation
 from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
-from bayeslmm.posterior.coefficient_prior import CoefficientPrior
-from bayeslmm.posterior.density import normal_prior, not_normal
+from bayeslmm.posterior.coefficient_priors import normal_prior, not_normal
+from bayeslmm.posterior.explicit_prior import ExplicitPrior
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
 from bayeslmm.posterior.scale_mixtures import (
@@ -104,12 +104,12 @@ class GeneralizedMixtureDensity(GeneralizedDensity):
         by_w = weights * (away**2 + spread - away * (self.rows @ found.gradient.response)) - 1.0
         return np.append(super().likelihood_slopes(x, found), by_w)
 
-    def coefficient_prior(self) -> CoefficientPrior:
+    def explicit_prior(self) -> ExplicitPrior:
         """Return the priors of the coefficients as they were stated."""
         places = {mixture.place for mixture in self.mixtures}
         fixed = tuple(Flat() if place in places else prior for place, prior in enumerate(self.stated.fixed))
         normal = normal_prior(self.problem.predictor.fixed, replace(self.stated, fixed=fixed))
-        return CoefficientPrior(normal, self.rows, tuple(self.stated.fixed[m.place] for m in self.mixtures))
+        return ExplicitPrior(normal, self.rows, tuple(self.stated.fixed[m.place] for m in self.mixtures))
 
 
 def explicit_posterior(density: GeneralizedDensity, mode: Array, evaluation: Evaluation) -> ExplicitDensity:
@@ -131,7 +131,7 @@ def explicit_posterior(density: GeneralizedDensity, mode: Array, evaluation: Eva
     given = GeneralizedDensity(
         problem.family, problem.response, problem.predictor, density.terms, density.dispersion, problem.prior
     )
-    return ExplicitDensity(given, mode[: given.dimension], evaluation, density.coefficient_prior())
+    return ExplicitDensity(given, mode[: given.dimension], evaluation, density.explicit_prior())
 
 
 def generalized_density(design: Design, family: Family, priors: ModelPriors) -> GeneralizedDensity:

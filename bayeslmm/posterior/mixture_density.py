@@ -14,7 +14,8 @@ import numpy as np
 
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
-from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient, not_normal
+from bayeslmm.posterior.coefficient_priors import not_normal
+from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient
 from bayeslmm.posterior.scale_mixtures import (
     Mixture,
     at_one,

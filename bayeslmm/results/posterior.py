@@ -52,7 +52,7 @@ class PosteriorFit(
     Attributes
     ----------
     design, spec, method
-        The data as arrays, the arguments of the model, and "nuts", "importance" or "advi".
+        The data as arrays, the arguments of the model, and "nuts", "importance", "hmc" or "advi".
     draws
         The draws as plain arrays.
     priors
@@ -73,7 +73,10 @@ class PosteriorFit(
 
     @property
     def method(self) -> str:  # type: ignore[override]
-        """How the draws were made: "nuts", "importance" or "advi"."""
+        """How the draws were made: "nuts", "importance", "hmc" or "advi".
+
+        Where importance sampling handed over, that is what ran in its place.
+        """
         return self.draws.method
 
     @property

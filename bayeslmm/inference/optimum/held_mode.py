@@ -26,8 +26,9 @@ from bayeslmm.likelihood.kernel import Conditional, Kernel
 from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.posterior.coefficient_priors import stated_prior
 from bayeslmm.posterior.collinear_prior import independent_centring
-from bayeslmm.posterior.density import CovarianceDensity, stated_prior
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.scale_mixtures import find_mixtures
 from bayeslmm.priors.model_priors import ModelPriors
 from bayeslmm.priors.real_line import Flat

@@ -16,7 +16,7 @@ from bayeslmm.types import Array
 
 
 @dataclass(frozen=True, slots=True)
-class CoefficientPrior:
+class ExplicitPrior:
     """The prior of p coefficients, K of them not normal.
 
     Attributes
@@ -47,7 +47,7 @@ class CoefficientPrior:
         return value, slopes
 
 
-def only_normal(normal: NormalPrior | None) -> CoefficientPrior:
+def only_normal(normal: NormalPrior | None) -> ExplicitPrior:
     """Return the prior of coefficients of which all have normal or flat priors."""
     p = 0 if normal is None else len(normal.mean)
-    return CoefficientPrior(normal, np.zeros((0, p)), ())
+    return ExplicitPrior(normal, np.zeros((0, p)), ())
