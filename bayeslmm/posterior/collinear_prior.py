@@ -26,7 +26,7 @@ from scipy.linalg import cho_factor, cho_solve, solve_triangular
 from bayeslmm.design.centring import Centring
 from bayeslmm.design.collinearity import Collinearity
 from bayeslmm.priors.model_priors import ModelPriors
-from bayeslmm.priors.real_line import Normal
+from bayeslmm.priors.real_line import Flat, Normal
 from bayeslmm.types import Array
 
 NOTHING = 1e-9  # of the terms that an entry of H is the difference of: rounding
@@ -163,10 +163,21 @@ def combination(centring: Centring, collinearity: Collinearity) -> Array:
     return np.where(np.abs(found) > NOTHING * size, found, 0.0)
 
 
-def identifies(priors: ModelPriors) -> bool:
-    """Whether priors tell collinear coefficients apart: those of the columns that likelihoods leave out are proper."""
+def identifies(priors: ModelPriors, *, normal: bool = False) -> bool:
+    """Whether priors tell collinear coefficients apart.
+
+    Parameters
+    ----------
+    priors
+        Those of all columns; of the columns that likelihoods leave out they must be proper.
+    normal
+        Whether those of all columns concerned must be normal or flat, too, as generalized models need them.
+    """
     collinearity = priors.collinearity
-    return collinearity is None or all(priors.fixed[j].proper for j in collinearity.others)
+    if collinearity is None:
+        return True
+    suit = not normal or all(isinstance(priors.fixed[j], Normal | Flat) for j in undetermined(priors))
+    return suit and all(priors.fixed[j].proper for j in collinearity.others)
 
 
 def undetermined(priors: ModelPriors) -> list[int]:

@@ -167,6 +167,15 @@ def test_a_prior_that_does_not_tell_it_apart_is_refused():
         blm.Model("y ~ x + x2 + (1 | g)", rows(), priors={"x2": "Flat()"})
 
 
+def test_generalized_models_need_normal_priors_of_them():
+    model = blm.Model("k ~ x + x2 + a + (1 | g)", rows(), family="poisson", priors={"x": "Laplace(0, 1)"})
+    assert model.posterior_design is model.design
+    with pytest.raises(PriorError, match=r"'x2' is a combination of others.*normal prior"):
+        blm.Model("k ~ x + x2 + (1 | g)", rows(), family="poisson", priors=HEAVY)
+    elsewhere = blm.Model("k ~ x + x2 + a + (1 | g)", rows(), family="poisson", priors={"a[T.q]": "Laplace(0, 1)"})
+    assert elsewhere.posterior_design.collinearity is not None
+
+
 def test_a_prior_of_a_column_that_the_likelihood_leaves_out():
     model = blm.Model("y ~ x + x2 + (1 | g)", rows(), priors={"x": "Normal(0, 10)", "x2": "Normal(0.1, 1e-6)"})
     fit = model.fit("importance", seed=1)
