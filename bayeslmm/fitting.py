@@ -259,7 +259,7 @@ def _fit_generalized_likelihood(model: Fittable, method: str, options: Options) 
 
 def _fit_generalized_importance(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.importance.generalized import generalized_importance
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
 
     priors = _usable_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
@@ -270,7 +270,7 @@ def _fit_generalized_importance(model: Fittable, method: str, options: Options) 
 
 def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.nuts.generalized import generalized_nuts
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
 
     priors = _usable_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
@@ -281,7 +281,7 @@ def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit
 
 def _fit_generalized_map(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
     from bayeslmm.results.generalized import generalized_fit
 
     priors = _usable_priors(model)

@@ -155,7 +155,7 @@ def _rebuild_iteratively(model: Model, method: str, optimum: "Maximum", n_probes
 
 
 def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") -> "PointFit | PosteriorFit":
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
     from bayeslmm.results.generalized import fit_with_message
     from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
     from bayeslmm.results.store.folder import read_generalized_posterior

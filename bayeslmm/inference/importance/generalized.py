@@ -202,6 +202,8 @@ def _units(density: GeneralizedDensity) -> Array:
     units += [1.0 / np.sqrt(rows)] * density.problem.family.n_dispersion
     scales = np.ones(len(units))
     scales[density.n_phi :] = density.problem.family.dispersion_scales
+    units += [1.0] * (density.dimension - len(units))  # log w of priors that are mixtures
+    scales = np.append(scales, np.ones(len(units) - len(scales)))
     return np.minimum(np.array(units), 0.5) * scales
 
 
@@ -257,7 +259,7 @@ class _Sampler:
             self.counts.append(len(x))
 
     def _draw(self, index: int, x: Array) -> _PointDraws | None:
-        density, problem = self.density, self.density.problem
+        density, problem = self.density, self.density.problem_at(x)
         rng = np.random.default_rng([self.seed, 1 << 20, index])
         try:
             with np.errstate(all="ignore"):
@@ -301,7 +303,7 @@ class _Sampler:
         kept = [(found, j) for found, j in picked if found is not None]
         beta = np.array([found.beta[j] for found, j in kept])
         family, centring = density.problem.family, density.problem.predictor.fixed.centring
-        working = family.with_level(self.x[points, density.n_phi :], centring.level(beta))
+        working = family.with_level(density.working(self.x[points]), centring.level(beta))
         natural = [np.hstack([np.zeros(0), *family.natural(row).values()]) for row in working]
         return GeneralizedDraws(
             sd=tuple(sd for sd, _ in shown),

@@ -160,7 +160,8 @@ def _lead(arrays: Arrays, place: int, layout: Layout, n_entries: int) -> LeadPai
     lead, own = (layout.shapes[k].n_columns for k in (layout.nest[0], layout.trailing[place]))
     name = f"lead_starts_{place}"
     starts = _places(arrays, name, n_entries - own + 1, arrays[name].shape, arrays[name].dtype)
-    return LeadPairs(layout.trailing[place], starts, _take(arrays, f"lead_blocks_{place}", (len(starts), lead, own)))
+    blocks = _take(arrays, f"lead_blocks_{place}", (len(starts), lead, own), smallest=4)
+    return LeadPairs(layout.trailing[place], starts, blocks)
 
 
 def _trailing(arrays: Arrays, layout: Layout) -> list[TrailingBlocks]:
@@ -185,10 +186,10 @@ def _column_map(arrays: Arrays, place: int, size: int) -> ColumnMap:
     return ColumnMap(Centring(constant, means), scale)
 
 
-def _take(arrays: Arrays, name: str, shape: tuple[int, ...], kind: str = "f") -> NDArray[Any]:
-    """Return finite numbers of a shape."""
+def _take(arrays: Arrays, name: str, shape: tuple[int, ...], kind: str = "f", smallest: int = 8) -> NDArray[Any]:
+    """Return finite numbers of a shape, of eight bytes or, where counts may have fewer, of `smallest`."""
     array = arrays[name]
-    if array.shape != shape or array.dtype.kind != kind or array.dtype.itemsize != 8:
+    if array.shape != shape or array.dtype.kind != kind or array.dtype.itemsize not in (smallest, 8):
         raise ValueError(f"{name} is {array.dtype} of shape {array.shape} in place of {shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} is not finite")
