@@ -40,7 +40,7 @@ from bayeslmm.likelihood.generalized.centre import centre_on_mean
 from bayeslmm.likelihood.generalized.laplace import Evaluation
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
 from bayeslmm.posterior.generalized import GeneralizedDensity
-from bayeslmm.types import Array, Floats
+from bayeslmm.types import Array
 
 LAPLACE_DOF, MOMENT_DOF = 7.0, 12.0
 MOMENT_ROUNDS = 3
@@ -64,6 +64,8 @@ class GeneralizedDraws:
         Coefficients, (N, p).
     b
         Random effects, (N, J, S) per term.
+    point
+        The point of x each was made at, (N,).
     smoothed
         The weights of all draws before resampling, with k-hat and effective size: that of the coefficients.
     effective_points
@@ -81,6 +83,7 @@ class GeneralizedDraws:
     dispersion: Array
     beta: Array
     b: tuple[Array, ...]
+    point: NDArray[np.intp]
     smoothed: SmoothedWeights
     effective_points: float
     log_evidence: float
@@ -310,6 +313,7 @@ class _Sampler:
             dispersion=np.array(natural),
             beta=beta,
             b=tuple(np.array([found.b[k][j] for found, j in kept]) for k in range(len(density.shapes))),
+            point=points,
             smoothed=smoothed,
             effective_points=float(1.0 / np.sum(smoothed.weights.reshape(-1, self.per_point).sum(axis=1) ** 2)),
             log_evidence=evidence,
@@ -357,7 +361,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
     keep = terms_to_keep(density.problem.predictor.names, options.store)
     precision = np.dtype(options.precision)
 
-    def chained(values: Floats) -> Any:
+    def chained(values: NDArray[Any]) -> Any:
         found = values[order].reshape(options.chains, options.draws, *values.shape[1:])
         return np.asarray(found)
 
@@ -384,7 +388,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
             chained((b if kept else b[:, :0]).astype(precision, copy=False))
             for b, kept in zip(found.b, keep, strict=True)
         ),
-        stats={},
+        stats={"point": chained(found.point)},
         method="importance",
         info=info,
     )

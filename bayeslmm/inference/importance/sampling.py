@@ -7,6 +7,7 @@ effective size measure.
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
     if isinstance(density, IterativeDensity):
         errors["log_density_error"] = density.difference_error(points.phi, points.smoothed.weights)
 
-    def cut(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    def cut(values: NDArray[Any]) -> NDArray[Any]:
         """Cut draws into chains."""
         return values.reshape(chains, draws, *values.shape[1:])
 
@@ -64,11 +65,12 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
         sd=tuple(cut(sd) for sd in sds),
         cor=tuple(None if c is None else cut(c) for c in correlations),
         effects=tuple(cut(effects) for effects in found.effects),
-        stats={"lp": cut(points.log_density[chosen])},
+        stats={"lp": cut(points.log_density[chosen]), "point": cut(chosen)},
         method="importance",
         info={
             "k_hat": points.smoothed.k_hat if np.isfinite(points.smoothed.k_hat) else None,
             "effective_size": points.effective_size if np.isfinite(points.effective_size) else float(draws * chains),
+            "kish_size": points.smoothed.effective_size,
             "largest_weight": points.smoothed.largest,
             "points": len(points.phi),
             "rounds": points.rounds,
