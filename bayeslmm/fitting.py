@@ -13,7 +13,7 @@ from bayeslmm.inference.options import Options
 from bayeslmm.methods import find_method
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
-from bayeslmm.types import Method
+from bayeslmm.types import Array, Method
 
 if TYPE_CHECKING:
     from bayeslmm.design import Design, Finding
@@ -196,6 +196,22 @@ def _all_coefficients(draws: "Draws", priors: "ModelPriors", options: Options) -
     return replace(draws, beta=beta.reshape(*draws.beta.shape[:-1], -1).astype(draws.beta.dtype))
 
 
+def _with_level_of_all(found: "ChainedDraws", draws: "Draws", family: "Family", priors: "ModelPriors") -> Array:
+    """Return draws of the dispersion parameters, (chains, draws, K), moved by the level of the columns added."""
+    from bayeslmm.posterior.collinear_prior import independent_centring
+
+    if draws is found.draws or all(not parameter.holds_level for parameter in family.parameters):
+        return found.dispersion
+    own = independent_centring(priors.fixed_centring, priors.collinearity)
+    level = priors.fixed_centring.level(draws.beta.astype(float)) - own.level(found.draws.beta.astype(float))
+    moved, start = np.array(found.dispersion), 0
+    for parameter in family.parameters:
+        if parameter.holds_level:
+            moved[..., start : start + parameter.size] += level[..., None]
+        start += parameter.size
+    return moved
+
+
 @contextmanager
 def _extremes_explained() -> Iterator[None]:
     """Turn what numbers beyond the reach of double precision raise into an error that says where to look.
@@ -306,6 +322,7 @@ def _generalized_posterior(
     from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
 
     draws = _all_coefficients(found.draws, priors, options)
+    dispersion = _with_level_of_all(found, draws, family, priors)
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return GeneralizedPosteriorFit(
@@ -315,7 +332,7 @@ def _generalized_posterior(
         priors,
         unidentified(model),
         family=family,
-        dispersion=found.dispersion,
+        dispersion=dispersion,
     )
 
 
