@@ -148,9 +148,10 @@ class FakeCuPy:
     @staticmethod
     def solve_triangular(a, b, trans=0, lower=False):
         factors, right = bare(a), bare(b)
+        options = {"trans": trans, "lower": lower, "check_finite": False}
         if factors.ndim == 2:
-            return FakeArray(solve_triangular(factors, right, trans=trans, lower=lower))
-        return FakeArray([solve_triangular(x, y, trans=trans, lower=lower) for x, y in zip(factors, right, strict=True)])
+            return FakeArray(solve_triangular(factors, right, **options))
+        return FakeArray([solve_triangular(x, y, **options) for x, y in zip(factors, right, strict=True)])
 
     def release(self):
         self.released += 1

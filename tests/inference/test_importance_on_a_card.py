@@ -10,14 +10,14 @@ from bayeslmm.errors import MissingDependencyError, OptionError
 from bayeslmm.likelihood.device import find_device
 
 ROUNDING = 1e-6  # the proposals start where a gradient vanishes to rounding, and weights follow
-RUN = {"draws": 100, "chains": 2, "seed": 3}
+RUN = {"draws": 50, "chains": 2, "seed": 3}
 
 
 @pytest.fixture(scope="module")
 def ratings():
     """InstEval's shape on a small scale: students rate lecturers, who belong to departments; most pairs never meet."""
     rng = np.random.default_rng(8)
-    n, students, lecturers = 6_000, 700, 230
+    n, students, lecturers = 3_000, 400, 205
     data = pd.DataFrame({"s": rng.integers(0, students, n), "d": rng.integers(0, lecturers, n)})
     data["service"] = rng.integers(0, 2, n)
     data["dept"] = data.d % 7
