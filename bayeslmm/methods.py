@@ -42,6 +42,11 @@ METHODS: dict[str, MethodEntry] = {
         True,
         (*DRAW_OPTIONS, "cores", "handover", "solver", "device"),
     ),
+    "hmc": MethodEntry(
+        "Bayesian linear mixed model, sampled by Hamiltonian Monte Carlo",
+        True,
+        (*DRAW_OPTIONS, "cores", "target_accept"),
+    ),
     "advi": MethodEntry(
         "Bayesian linear mixed model, approximated by ADVI",
         True,
