@@ -205,12 +205,12 @@ def find_device(word: DeviceWord) -> Device | None:
         if word == "auto":
             return None
         raise MissingDependencyError(
-            f"device='cuda' needs CuPy ({error}): pip install 'bayeslmm[gpu]', or use device='cpu'."
+            "device='cuda' needs CuPy, which cannot be imported: pip install 'bayeslmm[gpu]', or use device='cpu'."
         ) from error
     except RuntimeError as error:  # CuPy's errors of the driver and of the card are of this kind
         if word == "auto":
             return None
         raise OptionError(
-            f"device='cuda' needs a graphics card with CUDA, and CuPy finds none ({error}). Look at nvidia-smi and the "
-            "driver, or use device='cpu' or 'auto'."
+            "device='cuda' needs a graphics card with CUDA 12, its driver and CUDA's libraries, and CuPy cannot "
+            "compute on one. Look at nvidia-smi and cupy.show_config(), or use device='cpu' or 'auto'."
         ) from error

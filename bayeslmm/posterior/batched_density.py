@@ -139,7 +139,7 @@ class BatchedDensity:
                 self.at_once = (rows.stop - rows.start) // 2
                 if self.at_once == 0:
                     raise FittingError(
-                        f"device={self.device.name!r} ran out of memory on a single point ({error}): others may use "
+                        f"device={self.device.name!r} ran out of memory on a single point: others may use "
                         "it, too. Use device='cpu', or solver='iterative'."
                     ) from error
                 continue
