@@ -26,7 +26,6 @@ from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
 from bayeslmm.posterior.coefficient_priors import normal_prior, not_normal
-from bayeslmm.posterior.collinear_prior import undetermined
 from bayeslmm.posterior.explicit_prior import ExplicitPrior
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
@@ -141,8 +140,7 @@ def generalized_density(design: Design, family: Family, priors: ModelPriors) -> 
     Raises
     ------
     PriorError
-        If a coefficient's prior is neither normal, flat, nor a scale mixture of normals, or that of a collinear column
-        is neither normal nor flat.
+        If a coefficient's prior is neither normal, flat, nor a scale mixture of normals.
     ModelError
         If the crossed random effects need more memory than there is.
     """
@@ -152,14 +150,6 @@ def generalized_density(design: Design, family: Family, priors: ModelPriors) -> 
         raise PriorError(
             "Coefficients are integrated out under Normal, Flat, StudentT, Cauchy and Laplace priors, which the prior "
             f'of {", ".join(others)} is not: state one of these, or use method="advi".'
-        )
-    together = undetermined(priors)
-    if held := [mixture.place for mixture in mixtures if mixture.place in together]:
-        stated = ", ".join(f"{priors.fixed_names[place]!r} ({priors.fixed[place]})" for place in held)
-        raise PriorError(
-            "Columns that are combinations of each other, here "
-            f"{', '.join(repr(priors.fixed_names[place]) for place in together)}, take normal or flat priors, which "
-            f'those of {stated} are not: state normal ones, leave a column out, or use method="advi".'
         )
     family = family.for_response(design.outcome)
     design = independent_columns_of(design)

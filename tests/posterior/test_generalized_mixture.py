@@ -116,11 +116,3 @@ def test_the_mode_says_which_methods_take_what_it_does_not(data):
     model = blm.Model("y ~ x + z + (1 | g)", data, family="poisson", priors=STATED)
     with pytest.raises(PriorError, match=r'Intercept \(StudentT\(3, 1, 0.5\)\), x .*method="importance" or "nuts"'):
         model.fit("map")
-
-
-def test_collinear_columns_take_normal_priors(data):
-    twice = data.assign(again=2.0 * data.x)
-    with pytest.warns(UserWarning, match="again"):
-        model = blm.Model("y ~ x + again + z + (1 | g)", twice, family="poisson", priors={"x": "StudentT(3, 0, 1)"})
-    with pytest.raises(PriorError, match=r"'x', 'again'.*'x' \(StudentT\(3, 0, 1\)\).*advi"):
-        model.fit("importance", progressbar=False)
