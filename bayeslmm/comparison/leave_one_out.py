@@ -28,8 +28,9 @@ from bayeslmm.comparison.pareto_loo import LeftOut, leave_out
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.importance.proposals import StudentProposal, cholesky_factor, identity_map
 from bayeslmm.likelihood.factor import factorise
-from bayeslmm.likelihood.left_out import DataRows, RowParts, Sets, row_parts, rows_left_out, sets_left_out
+from bayeslmm.likelihood.left_out import DataRows, RowParts, Sets, row_parts, rows_left_out
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
+from bayeslmm.likelihood.sets_left_out import sets_left_out
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.posterior.density import CovarianceDensity, SigmaGrid
 from bayeslmm.types import Array
