@@ -4,7 +4,7 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.intervals.bootstrap import bca_limits, kernel_of_levels
-from bayeslmm.results.bootstrap import fitted_model
+from bayeslmm.results.refits import fitted_model
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 OBJECTIVE = 1e-6  # how far from the full search's optimum a refit may end
