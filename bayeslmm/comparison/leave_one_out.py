@@ -21,7 +21,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 from scipy.stats import qmc
 
 from bayeslmm.comparison.pareto_loo import LeftOut, leave_out
@@ -159,9 +158,17 @@ def _at_points(
         parts = row_parts(density.kernel, grid.posterior, data, leverages=sets is None)
         out, within = _densities(grid.posterior, parts, sigma, sets)
         logs = np.log(shares)[:, None]
-        return _AtPoint(grid.log_density, -logsumexp(logs - out, axis=0), logsumexp(logs + within, axis=0))
+        return _AtPoint(grid.log_density, -_log_sum(logs - out), _log_sum(logs + within))
 
     return in_threads(at, points, worker_threads(density.kernel.order), report)
+
+
+def _log_sum(logs: Array) -> Array:
+    """Return the logarithm of each column's sum of exponentials, infinite where an entry is: for few rows, quickly."""
+    peak = logs.max(axis=0)
+    with np.errstate(invalid="ignore"):
+        total = peak + np.log(np.exp(logs - peak).sum(axis=0))
+    return np.where(np.isfinite(peak), total, peak)
 
 
 def _covariance(x: Array) -> Array:

@@ -26,6 +26,7 @@ from bayeslmm.likelihood.single_term import cholesky_in_place, solve_lower
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array, Index
 
+NARROW = 16  # columns of F up to which the compiled loop is faster than LAPACK
 OTHERS, ALL = -1.0, 1.0  # what the rows are predicted from: I - H for the other rows, I + H for all rows
 
 
@@ -94,6 +95,8 @@ def _by_products(root: Array, columns: Array, sign: float) -> Reduced:
     k = root.shape[2]
     both = np.concatenate([root, columns], axis=2)
     products = both.transpose(0, 2, 1) @ both
+    if k <= NARROW:
+        return Reduced(*eliminate_first(products, k, sign))
     log_det, solved = _eliminate(np.eye(k) + sign * products[:, :k, :k], products[:, :k, k:])
     return Reduced(log_det, products[:, k:, k:] - sign * solved.transpose(0, 2, 1) @ solved)
 
@@ -117,6 +120,34 @@ def _eliminate(matrices: Array, right: Array) -> tuple[Array, Array]:
     log_det = 2.0 * np.sum(np.log(pivots), axis=1)
     log_det[pivots.min(axis=1, initial=1.0) ** 2 < IDENTIFIED] = np.nan
     return log_det, np.linalg.solve(lower, right)
+
+
+@numba.njit(cache=True, nogil=True)
+def eliminate_first(products: Array, k: int, sign: float) -> tuple[Array, Array]:
+    """Return what `Reduced` holds from the cross-products (G, k + p + 1, k + p + 1) of F, T and r."""
+    count, order = len(products), products.shape[1]
+    log_det, left = np.zeros(count), np.empty((count, order - k, order - k))
+    root, solved = np.empty((k, k)), np.empty((order - k, k))
+    for g in range(count):
+        for a in range(k):
+            for b in range(a + 1):
+                root[a, b] = sign * products[g, a, b]
+            root[a, a] += 1.0
+        if not cholesky_in_place(root):
+            log_det[g] = np.nan
+            continue
+        for a in range(k):
+            log_det[g] += 2.0 * np.log(root[a, a])
+            if root[a, a] ** 2 < IDENTIFIED:
+                log_det[g] = np.nan
+        for a in range(order - k):
+            solved[a] = products[g, k + a, :k]
+            solve_lower(root, solved[a])
+            for b in range(a + 1):
+                value = products[g, k + a, k + b] - sign * np.dot(solved[a], solved[b])
+                left[g, a, b] = value
+                left[g, b, a] = value
+    return log_det, left
 
 
 @numba.njit(cache=True, nogil=True)
