@@ -34,6 +34,7 @@ from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST, RESPONSE_PAIRS
 if TYPE_CHECKING:
     from bayeslmm.families import Family, Response
 
+LONG = 1_000_000  # rows beyond which a column is not copied: a shorter one, writeable, spares a compilation
 REMEMBERED = 128  # formulas whose expressions need not be checked again
 Terms = tuple[tuple[Expression, ...], ...]
 
@@ -324,9 +325,17 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
             f"The response {expression.label} is a pair of columns; for counts of trials say family='binomial', for "
             "anything else the response is a single column."
         )
-    y = np.array(evaluator.numbers(expression), dtype=np.float64)
+    y = evaluator.numbers(expression)
+    if not is_lent(y):
+        y = np.array(y, dtype=np.float64)
     check_magnitude(y[:, None], (expression.label,), smallest=SMALLEST_NUMBER)
     return y
+
+
+def is_lent(column: Array) -> bool:
+    """Whether a long column of the data, (n,), can be used as it lies there, since pandas lets no one write to it."""
+    flags = column.flags
+    return column.dtype == np.float64 and flags.c_contiguous and not flags.writeable and len(column) > LONG
 
 
 def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:
