@@ -62,32 +62,36 @@ def sets_left_out(
     for places, members in sets.batches(max(1, CELLS // width)):
         size = members.shape[1]
         logs = parts.log_weights[members].sum(axis=1) - size * (LOG_2PI + 2.0 * np.log(sigma)[:, None])
-        root, known = _random_part(factor, parts.rows, members)
+        root = _narrow_root(factor, parts.rows, members)
+        known = known_covariance(factor, parts.rows, members) if root is None or p > size else None
         columns = np.concatenate([parts.fixed[members], parts.residual[members][:, :, None]], axis=2)
         for part, sign in zip(found, (OTHERS, ALL), strict=True):
-            if p > size:
-                known = root @ root.transpose(0, 2, 1) if known is None else known
+            if known is not None and p > size:
                 at_nodes = _few_rows(known, columns, share, shift, sigma, sign)
             else:
-                reduced = _by_rows(known, columns, sign) if root is None else _by_products(root, columns, sign)
+                if known is not None:
+                    reduced = _by_rows(known, columns, sign)
+                else:
+                    assert root is not None
+                    reduced = _by_products(root, columns, sign)
                 at_nodes = densities_at(reduced.log_det, reduced.products, sign, share, shift, sigma)
             part[:, places] = 0.5 * (logs + at_nodes)
     return found[0], found[1]
 
 
-def _random_part(factor: Factor, rows: PredictorRows, members: Index) -> tuple[Array | None, Array | None]:
-    """Return F of the sets (G, s, k) where it has fewer columns than rows, or else ``F F'`` (G, s, s)."""
+def _narrow_root(factor: Factor, rows: PredictorRows, members: Index) -> Array | None:
+    """Return F of the sets (G, s, k) where each shares its levels and F has fewer columns than rows."""
     if not rows.codes:
-        return np.zeros((*members.shape, 0)), None
+        return np.zeros((*members.shape, 0))
     flat = members.ravel()
     layout = factor.products.layout
-    shared = [bool(np.all(np.ptp(rows.codes[k][members], axis=1) == 0)) for k in layout.nest]
+    shared = all(bool(np.all(np.ptp(rows.codes[k][members], axis=1) == 0)) for k in layout.nest)
     width = factor.products.n_trailing + sum(rows.effects[k].shape[1] for k in layout.nest)
-    if not all(shared) or width >= members.shape[1]:
-        return None, known_covariance(factor, rows, members)
+    if not shared or width >= members.shape[1]:
+        return None
     nest, trailing = solved_rows(factor, tuple(c[flat] for c in rows.codes), tuple(e[flat] for e in rows.effects))
     root = np.column_stack([*(vectors for _, vectors in nest), trailing])
-    return root.reshape(*members.shape, -1), None
+    return root.reshape(*members.shape, -1)
 
 
 def _by_products(root: Array, columns: Array, sign: float) -> Reduced:
