@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # scipy.optimize takes a fifth of a second to load and does so at its first use
 
 from bayeslmm.covariance import sd_places
 from bayeslmm.errors import FittingError
@@ -99,7 +99,9 @@ def _climb(density: CovarianceDensity, batched: BatchedDensity | None) -> Laplac
         return value, unit * gradient
 
     with np.errstate(all="ignore"):
-        result = minimize(scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
+        result = scipy.optimize.minimize(
+            scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200}
+        )
     if abs(result.fun) > NO_DIGITS:
         raise FittingError(
             f"The log posterior is {-float(result.fun):.2g} where it is highest, so that rounding hides its shape: "
