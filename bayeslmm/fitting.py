@@ -130,6 +130,11 @@ def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
     if is_iterative(model.products_kernel, options.solver):
         from bayeslmm.inference.iterative_sampling import sample_iteratively
 
+        if options.device == "cuda":
+            raise OptionError(
+                "With so many crossed effects solver='auto' does without the dense matrix that device='cuda' is for: "
+                "use solver='exact', or device='cpu'."
+            )
         with _extremes_explained():
             draws = sample_iteratively(model.products_kernel, priors, options, sigma=model.spec.sigma)
         return _posterior_fit(model, priors, draws, options)
@@ -375,6 +380,8 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
             "keep, or none of them with store=()."
         )
     if model.family is not None:
+        if options.device == "cuda":
+            raise OptionError("device='cuda' is for normal responses; use device='cpu' or 'auto' for other families.")
         return _run_generalized(model, method, options)
     if options.n_quad != 1:
         raise OptionError("n_quad= is for generalized models; the likelihood of a normal response is exact.")
