@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy  # scipy.optimize takes a fifth of a second to load and does so at its first use
 from numpy.typing import NDArray
 from scipy.interpolate import CubicHermiteSpline, CubicSpline, PchipInterpolator
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
 from bayeslmm.covariance import TermShape
@@ -72,7 +72,7 @@ class Curve:
             return end
         place = int(np.clip(np.searchsorted(self.zeta, target), 1, len(self.zeta) - 1))
         low, high = self.values[place - 1], self.values[place]
-        return float(brentq(lambda v: float(self.interpolate(np.array(v))) - target, low, high))
+        return float(scipy.optimize.brentq(lambda v: float(self.interpolate(np.array(v))) - target, low, high))
 
 
 def transformed(curve: Curve, function: Callable[[Array], Array], slope: Callable[[Array], Array]) -> Curve:

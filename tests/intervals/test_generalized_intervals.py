@@ -8,7 +8,8 @@ from bayeslmm.intervals.generalized_profile import GeneralizedDeviance
 from bayeslmm.intervals.natural_parameters import user_orders
 from bayeslmm.results.generalized_refits import response_at
 
-# lme4, confint(m, method = "profile"), m = glmer(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp, binomial)
+# lme4, confint(m, method = "profile"): m <- glmer(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp,
+# binomial)
 CBPP = {
     "Intercept": (-1.9012120, -0.9477540),
     "period[T.2]": (-1.6167833, -0.4077631),
