@@ -1,6 +1,7 @@
 """Profiles of a generalized point fit's likelihood, by parameter name."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,7 @@ from bayeslmm.types import Array
 if TYPE_CHECKING:
     from bayeslmm.results.generalized import GeneralizedPointFit
 
+STILL = 1e-6  # of the largest derivative of the natural value by the working one, below which it does not move
 STEP = 1e-6  # of a working value, for the derivative of the natural one
 
 
@@ -62,6 +64,10 @@ def _curve(fit: "GeneralizedPointFit", profiler: GeneralizedProfiler, name: str)
         def slope(working: Array) -> Array:
             return (natural(working + STEP) - natural(working - STEP)) / (2 * STEP)
 
-        return transformed(profiler.dispersion(place), natural, slope)
+        found = profiler.dispersion(place)
+        # a share of zeros near none, say: its working value runs far where the parameter itself stands still
+        moving = slope(found.values) > STILL * slope(found.values).max()
+        found = replace(found, values=found.values[moving], zeta=found.zeta[moving], slopes=found.slopes[moving])
+        return transformed(found, natural, slope)
 
     return curve_at(fit, profiler, parameter_names(fit).index(name), dispersion)

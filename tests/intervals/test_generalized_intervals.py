@@ -127,3 +127,11 @@ def test_random_terms_are_tested_by_likelihood_ratios(counts):
     assert row["chisq"] == pytest.approx(expected["chisq"].iloc[1], abs=SAME_OPTIMUM)
     assert row["df"] == expected["df"].iloc[1] == 2
     assert row["p"] == pytest.approx(expected["p"].iloc[1], rel=1e-3)
+
+
+def test_a_share_of_zeros_that_may_be_none_has_a_lower_limit_of_zero(counts):
+    data = counts.design.data.assign(y=np.random.default_rng(1).poisson(np.exp(0.5 + 0.3 * counts.design.data["x"])))
+    fit = blm.Model("y ~ x + (1 | g)", data, family="zero_inflated_poisson").fit("ml")
+    limits = fit.profile("zero", level=0.95).confint()
+    assert limits.loc["zero", "lower"] == 0.0
+    assert fit.dispersion["zero"] <= limits.loc["zero", "upper"] < 0.3
