@@ -210,6 +210,6 @@ def test_what_cannot_be_factored_is_said(pair) -> None:
     for lambdas in ([np.nan * one, one], [one, np.nan * one], [one, 1e200 * one]):
         with pytest.raises(FittingError, match="not positive definite"), np.errstate(all="ignore"):
             factorise(sparse.products, lambdas)
-    y, X, terms, _ = rows_of("intercepts")
+    _, X, terms, _ = rows_of("intercepts")
     with pytest.raises(FittingError, match="perfectly"):
         Kernel.build(X @ [1.0, 2.0], X, terms).objective([1.0, 1.0])
