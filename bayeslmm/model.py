@@ -31,6 +31,7 @@ from bayeslmm.results.tables import WholeFrame, block_table
 from bayeslmm.rows import CHUNK_ROWS, check_chunk_rows, is_stream, open_rows
 from bayeslmm.types import (
     Array,
+    DeviceWord,
     DrawOptions,
     EstimateOptions,
     EstimatingMethod,
@@ -262,8 +263,8 @@ class Model:
     def posterior_design(self) -> "Design":
         """The design of posteriors: that of the likelihood, with collinear columns that the priors tell apart.
 
-        They are kept where the priors of the columns left out are normal, and those of the columns they depend on
-        normal or flat.
+        They are kept where the priors of the columns that likelihoods leave out are proper; those of a generalized
+        model where these are normal, and those of the columns they depend on normal or flat.
         """
         return self._design_with_priors[0] if self._design.dropped_columns else self._design
 
@@ -274,7 +275,7 @@ class Model:
 
         whole = with_all_columns(self._design)
         priors = self._priors_of(whole)
-        if identifies(priors):
+        if identifies(priors, normal=self._family is not None):
             return whole, priors
         refuse_stated(self._design.dropped_columns, priors)
         return self._design, self._priors_of(self._design)
@@ -413,6 +414,7 @@ class Model:
         handover: Handover = "nuts",
         n_quad: int = 1,
         solver: Solver = "auto",
+        device: DeviceWord = "cpu",
         strict: bool = False,
     ) -> "PointFit | PosteriorFit":
         """Fit the model.
@@ -467,10 +469,16 @@ class Model:
             of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which
             is fast and rough.
         solver
-            How "reml", "ml" and "importance" solve the equations of crossed random effects: "exact" factors them;
-            "iterative" uses conjugate gradients and probes, whose error the status tells (and ``fit.monte_carlo`` of an
-            estimate); "auto" is iterative where more than 3,000 effects are left after the largest term is eliminated.
+            How "reml", "ml" and "importance" solve the equations of crossed random effects: "exact" factors them, one
+            by one where few of many effects meet; "iterative" uses conjugate gradients and probes, whose error the
+            status tells (and ``fit.monte_carlo`` of an estimate); "auto" is iterative where more than 3,000 effects are
+            left after the largest term is eliminated and their factor is not sparse.
             NUTS cannot take over from "importance" without a factor.
+        device
+            Where "importance" evaluates its points and draws the effects of a normal response's crossed terms: "cpu";
+            "cuda" for a graphics card, in batches that fit its memory (needs CuPy: ``pip install 'bayeslmm[gpu]'``);
+            "auto" for a card where there is one with room and the matrices are large. The draws are the same up to
+            rounding; ``fit.info["device"]`` says where they were made.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -481,7 +489,9 @@ class Model:
         Raises
         ------
         OptionError
-            If the method is unknown, or does not take an option given.
+            If the method is unknown, or does not take an option given, or there is no card.
+        MissingDependencyError
+            If ``device="cuda"`` and CuPy is not installed.
         ModelError
             If the likelihood alone does not identify the parameters ("ml", "reml", or flat priors).
         FittingError
@@ -506,6 +516,7 @@ class Model:
             "handover": handover,
             "n_quad": n_quad,
             "solver": solver,
+            "device": device,
         }
         check_options(method, given, _fit_defaults())
         fit = cast("PointFit | PosteriorFit", run_method(self, method, make_options(**given)))

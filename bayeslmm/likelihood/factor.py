@@ -33,6 +33,7 @@ from bayeslmm.likelihood.sparse.trailing import SparseTrailing, factor_trailing
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array
 
+LARGEST_FACTOR = 1e7  # beyond this the random effects leave the fixed columns no digits
 DENSE_LEAD = 0.15  # above this share of meeting levels a dense rank update beats the sparse one
 
 
@@ -129,10 +130,10 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
         If a pivot is not positive: collinear columns, a perfect fit, or values that are not finite.
     """
     nest_z, nest_xy = _scaled_nest(products, lambdas)
-    entries = _scaled_entries(products, lambdas)
+    entries = scaled_entries(products, lambdas)
     if products.sparse is not None:
         return _factor_sparse(products, lambdas, nest_z, nest_xy, entries)
-    trailing = _scaled_trailing(products, lambdas)
+    trailing = scaled_trailing(products, lambdas)
     log_det = 0.0
     first_xy = products.n_trailing
     for place, (z, xy) in enumerate(zip(nest_z, nest_xy, strict=True)):
@@ -145,7 +146,7 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
     factor = trailing.T
     info = cholesky(factor)
     if info != 0 or not np.isfinite(log_det):
-        raise FittingError(_failure(products, info, log_det))
+        raise FittingError(_failure(products, info, log_det, lambdas))
     log_det += 2.0 * float(np.sum(np.log(np.diag(factor)[:first_xy])))
     return Factor(products, tuple(lambdas), tuple(nest_z), tuple(nest_xy), entries, factor, log_det)
 
@@ -158,12 +159,12 @@ def _factor_sparse(
     log_det = eliminate_level(z, xy, products.entry_starts, entries)
     sparse, count = factor_trailing(products, lambdas, entries, xy)
     if count < products.n_trailing or not np.isfinite(log_det):
-        raise FittingError(_failure(products, count + 1, log_det))
+        raise FittingError(_failure(products, count + 1, log_det, lambdas))
     flat = xy.reshape(-1, xy.shape[2])
     corner = np.asfortranarray(products.xy - flat.T @ flat - sparse.at_xy.T @ sparse.at_xy)
     info = cholesky(corner)
     if info != 0:
-        raise FittingError(_failure(products, products.n_trailing + info, log_det))
+        raise FittingError(_failure(products, products.n_trailing + info, log_det, lambdas))
     return Factor(products, tuple(lambdas), (z,), (xy,), entries, corner, float(log_det + sparse.log_det), sparse)
 
 
@@ -183,13 +184,14 @@ def require_dense(factor: Factor) -> None:
         )
 
 
-def _failure(products: CrossProducts, info: int, log_det: float) -> str:
+def _failure(products: CrossProducts, info: int, log_det: float, lambdas: Sequence[Array]) -> str:
     if info == products.n_trailing + products.n_fixed + 1:
         return (
             "The residual sum of squares is zero: the model fits the response perfectly and sigma cannot be estimated. "
             "Look for a column or a grouping factor that determines the response."
         )
-    if np.isfinite(log_det) and info > products.n_trailing:
+    in_reach = max((float(np.abs(scale).max(initial=0.0)) for scale in lambdas), default=0.0) <= LARGEST_FACTOR
+    if np.isfinite(log_det) and in_reach and info > products.n_trailing:
         return "The fixed columns are collinear to working precision. Remove or rescale one of them."
     return "The scaled cross-products are not positive definite: the covariance parameters are too large or not finite."
 
@@ -212,7 +214,8 @@ def _scaled_nest(products: CrossProducts, lambdas: Sequence[Array]) -> tuple[lis
     return nest_z, nest_xy
 
 
-def _scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+def scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+    """Return the leading term's scaled rows at the trailing effects it meets, shape (S_0, entries)."""
     nest = products.layout.nest
     size = products.layout.shapes[nest[0]].n_columns if nest else 1
     entries = np.empty((size, len(products.entry_columns)))
@@ -227,7 +230,8 @@ def _scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
     return entries
 
 
-def _scaled_trailing(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+def scaled_trailing(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+    """Return the scaled trailing matrix before the leading term is eliminated, (m, m); its upper triangle, C order."""
     q = products.n_trailing
     trailing = np.zeros((products.order, products.order))
     for pair in products.trailing_blocks:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bayeslmm.covariance import TermShape
 from bayeslmm.design.centring import Centring
 from bayeslmm.design.design import Design
-from bayeslmm.errors import StorageError
+from bayeslmm.errors import StorageError, explanation
 from bayeslmm.likelihood.columns import ColumnMap
 from bayeslmm.likelihood.crossproducts import CrossProducts, LeadPairs, TrailingBlocks, ordered
 from bayeslmm.likelihood.kernel import Kernel
@@ -92,7 +92,8 @@ def read_kernel(path: Path, design: Design) -> Kernel:
             arrays = {name: found[name] for name in found.files}
         kernel = _kernel(arrays, design)
     except UNREADABLE as error:
-        raise StorageError(f"{path} is no file of sums, or is damaged ({error}).") from error
+        said = explanation(error) if isinstance(error, OSError) else "it is no file of sums, or is damaged."
+        raise StorageError(f"{path} cannot be read: {said}") from error
     y = design.y if design.offset is None else design.y - design.offset
     expected = _sum_of_squares(y - kernel.y_mean, design.weights)
     if not abs(kernel.products.xy[-1, -1] - expected) <= SAME_RESPONSE * expected:
