@@ -84,14 +84,17 @@ class Evaluator:
             self.taken[name] = self.frame[name]
         return self.taken[name]
 
-    def numbers(self, expression: Expression) -> Array:
-        """Return an expression that must be one number per row (a response, an offset), shape (n,)."""
+    def numbers(self, expression: Expression, smallest: float = 0.0) -> Array:
+        """Return an expression that must be one number per row (a response, an offset), shape (n,).
+
+        Its largest number, if not zero, must not be below `smallest`.
+        """
         value = self.evaluate(expression)
         if isinstance(value, pd.Categorical) and value.categories.dtype == bool:
             value = np.asarray(value, dtype=np.float64)
         if not isinstance(value, np.ndarray) or value.ndim != 1:
             raise DataError(self.not_numeric(expression, value))
-        check_magnitude(value[:, None], (expression.text,))
+        check_magnitude(value[:, None], (expression.text,), smallest=smallest)
         return value
 
     def not_numeric(self, expression: Expression, value: Any) -> str:
