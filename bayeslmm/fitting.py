@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from bayeslmm.results.spec import ModelSpec
 
 
-COMPLETION = 0x636F6C  # keeps the numbers that complete draws apart from those that made them
-
-
 class Fittable(Protocol):
     """What a method needs of a model."""
 
@@ -143,6 +140,15 @@ def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
     return _posterior_fit(model, priors, draws, options)
 
 
+def _fit_hamiltonian(model: Fittable, method: str, options: Options) -> Fit:
+    from bayeslmm.inference.hamiltonian.sampling import sample_hmc
+
+    priors = _usable_priors(model)
+    with _extremes_explained():
+        draws = sample_hmc(_density(model, priors), options)
+    return _posterior_fit(model, priors, draws, options)
+
+
 def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.advi.sampling import sample_advi
     from bayeslmm.inference.nuts.sampling import choose_parametrization
@@ -153,7 +159,7 @@ def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
         maximise(model.kernel, "reml")  # refuses residuals of zero, for which ADVI would find a small sigma
     chosen, messages = choose_parametrization(options.parametrization, priors)
     draws = sample_advi(
-        model.design if chosen == "marginal" else model.posterior_design,
+        model.posterior_design,
         priors,
         replace(options, parametrization=chosen),
         kernel=model.kernel,
@@ -172,7 +178,6 @@ def _posterior_fit(model: Fittable, priors: "ModelPriors", draws: "Draws", optio
     """Wrap draws, writing down which terms were to be stored, so that a saved fit knows what it need not hold."""
     from bayeslmm.results.posterior import PosteriorFit
 
-    draws = _all_coefficients(draws, priors, options)
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return PosteriorFit(
@@ -185,6 +190,7 @@ def _all_coefficients(draws: "Draws", priors: "ModelPriors", options: Options) -
     if draws.beta.shape[-1] == len(priors.fixed):
         return draws
     from bayeslmm.posterior.collinear_prior import collinear_prior
+    from bayeslmm.posterior.conditional_draws import COMPLETION
 
     rng = np.random.default_rng([options.seed, COMPLETION])
     flat = draws.beta.reshape(-1, draws.beta.shape[-1])
@@ -205,8 +211,8 @@ def _extremes_explained() -> Iterator[None]:
         yield
     except (np.linalg.LinAlgError, ArithmeticError) as error:
         raise FittingError(
-            f"The posterior could not be evaluated ({error}). Most often a prior and the data differ by many orders of "
-            "magnitude. "
+            "The posterior could not be evaluated: numbers are beyond the reach of double precision. Most often a "
+            "prior and the data differ by many orders of magnitude. "
             'Compare model.priors with the estimates of method="reml", and state priors on the scale of the data.'
         ) from error
 
@@ -214,8 +220,10 @@ def _extremes_explained() -> Iterator[None]:
 def _fit_map(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.held_mode import posterior_maximum
 
-    found = posterior_maximum(model.kernel, _usable_priors(model), model.spec.sigma)
-    return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
+    priors = _usable_priors(model)
+    with np.errstate(over="ignore"), _extremes_explained():
+        found = posterior_maximum(model.kernel, priors, model.spec.sigma)
+        return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
 
 
 def _usable_priors(model: Fittable) -> "ModelPriors":
@@ -252,7 +260,7 @@ def _fit_generalized_likelihood(model: Fittable, method: str, options: Options) 
 
 def _fit_generalized_importance(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.importance.generalized import generalized_importance
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
 
     priors = _usable_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
@@ -263,7 +271,7 @@ def _fit_generalized_importance(model: Fittable, method: str, options: Options) 
 
 def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.nuts.generalized import generalized_nuts
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
 
     priors = _usable_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
@@ -274,7 +282,7 @@ def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit
 
 def _fit_generalized_map(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
     from bayeslmm.results.generalized import generalized_fit
 
     priors = _usable_priors(model)
@@ -323,6 +331,7 @@ GENERALIZED_RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
 RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
     "nuts": _fit_nuts,
     "importance": _fit_importance,
+    "hmc": _fit_hamiltonian,
     "advi": _fit_advi,
     "map": _fit_map,
     "reml": _fit_likelihood,
@@ -347,8 +356,8 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
         check_room_for_draws(names, effects, options.keep(names), np.dtype(options.dtype).itemsize)
     if options.store == SUMMARY and (model.family is not None or method == "advi"):
         raise OptionError(
-            "store='summary' is for method='importance' and 'nuts' of normal responses; name the terms to keep, or "
-            "none of them with store=()."
+            "store='summary' is for method='importance', 'nuts' and 'hmc' of normal responses; name the terms to "
+            "keep, or none of them with store=()."
         )
     if model.family is not None:
         return _run_generalized(model, method, options)
@@ -362,7 +371,8 @@ def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
     if runner is not None:
         return runner(model, method, options)
     known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
-    raise OptionError(f"REML is defined for normal responses; use {known}.")
+    what = "REML is defined" if method == "reml" else find_method(method).title.rpartition(" by ")[2] + " is"
+    raise OptionError(f"{what} for normal responses; use {known}.")
 
 
 def unidentified(model: Fittable) -> tuple[str, ...]:

@@ -40,6 +40,11 @@ METHODS: dict[str, MethodEntry] = {
     "importance": MethodEntry(
         "Bayesian linear mixed model, by importance sampling", True, (*DRAW_OPTIONS, "cores", "handover", "solver")
     ),
+    "hmc": MethodEntry(
+        "Bayesian linear mixed model, sampled by Hamiltonian Monte Carlo",
+        True,
+        (*DRAW_OPTIONS, "cores", "target_accept"),
+    ),
     "advi": MethodEntry(
         "Bayesian linear mixed model, approximated by ADVI",
         True,

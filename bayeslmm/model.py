@@ -262,8 +262,8 @@ class Model:
     def posterior_design(self) -> "Design":
         """The design of posteriors: that of the likelihood, with collinear columns that the priors tell apart.
 
-        They are kept where the priors of the columns left out are normal, and those of the columns they depend on
-        normal or flat.
+        They are kept where the priors of the columns that likelihoods leave out are proper; those of a generalized
+        model where these are normal, and those of the columns they depend on normal or flat.
         """
         return self._design_with_priors[0] if self._design.dropped_columns else self._design
 
@@ -274,7 +274,7 @@ class Model:
 
         whole = with_all_columns(self._design)
         priors = self._priors_of(whole)
-        if identifies(priors):
+        if identifies(priors, normal=self._family is not None):
             return whole, priors
         refuse_stated(self._design.dropped_columns, priors)
         return self._design, self._priors_of(self._design)
@@ -421,7 +421,8 @@ class Model:
         ----------
         method
             "nuts" samples the posterior; "importance" samples it at once, by importance sampling of the
-            covariance parameters, and hands over to NUTS where it must; "advi" fits a normal
+            covariance parameters, and hands over to NUTS or "hmc" where it must; "hmc" is Hamiltonian Monte Carlo
+            for models of many covariance parameters, which needs few gradients; "advi" fits a normal
             approximation; "map" finds the mode of sds, correlations and sigma, and of coefficients
             whose priors are Student t, Cauchy or Laplace; "reml" and "ml" maximise the
             (restricted) likelihood.
@@ -448,7 +449,7 @@ class Model:
             A folder for finished chains of "nuts": an interrupted run begun with it goes on where it
             stopped, and ends with the draws of an uninterrupted one.
         store
-            Names of the random terms whose effects' draws are kept ("nuts", "importance"); None keeps all,
+            Names of the random terms whose effects' draws are kept ("nuts", "importance", "hmc"); None keeps all,
             ``()`` none, so that memory does not grow with draws × levels. All other draws are the same. What
             was not kept cannot be asked for: random effects, conditional predictions, residuals. "summary"
             keeps the means, sds and quantiles of all effects, without Monte Carlo error but that of the covariance
@@ -458,9 +459,9 @@ class Model:
         full_rank, iterations
             Whether the normal approximation of "advi" has a full covariance matrix, and its optimisation steps.
         handover
-            What "importance" does where its weights are too uneven: "nuts" samples by NUTS instead, or by Hamiltonian
-            Monte Carlo where there are many covariance parameters, and warns of what that will take; "error" raises;
-            "keep" keeps the weighted draws, whose status says what they are worth.
+            What "importance" does where its weights are too uneven: "nuts" samples by NUTS instead, or by "hmc"
+            where there are many covariance parameters or points are costly, and warns of what that will take;
+            "error" raises; "keep" keeps the weighted draws, whose status says what they are worth.
         n_quad
             How "ml" integrates the random effects of a generalized model: 1 for Laplace's approximation, 9 or 25 points
             of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which

@@ -14,9 +14,9 @@ AnyArray = NDArray[Any]  # of any kind
 Index = NDArray[np.int64]  # positions
 
 Missing = Literal["drop", "error"]  # what happens to rows with missing values
-SamplingMethod = Literal["nuts", "importance", "advi"]
+SamplingMethod = Literal["nuts", "importance", "hmc", "advi"]
 EstimatingMethod = Literal["map", "reml", "ml"]
-Method = Literal["nuts", "importance", "advi", "map", "reml", "ml"]
+Method = Literal["nuts", "importance", "hmc", "advi", "map", "reml", "ml"]
 Criterion = Literal["ml", "reml"]
 Ddf = Literal["satterthwaite", "kenward-roger", "residual", "normal"]  # how degrees of freedom are found
 Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]

@@ -31,7 +31,8 @@ from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.left_out import DataRows, RowParts, Sets, row_parts, rows_left_out, sets_left_out
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
-from bayeslmm.posterior.density import CovarianceDensity, SigmaGrid
+from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.sigma_density import SigmaGrid
 from bayeslmm.types import Array
 
 Report = Callable[[int], None] | None

@@ -34,6 +34,7 @@ from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST, RESPONSE_PAIRS
 if TYPE_CHECKING:
     from bayeslmm.families import Family, Response
 
+LONG = 1_000_000  # rows beyond which a column is not copied: a shorter one, writeable, spares a compilation
 REMEMBERED = 128  # formulas whose expressions need not be checked again
 Terms = tuple[tuple[Expression, ...], ...]
 
@@ -329,7 +330,14 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
             f"The response {expression.label} is a pair of columns; for counts of trials say family='binomial', for "
             "anything else the response is a single column."
         )
-    return np.array(evaluator.numbers(expression, SMALLEST_NUMBER), dtype=np.float64)
+    y = evaluator.numbers(expression, SMALLEST_NUMBER)
+    return y if is_lent(y) else np.array(y, dtype=np.float64)
+
+
+def is_lent(column: Array) -> bool:
+    """Whether a long column of the data, (n,), can be used as it lies there, since pandas lets no one write to it."""
+    flags = column.flags
+    return column.dtype == np.float64 and flags.c_contiguous and not flags.writeable and len(column) > LONG
 
 
 def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:

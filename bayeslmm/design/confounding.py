@@ -38,9 +38,9 @@ Entry = tuple[RandomTerm, int, int]
 def has_telling_level(term: RandomTerm) -> bool:
     r"""Whether a single term's largest level tells all its covariance parameters and sigma apart by itself.
 
-    Where :math:`Z_j` has full column rank and more rows than columns, :math:`Z_j E Z_j^\top = 0` for no :math:`E \ne 0`,
-    and :math:`Z_j E Z_j^\top` has a smaller rank than :math:`W_j^{-1}`. No other level can undo that. Where the
-    largest level does not show it, others may.
+    Where :math:`Z_j` has full column rank and more rows than columns, :math:`Z_j E Z_j^\top = 0` for no
+    :math:`E \ne 0`, and :math:`Z_j E Z_j^\top` has a smaller rank than :math:`W_j^{-1}`. No other level can undo
+    that. Where the largest level does not show it, others may.
 
     Parameters
     ----------

@@ -1,7 +1,7 @@
 """The mode of the covariance parameters' posterior and the normal approximation there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import minimize
@@ -40,6 +40,10 @@ class Laplace:
     covariance: Array
     log_density: float
     evaluations: int
+
+    def of_first(self, d: int) -> "Laplace":
+        """Return the approximation of the first d coordinates, the others integrated out."""
+        return replace(self, mode=self.mode[:d], covariance=self.covariance[:d, :d])
 
 
 def find_laplace(density: CovarianceDensity) -> Laplace:

@@ -31,6 +31,7 @@ from bayeslmm.likelihood.lapack import cholesky
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array
 
+LARGEST_FACTOR = 1e7  # beyond this the random effects leave the fixed columns no digits
 DENSE_LEAD = 0.15  # above this share of meeting levels a dense rank update beats the sparse one
 
 
@@ -133,18 +134,19 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
     factor = trailing.T
     info = cholesky(factor)
     if info != 0 or not np.isfinite(log_det):
-        raise FittingError(_failure(products, info, log_det))
+        raise FittingError(_failure(products, info, log_det, lambdas))
     log_det += 2.0 * float(np.sum(np.log(np.diag(factor)[:first_xy])))
     return Factor(products, tuple(lambdas), tuple(nest_z), tuple(nest_xy), entries, factor, log_det)
 
 
-def _failure(products: CrossProducts, info: int, log_det: float) -> str:
+def _failure(products: CrossProducts, info: int, log_det: float, lambdas: Sequence[Array]) -> str:
     if info == products.order:
         return (
             "The residual sum of squares is zero: the model fits the response perfectly and sigma cannot be estimated. "
             "Look for a column or a grouping factor that determines the response."
         )
-    if np.isfinite(log_det) and info > products.n_trailing:
+    in_reach = max((float(np.abs(scale).max(initial=0.0)) for scale in lambdas), default=0.0) <= LARGEST_FACTOR
+    if np.isfinite(log_det) and in_reach and info > products.n_trailing:
         return "The fixed columns are collinear to working precision. Remove or rescale one of them."
     return "The scaled cross-products are not positive definite: the covariance parameters are too large or not finite."
 

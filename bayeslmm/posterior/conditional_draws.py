@@ -13,6 +13,8 @@ from bayeslmm.likelihood.normal_prior import FixedPosterior
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array
 
+COMPLETION = 0x636F6C  # keeps the numbers that complete draws apart from those that made them
+
 
 @dataclass(frozen=True, slots=True)
 class Coefficients:
@@ -73,6 +75,21 @@ def draw_coefficients(
         for u, columns, factor, kept in zip(spherical, kernel.maps, posterior.factor.lambdas, wanted, strict=True)
     )
     return Coefficients(np.ascontiguousarray(user_beta.T), effects)
+
+
+def all_coefficients(density: CovarianceDensity, beta: Array, phi: Array, seed: int) -> Array:
+    """Add the coefficients of collinear columns to draws of those of independent ones.
+
+    Parameters
+    ----------
+    density
+        The model.
+    beta, phi
+        Draws on the user's columns, shape (m, r), and the point of each, shape (m, n_phi).
+    seed
+        That of the draws.
+    """
+    return density.complete(beta, phi, np.random.default_rng([seed, COMPLETION]))
 
 
 def nothing_kept(density: CovarianceDensity, m: int, dtype: type = np.float64) -> tuple[Array, ...]:

@@ -9,68 +9,32 @@ column j counted from one. :math:`\log|\Omega|` and r² do not depend on sigma, 
 density of phi alone, :math:`\log\sigma` integrated by the trapezium rule.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.covariance.coordinates import TermPoint
 from bayeslmm.errors import FittingError, PriorError
-from bayeslmm.likelihood.columns import ColumnMap, factor_to_kernel
+from bayeslmm.likelihood.columns import factor_to_kernel
 from bayeslmm.likelihood.factor import Factor, factorise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import Eliminated, FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.posterior.coded_priors import encode
-from bayeslmm.posterior.collinear_prior import collinear_prior, independent_centring
-from bayeslmm.posterior.sigma_grid import integrate, quantiles
+from bayeslmm.posterior.coefficient_priors import cannot_integrate, kernel_prior
+from bayeslmm.posterior.collinear_prior import collinear_prior
+from bayeslmm.posterior.partial_correlations import Entries, correlation_exponents, log_complement, lower_entries
+from bayeslmm.posterior.sigma_density import SigmaGrid, trapezium_nodes
+from bayeslmm.posterior.sigma_grid import integrate
 from bayeslmm.posterior.single_density import SingleTerm, likelihood_constant
-from bayeslmm.priors.model_priors import ModelPriors, TermPriors
-from bayeslmm.priors.real_line import Flat, Normal
+from bayeslmm.priors.model_priors import ModelPriors
 from bayeslmm.types import Array
 
-Entries = tuple[NDArray[np.intp], NDArray[np.intp]]
-
-GRID_POINTS = 200  # nodes of the trapezium rule in log sigma
-SCOUT_POINTS = 48  # nodes that find where those belong
 ROUNDING = 1e-12  # of log sigma: how far nodes keep from where a prior ends
-LOG_NEGLIGIBLE = 36.0  # density, in logs below its peak, that adds nothing to the integral
 LARGEST_COMPILED_FIXED = 12  # above this number of fixed columns LAPACK beats the compiled loops
 SMALLEST_START = 1e-3  # distance a starting point keeps from zero variances and correlations of one
-
-
-@dataclass(frozen=True, slots=True)
-class SigmaGrid:
-    """The density of log sigma given phi.
-
-    Attributes
-    ----------
-    log_sigma
-        Evenly spaced nodes, shape (m,); a single one where sigma is fixed.
-    density
-        Density of log sigma at the nodes, shape (m,).
-    cumulative
-        Distribution function at the nodes, shape (m,).
-    log_density
-        log p(phi, y), up to the constants of improper priors.
-    posterior
-        The fixed coefficients given phi, for every sigma.
-    """
-
-    log_sigma: Array
-    density: Array
-    cumulative: Array
-    log_density: float
-    posterior: FixedPosterior
-
-    def draw(self, uniforms: Array) -> Array:
-        """Return sigma for uniform numbers, shape (m,), by the inverse distribution function."""
-        if len(self.log_sigma) == 1:
-            return np.full(len(uniforms), np.exp(self.log_sigma[0]))
-        return np.exp(quantiles(uniforms, self.log_sigma, self.density, self.cumulative))
 
 
 class CovarianceDensity:
@@ -150,6 +114,20 @@ class CovarianceDensity:
     def log_mixing(self, phi: Array) -> float:
         """Return the log prior of the further coordinates of phi."""
         return 0.0
+
+    def complete(self, beta: Array, phi: Array, rng: np.random.Generator) -> Array:
+        """Return the coefficients of all columns, collinear ones included, in the user's columns.
+
+        Parameters
+        ----------
+        beta
+            Draws of the coefficients of the independent columns, shape (m, r).
+        phi
+            The point of each, shape (m, n_phi).
+        rng
+            Source of what only the priors tell.
+        """
+        return beta if self.priors.collinearity is None else collinear_prior(self.priors).complete(beta, rng)
 
     def mixing_slopes(self, phi: Array, posterior: FixedPosterior, sigma: float) -> Array:
         """Return the derivatives of the log posterior by the further coordinates of phi."""
@@ -274,7 +252,7 @@ class CovarianceDensity:
             sigma = np.exp(log_sigma)
             return -0.5 * posterior.minus_two_log(sigma) + self._log_sd_prior(points, sigma)
 
-        nodes, logs = _trapezium_nodes(log_density, posterior, *self._range_of_log_sigma(points))
+        nodes, logs = trapezium_nodes(log_density, posterior, *self._range_of_log_sigma(points))
         peak = float(np.max(logs))
         density = np.exp(logs - peak)
         areas = 0.5 * (density[1:] + density[:-1]) * np.diff(nodes)
@@ -429,118 +407,3 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
         n_rows=products.n,
         sigma=np.nan if density.sigma is None else density.sigma,
     )
-
-
-def not_normal(priors: ModelPriors) -> list[str]:
-    """Return the coefficients whose priors cannot be integrated out, with those priors."""
-    return [
-        f"{name} ({prior})"
-        for name, prior in zip(priors.fixed_names, priors.fixed, strict=True)
-        if not isinstance(prior, Normal | Flat)
-    ]
-
-
-def cannot_integrate(priors: ModelPriors) -> str:
-    """Say why the coefficients cannot be integrated out; empty if they can."""
-    others = not_normal(priors)
-    if not others:
-        return ""
-    return (
-        f"The priors of {', '.join(others)} cannot be integrated out here: use Normal or Flat, or method='nuts' with "
-        "parametrization='noncentered', which samples the explicit model."
-    )
-
-
-def kernel_prior(kernel: Kernel, priors: ModelPriors) -> NormalPrior:
-    """Return the prior of the fixed coefficients in the kernel's columns."""
-    return normal_prior(kernel.fixed, priors, kernel.y_mean)
-
-
-def normal_prior(fixed: ColumnMap, priors: ModelPriors, y_mean: float = 0.0) -> NormalPrior:
-    """Return the prior of coefficients in a kernel's columns, which `fixed` makes of the user's.
-
-    The prior is diagonal in ``beta_prior``, ``beta_user = P beta_prior``, and the kernel has
-    ``beta_user = T beta + c mean(y)``. Of collinear columns the kernel has the independent ones.
-    """
-    p = len(fixed.scale)
-    if p == 0:
-        return NormalPrior(np.zeros((0, 0)), np.zeros(0), 0.0, 0)
-    inverse = independent_centring(priors.fixed_centring, priors.collinearity).inverse
-    turn = inverse @ fixed.matrix
-    shift = inverse @ fixed.centring.constant * y_mean
-    location, precision, log_det = stated_prior(priors)
-    proper = np.diag(precision) > 0
-    n_proper = int(proper.sum())
-    if n_proper:
-        log_det += 2.0 * float(np.linalg.slogdet(turn)[1])
-    mean = np.asarray(np.linalg.solve(turn, np.where(proper, location, shift) - shift), dtype=float)
-    return NormalPrior(turn.T @ precision @ turn, mean, log_det, n_proper)
-
-
-def stated_prior(priors: ModelPriors) -> tuple[Array, Array, float]:
-    """Return mean (r,), precision (r, r) and log-determinant of what the priors say of independent columns."""
-    if priors.collinearity is not None:
-        joint = collinear_prior(priors)
-        return joint.location, joint.precision, joint.log_det
-    normal = [prior if isinstance(prior, Normal) else None for prior in priors.fixed]
-    means = np.array([prior.mu if prior else 0.0 for prior in normal])
-    weights = np.array([prior.sigma**-2.0 if prior else 0.0 for prior in normal])
-    return means, np.diag(weights), float(np.sum(np.log(weights[weights > 0])))
-
-
-def correlation_exponents(term: TermPriors) -> Array:
-    """Return the exponents of (1 - r²), Jacobian included, in the order of the coordinates."""
-    size = len(term.sd)
-    assert term.correlation is not None
-    columns = np.repeat(np.arange(1, size), np.arange(size - 1, 0, -1))
-    return term.correlation.eta + (size - 1 - columns) / 2
-
-
-def lower_entries(size: int) -> Entries:
-    """Return rows and columns below the diagonal, column by column."""
-    columns, rows = np.triu_indices(size, 1)
-    return rows, columns
-
-
-def log_complement(r: Array) -> Array:
-    """Return log(1 - r²)."""
-    with np.errstate(divide="ignore"):
-        return np.log1p(-(r**2))
-
-
-def _trapezium_nodes(
-    log_density: Callable[[Array], Array], posterior: FixedPosterior, low: float, high: float
-) -> tuple[Array, Array]:
-    """Place the nodes of log sigma where its density is not negligible, within [low, high], where the priors end."""
-    products = posterior.eliminated.products
-    dof = max(products.n - products.n_fixed, 1)
-    spread = 1.0 / np.sqrt(2.0 * dof)
-    centre = min(max(0.5 * float(np.log(posterior.eliminated.r_squared / dof)), low), high)
-
-    def within(first: float, last: float, count: int) -> Array:
-        return np.linspace(max(first, low), min(last, high), count)
-
-    scout = within(centre - 12.0 * spread, centre + (12.0 + 40.0 / np.sqrt(dof)) * spread, SCOUT_POINTS)
-    for _ in range(40):
-        logs = log_density(scout)
-        if not np.isfinite(logs).any():
-            raise FittingError("The density of sigma is zero everywhere.")
-        keep = np.flatnonzero(logs > np.max(logs) - LOG_NEGLIGIBLE)
-        width = scout[-1] - scout[0]
-        if keep[0] == 0 and scout[0] > low:
-            scout = within(scout[0] - width, scout[min(keep[-1] + 1, len(scout) - 1)], SCOUT_POINTS)
-        elif keep[-1] == len(scout) - 1 and scout[-1] < high:
-            scout = within(scout[max(keep[0] - 1, 0)], scout[-1] + width, SCOUT_POINTS)
-        else:
-            break
-    step = scout[1] - scout[0]
-    nodes = within(scout[max(keep[0] - 1, 0)], scout[min(keep[-1] + 1, len(scout) - 1)], GRID_POINTS)
-    logs = log_density(nodes)
-    if len(keep) < 6:  # the scout's step was wider than the density: look again, closer
-        peak = nodes[np.argmax(logs)]
-        near = within(peak - step, peak + step, GRID_POINTS)
-        logs_near = log_density(near)
-        kept = np.flatnonzero(logs_near > np.max(logs_near) - LOG_NEGLIGIBLE)
-        nodes = within(near[max(kept[0] - 1, 0)], near[min(kept[-1] + 1, len(near) - 1)], GRID_POINTS)
-        logs = log_density(nodes)
-    return nodes, logs

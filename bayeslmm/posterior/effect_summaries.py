@@ -22,8 +22,9 @@ from bayeslmm.likelihood.conditional import effect_modes
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
-from bayeslmm.posterior.density import CovarianceDensity, SigmaGrid
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.effect_summary import EffectSummary
+from bayeslmm.posterior.sigma_density import SigmaGrid
 from bayeslmm.types import Array
 
 MOST_POINTS = 512  # of phi

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.likelihood.kernel import Kernel
-from bayeslmm.posterior.density import CovarianceDensity, correlation_exponents, log_complement
+from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.priors.real_line import Flat

@@ -18,7 +18,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pymc.logprob.transforms import Transform
 
-from bayeslmm.posterior.density import lower_entries
+from bayeslmm.posterior.partial_correlations import lower_entries
 from bayeslmm.priors.lkj import LKJ
 
 

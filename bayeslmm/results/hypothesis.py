@@ -260,8 +260,9 @@ def _dispersion_draws(fit: "PosteriorFit") -> dict[str, Any]:
 
 def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
     """Return the Savage-Dickey ratio for the statement, NaN where it is no function of coefficients, or improper."""
+    from bayeslmm.posterior.coefficient_priors import cannot_integrate
     from bayeslmm.posterior.collinear_prior import collinear_prior
-    from bayeslmm.posterior.density import CovarianceDensity, cannot_integrate
+    from bayeslmm.posterior.density import CovarianceDensity
     from bayeslmm.results.posterior_prediction import flatten
     from bayeslmm.testing.savage_dickey import savage_dickey
 

@@ -57,7 +57,7 @@ def _read(fit: "PointFit", Y: Any) -> tuple[Array, pd.Index]:
     try:
         values = np.asarray(Y, dtype=float)
     except (TypeError, ValueError) as error:
-        raise DataError(f"Y must hold numbers: {error}.") from error
+        raise DataError("Y must hold numbers: convert its columns with pandas.to_numeric.") from error
     if values.ndim != 2 or values.shape[0] != n:
         raise DataError(
             f"Y has shape {values.shape}; it needs a row for each of the {n} rows used, a column a response."

@@ -74,7 +74,7 @@ def read_response(y: Any, design: Design) -> Array:
     try:
         values = np.asarray(y, dtype=float)
     except (TypeError, ValueError) as error:
-        raise DataError(f"The new response must hold numbers: {error}") from error
+        raise DataError("The new response must hold numbers: convert it with pandas.to_numeric.") from error
     if values.shape != (design.n,):
         raise DataError(
             f"The new response has shape {values.shape}; it needs one value for each of {design.n} rows used."

@@ -112,9 +112,14 @@ def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str
         if value < ESS_LIMIT:
             doubts.append(
                 f"{name} has {value:.0f} effective draws, fewer than {ESS_LIMIT:.0f}"
-                f"{_others(least < ESS_LIMIT)}: means and intervals are imprecise; sample longer (draws=)."
+                f"{_others(least < ESS_LIMIT)}: means and intervals are imprecise; {_more_draws(info)}."
             )
     return failures, doubts
+
+
+def _more_draws(info: Mapping[str, Any]) -> str:
+    weighted = info.get("effective_size") is not None and "approximation" not in info
+    return f"ask for more draws=, or {_remedy(info)}" if weighted else "sample longer (draws=)"
 
 
 def _remedy(info: Mapping[str, Any]) -> str:

@@ -21,7 +21,8 @@ from scipy.special import betainc, betaincinv, gammaln, log_ndtr, ndtr, ndtri
 from bayeslmm.covariance import sd_places
 from bayeslmm.inference.importance.proposals import LOG_2PI, TruncatedMap, identity_map, truncated_map
 from bayeslmm.inference.laplace import Laplace
-from bayeslmm.posterior.density import CovarianceDensity, correlation_exponents
+from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.partial_correlations import correlation_exponents
 from bayeslmm.types import Array
 
 LEAST_VARIANCE = 0.005  # of log t, below which a standard deviation is as normal in log t

@@ -40,7 +40,7 @@ from bayeslmm.likelihood.generalized.centre import centre_on_mean
 from bayeslmm.likelihood.generalized.laplace import Evaluation
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
 from bayeslmm.posterior.generalized import GeneralizedDensity
-from bayeslmm.types import Array, Floats
+from bayeslmm.types import Array
 
 LAPLACE_DOF, MOMENT_DOF = 7.0, 12.0
 MOMENT_ROUNDS = 3
@@ -64,6 +64,8 @@ class GeneralizedDraws:
         Coefficients, (N, p).
     b
         Random effects, (N, J, S) per term.
+    point
+        The point of x each was made at, (N,).
     smoothed
         The weights of all draws before resampling, with k-hat and effective size: that of the coefficients.
     effective_points
@@ -81,6 +83,7 @@ class GeneralizedDraws:
     dispersion: Array
     beta: Array
     b: tuple[Array, ...]
+    point: NDArray[np.intp]
     smoothed: SmoothedWeights
     effective_points: float
     log_evidence: float
@@ -199,6 +202,8 @@ def _units(density: GeneralizedDensity) -> Array:
     units += [1.0 / np.sqrt(rows)] * density.problem.family.n_dispersion
     scales = np.ones(len(units))
     scales[density.n_phi :] = density.problem.family.dispersion_scales
+    units += [1.0] * (density.dimension - len(units))  # log w of priors that are mixtures
+    scales = np.append(scales, np.ones(len(units) - len(scales)))
     return np.minimum(np.array(units), 0.5) * scales
 
 
@@ -254,7 +259,7 @@ class _Sampler:
             self.counts.append(len(x))
 
     def _draw(self, index: int, x: Array) -> _PointDraws | None:
-        density, problem = self.density, self.density.problem
+        density, problem = self.density, self.density.problem_at(x)
         rng = np.random.default_rng([self.seed, 1 << 20, index])
         try:
             with np.errstate(all="ignore"):
@@ -298,7 +303,7 @@ class _Sampler:
         kept = [(found, j) for found, j in picked if found is not None]
         beta = np.array([found.beta[j] for found, j in kept])
         family, centring = density.problem.family, density.problem.predictor.fixed.centring
-        working = family.with_level(self.x[points, density.n_phi :], centring.level(beta))
+        working = family.with_level(density.working(self.x[points]), centring.level(beta))
         natural = [np.hstack([np.zeros(0), *family.natural(row).values()]) for row in working]
         return GeneralizedDraws(
             sd=tuple(sd for sd, _ in shown),
@@ -308,6 +313,7 @@ class _Sampler:
             dispersion=np.array(natural),
             beta=beta,
             b=tuple(np.array([found.b[k][j] for found, j in kept]) for k in range(len(density.shapes))),
+            point=points,
             smoothed=smoothed,
             effective_points=float(1.0 / np.sum(smoothed.weights.reshape(-1, self.per_point).sum(axis=1) ** 2)),
             log_evidence=evidence,
@@ -355,7 +361,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
     keep = terms_to_keep(density.problem.predictor.names, options.store)
     precision = np.dtype(options.precision)
 
-    def chained(values: Floats) -> Any:
+    def chained(values: NDArray[Any]) -> Any:
         found = values[order].reshape(options.chains, options.draws, *values.shape[1:])
         return np.asarray(found)
 
@@ -382,7 +388,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
             chained((b if kept else b[:, :0]).astype(precision, copy=False))
             for b, kept in zip(found.b, keep, strict=True)
         ),
-        stats={},
+        stats={"point": chained(found.point)},
         method="importance",
         info=info,
     )

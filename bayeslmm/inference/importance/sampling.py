@@ -7,6 +7,7 @@ effective size measure.
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
-from bayeslmm.posterior.conditional_draws import covariance_parameters
+from bayeslmm.posterior.conditional_draws import all_coefficients, covariance_parameters
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.effect_summaries import components_of_points, summarise_effects
 from bayeslmm.posterior.effect_summary import EffectSummary
@@ -54,21 +55,22 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
     if isinstance(density, IterativeDensity):
         errors["log_density_error"] = density.difference_error(points.phi, points.smoothed.weights)
 
-    def cut(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    def cut(values: NDArray[Any]) -> NDArray[Any]:
         """Cut draws into chains."""
         return values.reshape(chains, draws, *values.shape[1:])
 
     return Draws(
-        beta=cut(found.beta),
+        beta=cut(all_coefficients(density, found.beta, points.phi[chosen], options.seed)),
         sigma=cut(found.sigma),
         sd=tuple(cut(sd) for sd in sds),
         cor=tuple(None if c is None else cut(c) for c in correlations),
         effects=tuple(cut(effects) for effects in found.effects),
-        stats={"lp": cut(points.log_density[chosen])},
+        stats={"lp": cut(points.log_density[chosen]), "point": cut(chosen)},
         method="importance",
         info={
             "k_hat": points.smoothed.k_hat if np.isfinite(points.smoothed.k_hat) else None,
             "effective_size": points.effective_size if np.isfinite(points.effective_size) else float(draws * chains),
+            "kish_size": points.smoothed.effective_size,
             "largest_weight": points.smoothed.largest,
             "points": len(points.phi),
             "rounds": points.rounds,

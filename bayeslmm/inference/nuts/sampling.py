@@ -18,7 +18,8 @@ from bayeslmm.inference.nuts.marginal import sample_known, sample_marginal
 from bayeslmm.inference.options import Options, check_choice
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.kernel import Kernel, build_kernel
-from bayeslmm.posterior.density import CovarianceDensity, not_normal
+from bayeslmm.posterior.coefficient_priors import not_normal
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.mixture_density import can_integrate, covariance_density
 from bayeslmm.types import Parametrization
 
