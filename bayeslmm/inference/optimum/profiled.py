@@ -89,7 +89,11 @@ def single_point(
 
 def likelihood_of(kernel: Kernel, method: Criterion, sigma: float | None) -> Likelihood:
     """Return the objective of a kernel, compiled where it can be."""
+    return (CompiledLikelihood if is_compiled(kernel) else Likelihood)(kernel, method, sigma)
+
+
+def is_compiled(kernel: Kernel) -> bool:
+    """Whether a kernel has one random term and so few fixed columns that compiled loops are faster than BLAS."""
     products, layout = kernel.products, kernel.products.layout
     single = len(layout.nest) == 1 and not layout.trailing
-    narrow = products.n_fixed <= NARROW or products.n_fixed * layout.shapes[0].n_levels <= SMALL
-    return (CompiledLikelihood if single and narrow else Likelihood)(kernel, method, sigma)
+    return single and (products.n_fixed <= NARROW or products.n_fixed * layout.shapes[0].n_levels <= SMALL)
