@@ -105,9 +105,8 @@ def iterative_fit(model: Fittable, method: str, found: "IterativeMaximum") -> Po
 def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     """Return the fit at an optimum: coefficients and random effects are conditional on it."""
     if method != "map":
-        known = model.spec.sigma
-        modes = DeferredConditional(model.kernel, optimum.theta, method, known, optimum.sigma)
-        return PointFit(model.design, model.spec, method, optimum, modes, model_kernel=model.kernel)
+        deferred = DeferredConditional(model.kernel, optimum.theta, method, model.spec.sigma, optimum.sigma)
+        return PointFit(model.design, model.spec, method, optimum, deferred, model_kernel=model.kernel)
     from bayeslmm.inference.optimum.held_mode import mode_coefficients
 
     priors = model.resolved_priors
