@@ -58,15 +58,37 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to build the columns of a design from new data."""
+    """How to build the columns of a design from new data.
+
+    Attributes
+    ----------
+    parts, memory
+        The formula's expressions, and what their functions learned.
+    fixed, effects, groupings
+        How the fixed columns, those of the random terms, and the levels of these are built.
+    kept, others
+        Places, among all fixed columns, of the p that take part and of the q left out as combinations of them. Beside
+        the thresholds of grades the intercept is in neither.
+    dependence
+        Of those left out on those kept, shape (p, q).
+    constants
+        Beside thresholds, what those left out exceed these combinations by, shape (q,); None elsewhere.
+    """
 
     parts: Parts
     memory: Memory
     fixed: ColumnRecipe
     kept: np.ndarray
-    dependence: Array  # of the columns left out on those kept, shape (p, left out)
+    others: np.ndarray
+    dependence: Array
     effects: tuple[ColumnRecipe, ...]
     groupings: tuple[Grouping, ...]
+    constants: Array | None = None
+
+    def left_out(self, columns: Array) -> Array:
+        """Return of all columns those left out, (m, q), less their constants: combinations of those kept in the fit."""
+        found = columns[:, self.others]
+        return found if self.constants is None else found - self.constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +103,16 @@ class FixedColumns:
         Names of the columns left out.
     recipe
         How all columns are built.
-    kept
-        Places of the independent columns among all.
+    kept, others
+        Places of the independent columns and of those left out among all.
     dependence
         Of the columns left out on those kept, shape (p, left out).
     left_out
         The columns left out; None where there are none.
     centring
         The constant among the independent columns and their means.
+    constants
+        Beside thresholds, what the columns left out exceed combinations of those kept by; None elsewhere.
     """
 
     X: Array
@@ -96,9 +120,11 @@ class FixedColumns:
     dropped: tuple[str, ...]
     recipe: ColumnRecipe
     kept: np.ndarray
+    others: np.ndarray
     dependence: Array
     left_out: Array | None
     centring: Centring
+    constants: Array | None = None
 
 
 def build_design(
@@ -186,7 +212,17 @@ def build_design(
         offset_column=offset_column,
         functions=functions,
         outcome=outcome,
-        recipe=Recipe(parts, evaluator.memory, fixed.recipe, fixed.kept, fixed.dependence, effect_recipes, groupings),
+        recipe=Recipe(
+            parts,
+            evaluator.memory,
+            fixed.recipe,
+            fixed.kept,
+            fixed.others,
+            fixed.dependence,
+            effect_recipes,
+            groupings,
+            fixed.constants,
+        ),
         left_out=fixed.left_out,
     )
 
@@ -313,12 +349,15 @@ def _without_constant(fixed: FixedColumns, formula: Formula, w: Array | None) ->
             names=tuple(fixed.names[j] for j in where),
             kept=fixed.kept[where],
             dependence=fixed.dependence[where],
+            constants=fixed.dependence[fixed.names.index("Intercept")],
         )
     elif np.any(find_centring(fixed.X, None).constant):
         raise ModelError(
             f"The fixed columns of {formula.text!r} add up to a constant, which cannot be distinguished from the "
             "thresholds of an ordinal response: leave out the 0 +, so that the first level is the base."
         )
+    else:
+        fixed = replace(fixed, constants=np.zeros(len(fixed.others)))
     return replace(fixed, centring=centring_beside_level(fixed.X, w))
 
 
@@ -351,12 +390,12 @@ def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:
         raise ModelError(few_rows_sentence(n, recipe, evaluator))
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
-    places = np.flatnonzero(keep)
+    places, others_at = np.flatnonzero(keep), np.flatnonzero(~keep)
     if keep.all():
-        return FixedColumns(X, names, dropped, recipe, places, np.zeros((p, 0)), None, centring)
+        return FixedColumns(X, names, dropped, recipe, places, others_at, np.zeros((p, 0)), None, centring)
     kept, others = np.ascontiguousarray(X[:, keep]), np.ascontiguousarray(X[:, ~keep])
     dependence = dependence_on(kept, others)
-    return FixedColumns(kept, names, dropped, recipe, places, dependence, others, find_centring(kept, w))
+    return FixedColumns(kept, names, dropped, recipe, places, others_at, dependence, others, find_centring(kept, w))
 
 
 def _random(

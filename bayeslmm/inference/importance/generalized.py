@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import scipy  # scipy.stats takes a second to load and does so at its first use
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from bayeslmm.covariance import sd_places, sds_and_correlations
 from bayeslmm.errors import FittingError, warn_user
@@ -33,6 +32,7 @@ from bayeslmm.inference.laplace import Laplace, gradient_differences, positive_i
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective
 from bayeslmm.inference.optimum.generalized.search import em_steps
 from bayeslmm.inference.optimum.generalized.start import starting_parameters
+from bayeslmm.inference.optimum.quasi_newton import Descent, Function, descend
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.generalized.block_draws import draw_blocks
@@ -47,6 +47,9 @@ MOMENT_ROUNDS = 3
 GOOD_K_HAT, ENOUGH_EFFECTIVE = 0.5, 400.0
 THREADED_ROWS = 1000  # from here on compiled loops outweigh Python's part of a point
 K_HAT_LIMIT = 0.7  # Vehtari et al. (2024)
+SETTLED = 1e-8  # gain of the log density left to a step of the search for the mode
+LONGEST = 8.0  # step of that search, in rough standard deviations
+MOST_CLIMBS = 30  # of steps as long as that
 PROBE = 0.1  # step of the differences for the curvature, in rough standard deviations
 
 
@@ -184,12 +187,26 @@ def find_generalized_laplace(density: GeneralizedDensity) -> tuple[Laplace, Eval
             value, slope = negative(start + unit * z)
             return value, unit * slope
 
-        result = minimize(scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
-        mode = start + unit * result.x
+        lowest = climb(scaled, np.zeros_like(start))
+        mode = start + unit * lowest.x
         anchor = density.point(mode, anchor).evaluation
         fixed_anchor = anchor
         hessian = gradient_differences(lambda x: negative(x)[1], mode, PROBE * unit)
-        return Laplace(mode, positive_inverse(hessian), -float(result.fun), count), fixed_anchor
+        return Laplace(mode, positive_inverse(hessian), -float(lowest.value), count), fixed_anchor
+
+
+def climb(function: Function, start: Array) -> Descent:
+    """Minimise a function of coordinates in rough standard deviations, however far it is."""
+    found = descend(function, start, tolerance=SETTLED, longest=_longest)
+    for _ in range(MOST_CLIMBS):
+        if not found.limited:
+            break
+        found = descend(function, found.x, tolerance=SETTLED, longest=_longest)
+    return found
+
+
+def _longest(direction: Array) -> float:
+    return LONGEST / max(float(np.abs(direction).max(initial=0.0)), 1e-300)
 
 
 def _units(density: GeneralizedDensity) -> Array:
