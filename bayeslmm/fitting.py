@@ -10,10 +10,11 @@ import numpy as np
 from bayeslmm.errors import FittingError, ModelError, OptionError
 from bayeslmm.inference.draws import SUMMARY, check_room_for_draws
 from bayeslmm.inference.options import Options
+from bayeslmm.likelihood.deferred import DeferredConditional
 from bayeslmm.methods import find_method
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
-from bayeslmm.types import Method
+from bayeslmm.types import Array, Method
 
 if TYPE_CHECKING:
     from bayeslmm.design import Design, Finding
@@ -104,8 +105,8 @@ def iterative_fit(model: Fittable, method: str, found: "IterativeMaximum") -> Po
 def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     """Return the fit at an optimum: coefficients and random effects are conditional on it."""
     if method != "map":
-        modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
-        return PointFit(model.design, model.spec, method, optimum, modes, model_kernel=model.kernel)
+        deferred = DeferredConditional(model.kernel, optimum.theta, method, model.spec.sigma, optimum.sigma)
+        return PointFit(model.design, model.spec, method, optimum, deferred, model_kernel=model.kernel)
     from bayeslmm.inference.optimum.held_mode import mode_coefficients
 
     priors = model.resolved_priors
@@ -130,6 +131,11 @@ def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
     if is_iterative(model.products_kernel, options.solver):
         from bayeslmm.inference.iterative_sampling import sample_iteratively
 
+        if options.device == "cuda":
+            raise OptionError(
+                "With so many crossed effects solver='auto' does without the dense matrix that device='cuda' is for: "
+                "use solver='exact', or device='cpu'."
+            )
         with _extremes_explained():
             draws = sample_iteratively(model.products_kernel, priors, options, sigma=model.spec.sigma)
         return _posterior_fit(model, priors, draws, options)
@@ -194,6 +200,22 @@ def _all_coefficients(draws: "Draws", priors: "ModelPriors", options: Options) -
     flat = draws.beta.reshape(-1, draws.beta.shape[-1])
     beta = collinear_prior(priors).complete(flat.astype(float), rng)
     return replace(draws, beta=beta.reshape(*draws.beta.shape[:-1], -1).astype(draws.beta.dtype))
+
+
+def _with_level_of_all(found: "ChainedDraws", draws: "Draws", family: "Family", priors: "ModelPriors") -> Array:
+    """Return draws of the dispersion parameters, (chains, draws, K), moved by the level of the columns added."""
+    from bayeslmm.posterior.collinear_prior import independent_centring
+
+    if draws is found.draws or all(not parameter.holds_level for parameter in family.parameters):
+        return found.dispersion
+    own = independent_centring(priors.fixed_centring, priors.collinearity)
+    level = priors.fixed_centring.level(draws.beta.astype(float)) - own.level(found.draws.beta.astype(float))
+    moved, start = np.array(found.dispersion), 0
+    for parameter in family.parameters:
+        if parameter.holds_level:
+            moved[..., start : start + parameter.size] += level[..., None]
+        start += parameter.size
+    return moved
 
 
 @contextmanager
@@ -306,6 +328,7 @@ def _generalized_posterior(
     from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
 
     draws = _all_coefficients(found.draws, priors, options)
+    dispersion = _with_level_of_all(found, draws, family, priors)
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return GeneralizedPosteriorFit(
@@ -315,7 +338,7 @@ def _generalized_posterior(
         priors,
         unidentified(model),
         family=family,
-        dispersion=found.dispersion,
+        dispersion=dispersion,
     )
 
 
@@ -358,6 +381,8 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
             "keep, or none of them with store=()."
         )
     if model.family is not None:
+        if options.device == "cuda":
+            raise OptionError("device='cuda' is for normal responses; use device='cpu' or 'auto' for other families.")
         return _run_generalized(model, method, options)
     if options.n_quad != 1:
         raise OptionError("n_quad= is for generalized models; the likelihood of a normal response is exact.")

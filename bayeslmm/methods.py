@@ -38,7 +38,9 @@ METHODS: dict[str, MethodEntry] = {
         (*DRAW_OPTIONS, "tune", "cores", "target_accept", "sampler", "parametrization", "resume"),
     ),
     "importance": MethodEntry(
-        "Bayesian linear mixed model, by importance sampling", True, (*DRAW_OPTIONS, "cores", "handover", "solver")
+        "Bayesian linear mixed model, by importance sampling",
+        True,
+        (*DRAW_OPTIONS, "cores", "handover", "solver", "device"),
     ),
     "hmc": MethodEntry(
         "Bayesian linear mixed model, sampled by Hamiltonian Monte Carlo",

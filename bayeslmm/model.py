@@ -31,6 +31,7 @@ from bayeslmm.results.tables import WholeFrame, block_table
 from bayeslmm.rows import CHUNK_ROWS, check_chunk_rows, is_stream, open_rows
 from bayeslmm.types import (
     Array,
+    DeviceWord,
     DrawOptions,
     EstimateOptions,
     EstimatingMethod,
@@ -413,6 +414,7 @@ class Model:
         handover: Handover = "nuts",
         n_quad: int = 1,
         solver: Solver = "auto",
+        device: DeviceWord = "cpu",
         strict: bool = False,
     ) -> "PointFit | PosteriorFit":
         """Fit the model.
@@ -471,6 +473,11 @@ class Model:
             "iterative" uses conjugate gradients and probes, whose error the status tells (and ``fit.monte_carlo`` of an
             estimate); "auto" is iterative where more than 3,000 effects are left after the largest term is eliminated.
             NUTS cannot take over from "importance" without a factor.
+        device
+            Where "importance" evaluates its points and draws the effects of a normal response's crossed terms: "cpu";
+            "cuda" for a graphics card, in batches that fit its memory (needs CuPy: ``pip install 'bayeslmm[gpu]'``);
+            "auto" for a card where there is one with room and the matrices are large. The draws are the same up to
+            rounding; ``fit.info["device"]`` says where they were made.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -481,7 +488,9 @@ class Model:
         Raises
         ------
         OptionError
-            If the method is unknown, or does not take an option given.
+            If the method is unknown, or does not take an option given, or there is no card.
+        MissingDependencyError
+            If ``device="cuda"`` and CuPy is not installed.
         ModelError
             If the likelihood alone does not identify the parameters ("ml", "reml", or flat priors).
         FittingError
@@ -506,6 +515,7 @@ class Model:
             "handover": handover,
             "n_quad": n_quad,
             "solver": solver,
+            "device": device,
         }
         check_options(method, given, _fit_defaults())
         fit = cast("PointFit | PosteriorFit", run_method(self, method, make_options(**given)))

@@ -24,6 +24,7 @@ Parametrization = Literal["marginal", "noncentered", "centered"]
 Precision = Literal["float64", "float32"]
 Handover = Literal["nuts", "error", "keep"]  # what happens where importance weights are in trouble
 Solver = Literal["auto", "exact", "iterative"]  # how the equations of crossed effects are solved
+DeviceWord = Literal["cpu", "cuda", "auto"]  # where batches of dense matrices are computed
 
 
 class EstimateOptions(TypedDict, total=False):
@@ -53,3 +54,4 @@ class DrawOptions(EstimateOptions, total=False):
     full_rank: bool
     iterations: int
     handover: Handover
+    device: DeviceWord

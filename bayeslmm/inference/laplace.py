@@ -10,6 +10,7 @@ from bayeslmm.covariance import sd_places
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.posterior.batched_density import BatchedDensity
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.prior import Prior
 from bayeslmm.types import Array
@@ -46,10 +47,17 @@ class Laplace:
         return replace(self, mode=self.mode[:d], covariance=self.covariance[:d, :d])
 
 
-def find_laplace(density: CovarianceDensity) -> Laplace:
+def find_laplace(density: CovarianceDensity, batched: BatchedDensity | None = None) -> Laplace:
     """Maximise the posterior of (phi, log sigma) from the REML estimate and measure its curvature.
 
     LAPACK gets one thread: with more it rounds in another way, and draws would depend on the number of cores.
+
+    Parameters
+    ----------
+    density
+        The model.
+    batched
+        The density on a device, where the gradients around the mode are then computed.
 
     Raises
     ------
@@ -57,10 +65,10 @@ def find_laplace(density: CovarianceDensity) -> Laplace:
         If the density cannot be evaluated at its start.
     """
     with blas_threads(0):
-        return _climb(density)
+        return _climb(density, batched)
 
 
-def _climb(density: CovarianceDensity) -> Laplace:
+def _climb(density: CovarianceDensity, batched: BatchedDensity | None) -> Laplace:
     if density.dimension == 0:
         return Laplace(np.zeros(0), np.zeros((0, 0)), density.value(np.zeros(0)), 1)
     start, evaluations = reml_start(density)
@@ -101,7 +109,12 @@ def _climb(density: CovarianceDensity) -> Laplace:
             'Compare model.priors with the estimates of method="reml", and state priors on the scale of the data.'
         )
     mode = start + unit * result.x
-    hessian = gradient_differences(lambda x: negative(x)[1], mode, unit * 0.1)
+    if batched is None:
+        hessian = gradient_differences(lambda x: negative(x)[1], mode, unit * 0.1)
+    else:
+        around = points_around(mode, unit * 0.1)
+        hessian = differences(-batched.values_and_gradients(around)[1], unit * 0.1)
+        count += len(around)
     return Laplace(mode, positive_inverse(hessian), -float(result.fun), evaluations + count)
 
 
@@ -148,12 +161,19 @@ def units(density: CovarianceDensity) -> Array:
 
 def gradient_differences(gradient: Callable[[Array], Array], at: Array, steps: Array) -> Array:
     """Return the Jacobian of a gradient by central differences, symmetrised, shape (d, d)."""
-    rows = []
-    for a in range(len(at)):
-        move = np.zeros_like(at)
-        move[a] = steps[a]
-        rows.append((gradient(at + move) - gradient(at - move)) / (2.0 * steps[a]))
-    matrix = np.array(rows).reshape(len(at), len(at))
+    return differences(np.array([gradient(x) for x in points_around(at, steps)]), steps)
+
+
+def points_around(at: Array, steps: Array) -> Array:
+    """Return the points a step above and, after these, a step below in every coordinate, shape (2 d, d)."""
+    moves = np.diag(steps)
+    return np.concatenate([at + moves, at - moves])
+
+
+def differences(gradients: Array, steps: Array) -> Array:
+    """Return the Jacobian, symmetrised, from the gradients (2 d, d) at `points_around`."""
+    above, below = np.split(gradients.reshape(2 * len(steps), len(steps)), 2)
+    matrix = (above - below) / (2.0 * steps[:, None])
     return 0.5 * (matrix + matrix.T)
 
 

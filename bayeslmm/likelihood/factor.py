@@ -120,8 +120,8 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
         If a pivot is not positive: collinear columns, a perfect fit, or values that are not finite.
     """
     nest_z, nest_xy = _scaled_nest(products, lambdas)
-    entries = _scaled_entries(products, lambdas)
-    trailing = _scaled_trailing(products, lambdas)
+    entries = scaled_entries(products, lambdas)
+    trailing = scaled_trailing(products, lambdas)
     log_det = 0.0
     first_xy = products.n_trailing
     for place, (z, xy) in enumerate(zip(nest_z, nest_xy, strict=True)):
@@ -169,7 +169,8 @@ def _scaled_nest(products: CrossProducts, lambdas: Sequence[Array]) -> tuple[lis
     return nest_z, nest_xy
 
 
-def _scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+def scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+    """Return the leading term's scaled rows at the trailing effects it meets, shape (S_0, entries)."""
     nest = products.layout.nest
     size = products.layout.shapes[nest[0]].n_columns if nest else 1
     entries = np.empty((size, len(products.entry_columns)))
@@ -184,7 +185,8 @@ def _scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
     return entries
 
 
-def _scaled_trailing(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+def scaled_trailing(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+    """Return the scaled trailing matrix before the leading term is eliminated, (m, m); its upper triangle, C order."""
     q = products.n_trailing
     trailing = np.zeros((products.order, products.order))
     for pair in products.trailing_blocks:

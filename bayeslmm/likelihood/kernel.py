@@ -264,9 +264,8 @@ def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
     """
     if getattr(design, "outcome", None) is not None:
         raise UnavailableError(
-            "This is for normal responses: profiles, the bootstrap, ranova and new responses need their "
-            "cross-products, which the family of this one does not have. Compare generalized fits with bayeslmm.anova, "
-            "or take intervals from a posterior (method='importance')."
+            "This is for normal responses, whose cross-products the family of this one does not have. Compare "
+            "generalized fits with bayeslmm.anova, or take intervals from fit.profile() or fit.bootstrap()."
         )
     if (independent := getattr(design, "independent", None)) is not None:
         design = independent

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayeslmm.covariance import sds_and_correlations
+from bayeslmm.likelihood.batched import PointOfBatch
 from bayeslmm.likelihood.conditional import solve_effects
 from bayeslmm.likelihood.iterative.coefficients import draw_effects
 from bayeslmm.likelihood.iterative.solved_factor import SolvedFactor
@@ -69,6 +70,10 @@ def draw_coefficients(
         )
         return Coefficients(np.ascontiguousarray(user_beta.T), effects)
     noise = [sigma * rng.standard_normal((shape.n_levels, shape.n_columns, m)) for shape in kernel.shapes]
+    if isinstance(posterior.eliminated, PointOfBatch):
+        point = posterior.eliminated
+        transforms = [columns.matrix @ factor for columns, factor in zip(kernel.maps, point.lambdas, strict=True)]
+        return Coefficients(np.ascontiguousarray(user_beta.T), point.draw(beta, noise, transforms, wanted))
     spherical = solve_effects(posterior.factor, beta, noise)
     effects = tuple(
         np.einsum("st,jtm->mjs", columns.matrix @ factor, u if kept else u[:0])

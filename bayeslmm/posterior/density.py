@@ -213,15 +213,35 @@ class CovarianceDensity:
 
     def reference_gradient(self, x: Array) -> tuple[float, Array]:
         """Return what `value_and_gradient` does, by the general path for any number of terms."""
-        phi, sigma = self._split(x)
-        points = self.points(phi)
-        lambdas = self.lambdas(points)
-        factor = factorise(self.kernel.products, lambdas)
+        phi, sigma = self.split(x)
+        lambdas = self.lambdas(self.points(phi))
         prior = self.fixed_prior_at(phi)
-        posterior = fixed_posterior(factor, prior)
+        posterior = fixed_posterior(factorise(self.kernel.products, lambdas), prior)
+        inverse_sums = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, prior)).sums()
+        excess = excess_sums(posterior.factor, posterior.mean(sigma), inverse_sums, sigma)
+        return self.gradient_at(x, lambdas, posterior, excess)
+
+    def gradient_at(
+        self, x: Array, lambdas: Sequence[Array], posterior: FixedPosterior, excess: Sequence[Array]
+    ) -> tuple[float, Array]:
+        r"""Return what `value_and_gradient` does, from what the factor at x gives.
+
+        Parameters
+        ----------
+        x
+            Shape (dimension,).
+        lambdas
+            The kernel's factors at x.
+        posterior
+            The fixed coefficients at x.
+        excess
+            Per term :math:`J I - \sum C_{jj} - \sum u_j u_j^\top/\sigma^2` at the coefficients' mean, shape (S, S).
+        """
+        phi, sigma = self.split(x)
+        points = self.points(phi)
         value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self.log_mixing(phi)
         value_prior, by_phi, by_sigma = self._log_prior(points, sigma)
-        by_phi += self._likelihood_slopes(points, lambdas, posterior, sigma, prior)
+        by_phi += self._likelihood_slopes(points, lambdas, excess)
         by_phi = np.append(by_phi, self.mixing_slopes(phi, posterior, sigma))
         if self.sigma is not None:
             return value + value_prior, by_phi
@@ -230,7 +250,7 @@ class CovarianceDensity:
 
     def value(self, x: Array) -> float:
         """Return log p(phi, log sigma | y) up to a constant."""
-        phi, sigma = self._split(x)
+        phi, sigma = self.split(x)
         points = self.points(phi)
         posterior = fixed_posterior(self.eliminate(phi), self.fixed_prior_at(phi))
         value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self._log_prior(points, sigma)[0]
@@ -238,8 +258,12 @@ class CovarianceDensity:
 
     def grid(self, phi: Array) -> SigmaGrid:
         """Return log p(phi | y), sigma integrated out, and the density of sigma given phi."""
+        return self.grid_at(phi, self.eliminate(phi))
+
+    def grid_at(self, phi: Array, eliminated: Eliminated) -> SigmaGrid:
+        """Return what `grid` does, the random effects at phi eliminated already."""
         points = self.points(phi)
-        posterior = fixed_posterior(self.eliminate(phi), self.fixed_prior_at(phi))
+        posterior = fixed_posterior(eliminated, self.fixed_prior_at(phi))
         constant = self._log_correlation_prior(points) + self.log_mixing(phi)
         if self.sigma is not None:
             value = -0.5 * float(posterior.minus_two_log(np.asarray(self.sigma)))
@@ -290,7 +314,8 @@ class CovarianceDensity:
         value = area - 0.5 * posterior.constant + float(np.sum(np.log(ratios))) + constant
         return SigmaGrid(nodes, density, cumulative, value, posterior)
 
-    def _split(self, x: Array) -> tuple[Array, float]:
+    def split(self, x: Array) -> tuple[Array, float]:
+        """Return phi and sigma of x."""
         if self.sigma is not None:
             return x, self.sigma
         return x[:-1], float(np.exp(x[-1]))
@@ -339,18 +364,11 @@ class CovarianceDensity:
         return value
 
     def _likelihood_slopes(
-        self,
-        points: Sequence[TermPoint],
-        lambdas: Sequence[Array],
-        posterior: FixedPosterior,
-        sigma: float,
-        prior: NormalPrior,
+        self, points: Sequence[TermPoint], lambdas: Sequence[Array], excess: Sequence[Array]
     ) -> Array:
         """Return the gradient of log p(y | phi, sigma) by phi."""
         if not points:
             return np.zeros(0)
-        blocks = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, prior))
-        excess = excess_sums(posterior.factor, posterior.mean(sigma), blocks.sums(), sigma)
         pieces = []
         for point, factor, inner, term, straight, columns, shape in zip(
             points, lambdas, excess, self.priors.terms, self.straight, self.kernel.maps, self.kernel.shapes, strict=True

@@ -7,6 +7,7 @@ from scipy import stats
 
 import bayeslmm as blm
 from bayeslmm.design.collinearity import with_all_columns
+from bayeslmm.design.mean_rows import mean_rows
 from bayeslmm.errors import PriorError
 from bayeslmm.posterior.collinear_prior import collinear_prior
 from bayeslmm.posterior.density import CovarianceDensity
@@ -323,8 +324,71 @@ def test_what_is_read_from_such_a_posterior():
     assert scores.pointwise.notna().all(axis=None)
 
 
-def test_grades_leave_them_out():
-    data = rows().assign(grade=lambda d: pd.cut(d.y, [-np.inf, 1.0, 2.0, np.inf], labels=["low", "mid", "high"]))
-    model = blm.Model("grade ~ x + x2 + (1 | g)", data, family="cumulative")
-    assert model.posterior_design is model.design
-    assert model.design.dropped_columns == ("x2",)
+GRADES = [-np.inf, 1.0, 2.0, np.inf]
+
+
+def graded():
+    return rows().assign(grade=lambda d: pd.cut(d.y, GRADES, labels=["low", "mid", "high"]))
+
+
+@pytest.mark.parametrize("fixed", ["x + x2", "a*b + x2 + x"])
+def test_grades_keep_them_beside_their_thresholds(fixed):
+    """The probabilities are those of the model of independent columns, and tau - m'beta is as the data tell it."""
+    data = graded()
+    model = blm.Model(f"grade ~ {fixed} + (1 | g)", data, family="cumulative")
+    whole, alone = model.posterior_design, model.design
+    assert "Intercept" not in whole.fixed_names and set(alone.dropped_columns) < set(whole.fixed_names)
+    expected = _by_hand(fixed, data)[:, 1:]
+    np.testing.assert_allclose(whole.X @ np.arange(1.0, whole.p + 1), expected @ np.arange(1.0, whole.p + 1))
+    rest = whole.X - whole.centring.means - (alone.X - alone.centring.means) @ whole.collinearity.matrix
+    np.testing.assert_allclose(rest, 0.0, atol=1e-8)
+    fit = model.fit("importance", draws=400, chains=1, seed=1)
+    thresholds, beta = fit.dispersion[0], fit.draws.beta[0]
+    at_means = thresholds - (beta @ whole.centring.means)[:, None]
+    reduced = beta @ whole.collinearity.matrix.T
+    in_rows = thresholds[:, 0] - whole.X[3] @ beta.T
+    np.testing.assert_allclose(in_rows, at_means[:, 0] - (alone.X[3] - alone.centring.means) @ reduced.T, atol=1e-8)
+    other = fixed.replace(" + x2", "")
+    without = blm.Model(f"grade ~ {other} + (1 | g)", data, family="cumulative").fit("importance", seed=2)
+    shown = without.dispersion[0] - (without.draws.beta[0] @ without.design.centring.means)[:, None]
+    np.testing.assert_allclose(at_means.mean(axis=0), shown.mean(axis=0), atol=0.2)
+
+
+def test_grades_with_priors_of_a_known_coefficient():
+    """With the other coefficient known, that of the column left out is that of a model without the other column."""
+    stated = {"x": "Normal(0.1, 1e-6)", "x2": "Normal(0, 2)"}
+    fit = blm.Model("grade ~ x + x2", graded(), family="cumulative", priors=stated)
+    fit = fit.fit("importance", draws=DRAWS, chains=1, seed=1)
+    priors = {"x2": "Normal(0, 2)"}
+    known = blm.Model(
+        "grade ~ x2", graded().assign(o=lambda d: 0.1 * d.x), family="cumulative", priors=priors, offset="o"
+    )
+    known = known.fit("importance", draws=DRAWS, chains=1, seed=2)
+    a, b = fit.coef_table().loc["x2"], known.coef_table().loc["x2"]
+    assert abs(a["mean"] - b["mean"]) < ERRORS * b["sd"] * np.sqrt(2 / DRAWS)
+    assert a["sd"] == pytest.approx(b["sd"], rel=ERRORS / np.sqrt(DRAWS))
+
+
+def test_grades_by_nuts_and_as_a_pymc_model():
+    model = blm.Model("grade ~ x + x2", graded(), family="cumulative")
+    sampled = model.fit("nuts", draws=300, tune=300, chains=1, seed=1, progressbar=False)
+    weighed = model.fit("importance", seed=2)
+    for draws in (
+        (f.dispersion[..., 0].ravel() for f in (sampled, weighed)),
+        (f.draws.beta[..., 1].ravel() for f in (sampled, weighed)),
+    ):
+        a, b = draws
+        assert abs(a.mean() - b.mean()) < ERRORS * b.std() / np.sqrt(100)
+    assert model.to_pymc().coords["fixed"] == ("x", "x2")
+
+
+@pytest.mark.parametrize(("fixed", "dropped"), [("x + x2", 1), ("a*b", 1), ("x + x2 + a*b + I(3 - x)", 3)])
+def test_means_of_grades_are_estimable_in_the_rows_of_the_fit(fixed, dropped):
+    data = graded()
+    fit = blm.Model(f"grade ~ {fixed} + (1 | g)", data, family="cumulative").fit("ml")
+    assert len(fit.dropped_columns) == dropped
+    assert fit.predict(data.head(3)).notna().all()  # without a warning
+    assert mean_rows(fit.design, data).estimable.all()
+    if "a*b" in fixed:
+        with pytest.warns(UserWarning, match="not estimable"):
+            fit.predict(pd.DataFrame({"x": [1.0], "x2": [3.0], "a": ["q"], "b": ["w"], "g": [0]}))
