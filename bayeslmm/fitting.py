@@ -10,6 +10,7 @@ import numpy as np
 from bayeslmm.errors import FittingError, ModelError, OptionError
 from bayeslmm.inference.draws import SUMMARY, check_room_for_draws
 from bayeslmm.inference.options import Options
+from bayeslmm.likelihood.deferred import DeferredConditional
 from bayeslmm.methods import find_method
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
@@ -104,8 +105,8 @@ def iterative_fit(model: Fittable, method: str, found: "IterativeMaximum") -> Po
 def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     """Return the fit at an optimum: coefficients and random effects are conditional on it."""
     if method != "map":
-        modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
-        return PointFit(model.design, model.spec, method, optimum, modes, model_kernel=model.kernel)
+        deferred = DeferredConditional(model.kernel, optimum.theta, method, model.spec.sigma, optimum.sigma)
+        return PointFit(model.design, model.spec, method, optimum, deferred, model_kernel=model.kernel)
     from bayeslmm.inference.optimum.held_mode import mode_coefficients
 
     priors = model.resolved_priors

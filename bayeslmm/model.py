@@ -469,9 +469,10 @@ class Model:
             of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which
             is fast and rough.
         solver
-            How "reml", "ml" and "importance" solve the equations of crossed random effects: "exact" factors them;
-            "iterative" uses conjugate gradients and probes, whose error the status tells (and ``fit.monte_carlo`` of an
-            estimate); "auto" is iterative where more than 3,000 effects are left after the largest term is eliminated.
+            How "reml", "ml" and "importance" solve the equations of crossed random effects: "exact" factors them, one
+            by one where few of many effects meet; "iterative" uses conjugate gradients and probes, whose error the
+            status tells (and ``fit.monte_carlo`` of an estimate); "auto" is iterative where more than 3,000 effects are
+            left after the largest term is eliminated and their factor is not sparse.
             NUTS cannot take over from "importance" without a factor.
         device
             Where "importance" evaluates its points and draws the effects of a normal response's crossed terms: "cpu";

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import find_structure
-from bayeslmm.design.centring import Centring, centring_beside_level, find_centring, no_centring
+from bayeslmm.design.centring import FEW_ROWS, Centring, centring_beside_level, find_centring, no_centring
 from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, few_rows_sentence
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
@@ -184,7 +184,7 @@ def build_design(
     X, names = fixed.X, fixed.names
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
-    if outcome is None and np.all(y == y[0]):
+    if outcome is None and _is_constant(y):
         raise ModelError(f"The response {parts.response.label} is constant ({y[0]:g}), so there is nothing to model.")
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
     check_terms(terms)
@@ -327,6 +327,11 @@ def _missing_values(frame: pd.DataFrame) -> str:
     return f"; missing are {counted} rows" if counted else ""
 
 
+def _is_constant(y: Array) -> bool:
+    """Whether all numbers are one; most often the first few tell."""
+    return bool(np.all(y[:FEW_ROWS] == y[0]) and np.all(y == y[0]))
+
+
 def _outcome(expression: Expression, evaluator: Evaluator, family: "Family", w: Array | None) -> "Response":
     from bayeslmm.design.outcome import read_outcome
 
@@ -364,11 +369,8 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
             f"The response {expression.label} is a pair of columns; for counts of trials say family='binomial', for "
             "anything else the response is a single column."
         )
-    y = evaluator.numbers(expression)
-    if not is_lent(y):
-        y = np.array(y, dtype=np.float64)
-    check_magnitude(y[:, None], (expression.label,), smallest=SMALLEST_NUMBER)
-    return y
+    y = evaluator.numbers(expression, SMALLEST_NUMBER)
+    return y if is_lent(y) else np.array(y, dtype=np.float64)
 
 
 def is_lent(column: Array) -> bool:

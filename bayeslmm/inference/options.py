@@ -1,6 +1,7 @@
 """How to fit: the options of all methods as one object, checked once."""
 
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -169,7 +170,7 @@ def resolve_seed(seed: int | np.random.Generator | None) -> int:
         When it is negative or not a whole number.
     """
     if seed is None:
-        return int(np.random.default_rng().integers(2**63))
+        return secrets.randbits(63)
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63))
     return check_count("seed", seed, 0)

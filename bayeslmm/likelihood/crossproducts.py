@@ -6,15 +6,16 @@ that their number plays no part.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.likelihood.accumulate import Places, add_by_level, add_nest, most_rows, move_columns
 from bayeslmm.likelihood.columns import ColumnMap, TermArrays
-from bayeslmm.likelihood.layout import Layout
+from bayeslmm.likelihood.layout import LARGEST_DENSE, Layout
 from bayeslmm.likelihood.pattern import Columns, Index, Pattern
+from bayeslmm.likelihood.sparse.ordering import TrailingOrder, order_trailing
 from bayeslmm.types import Array
 
 Blocks = NDArray[np.floating]
@@ -91,6 +92,9 @@ class CrossProducts:
         Trailing effects with X and y, shape (q_T, p + 1).
     xy
         X and y with themselves, shape (p + 1, p + 1).
+    sparse
+        How the trailing effects are eliminated one by one, where there are many and few of them meet; None where they
+        are factored as a dense matrix.
     """
 
     layout: Layout
@@ -105,6 +109,7 @@ class CrossProducts:
     trailing_blocks: tuple[TrailingBlocks, ...]
     trailing_xy: Array
     xy: Array
+    sparse: TrailingOrder | None = None
 
     @property
     def n_trailing(self) -> int:
@@ -113,14 +118,23 @@ class CrossProducts:
 
     @property
     def order(self) -> int:
-        """Order of the trailing matrix, X and y included."""
-        return self.n_trailing + self.n_fixed + 1
+        """Order of the dense trailing matrix, X and y included."""
+        return (self.n_trailing if self.sparse is None else 0) + self.n_fixed + 1
 
     @property
     def density(self) -> float:
         """Share of the leading term's levels times trailing effects that meet in some row."""
         possible = self.n_trailing * (len(self.entry_starts) - 1)
         return len(self.entry_columns) / possible if possible else 0.0
+
+
+def ordered(products: CrossProducts) -> CrossProducts:
+    """Return cross-products with an order for their trailing effects where these are many and few of them meet."""
+    q = products.n_trailing
+    if q <= LARGEST_DENSE:
+        return products
+    found = order_trailing(products.entry_starts, products.entry_columns, q, products.trailing_blocks)
+    return products if found is None else replace(products, sparse=found)
 
 
 class Sums:
@@ -240,7 +254,7 @@ def build_crossproducts(
     sums = Sums(pattern, X.shape[1], counted)
     for rows, z, xy in _chunks(y, X, terms, weights, fixed, maps, y_mean):
         sums.add(rows, z, xy)
-    return sums.products(len(y), 0.0 if weights is None else float(np.sum(np.log(weights))))
+    return ordered(sums.products(len(y), 0.0 if weights is None else float(np.sum(np.log(weights)))))
 
 
 def all_ones(columns: Array) -> bool:

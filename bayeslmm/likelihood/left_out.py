@@ -235,6 +235,8 @@ def solved_rows(
             for s in range(size):
                 trailing[every, start + codes[k] * size + s] += effects[k][:, s]
             start += layout.shapes[k].n_effects
+        if factor.sparse is not None:
+            return nest, np.ascontiguousarray(factor.sparse.solve_lower(trailing.T).T)
         lower = np.asfortranarray(factor.trailing[:q, :q])
         trailing = np.ascontiguousarray(solve_triangular(lower, trailing.T, lower=True).T)
     return nest, trailing

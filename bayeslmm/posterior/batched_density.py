@@ -165,7 +165,8 @@ def batched_density(density: CovarianceDensity, word: DeviceWord) -> BatchedDens
     """
     if word == "cpu":
         return None
-    if isinstance(density, IterativeDensity) or not density.kernel.products.layout.trailing:
+    products = density.kernel.products
+    if isinstance(density, IterativeDensity) or not products.layout.trailing or products.sparse is not None:
         if word == "auto":
             return None
         raise OptionError(

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -23,11 +23,13 @@ from bayeslmm.intervals.bootstrap import (
     percentile_limits,
     replicates,
 )
+from bayeslmm.results.generalized_refits import parameters_without
 from bayeslmm.results.profiles import parameter_names
 from bayeslmm.results.refits import fit_columns, fit_estimate, fitted_model, n_parameters, parameters
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
+    from bayeslmm.results.generalized import GeneralizedPointFit
     from bayeslmm.results.point import PointFit
 
 MOST_REFITS = 10_000_000
@@ -114,6 +116,8 @@ def bootstrap(
     cores = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
     seed = resolve_seed(seed)
     _check(fit, statistic, kind)
+    if fit.design.outcome is not None:
+        return _generalized(cast("GeneralizedPointFit", fit), n, seed, statistic, cores, progressbar)
     model = fitted_model(fit)
     if kind == "groups":
         place = outermost(fit.design)
@@ -122,18 +126,54 @@ def bootstrap(
                 f"{fit.design.terms[place].name} has {fit.design.terms[place].n_levels} levels, too few to be drawn "
                 "from: use kind='parametric'."
             )
-    shown = sys.stderr.isatty() if progressbar is None else progressbar
-    with progress_bar(n, "refits", shown) as report:
-        found = replicates(_piece_of(fit, model, kind, statistic), n, seed, cores, report)
-    done = [item for item in found if item is not None]
-    if len(done) < 2:
-        raise FittingError("Fewer than two replicates could be fitted: simplify the random effects.")
     leave_out: Callable[[], Array] | None = None
     if statistic is not None:
         estimate = _series(statistic(fit))
     else:
         estimate = pd.Series(parameters(fit, fit_estimate(fit)), index=parameter_names(fit))
         leave_out = partial(_left_out, fit, model)
+    return _collected(_piece_of(fit, model, kind, statistic), n, seed, cores, progressbar, estimate, kind, leave_out)
+
+
+def _generalized(
+    fit: "GeneralizedPointFit",
+    n: int,
+    seed: int,
+    statistic: Callable[["PointFit"], Any] | None,
+    cores: int,
+    progressbar: bool | None,
+) -> Bootstrap:
+    """Bootstrap a generalized fit: every replicate is searched from where the fit ended."""
+    from bayeslmm.results import generalized_refits
+
+    leave_out: Callable[[], Array] | None = None
+    if statistic is not None:
+        estimate = _series(statistic(fit))
+        one = generalized_refits.Replicate(fit, partial(_numbers, statistic))
+    else:
+        estimate = pd.Series(generalized_refits.parameters(fit, fit.maximum), index=parameter_names(fit))
+        one = generalized_refits.Replicate(fit)
+        leave_out = partial(_left_out, fit, None)
+    return _collected(partial(one_by_one, one), n, seed, cores, progressbar, estimate, "parametric", leave_out)
+
+
+def _collected(
+    piece: Callable[[Sequence[np.random.SeedSequence]], list[Any]],
+    n: int,
+    seed: int,
+    cores: int,
+    progressbar: bool | None,
+    estimate: pd.Series,
+    kind: str,
+    leave_out: Callable[[], Array] | None,
+) -> Bootstrap:
+    """Make n replicates and keep what they found by the names of the estimate."""
+    shown = sys.stderr.isatty() if progressbar is None else progressbar
+    with progress_bar(n, "refits", shown) as report:
+        found = replicates(piece, n, seed, cores, report)
+    done = [item for item in found if item is not None]
+    if len(done) < 2:
+        raise FittingError("Fewer than two replicates could be fitted: simplify the random effects.")
     values = pd.DataFrame(np.array([numbers for _, numbers in done]), columns=estimate.index)
     codes = [code for code, _ in done]
     return Bootstrap(values, estimate, kind, n - len(done), codes.count("boundary"), leave_out)
@@ -146,6 +186,8 @@ def _check(fit: "PointFit", statistic: Any, kind: str) -> None:
         raise OptionError(f"statistic={statistic!r} is no function; give one that takes a fit and returns numbers.")
     if fit.method == "map":
         raise OptionError("A posterior mode has no bootstrap, its priors follow the response: fit with method='reml'.")
+    if kind == "groups" and fit.design.outcome is not None:
+        raise OptionError("kind='groups' is for normal responses: use 'parametric' for this family.")
     if not fit.status.ok:
         raise OptionError(f"The fit is no optimum, so it cannot be bootstrapped. {fit.status.message}")
 
@@ -248,7 +290,11 @@ def _series(value: Any) -> pd.Series:
     return pd.Series(array, index=names)
 
 
-def _left_out(fit: "PointFit", model: FittedModel) -> Array:
+def _numbers(statistic: Callable[["PointFit"], Any], fit: "PointFit") -> Array:
+    return _series(statistic(fit)).to_numpy()
+
+
+def _left_out(fit: "PointFit", model: FittedModel | None) -> Array:
     """Return the parameters without each level of the outermost grouping factor, (J, k)."""
     try:
         codes = fit.design.terms[outermost(fit.design)].codes
@@ -261,6 +307,10 @@ def _left_out(fit: "PointFit", model: FittedModel) -> Array:
     found = []
     for batch in np.array_split(levels, min(len(levels), MOST_LEFT_OUT)):
         try:
+            if model is None:
+                rows = np.flatnonzero(np.isin(codes, batch))
+                found.append(parameters_without(cast("GeneralizedPointFit", fit), rows))
+                continue
             kernel = kernel_of_levels(fit.design, codes, np.setdiff1d(levels, batch))
             found.append(parameters(fit, model.refitter.fit(kernel)))
         except FittingError:

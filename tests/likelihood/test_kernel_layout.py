@@ -12,6 +12,7 @@ from bayeslmm.covariance import DIAGONAL, TermShape
 from bayeslmm.errors import FittingError, ModelError, OptionError
 from bayeslmm.likelihood import Kernel, crossproducts, factor, layout, threads
 from bayeslmm.likelihood.pattern import Pattern
+from bayeslmm.likelihood.sparse import ordering
 
 SUMMATION = 1e-12  # relative: the same sums in another order
 
@@ -128,6 +129,7 @@ def test_memory_is_asked_for_before_anything_is_allocated(monkeypatch):
     codes = [rng.integers(0, 400_000, n).astype(np.int32) for _ in range(2)]
     terms = [dense.Term(c, np.ones((n, 1)), 400_000, True) for c in codes]
     monkeypatch.setattr(layout, "available_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(ordering, "MOST_MEETINGS", 0)  # else few levels would be found to meet
     built = Kernel.build(rng.normal(size=n), np.zeros((n, 0)), terms, names=["a", "b"])  # sums only, no matrix
     with pytest.raises(ModelError, match="dense matrix of order 400,001"):
         built.check_memory()

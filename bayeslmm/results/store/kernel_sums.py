@@ -18,7 +18,7 @@ from bayeslmm.design.centring import Centring
 from bayeslmm.design.design import Design
 from bayeslmm.errors import StorageError, explanation
 from bayeslmm.likelihood.columns import ColumnMap
-from bayeslmm.likelihood.crossproducts import CrossProducts, LeadPairs, TrailingBlocks
+from bayeslmm.likelihood.crossproducts import CrossProducts, LeadPairs, TrailingBlocks, ordered
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.layout import Layout
 from bayeslmm.types import Array
@@ -130,7 +130,8 @@ def _kernel(arrays: Arrays, design: Design) -> Kernel:
         trailing_xy=_take(arrays, "trailing_xy", (layout.n_trailing, p + 1)),
         xy=_take(arrays, "xy", (p + 1, p + 1)),
     )
-    return Kernel(products, maps[0], tuple(maps[1:]), float(y_mean), tuple(term.name for term in design.terms))
+    names = tuple(term.name for term in design.terms)
+    return Kernel(ordered(products), maps[0], tuple(maps[1:]), float(y_mean), names)
 
 
 def _layout(arrays: Arrays, shapes: tuple[TermShape, ...]) -> Layout:
