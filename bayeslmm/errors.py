@@ -64,6 +64,21 @@ class MissingDependencyError(BayeslmmError, ImportError):
     """An optional package is needed and not installed."""
 
 
+def explanation(error: BaseException | None) -> str:
+    """Return in a sentence what an error means for a user: this package's are sentences, those of others are not.
+
+    What Python, numpy and LAPACK say of numbers, "division by zero", tells nothing to whoever stated a model; it stays
+    at hand as the cause of the error that is raised.
+    """
+    if isinstance(error, BayeslmmError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}."
+    if isinstance(error, ArithmeticError | ValueError):  # numpy's LinAlgError is a ValueError
+        return "Numbers there are beyond the reach of double precision."
+    return "The numbers there cannot be computed with."
+
+
 def suggest(name: object, known: Iterable[str], most: int = 1) -> list[str]:
     """Return the known names that an unknown one was most likely meant as, nearest first; empty if none is near.
 

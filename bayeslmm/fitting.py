@@ -10,10 +10,11 @@ import numpy as np
 from bayeslmm.errors import FittingError, ModelError, OptionError
 from bayeslmm.inference.draws import SUMMARY, check_room_for_draws
 from bayeslmm.inference.options import Options
+from bayeslmm.likelihood.deferred import DeferredConditional
 from bayeslmm.methods import find_method
 from bayeslmm.results.fit import Fit
 from bayeslmm.results.point import PointFit
-from bayeslmm.types import Method
+from bayeslmm.types import Array, Method
 
 if TYPE_CHECKING:
     from bayeslmm.design import Design, Finding
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from bayeslmm.posterior.density import CovarianceDensity
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.spec import ModelSpec
-
-
-COMPLETION = 0x636F6C  # keeps the numbers that complete draws apart from those that made them
 
 
 class Fittable(Protocol):
@@ -107,8 +105,8 @@ def iterative_fit(model: Fittable, method: str, found: "IterativeMaximum") -> Po
 def point_fit(model: Fittable, method: str, optimum: "Maximum") -> PointFit:
     """Return the fit at an optimum: coefficients and random effects are conditional on it."""
     if method != "map":
-        modes = model.kernel.conditional(optimum.theta, method, model.spec.sigma)
-        return PointFit(model.design, model.spec, method, optimum, modes, model_kernel=model.kernel)
+        deferred = DeferredConditional(model.kernel, optimum.theta, method, model.spec.sigma, optimum.sigma)
+        return PointFit(model.design, model.spec, method, optimum, deferred, model_kernel=model.kernel)
     from bayeslmm.inference.optimum.held_mode import mode_coefficients
 
     priors = model.resolved_priors
@@ -133,11 +131,25 @@ def _fit_importance(model: Fittable, method: str, options: Options) -> Fit:
     if is_iterative(model.products_kernel, options.solver):
         from bayeslmm.inference.iterative_sampling import sample_iteratively
 
+        if options.device == "cuda":
+            raise OptionError(
+                "With so many crossed effects solver='auto' does without the dense matrix that device='cuda' is for: "
+                "use solver='exact', or device='cpu'."
+            )
         with _extremes_explained():
             draws = sample_iteratively(model.products_kernel, priors, options, sigma=model.spec.sigma)
         return _posterior_fit(model, priors, draws, options)
     with _extremes_explained():
         draws = sample_importance(_density(model, priors), options)
+    return _posterior_fit(model, priors, draws, options)
+
+
+def _fit_hamiltonian(model: Fittable, method: str, options: Options) -> Fit:
+    from bayeslmm.inference.hamiltonian.sampling import sample_hmc
+
+    priors = _usable_priors(model)
+    with _extremes_explained():
+        draws = sample_hmc(_density(model, priors), options)
     return _posterior_fit(model, priors, draws, options)
 
 
@@ -151,7 +163,7 @@ def _fit_advi(model: Fittable, method: str, options: Options) -> Fit:
         maximise(model.kernel, "reml")  # refuses residuals of zero, for which ADVI would find a small sigma
     chosen, messages = choose_parametrization(options.parametrization, priors)
     draws = sample_advi(
-        model.design if chosen == "marginal" else model.posterior_design,
+        model.posterior_design,
         priors,
         replace(options, parametrization=chosen),
         kernel=model.kernel,
@@ -170,7 +182,6 @@ def _posterior_fit(model: Fittable, priors: "ModelPriors", draws: "Draws", optio
     """Wrap draws, writing down which terms were to be stored, so that a saved fit knows what it need not hold."""
     from bayeslmm.results.posterior import PosteriorFit
 
-    draws = _all_coefficients(draws, priors, options)
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return PosteriorFit(
@@ -183,11 +194,28 @@ def _all_coefficients(draws: "Draws", priors: "ModelPriors", options: Options) -
     if draws.beta.shape[-1] == len(priors.fixed):
         return draws
     from bayeslmm.posterior.collinear_prior import collinear_prior
+    from bayeslmm.posterior.conditional_draws import COMPLETION
 
     rng = np.random.default_rng([options.seed, COMPLETION])
     flat = draws.beta.reshape(-1, draws.beta.shape[-1])
     beta = collinear_prior(priors).complete(flat.astype(float), rng)
     return replace(draws, beta=beta.reshape(*draws.beta.shape[:-1], -1).astype(draws.beta.dtype))
+
+
+def _with_level_of_all(found: "ChainedDraws", draws: "Draws", family: "Family", priors: "ModelPriors") -> Array:
+    """Return draws of the dispersion parameters, (chains, draws, K), moved by the level of the columns added."""
+    from bayeslmm.posterior.collinear_prior import independent_centring
+
+    if draws is found.draws or all(not parameter.holds_level for parameter in family.parameters):
+        return found.dispersion
+    own = independent_centring(priors.fixed_centring, priors.collinearity)
+    level = priors.fixed_centring.level(draws.beta.astype(float)) - own.level(found.draws.beta.astype(float))
+    moved, start = np.array(found.dispersion), 0
+    for parameter in family.parameters:
+        if parameter.holds_level:
+            moved[..., start : start + parameter.size] += level[..., None]
+        start += parameter.size
+    return moved
 
 
 @contextmanager
@@ -203,8 +231,8 @@ def _extremes_explained() -> Iterator[None]:
         yield
     except (np.linalg.LinAlgError, ArithmeticError) as error:
         raise FittingError(
-            f"The posterior could not be evaluated ({error}). Most often a prior and the data differ by many orders of "
-            "magnitude. "
+            "The posterior could not be evaluated: numbers are beyond the reach of double precision. Most often a "
+            "prior and the data differ by many orders of magnitude. "
             'Compare model.priors with the estimates of method="reml", and state priors on the scale of the data.'
         ) from error
 
@@ -212,8 +240,10 @@ def _extremes_explained() -> Iterator[None]:
 def _fit_map(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.held_mode import posterior_maximum
 
-    found = posterior_maximum(model.kernel, _usable_priors(model), model.spec.sigma)
-    return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
+    priors = _usable_priors(model)
+    with np.errstate(over="ignore"), _extremes_explained():
+        found = posterior_maximum(model.kernel, priors, model.spec.sigma)
+        return point_fit(model, method, replace(found, message=" ".join([found.message, *unidentified(model)])))
 
 
 def _usable_priors(model: Fittable) -> "ModelPriors":
@@ -250,7 +280,7 @@ def _fit_generalized_likelihood(model: Fittable, method: str, options: Options) 
 
 def _fit_generalized_importance(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.importance.generalized import generalized_importance
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
 
     priors = _usable_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
@@ -261,7 +291,7 @@ def _fit_generalized_importance(model: Fittable, method: str, options: Options) 
 
 def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.nuts.generalized import generalized_nuts
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
 
     priors = _usable_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
@@ -272,7 +302,7 @@ def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit
 
 def _fit_generalized_map(model: Fittable, method: str, options: Options) -> PointFit:
     from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
     from bayeslmm.results.generalized import generalized_fit
 
     priors = _usable_priors(model)
@@ -298,6 +328,7 @@ def _generalized_posterior(
     from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
 
     draws = _all_coefficients(found.draws, priors, options)
+    dispersion = _with_level_of_all(found, draws, family, priors)
     if options.store is not None:
         draws = replace(draws, info={**draws.info, "store": stored(options.store)})
     return GeneralizedPosteriorFit(
@@ -307,7 +338,7 @@ def _generalized_posterior(
         priors,
         unidentified(model),
         family=family,
-        dispersion=found.dispersion,
+        dispersion=dispersion,
     )
 
 
@@ -321,6 +352,7 @@ GENERALIZED_RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
 RUNNERS: dict[Method, Callable[[Fittable, str, Options], Fit]] = {
     "nuts": _fit_nuts,
     "importance": _fit_importance,
+    "hmc": _fit_hamiltonian,
     "advi": _fit_advi,
     "map": _fit_map,
     "reml": _fit_likelihood,
@@ -345,10 +377,12 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
         check_room_for_draws(names, effects, options.keep(names), np.dtype(options.dtype).itemsize)
     if options.store == SUMMARY and (model.family is not None or method == "advi"):
         raise OptionError(
-            "store='summary' is for method='importance' and 'nuts' of normal responses; name the terms to keep, or "
-            "none of them with store=()."
+            "store='summary' is for method='importance', 'nuts' and 'hmc' of normal responses; name the terms to "
+            "keep, or none of them with store=()."
         )
     if model.family is not None:
+        if options.device == "cuda":
+            raise OptionError("device='cuda' is for normal responses; use device='cpu' or 'auto' for other families.")
         return _run_generalized(model, method, options)
     if options.n_quad != 1:
         raise OptionError("n_quad= is for generalized models; the likelihood of a normal response is exact.")
@@ -360,7 +394,8 @@ def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
     if runner is not None:
         return runner(model, method, options)
     known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
-    raise OptionError(f"REML is defined for normal responses; use {known}.")
+    what = "REML is defined" if method == "reml" else find_method(method).title.rpartition(" by ")[2] + " is"
+    raise OptionError(f"{what} for normal responses; use {known}.")
 
 
 def unidentified(model: Fittable) -> tuple[str, ...]:

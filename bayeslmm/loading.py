@@ -82,8 +82,8 @@ def load(
         raise StorageError(f"The model of {folder} cannot be built again: {error}") from error
     except Exception as error:  # whatever values raise that no model ever had: the record is of unknown origin
         raise StorageError(
-            f"The model of {folder} cannot be built again: {type(error).__name__}: {error}. The folder has changed, "
-            "or a function of your own does not suit it."
+            f"The model of {folder} cannot be built again from what its files hold: the folder has changed, or a "
+            "function of your own does not suit it."
         ) from error
 
 
@@ -155,7 +155,7 @@ def _rebuild_iteratively(model: Model, method: str, optimum: "Maximum", n_probes
 
 
 def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") -> "PointFit | PosteriorFit":
-    from bayeslmm.posterior.generalized import generalized_density
+    from bayeslmm.posterior.generalized_mixture import generalized_density
     from bayeslmm.results.generalized import fit_with_message
     from bayeslmm.results.generalized_posterior import GeneralizedPosteriorFit
     from bayeslmm.results.store.folder import read_generalized_posterior

@@ -38,7 +38,14 @@ METHODS: dict[str, MethodEntry] = {
         (*DRAW_OPTIONS, "tune", "cores", "target_accept", "sampler", "parametrization", "resume"),
     ),
     "importance": MethodEntry(
-        "Bayesian linear mixed model, by importance sampling", True, (*DRAW_OPTIONS, "cores", "handover", "solver")
+        "Bayesian linear mixed model, by importance sampling",
+        True,
+        (*DRAW_OPTIONS, "cores", "handover", "solver", "device"),
+    ),
+    "hmc": MethodEntry(
+        "Bayesian linear mixed model, sampled by Hamiltonian Monte Carlo",
+        True,
+        (*DRAW_OPTIONS, "cores", "target_accept"),
     ),
     "advi": MethodEntry(
         "Bayesian linear mixed model, approximated by ADVI",

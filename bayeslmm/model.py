@@ -31,6 +31,7 @@ from bayeslmm.results.tables import WholeFrame, block_table
 from bayeslmm.rows import CHUNK_ROWS, check_chunk_rows, is_stream, open_rows
 from bayeslmm.types import (
     Array,
+    DeviceWord,
     DrawOptions,
     EstimateOptions,
     EstimatingMethod,
@@ -262,8 +263,8 @@ class Model:
     def posterior_design(self) -> "Design":
         """The design of posteriors: that of the likelihood, with collinear columns that the priors tell apart.
 
-        They are kept where the priors of the columns left out are normal, and those of the columns they depend on
-        normal or flat.
+        They are kept where the priors of the columns that likelihoods leave out are proper; those of a generalized
+        model where these are normal, and those of the columns they depend on normal or flat.
         """
         return self._design_with_priors[0] if self._design.dropped_columns else self._design
 
@@ -274,7 +275,7 @@ class Model:
 
         whole = with_all_columns(self._design)
         priors = self._priors_of(whole)
-        if identifies(priors):
+        if identifies(priors, normal=self._family is not None):
             return whole, priors
         refuse_stated(self._design.dropped_columns, priors)
         return self._design, self._priors_of(self._design)
@@ -413,6 +414,7 @@ class Model:
         handover: Handover = "nuts",
         n_quad: int = 1,
         solver: Solver = "auto",
+        device: DeviceWord = "cpu",
         strict: bool = False,
     ) -> "PointFit | PosteriorFit":
         """Fit the model.
@@ -421,7 +423,8 @@ class Model:
         ----------
         method
             "nuts" samples the posterior; "importance" samples it at once, by importance sampling of the
-            covariance parameters, and hands over to NUTS where it must; "advi" fits a normal
+            covariance parameters, and hands over to NUTS or "hmc" where it must; "hmc" is Hamiltonian Monte Carlo
+            for models of many covariance parameters, which needs few gradients; "advi" fits a normal
             approximation; "map" finds the mode of sds, correlations and sigma, and of coefficients
             whose priors are Student t, Cauchy or Laplace; "reml" and "ml" maximise the
             (restricted) likelihood.
@@ -448,7 +451,7 @@ class Model:
             A folder for finished chains of "nuts": an interrupted run begun with it goes on where it
             stopped, and ends with the draws of an uninterrupted one.
         store
-            Names of the random terms whose effects' draws are kept ("nuts", "importance"); None keeps all,
+            Names of the random terms whose effects' draws are kept ("nuts", "importance", "hmc"); None keeps all,
             ``()`` none, so that memory does not grow with draws × levels. All other draws are the same. What
             was not kept cannot be asked for: random effects, conditional predictions, residuals. "summary"
             keeps the means, sds and quantiles of all effects, without Monte Carlo error but that of the covariance
@@ -458,18 +461,24 @@ class Model:
         full_rank, iterations
             Whether the normal approximation of "advi" has a full covariance matrix, and its optimisation steps.
         handover
-            What "importance" does where its weights are too uneven: "nuts" samples by NUTS instead, or by Hamiltonian
-            Monte Carlo where there are many covariance parameters, and warns of what that will take; "error" raises;
-            "keep" keeps the weighted draws, whose status says what they are worth.
+            What "importance" does where its weights are too uneven: "nuts" samples by NUTS instead, or by "hmc"
+            where there are many covariance parameters or points are costly, and warns of what that will take;
+            "error" raises; "keep" keeps the weighted draws, whose status says what they are worth.
         n_quad
             How "ml" integrates the random effects of a generalized model: 1 for Laplace's approximation, 9 or 25 points
             of adaptive Gauss-Hermite quadrature with one grouping factor, 0 with coefficients in the inner loop, which
             is fast and rough.
         solver
-            How "reml", "ml" and "importance" solve the equations of crossed random effects: "exact" factors them;
-            "iterative" uses conjugate gradients and probes, whose error the status tells (and ``fit.monte_carlo`` of an
-            estimate); "auto" is iterative where more than 3,000 effects are left after the largest term is eliminated.
+            How "reml", "ml" and "importance" solve the equations of crossed random effects: "exact" factors them, one
+            by one where few of many effects meet; "iterative" uses conjugate gradients and probes, whose error the
+            status tells (and ``fit.monte_carlo`` of an estimate); "auto" is iterative where more than 3,000 effects are
+            left after the largest term is eliminated and their factor is not sparse.
             NUTS cannot take over from "importance" without a factor.
+        device
+            Where "importance" evaluates its points and draws the effects of a normal response's crossed terms: "cpu";
+            "cuda" for a graphics card, in batches that fit its memory (needs CuPy: ``pip install 'bayeslmm[gpu]'``);
+            "auto" for a card where there is one with room and the matrices are large. The draws are the same up to
+            rounding; ``fit.info["device"]`` says where they were made.
         strict
             Raise instead of returning a fit whose status says it cannot be trusted.
 
@@ -480,7 +489,9 @@ class Model:
         Raises
         ------
         OptionError
-            If the method is unknown, or does not take an option given.
+            If the method is unknown, or does not take an option given, or there is no card.
+        MissingDependencyError
+            If ``device="cuda"`` and CuPy is not installed.
         ModelError
             If the likelihood alone does not identify the parameters ("ml", "reml", or flat priors).
         FittingError
@@ -505,6 +516,7 @@ class Model:
             "handover": handover,
             "n_quad": n_quad,
             "solver": solver,
+            "device": device,
         }
         check_options(method, given, _fit_defaults())
         fit = cast("PointFit | PosteriorFit", run_method(self, method, make_options(**given)))

@@ -14,9 +14,9 @@ AnyArray = NDArray[Any]  # of any kind
 Index = NDArray[np.int64]  # positions
 
 Missing = Literal["drop", "error"]  # what happens to rows with missing values
-SamplingMethod = Literal["nuts", "importance", "advi"]
+SamplingMethod = Literal["nuts", "importance", "hmc", "advi"]
 EstimatingMethod = Literal["map", "reml", "ml"]
-Method = Literal["nuts", "importance", "advi", "map", "reml", "ml"]
+Method = Literal["nuts", "importance", "hmc", "advi", "map", "reml", "ml"]
 Criterion = Literal["ml", "reml"]
 Ddf = Literal["satterthwaite", "kenward-roger", "residual", "normal"]  # how degrees of freedom are found
 Sampler = Literal["nutpie", "nutpie-pymc", "pymc"]
@@ -24,6 +24,7 @@ Parametrization = Literal["marginal", "noncentered", "centered"]
 Precision = Literal["float64", "float32"]
 Handover = Literal["nuts", "error", "keep"]  # what happens where importance weights are in trouble
 Solver = Literal["auto", "exact", "iterative"]  # how the equations of crossed effects are solved
+DeviceWord = Literal["cpu", "cuda", "auto"]  # where batches of dense matrices are computed
 
 
 class EstimateOptions(TypedDict, total=False):
@@ -53,3 +54,4 @@ class DrawOptions(EstimateOptions, total=False):
     full_rank: bool
     iterations: int
     handover: Handover
+    device: DeviceWord

@@ -111,3 +111,19 @@ def test_semicolons_and_decimal_commas(tmp_path, monkeypatch, capsys):
     (tmp_path / "n.toml").write_text(f'{text}[csv]\ndecimal = ","\n')
     assert cli.main(["fit", "n.toml"]) == 2
     assert "state another separator" in capsys.readouterr().err
+
+
+def test_predictions_of_counts_are_those_of_the_mean(tmp_path, monkeypatch, capsys):
+    """A generalized fit by the likelihood has no limits of new responses."""
+    monkeypatch.chdir(tmp_path)
+    data = blm.load_dataset("grouseticks")
+    data.to_csv(tmp_path / "ticks.csv", index=False)
+    text = 'formula = "TICKS ~ YEAR + (1 | BROOD)"\ndata = "ticks.csv"\nfamily = "poisson"\nmethods = ["ml"]\n'
+    (tmp_path / "ticks.toml").write_text(text)
+    assert cli.main(["fit", "ticks.toml", "--no-plots"]) == 0
+    assert cli.main(["predict", "results/ticks", "ticks.csv", "--output", "out.csv"]) == 0
+    assert (pd.read_csv(tmp_path / "out.csv")["prediction"] > 0).all()
+    capsys.readouterr()
+    assert cli.main(["check", "results/ticks", "-n", "3", "--json"]) in (0, 1)
+    rows = json.loads(capsys.readouterr().out)["table"]
+    assert [row["parameter"] for row in rows] == ["Intercept", "YEAR", "sd_BROOD[Intercept]"]  # years read as numbers

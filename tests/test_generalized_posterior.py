@@ -132,7 +132,7 @@ def test_priors_are_in_units_of_the_link(cbpp):
     data = pd.DataFrame({"y": [1, 2, 0, 4, 2, 3], "g": list("aabbcc")})
     counts = blm.Model("y ~ 1 + (1 | g)", data, family="negative_binomial", priors={"shape": "Gamma(2, 0.1)"})
     assert counts.priors.set_index("parameter")["prior"]["shape"] == "Gamma(2, 0.1)"
-    for priors in ("brms", {"sigma": "HalfNormal(1)"}):
+    for priors in ("bambi", {"sigma": "HalfNormal(1)"}):
         with pytest.raises(blm.PriorError):
             blm.Model(CBPP, cbpp, family="binomial", priors=priors)
 

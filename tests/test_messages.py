@@ -41,8 +41,9 @@ def ends(node):
 
 # What a message may end with that is a sentence of its own: a remedy, or what another error said.
 SENTENCES = (
-    "error", "explain", "failed", "failure", "first_error", "found", "hint", "message", "name", "not_kept", "numeric",
-    "PERFECT_FIT", "reason", "remedy", "said", "sentence", "sentences", "what", "absent", "carets",
+    "error", "explain", "explanation", "failed", "failure", "first_error", "found", "hint", "message", "name",
+    "not_kept", "numeric", "PERFECT_FIT", "reason", "remedy", "said", "sentence", "sentences", "what", "absent",
+    "carets",
 )  # fmt: skip
 
 
@@ -85,3 +86,30 @@ def test_every_message_that_ends_with_a_value_ends_with_a_sentence():
 def test_standard_wording(wording):
     found = [place for place, node in MESSAGES if wording in ast.unparse(node)]
     assert found == []
+
+
+# Where the words of a library or of the user's own function say which line, path or value is meant.
+QUOTED = {
+    "datasets/tables.py", "design/coding.py", "design/evaluate.py", "forest/learners.py", "formula/grammar.py",
+    "inference/nuts/explicit.py", "model_files/data.py", "model_files/reading.py", "results/store/draws.py",
+    "results/store/record.py", "rows/source.py",
+}  # fmt: skip
+
+
+def quotations():
+    """Places where a message quotes an exception that this package did not write."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for handler in ast.walk(ast.parse(path.read_text(encoding="utf8"))):
+            if not isinstance(handler, ast.ExceptHandler) or handler.name is None:
+                continue
+            caught = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(handler.type)}
+            if caught <= ERRORS | {""}:
+                continue
+            calls = [c for c in ast.walk(handler) if isinstance(c, ast.Call) and getattr(c.func, "id", None) in CALLED]
+            values = [v.value for call in calls for v in ast.walk(call) if isinstance(v, ast.FormattedValue)]
+            if any(handler.name == getattr(value, "id", None) for value in values):
+                yield path.relative_to(PACKAGE).as_posix()
+
+
+def test_messages_do_not_quote_what_python_says():
+    assert set(quotations()) - QUOTED == set()

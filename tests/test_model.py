@@ -247,6 +247,19 @@ def test_priors_out_of_reach_of_the_data_are_told(data, method, prior):
         blm.Model(FORMULA, data, priors={"sd_Subject": prior}).fit(method, draws=50, seed=1)
 
 
+@pytest.mark.parametrize(
+    ("priors", "said"),
+    [
+        ({"Intercept": "StudentT(3, 1e99, 1e-99)"}, "beyond the reach of double precision"),
+        ({"sd_Subject": "HalfNormal(1e-90)"}, "the covariance parameters are too large"),
+    ],
+)
+def test_a_mode_out_of_reach_is_told(data, priors, said):
+    with pytest.raises(blm.FittingError, match=said) as raised:
+        blm.Model(FORMULA, data, priors=priors).fit("map")
+    assert "collinear" not in str(raised.value)
+
+
 def test_the_mode_tells_what_only_the_prior_says(one_per_level):
     fit = blm.lmm("y ~ x + (1 | id)", one_per_level, "map")
     assert fit.status.ok and "'id' has 30 levels in 30 rows" in fit.status.message

@@ -7,7 +7,7 @@ from scipy.stats import poisson
 
 import bayeslmm as blm
 from bayeslmm.model_files.reading import read_model_file
-from bayeslmm.posterior.generalized import generalized_density
+from bayeslmm.posterior.generalized_mixture import generalized_density
 
 SHORT = {"seed": 1, "draws": 100, "chains": 2, "progressbar": False}
 

@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from bayeslmm.commands.outcome import NOT_TRUSTED, Outcome, chosen_fits
 from bayeslmm.commands.table_options import add_csv, csv_options
@@ -9,6 +10,9 @@ from bayeslmm.datasets import read_table
 from bayeslmm.errors import StorageError
 from bayeslmm.files import whole_file
 from bayeslmm.methods import METHODS
+
+if TYPE_CHECKING:
+    from bayeslmm.results.fit import Fit
 
 HELP = "predict the rows of a table by a saved fit"
 
@@ -22,7 +26,11 @@ def add(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace the file")
     parser.add_argument("--method", choices=METHODS, help="which fit; default: a posterior if there is one")
     parser.add_argument("--interval", type=float, default=0.95, metavar="P", help="probability; default: 0.95")
-    parser.add_argument("--kind", choices=("mean", "response"), default="response", help="what the limits are for")
+    parser.add_argument(
+        "--kind",
+        choices=("mean", "response"),
+        help="what the limits are for; default: a new response, or the mean for the likelihood's fit of another family",
+    )
     parser.add_argument(
         "--new-levels",
         choices=("error", "sample", "population"),
@@ -42,7 +50,11 @@ def run(options: argparse.Namespace) -> Outcome:
     fit = chosen_fits(options.folder, options.method)[0]
     rows = read_table(options.data, **csv_options(options))
     found = fit.predict(
-        rows, kind=options.kind, interval=options.interval, new_levels=options.new_levels, seed=options.seed
+        rows,
+        kind=options.kind or _kind(fit),
+        interval=options.interval,
+        new_levels=options.new_levels,
+        seed=options.seed,
     )
     table = rows.join(found.rename(columns={name: _free(name, list(rows.columns)) for name in found.columns}))
     code = 0 if fit.status.ok else NOT_TRUSTED
@@ -53,6 +65,13 @@ def run(options: argparse.Namespace) -> Outcome:
         table.to_csv(partial, index=False)
     said = f"{len(table)} rows predicted by {fit.method} ({fit.status.code}); written to {output}"
     return Outcome(said, {**facts, "rows": len(table), "output": str(output)}, code)
+
+
+def _kind(fit: "Fit") -> Literal["mean", "response"]:
+    """Return what limits a fit has: a generalized fit by the likelihood has those of the mean only."""
+    from bayeslmm.results.generalized import GeneralizedPointFit
+
+    return "mean" if isinstance(fit, GeneralizedPointFit) else "response"
 
 
 def _free(name: str, taken: list[str]) -> str:

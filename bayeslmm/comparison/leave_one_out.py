@@ -21,15 +21,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import logsumexp
 from scipy.stats import qmc
 
 from bayeslmm.comparison.pareto_loo import LeftOut, leave_out
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.importance.proposals import StudentProposal, cholesky_factor, identity_map
 from bayeslmm.likelihood.factor import factorise
-from bayeslmm.likelihood.left_out import DataRows, RowParts, Sets, row_parts, rows_left_out, sets_left_out
+from bayeslmm.likelihood.left_out import DataRows, RowParts, Sets, row_parts, rows_left_out
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
+from bayeslmm.likelihood.sets_left_out import sets_left_out
 from bayeslmm.likelihood.threads import in_threads, worker_threads
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.sigma_density import SigmaGrid
@@ -43,6 +43,7 @@ CHECKS = 2  # draws at which it is compared with them
 TOLERANCE = 0.02  # of a log density: how far it may be off there
 WIDER = 2.0  # the proposal's scale matrix over the draws' covariance
 DOF = 7.0  # of the proposal
+PROPOSAL_DRAWS = 256  # that its mean and covariance are taken from
 FEWEST_EFFECTIVE = 0.2  # share of the points; with fewer the draws themselves are used
 NEGLIGIBLE = 1e-12  # share of the largest weight that adds nothing
 SPACING = 0.9  # of nodes of log sigma, in standard deviations
@@ -71,10 +72,12 @@ class CovarianceDraws:
         """Return the factors of one draw."""
         return [factors[d] for factors in self.lambdas]
 
-    def phi(self, density: CovarianceDensity) -> Array:
-        """Return phi of every draw, shape (D, n_phi)."""
-        found = np.array([density.phi(self.at(d)) for d in range(len(self.sigma))])
-        found[:, density.n_covariance :] = self.log_mixing
+    def phi(self, density: CovarianceDensity, most: int | None = None) -> Array:
+        """Return phi of every draw, or of at most so many evenly spaced ones, shape (D, n_phi)."""
+        count = len(self.sigma)
+        chosen = np.arange(count) if most is None or count <= most else np.linspace(0, count - 1, most).astype(int)
+        found = np.array([density.phi(self.at(d)) for d in chosen])
+        found[:, density.n_covariance :] = self.log_mixing[chosen]
         return found
 
 
@@ -109,22 +112,23 @@ def left_out(
         found = _by_quadratic(density, draws, data, sets, report)
         if found is not None:
             return found
-    phi = draws.phi(density)
     if density.n_phi:
-        found = _by_proposal(density, phi, data, sets, seed, report)
+        found = _by_proposal(density, draws, data, sets, seed, report)
         if found is not None:
             return found
+    phi = draws.phi(density)
     values = _at_points(density, phi if density.n_phi else phi[:1], data, sets, report)
     return leave_out(np.array([at.out for at in values]), np.array([at.within for at in values]))
 
 
 def _by_proposal(
-    density: CovarianceDensity, phi: Array, data: DataRows, sets: Sets | None, seed: int, report: Report
+    density: CovarianceDensity, draws: CovarianceDraws, data: DataRows, sets: Sets | None, seed: int, report: Report
 ) -> LeftOut | None:
-    """Weigh points around draws phi (D, d); None where their weights are too uneven."""
+    """Weigh points around the draws, as many as these; None where their weights are too uneven."""
+    phi = draws.phi(density, PROPOSAL_DRAWS)
     proposal = StudentProposal(identity_map(), phi.mean(axis=0), cholesky_factor(WIDER * _covariance(phi)), DOF)
     sobol = qmc.Sobol(phi.shape[1] + 1, scramble=True, rng=np.random.default_rng(seed))
-    uniforms = np.clip(sobol.random_base2(int(np.ceil(np.log2(len(phi))))), 1e-12, 1 - 1e-12)
+    uniforms = np.clip(sobol.random_base2(int(np.ceil(np.log2(len(draws.sigma))))), 1e-12, 1 - 1e-12)
     points = proposal.sample(uniforms)
     found = _at_points(density, points, data, sets, report)
     logs = np.array([at.log_density for at in found]) - proposal.log_density(points)
@@ -159,9 +163,17 @@ def _at_points(
         parts = row_parts(density.kernel, grid.posterior, data, leverages=sets is None)
         out, within = _densities(grid.posterior, parts, sigma, sets)
         logs = np.log(shares)[:, None]
-        return _AtPoint(grid.log_density, -logsumexp(logs - out, axis=0), logsumexp(logs + within, axis=0))
+        return _AtPoint(grid.log_density, -_log_sum(logs - out), _log_sum(logs + within))
 
     return in_threads(at, points, worker_threads(density.kernel.order), report)
+
+
+def _log_sum(logs: Array) -> Array:
+    """Return the logarithm of each column's sum of exponentials, infinite where an entry is: for few rows, quickly."""
+    peak = logs.max(axis=0)
+    with np.errstate(invalid="ignore"):
+        total = peak + np.log(np.exp(logs - peak).sum(axis=0))
+    return np.where(np.isfinite(peak), total, peak)
 
 
 def _covariance(x: Array) -> Array:

@@ -133,5 +133,5 @@ def _check_known(codes: NDArray[np.int32], column: pd.Series) -> None:
 
 
 def _evaluator(learned: Learned, rows: pd.DataFrame, index: pd.Index) -> Evaluator:
-    positions = np.arange(len(rows)) if len(rows) == len(index) else index.get_indexer(rows.index)
+    positions = range(len(rows)) if len(rows) == len(index) else index.get_indexer(rows.index)
     return Evaluator(rows, learned.plan.functions, learned.memory, False, index, positions)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.covariance import find_structure
-from bayeslmm.design.centring import Centring, centring_beside_level, find_centring, no_centring
+from bayeslmm.design.centring import FEW_ROWS, Centring, centring_beside_level, find_centring, no_centring
 from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, few_rows_sentence
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
@@ -34,6 +34,7 @@ from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST, RESPONSE_PAIRS
 if TYPE_CHECKING:
     from bayeslmm.families import Family, Response
 
+LONG = 1_000_000  # rows beyond which a column is not copied: a shorter one, writeable, spares a compilation
 REMEMBERED = 128  # formulas whose expressions need not be checked again
 Terms = tuple[tuple[Expression, ...], ...]
 
@@ -57,15 +58,37 @@ class Parts:
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """How to build the columns of a design from new data."""
+    """How to build the columns of a design from new data.
+
+    Attributes
+    ----------
+    parts, memory
+        The formula's expressions, and what their functions learned.
+    fixed, effects, groupings
+        How the fixed columns, those of the random terms, and the levels of these are built.
+    kept, others
+        Places, among all fixed columns, of the p that take part and of the q left out as combinations of them. Beside
+        the thresholds of grades the intercept is in neither.
+    dependence
+        Of those left out on those kept, shape (p, q).
+    constants
+        Beside thresholds, what those left out exceed these combinations by, shape (q,); None elsewhere.
+    """
 
     parts: Parts
     memory: Memory
     fixed: ColumnRecipe
     kept: np.ndarray
-    dependence: Array  # of the columns left out on those kept, shape (p, left out)
+    others: np.ndarray
+    dependence: Array
     effects: tuple[ColumnRecipe, ...]
     groupings: tuple[Grouping, ...]
+    constants: Array | None = None
+
+    def left_out(self, columns: Array) -> Array:
+        """Return of all columns those left out, (m, q), less their constants: combinations of those kept in the fit."""
+        found = columns[:, self.others]
+        return found if self.constants is None else found - self.constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +103,16 @@ class FixedColumns:
         Names of the columns left out.
     recipe
         How all columns are built.
-    kept
-        Places of the independent columns among all.
+    kept, others
+        Places of the independent columns and of those left out among all.
     dependence
         Of the columns left out on those kept, shape (p, left out).
     left_out
         The columns left out; None where there are none.
     centring
         The constant among the independent columns and their means.
+    constants
+        Beside thresholds, what the columns left out exceed combinations of those kept by; None elsewhere.
     """
 
     X: Array
@@ -95,9 +120,11 @@ class FixedColumns:
     dropped: tuple[str, ...]
     recipe: ColumnRecipe
     kept: np.ndarray
+    others: np.ndarray
     dependence: Array
     left_out: Array | None
     centring: Centring
+    constants: Array | None = None
 
 
 def build_design(
@@ -157,7 +184,7 @@ def build_design(
     X, names = fixed.X, fixed.names
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
-    if outcome is None and np.all(y == y[0]):
+    if outcome is None and _is_constant(y):
         raise ModelError(f"The response {parts.response.label} is constant ({y[0]:g}), so there is nothing to model.")
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
     check_terms(terms)
@@ -185,7 +212,17 @@ def build_design(
         offset_column=offset_column,
         functions=functions,
         outcome=outcome,
-        recipe=Recipe(parts, evaluator.memory, fixed.recipe, fixed.kept, fixed.dependence, effect_recipes, groupings),
+        recipe=Recipe(
+            parts,
+            evaluator.memory,
+            fixed.recipe,
+            fixed.kept,
+            fixed.others,
+            fixed.dependence,
+            effect_recipes,
+            groupings,
+            fixed.constants,
+        ),
         left_out=fixed.left_out,
     )
 
@@ -290,6 +327,11 @@ def _missing_values(frame: pd.DataFrame) -> str:
     return f"; missing are {counted} rows" if counted else ""
 
 
+def _is_constant(y: Array) -> bool:
+    """Whether all numbers are one; most often the first few tell."""
+    return bool(np.all(y[:FEW_ROWS] == y[0]) and np.all(y == y[0]))
+
+
 def _outcome(expression: Expression, evaluator: Evaluator, family: "Family", w: Array | None) -> "Response":
     from bayeslmm.design.outcome import read_outcome
 
@@ -307,12 +349,15 @@ def _without_constant(fixed: FixedColumns, formula: Formula, w: Array | None) ->
             names=tuple(fixed.names[j] for j in where),
             kept=fixed.kept[where],
             dependence=fixed.dependence[where],
+            constants=fixed.dependence[fixed.names.index("Intercept")],
         )
     elif np.any(find_centring(fixed.X, None).constant):
         raise ModelError(
             f"The fixed columns of {formula.text!r} add up to a constant, which cannot be distinguished from the "
             "thresholds of an ordinal response: leave out the 0 +, so that the first level is the base."
         )
+    else:
+        fixed = replace(fixed, constants=np.zeros(len(fixed.others)))
     return replace(fixed, centring=centring_beside_level(fixed.X, w))
 
 
@@ -324,9 +369,14 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
             f"The response {expression.label} is a pair of columns; for counts of trials say family='binomial', for "
             "anything else the response is a single column."
         )
-    y = np.array(evaluator.numbers(expression), dtype=np.float64)
-    check_magnitude(y[:, None], (expression.label,), smallest=SMALLEST_NUMBER)
-    return y
+    y = evaluator.numbers(expression, SMALLEST_NUMBER)
+    return y if is_lent(y) else np.array(y, dtype=np.float64)
+
+
+def is_lent(column: Array) -> bool:
+    """Whether a long column of the data, (n,), can be used as it lies there, since pandas lets no one write to it."""
+    flags = column.flags
+    return column.dtype == np.float64 and flags.c_contiguous and not flags.writeable and len(column) > LONG
 
 
 def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:
@@ -340,12 +390,12 @@ def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:
         raise ModelError(few_rows_sentence(n, recipe, evaluator))
     names = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if kept)
     dropped = tuple(name for name, kept in zip(recipe.names, keep, strict=True) if not kept)
-    places = np.flatnonzero(keep)
+    places, others_at = np.flatnonzero(keep), np.flatnonzero(~keep)
     if keep.all():
-        return FixedColumns(X, names, dropped, recipe, places, np.zeros((p, 0)), None, centring)
+        return FixedColumns(X, names, dropped, recipe, places, others_at, np.zeros((p, 0)), None, centring)
     kept, others = np.ascontiguousarray(X[:, keep]), np.ascontiguousarray(X[:, ~keep])
     dependence = dependence_on(kept, others)
-    return FixedColumns(kept, names, dropped, recipe, places, dependence, others, find_centring(kept, w))
+    return FixedColumns(kept, names, dropped, recipe, places, others_at, dependence, others, find_centring(kept, w))
 
 
 def _random(

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from bayeslmm.design.confounding import confounded
+from bayeslmm.design.confounding import confounded, has_telling_level
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.design.streamed import is_streamed
 
@@ -82,7 +82,7 @@ def generalized_identifiability(design: Design, rows_tell: bool) -> list[Finding
 
 
 def _confounded(design: Design, sigma_known: bool) -> list[Finding]:
-    if is_streamed(design):
+    if is_streamed(design) or (len(design.terms) == 1 and has_telling_level(design.terms[0])):
         return []
     apart = [_constant(term, columns) for term in design.terms if len(columns := _constant_columns(term)) > 1]
     names = confounded(design.terms, design.weights, design.n, sigma_known)

@@ -2,7 +2,8 @@ r"""All fixed columns of a model, those that are combinations of others included
 
 Likelihoods are made of independent columns :math:`X` only; the others are :math:`X_o = X A`. With proper priors no
 column need be left out: the data tell :math:`\gamma = M \beta`, :math:`M = (I\;A)` in the order of the columns, and the
-priors tell :math:`\beta` given :math:`\gamma`.
+priors tell :math:`\beta` given :math:`\gamma`. Beside thresholds, which hold the level of the predictor,
+:math:`X_o = X A + 1 a^\top`, and the thresholds of all columns are higher by :math:`a^\top \beta_o`.
 """
 
 from dataclasses import dataclass, replace
@@ -49,21 +50,20 @@ class Collinearity:
 
 
 def with_all_columns(design: Design) -> Design:
-    """Return a design with the columns that were left out as collinear; the same design where there are none.
-
-    Columns beside a level of the response (the thresholds of grades) stay as they are: a constant that they differ by
-    belongs to the level.
-    """
-    recipe, q = design.recipe, len(design.dropped_columns)
-    names = recipe.fixed.names
-    if q == 0 or len(recipe.kept) + q != len(names):
+    """Return a design with the columns that were left out as collinear; the same design where there are none."""
+    recipe = design.recipe
+    if not len(design.dropped_columns):
         return design
-    kept = np.asarray(recipe.kept, dtype=np.intp)
-    others = np.setdiff1d(np.arange(len(names)), kept)
+    places = np.sort(np.concatenate([recipe.kept, recipe.others]).astype(np.intp))
+    names = tuple(recipe.fixed.names[place] for place in places)
+    kept, others = np.searchsorted(places, recipe.kept), np.searchsorted(places, recipe.others)
+    beside = None if recipe.constants is None else np.zeros(0)
     whole = {
-        "fixed_names": tuple(names),
+        "fixed_names": names,
         "dropped_columns": (),
-        "recipe": replace(recipe, kept=np.arange(len(names)), dependence=np.zeros((len(names), 0))),
+        "recipe": replace(
+            recipe, kept=places, others=places[:0], dependence=np.zeros((len(names), 0)), constants=beside
+        ),
         "independent": design,
     }
     if isinstance(design, StreamedDesign):
@@ -109,8 +109,10 @@ def independent_columns_of(design: Design) -> Design:
 
 
 def _centring(design: Design, kept: NDArray[np.intp], means: Array) -> Centring:
-    """Return the centring of all columns: the constant is that of the independent ones."""
+    """Return the centring of all columns: the constant is that of the independent ones, or is beside them."""
     constant = np.zeros(len(means))
+    if design.recipe.constants is not None:
+        return Centring(constant, means)
     constant[kept] = design.centring.constant
     moved = np.where(constant != 0, 0.0, means) if design.centring.spans_constant else np.zeros(len(means))
     return Centring(constant, moved)

@@ -27,6 +27,8 @@ def kind_of(column: pd.Series) -> Kind:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         return "category"
+    if isinstance(dtype, np.dtype) and dtype.kind in "fiu":
+        return "number"
     if pd.api.types.is_bool_dtype(dtype):
         return "boolean"
     if pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_complex_dtype(dtype):
@@ -61,8 +63,8 @@ def holds_text(values: Any) -> bool:
 
 def as_numbers(column: pd.Series) -> Array:
     """Return a numeric or boolean column as float64, missing values as NaN."""
-    if column.dtype == np.float64:
-        return column.to_numpy()
+    if isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiub":
+        return column.to_numpy().astype(np.float64, copy=False)
     try:
         return column.to_numpy(dtype=np.float64, na_value=np.nan)
     except (TypeError, ValueError):
@@ -75,10 +77,12 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
     Levels keep the user's labels and dtype, in category order for a categorical column, else sorted.
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
-        all_codes = column.cat.codes.to_numpy()
-        used = np.bincount(all_codes, minlength=len(column.cat.categories)) > 0
+        all_codes, categories = column.array.codes, column.array.categories
+        used = np.bincount(all_codes, minlength=len(categories)) > 0
+        if used.all():
+            return all_codes.astype(np.int32), categories.rename(None)
         renumbered = (np.cumsum(used) - 1).astype(np.int32)
-        return renumbered[all_codes], column.cat.categories[used].rename(None)
+        return renumbered[all_codes], categories[used].rename(None)
     if isinstance(column.dtype, np.dtype) and column.dtype.kind in "iu":
         found = _codes_of_whole_numbers(column.to_numpy())
         if found is not None:

@@ -30,7 +30,32 @@ DEPENDENT = 1e-8  # of the largest singular value, matrices scaled to norm one: 
 SHARE = 0.05  # of the largest change in a direction without information, beyond which a parameter is named
 CONSTANT = 1e-12  # of a column's root mean square: what is left of a constant by centring
 
+FULL_RANK = 1e-4  # least share of a column of a level, scaled, that is its own, for rank without doubt
+
 Entry = tuple[RandomTerm, int, int]
+
+
+def has_telling_level(term: RandomTerm) -> bool:
+    r"""Whether a single term's largest level tells all its covariance parameters and sigma apart by itself.
+
+    Where :math:`Z_j` has full column rank and more rows than columns, :math:`Z_j E Z_j^\top = 0` for no
+    :math:`E \ne 0`, and :math:`Z_j E Z_j^\top` has a smaller rank than :math:`W_j^{-1}`. No other level can undo
+    that. Where the largest level does not show it, others may.
+
+    Parameters
+    ----------
+    term
+        The only random term.
+    """
+    members = np.flatnonzero(term.codes == np.bincount(term.codes).argmax())
+    if len(members) <= term.n_columns:
+        return False
+    rows = term.centring.apply(term.columns[members])
+    norms = np.sqrt(np.einsum("is,is->s", rows, rows))
+    if not norms.all():
+        return False
+    rows = rows / norms
+    return bool(np.linalg.eigvalsh(rows.T @ rows)[0] > FULL_RANK)
 
 
 def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma_known: bool) -> tuple[str, ...]:

@@ -65,6 +65,8 @@ class Evaluator:
         Index of the data before rows were left out, and the positions in it of the rows; for messages.
     whole
         The data before rows were left out, where they are at hand; for messages.
+    taken
+        Columns of the frame that were asked for.
     """
 
     frame: pd.DataFrame
@@ -74,15 +76,25 @@ class Evaluator:
     index: pd.Index
     positions: Sequence[int] | NDArray[np.intp]
     whole: pd.DataFrame | None = None
+    taken: dict[str, pd.Series] = field(default_factory=dict)
 
-    def numbers(self, expression: Expression) -> Array:
-        """Return an expression that must be one number per row (a response, an offset), shape (n,)."""
+    def column(self, name: str) -> pd.Series:
+        """Return a column; pandas makes a new object of it each time, which small data notice."""
+        if name not in self.taken:
+            self.taken[name] = self.frame[name]
+        return self.taken[name]
+
+    def numbers(self, expression: Expression, smallest: float = 0.0) -> Array:
+        """Return an expression that must be one number per row (a response, an offset), shape (n,).
+
+        Its largest number, if not zero, must not be below `smallest`.
+        """
         value = self.evaluate(expression)
         if isinstance(value, pd.Categorical) and value.categories.dtype == bool:
             value = np.asarray(value, dtype=np.float64)
         if not isinstance(value, np.ndarray) or value.ndim != 1:
             raise DataError(self.not_numeric(expression, value))
-        check_magnitude(value[:, None], (expression.text,))
+        check_magnitude(value[:, None], (expression.text,), smallest=smallest)
         return value
 
     def not_numeric(self, expression: Expression, value: Any) -> str:
@@ -162,7 +174,7 @@ class Evaluator:
 
     def column_numbers(self, name: str) -> Array:
         """Return a numeric column by its name, shape (n,)."""
-        column = self.frame[name]
+        column = self.column(name)
         if self.kind(column) == "category":
             slips = self.slips(column)
             remedy = f"{slips}: correct it" if slips else conversion(column, name)
@@ -232,8 +244,9 @@ class Evaluator:
         n = len(self.frame)
         if part.ndim not in (1, 2) or len(part) != n:
             raise DataError(f"{expression.text} has shape {part.shape}; it must give a value for each of {n} rows.")
-        bad = np.asarray(~np.isfinite(part).reshape(n, part.size // max(n, 1)).all(axis=1), dtype=bool)
-        if bad.any():
+        finite = np.isfinite(part)
+        if not finite.all():
+            bad = np.asarray(~finite.reshape(n, part.size // max(n, 1)).all(axis=1), dtype=bool)
             place = row_name(self.index, int(self.positions[first_true(bad)]))
             raise DataError(
                 f"{expression.text} is not finite in {int(bad.sum())} rows, first in {place}: "

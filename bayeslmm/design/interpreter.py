@@ -83,7 +83,7 @@ class Interpreter:
 
     def column(self, node: ast.Name, outermost: bool) -> Any:
         """Return a column as numbers or as a category, the outermost as it was in the fit."""
-        column = self.rows.frame[self.named(node)]
+        column = self.rows.column(self.named(node))
         kind = self.rows.kind(column)
         if outermost and not self.rows.fitting:
             kind = self.kind_in_fit(column, kind)

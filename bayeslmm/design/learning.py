@@ -162,9 +162,9 @@ class Lesson:
         for names, found in self.combinations.items():
             codes = [self.coders[name].codes(frame[name]) for name in names]
             found.add(pd.Series(np.unique(combine_codes(codes, self.parts_of[names]))))
-        evaluator = _Learner(
-            frame, self.plan.functions, self.memory, True, index, frame.index.to_numpy() - index[0], lesson=self
-        )
+        whole = len(frame) == len(index)
+        positions = range(len(index)) if whole else frame.index.to_numpy() - index[0]
+        evaluator = _Learner(frame, self.plan.functions, self.memory, True, index, positions, lesson=self)
         for expression in self.pending:
             try:
                 evaluator.evaluate(expression)

@@ -74,7 +74,7 @@ def mean_rows(design: Design, frame: pd.DataFrame, fitted: Array | None = None) 
     evaluator = Evaluator(frame, design.functions, recipe.memory, False, frame.index, np.arange(len(frame)))
     columns = rebuild_columns(recipe.fixed, evaluator)
     X = np.ascontiguousarray(columns[:, recipe.kept])
-    others = np.delete(columns, recipe.kept, axis=1)
+    others = recipe.left_out(columns)
     # One scale for all rows: what departs in two rows alike cancels in their difference. The fit's own rows count,
     # since in a few cells a column left out may be zero, and only rounding errors are there to compare with.
     size = (np.abs(others) + np.abs(X) @ np.abs(recipe.dependence)).max(axis=0, initial=0.0)

@@ -75,7 +75,7 @@ def new_rows(
         terms.append(term.at_rows(codes, rebuild_columns(effects, evaluator)))
         labels.append(rows)
     columns = rebuild_columns(recipe.fixed, evaluator)
-    X, left_out = _kept_columns(columns, recipe.kept)
+    X = _kept_columns(columns, recipe.kept)
     total = total_offset(recipe.parts.offsets, offset_column, evaluator)
     return NewRows(
         X=X,
@@ -85,7 +85,7 @@ def new_rows(
         index=frame.index,
         places=np.flatnonzero(keep),
         labels=index,
-        estimable=estimable_rows(X, left_out, recipe.dependence),
+        estimable=estimable_rows(X, recipe.left_out(columns), recipe.dependence),
     )
 
 
@@ -101,11 +101,11 @@ def new_response(design: Design, frame: pd.DataFrame) -> pd.Series:
     return pd.Series(values, index=frame.index, name=design.response)
 
 
-def _kept_columns(columns: Array, kept: NDArray[np.intp]) -> tuple[Array, Array]:
-    """Return the columns that take part and those left out as collinear, without a copy where all take part."""
+def _kept_columns(columns: Array, kept: NDArray[np.intp]) -> Array:
+    """Return the columns that take part, without a copy where all do."""
     if np.array_equal(kept, np.arange(columns.shape[1])):
-        return np.ascontiguousarray(columns), columns[:, :0]
-    return np.ascontiguousarray(columns[:, kept]), np.delete(columns, kept, axis=1)
+        return np.ascontiguousarray(columns)
+    return np.ascontiguousarray(columns[:, kept])
 
 
 def _unknown_groups(m: int) -> tuple[Codes, RowLabels]:

@@ -39,8 +39,12 @@ def complete_rows(frame: pd.DataFrame, missing: Missing) -> Mask:
         dtype = column.dtype
         if isinstance(dtype, np.dtype) and dtype.kind in "iub":  # cannot be missing
             continue
-        if pd.api.types.is_float_dtype(dtype):
-            values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        if isinstance(dtype, pd.CategoricalDtype):
+            absent = column.array.codes < 0
+            if not absent.any():
+                continue
+        elif pd.api.types.is_float_dtype(dtype):
+            values = as_numbers(column)
             if np.isfinite(values).all():
                 continue
             absent = np.isnan(values)

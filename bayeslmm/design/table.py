@@ -53,7 +53,7 @@ def dotted_names(data: Any) -> tuple[str, ...]:
     See :func:`bayeslmm.formula.parse`.
     """
     framed = isinstance(data, pd.DataFrame) or hasattr(data, "get_column")  # the latter of polars
-    names = data if isinstance(data, Mapping) else data.columns if framed else ()
+    names = data if isinstance(data, Mapping) else list(data.columns) if framed else ()
     return tuple(name for name in names if isinstance(name, str) and "." in name)
 
 
@@ -112,8 +112,9 @@ def _absent(present: list[Any], name: str, index: Sequence[Any]) -> str:
 
 def _without_dictionaries(frame: pd.DataFrame) -> pd.DataFrame:
     # Arrow keeps categories as dictionaries, which pandas knows as categories only after conversion.
-    for name, dtype in zip(frame.columns, frame.dtypes, strict=True):
+    for place, dtype in enumerate(frame.dtypes.array):
         if isinstance(dtype, pd.ArrowDtype) and str(dtype).startswith("dictionary"):
+            name = frame.columns[place]
             categories = frame[name].array.__arrow_array__().unify_dictionaries().to_pandas()
             frame = frame.assign(**{name: pd.Categorical(categories)})
     return frame

@@ -10,7 +10,6 @@ from typing import Literal, get_args
 
 import numpy as np
 import scipy  # scipy.stats takes a second to load and does so at its first use
-from scipy.optimize import brentq
 
 from bayeslmm.errors import OptionError, is_word
 from bayeslmm.types import Array
@@ -99,4 +98,6 @@ def _quantile(tail: float, df: float, correlation: Array) -> float:
         return np.nan
     distribution = scipy.stats.t(df) if np.isfinite(df) else scipy.stats.norm
     low, high = distribution.isf(tail / 2.0), distribution.isf(tail / (2.0 * len(correlation)))
-    return float(brentq(lambda x: _outside(x, df, correlation) - tail, low - 1e-6, high + 1e-6, xtol=1e-4))
+    return float(
+        scipy.optimize.brentq(lambda x: _outside(x, df, correlation) - tail, low - 1e-6, high + 1e-6, xtol=1e-4)
+    )

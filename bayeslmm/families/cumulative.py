@@ -177,6 +177,7 @@ class Cumulative(Family):
     name: ClassVar[str] = "cumulative"
     links: ClassVar[tuple[str, ...]] = ("logit", "probit")
     takes_constant: ClassVar[bool] = False
+    standard_rows: ClassVar[bool] = True
 
     def __init__(self, link: str | None = None, n_categories: int = 3) -> None:
         super().__init__(link)

@@ -78,12 +78,17 @@ class Family(ABC):
         Whether the log density is concave in the linear predictor for every response.
     takes_constant
         Whether the fixed columns may span a constant; not where thresholds stand for it.
+    standard_rows
+        Whether the loops' phi are the working values, but for thresholds ("ordered"), which come as they are, and
+        coefficients of `zero_columns`, of which each row's combination comes last. Families that override neither
+        `kernel_parameters` nor `rows_of` need not say so.
     """
 
     name: ClassVar[str]
     links: ClassVar[tuple[str, ...]]
     log_concave: ClassVar[bool] = True
     takes_constant: ClassVar[bool] = True
+    standard_rows: ClassVar[bool] = False
 
     def __init__(self, link: str | None = None) -> None:
         self._link = LINKS[check_link(type(self).name, type(self).links, link)]

@@ -126,6 +126,7 @@ class _WithZeros(Family):
 
     links: ClassVar[tuple[str, ...]] = ("log",)
     log_concave: ClassVar[bool] = False
+    standard_rows: ClassVar[bool] = True
     counts: ClassVar[type[Family]]
 
     def __init__(self, link: str | None = None, columns: Array | None = None, names: Sequence[str] = ()) -> None:

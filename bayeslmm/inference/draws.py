@@ -33,7 +33,7 @@ class Draws:
         Per-draw statistics of the sampler, arviz's names, each of shape (chains, draws): diverging, energy,
         tree_depth, n_steps, acceptance_rate, lp, ...
     method
-        "nuts", "importance" or "advi".
+        "nuts", "importance", "hmc" or "advi".
     info
         Facts about the run: sampler, parametrization, seed, tune, seconds, k_hat, evaluations, messages, ...
     summaries

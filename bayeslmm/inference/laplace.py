@@ -1,15 +1,16 @@
 """The mode of the covariance parameters' posterior and the normal approximation there."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy.optimize import minimize
+import scipy  # scipy.optimize takes a fifth of a second to load and does so at its first use
 
 from bayeslmm.covariance import sd_places
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood.threads import blas_threads
+from bayeslmm.posterior.batched_density import BatchedDensity
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.priors.prior import Prior
 from bayeslmm.types import Array
@@ -41,11 +42,22 @@ class Laplace:
     log_density: float
     evaluations: int
 
+    def of_first(self, d: int) -> "Laplace":
+        """Return the approximation of the first d coordinates, the others integrated out."""
+        return replace(self, mode=self.mode[:d], covariance=self.covariance[:d, :d])
 
-def find_laplace(density: CovarianceDensity) -> Laplace:
+
+def find_laplace(density: CovarianceDensity, batched: BatchedDensity | None = None) -> Laplace:
     """Maximise the posterior of (phi, log sigma) from the REML estimate and measure its curvature.
 
     LAPACK gets one thread: with more it rounds in another way, and draws would depend on the number of cores.
+
+    Parameters
+    ----------
+    density
+        The model.
+    batched
+        The density on a device, where the gradients around the mode are then computed.
 
     Raises
     ------
@@ -53,10 +65,10 @@ def find_laplace(density: CovarianceDensity) -> Laplace:
         If the density cannot be evaluated at its start.
     """
     with blas_threads(0):
-        return _climb(density)
+        return _climb(density, batched)
 
 
-def _climb(density: CovarianceDensity) -> Laplace:
+def _climb(density: CovarianceDensity, batched: BatchedDensity | None) -> Laplace:
     if density.dimension == 0:
         return Laplace(np.zeros(0), np.zeros((0, 0)), density.value(np.zeros(0)), 1)
     start, evaluations = reml_start(density)
@@ -87,7 +99,9 @@ def _climb(density: CovarianceDensity) -> Laplace:
         return value, unit * gradient
 
     with np.errstate(all="ignore"):
-        result = minimize(scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
+        result = scipy.optimize.minimize(
+            scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200}
+        )
     if abs(result.fun) > NO_DIGITS:
         raise FittingError(
             f"The log posterior is {-float(result.fun):.2g} where it is highest, so that rounding hides its shape: "
@@ -95,7 +109,12 @@ def _climb(density: CovarianceDensity) -> Laplace:
             'Compare model.priors with the estimates of method="reml", and state priors on the scale of the data.'
         )
     mode = start + unit * result.x
-    hessian = gradient_differences(lambda x: negative(x)[1], mode, unit * 0.1)
+    if batched is None:
+        hessian = gradient_differences(lambda x: negative(x)[1], mode, unit * 0.1)
+    else:
+        around = points_around(mode, unit * 0.1)
+        hessian = differences(-batched.values_and_gradients(around)[1], unit * 0.1)
+        count += len(around)
     return Laplace(mode, positive_inverse(hessian), -float(result.fun), evaluations + count)
 
 
@@ -142,12 +161,19 @@ def units(density: CovarianceDensity) -> Array:
 
 def gradient_differences(gradient: Callable[[Array], Array], at: Array, steps: Array) -> Array:
     """Return the Jacobian of a gradient by central differences, symmetrised, shape (d, d)."""
-    rows = []
-    for a in range(len(at)):
-        move = np.zeros_like(at)
-        move[a] = steps[a]
-        rows.append((gradient(at + move) - gradient(at - move)) / (2.0 * steps[a]))
-    matrix = np.array(rows).reshape(len(at), len(at))
+    return differences(np.array([gradient(x) for x in points_around(at, steps)]), steps)
+
+
+def points_around(at: Array, steps: Array) -> Array:
+    """Return the points a step above and, after these, a step below in every coordinate, shape (2 d, d)."""
+    moves = np.diag(steps)
+    return np.concatenate([at + moves, at - moves])
+
+
+def differences(gradients: Array, steps: Array) -> Array:
+    """Return the Jacobian, symmetrised, from the gradients (2 d, d) at `points_around`."""
+    above, below = np.split(gradients.reshape(2 * len(steps), len(steps)), 2)
+    matrix = (above - below) / (2.0 * steps[:, None])
     return 0.5 * (matrix + matrix.T)
 
 

@@ -1,6 +1,7 @@
 """How to fit: the options of all methods as one object, checked once."""
 
 import os
+import secrets
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -11,7 +12,7 @@ import numpy as np
 
 from bayeslmm.errors import OptionError, is_word
 from bayeslmm.inference.draws import terms_to_keep
-from bayeslmm.types import Handover, Parametrization, Precision, Sampler, Solver
+from bayeslmm.types import DeviceWord, Handover, Parametrization, Precision, Sampler, Solver
 
 MOST_CORES = 10_000
 QUANTILES = (0.025, 0.25, 0.5, 0.75, 0.975)
@@ -64,6 +65,9 @@ class Options:
     solver
         How the equations of crossed effects are solved: "exact" factors them, "iterative" uses conjugate gradients and
         probes, "auto" chooses by their number.
+    device
+        Where importance sampling factors the dense matrices of crossed effects: "cpu", a graphics card ("cuda"), or a
+        card where there is one ("auto").
     """
 
     draws: int = 1000
@@ -84,6 +88,7 @@ class Options:
     handover: Handover = "nuts"
     n_quad: int = 1
     solver: Solver = "auto"
+    device: DeviceWord = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("draws", "tune", "chains", "iterations"):  # nutpie panics without any warm-up
@@ -100,9 +105,12 @@ class Options:
         check_choice("sampler", self.sampler, get_args(Sampler))
         check_choice("precision", self.precision, get_args(Precision))
         check_choice("solver", self.solver, get_args(Solver))
+        check_choice("device", self.device, get_args(DeviceWord))
         check_choice("handover", self.handover, get_args(Handover))
         if self.parametrization is not None:
             check_choice("parametrization", self.parametrization, get_args(Parametrization))
+        if self.device == "cuda":
+            _check_card(self.solver)
 
     @property
     def dtype(self) -> type:
@@ -162,7 +170,7 @@ def resolve_seed(seed: int | np.random.Generator | None) -> int:
         When it is negative or not a whole number.
     """
     if seed is None:
-        return int(np.random.default_rng().integers(2**63))
+        return secrets.randbits(63)
     if isinstance(seed, np.random.Generator):
         return int(seed.integers(2**63))
     return check_count("seed", seed, 0)
@@ -238,6 +246,26 @@ def check_probabilities(name: str, values: Any) -> None:
         good = False
     if not good:
         raise OptionError(f"{name}={values!r} is not possible; give probabilities between 0 and 1, as in (0.05, 0.95).")
+
+
+def _check_card(solver: Solver) -> None:
+    """Refuse a card that is not there, or has nothing to do, before anything is computed.
+
+    Raises
+    ------
+    MissingDependencyError
+        If CuPy is not installed.
+    OptionError
+        If there is no card, or conjugate gradients are asked for.
+    """
+    if solver == "iterative":
+        raise OptionError(
+            "device='cuda' is for the dense matrix that solver='iterative' does without: use solver='exact', or "
+            "device='cpu'."
+        )
+    from bayeslmm.likelihood.device import find_device
+
+    find_device("cuda")
 
 
 def _check_rate(value: Any) -> None:

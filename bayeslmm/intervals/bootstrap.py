@@ -58,10 +58,6 @@ class FittedModel:
         structure = self.structure
         return structure.linear(self.beta) + (structure.random(effects) if effects else 0.0) + noise
 
-    def parametric(self, rng: np.random.Generator) -> Estimate:
-        """Fit one simulated response."""
-        return self.refitter.fit(self.structure.at(self.simulate(rng)))
-
     def by_groups(self, rng: np.random.Generator) -> Estimate:
         """Fit the rows of levels drawn with replacement."""
         codes = self.design.terms[outermost(self.design)].codes
@@ -147,33 +143,34 @@ def _term_of_levels(term: RandomTerm, rows: NDArray[Any], drawn: NDArray[Any], c
 
 
 def replicates(
-    one: Callable[[np.random.Generator], Any],
+    piece: Callable[[Sequence[np.random.SeedSequence]], list[Any]],
     n: int,
     seed: Any,
     cores: int,
     report: Callable[[int], None] | None = None,
 ) -> list[Any]:
-    """Return `one` of n generators, the children of a seed; None where it raised a `FittingError`."""
+    """Return n replicates, made from the children of a seed, of which `piece` takes some and returns as many."""
     seeds = np.random.SeedSequence(seed).spawn(n)
     pieces = [seeds[i : i + LARGEST_PIECE] for i in range(0, n, LARGEST_PIECE)]
     found: list[Any] = []
-    for piece in _pieces(one, pieces, cores):
-        found += piece
+    for made in _pieces(piece, pieces, cores):
+        found += made
         if report is not None:
             report(len(found))
     return found
 
 
-def _pieces(one: Callable[..., Any], pieces: Sequence[Any], cores: int) -> Iterator[list[Any]]:
+def _pieces(piece: Callable[..., Any], pieces: Sequence[Any], cores: int) -> Iterator[list[Any]]:
     if cores == 1:
-        yield from (_piece(one, piece) for piece in pieces)
+        yield from (piece(seeds) for seeds in pieces)
         return
     from joblib import Parallel, delayed
 
-    yield from Parallel(n_jobs=cores, return_as="generator")(delayed(_piece)(one, piece) for piece in pieces)
+    yield from Parallel(n_jobs=cores, return_as="generator")(delayed(piece)(seeds) for seeds in pieces)
 
 
-def _piece(one: Callable[..., Any], seeds: Sequence[np.random.SeedSequence]) -> list[Any]:
+def one_by_one(one: Callable[[np.random.Generator], Any], seeds: Sequence[np.random.SeedSequence]) -> list[Any]:
+    """Return `one` of the generator of each seed; None where it raised a `FittingError`."""
     found = []
     for seed in seeds:
         try:

@@ -55,46 +55,73 @@ class Deviance:
 
     def point(self, factors: Sequence[Array], sigma: float) -> Array:
         """Return psi of relative covariance factors in the user's columns, and of sigma."""
-        pieces = []
-        for factor, shape, order in zip(factors, self.kernel.shapes, self.orders, strict=True):
-            ordered = shape.structure.factor_of_root(factor[order])
-            z = shape.structure.coordinates(ordered, SMALLEST)[shape.n_columns :]
-            pieces += [sigma * np.linalg.norm(ordered, axis=1), z]
-        return np.concatenate([*pieces, [] if self.sigma is not None else [np.log(sigma)]])
+        covariances = covariance_parameters(factors, self.kernel.shapes, self.orders, sigma)
+        return np.append(covariances, [] if self.sigma is not None else [np.log(sigma)])
 
     def __call__(self, psi: Array) -> tuple[float, Array]:
         """Return d and its gradient at psi."""
         self.count += 1
         sigma = float(np.exp(psi[-1])) if self.sigma is None else self.sigma
         kernel, products = self.kernel, self.kernel.products
-        points = self._points(psi, sigma)
-        roots = [_reordered(p.factor, o) for p, o in zip(points, self.orders, strict=True)]
+        points = term_points(psi, kernel.shapes, sigma)
+        roots = user_roots(points, self.orders)
         lambdas = kernel.kernel_factors(roots)
         found = evaluate(products, lambdas, "ml", sigma, gradient=True)
         slopes = factor_gradients(products, lambdas, "ml", sigma, found)
-        pieces, by_log_ratio = [], 0.0
-        for slope, root, point, order, columns, shape in zip(
-            slopes, roots, points, self.orders, kernel.maps, kernel.shapes, strict=True
-        ):
-            turned = columns.inverse.T @ slope @ shape.structure.rotation(columns.inverse @ root).T
-            by_factor = turned[order]
-            pieces += [
-                np.sum(by_factor * point.lower, axis=1) / sigma,
-                shape.structure.pull_back(np.tril(by_factor), point)[shape.n_columns :],
-            ]
-            by_log_ratio += float(np.sum(by_factor * point.factor))
+        pieces, by_log_ratio = covariance_slopes(slopes, roots, points, self.orders, kernel.maps, kernel.shapes, sigma)
         if self.sigma is None:
             pieces.append(np.array([2.0 * products.n - 2.0 * found.factor.r_squared / sigma**2 - by_log_ratio]))
         return found.value, np.concatenate(pieces) if pieces else np.zeros(0)
 
-    def _points(self, psi: Array, sigma: float) -> list[TermPoint]:
-        found, start = [], 0
-        for shape in self.kernel.shapes:
-            S, end = shape.n_columns, start + shape.n_coordinates
-            unit = shape.structure.point(np.concatenate([np.zeros(S), psi[start + S : end]]), S)
-            found.append(replace(unit, ratios=psi[start : start + S] / sigma))
-            start = end
-        return found
+
+def covariance_parameters(
+    factors: Sequence[Array], shapes: Sequence[TermShape], orders: Sequence[Order], sigma: float
+) -> Array:
+    """Return sds and atanh of partial correlations of relative covariance factors in the user's columns."""
+    pieces = [np.zeros(0)]
+    for factor, shape, order in zip(factors, shapes, orders, strict=True):
+        ordered = shape.structure.factor_of_root(factor[order])
+        z = shape.structure.coordinates(ordered, SMALLEST)[shape.n_columns :]
+        pieces += [sigma * np.linalg.norm(ordered, axis=1), z]
+    return np.concatenate(pieces)
+
+
+def term_points(psi: Array, shapes: Sequence[TermShape], sigma: float) -> list[TermPoint]:
+    """Return the terms whose sds and correlations psi begins with."""
+    found, start = [], 0
+    for shape in shapes:
+        S, end = shape.n_columns, start + shape.n_coordinates
+        unit = shape.structure.point(np.concatenate([np.zeros(S), psi[start + S : end]]), S)
+        found.append(replace(unit, ratios=psi[start : start + S] / sigma))
+        start = end
+    return found
+
+
+def user_roots(points: Sequence[TermPoint], orders: Sequence[Order]) -> list[Array]:
+    """Return a root of each term's relative covariance in the user's order of its effects, (S, S)."""
+    return [_reordered(point.factor, order) for point, order in zip(points, orders, strict=True)]
+
+
+def covariance_slopes(
+    slopes: Sequence[Array],
+    roots: Sequence[Array],
+    points: Sequence[TermPoint],
+    orders: Sequence[Order],
+    maps: Sequence[ColumnMap],
+    shapes: Sequence[TermShape],
+    sigma: float,
+) -> tuple[list[Array], float]:
+    """Turn derivatives by the kernel's factors (S, S) into those by sds and z, and by log sigma with these held."""
+    pieces, by_log_ratio = [], 0.0
+    for slope, root, point, order, columns, shape in zip(slopes, roots, points, orders, maps, shapes, strict=True):
+        turned = columns.inverse.T @ slope @ shape.structure.rotation(columns.inverse @ root).T
+        by_factor = turned[order]
+        pieces += [
+            np.sum(by_factor * point.lower, axis=1) / sigma,
+            shape.structure.pull_back(np.tril(by_factor), point)[shape.n_columns :],
+        ]
+        by_log_ratio += float(np.sum(by_factor * point.factor))
+    return pieces, by_log_ratio
 
 
 def _reordered(factor: Array, order: Order) -> Array:

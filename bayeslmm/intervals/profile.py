@@ -8,15 +8,16 @@ parameter held, so zeta is known with its slope at every point, a cubic goes thr
 are read off it. Each optimum starts from where the path leads, in coordinates of unit curvature.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import scipy  # scipy.optimize takes a fifth of a second to load and does so at its first use
 from numpy.typing import NDArray
 from scipy.interpolate import CubicHermiteSpline, CubicSpline, PchipInterpolator
-from scipy.optimize import brentq
 from scipy.special import ndtri
 
+from bayeslmm.covariance import TermShape
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.quasi_newton import descend
 from bayeslmm.intervals.natural_parameters import Deviance, user_orders, with_fixed_function
@@ -71,7 +72,7 @@ class Curve:
             return end
         place = int(np.clip(np.searchsorted(self.zeta, target), 1, len(self.zeta) - 1))
         low, high = self.values[place - 1], self.values[place]
-        return float(brentq(lambda v: float(self.interpolate(np.array(v))) - target, low, high))
+        return float(scipy.optimize.brentq(lambda v: float(self.interpolate(np.array(v))) - target, low, high))
 
 
 def transformed(curve: Curve, function: Callable[[Array], Array], slope: Callable[[Array], Array]) -> Curve:
@@ -148,32 +149,10 @@ class Profiler:
         """
         deviance = Deviance(self.kernel, self.known, user_orders(self.kernel.shapes, term, first))
         optimum = deviance.point(self.factors, self.sigma)
-        base, psi, curvature = self._start(deviance, optimum)
-        others = np.delete(np.arange(len(psi)), place)
-
-        # a correlation held means another one where an sd changes its sign
-        signed = np.isin(others, _sd_places(self.kernel, term)) if kind == "z" else np.zeros(len(others), dtype=bool)
-
-        def held(value: float, nuisance: Array) -> tuple[float, Array, float]:
-            if (nuisance[signed] <= 0).any():
-                raise FittingError("A standard deviation is negative.")
-            found, slope = deviance(np.insert(nuisance, place, value))
-            return found, slope[others], float(slope[place])
-
-        lowest, highest = {"sd": (0.0, np.inf), "z": (-LARGEST_Z, LARGEST_Z), "sigma": (-np.inf, np.inf)}[kind]
-        inner = curvature[np.ix_(others, others)]
-        whitening = _whitening(inner)
-        towards = -whitening @ whitening.T @ curvature[others, place]
-        left = float(curvature[place, place] + curvature[place, others] @ towards)
-        unit = psi[place] if kind == "sd" else 1.0
-        error = np.sqrt(2.0 / left) if left > 0.02 / unit**2 else unit
-        estimate = float(optimum[place])
-        if kind == "sd" and estimate < self.floors[place] / 100.0:
-            estimate = 0.0
-        path = _Path(held, base, whitening, towards, self.reach, signed)
-        curve = path.both_sides(estimate, psi[others], float(error), lowest, highest)
-        if kind == "z":  # the ends of the search are not those of a correlation
-            curve = replace(curve, lowest=-np.inf, highest=np.inf)
+        signed = sd_places(self.kernel.shapes, term) if kind == "z" else np.zeros(0, dtype=int)
+        start = self._start(deviance, optimum)
+        unit = start[1][place] if kind == "sd" else 1.0
+        curve = follow(deviance, start, optimum, place, kind, unit, self.floors[place], signed, self.reach)
         return replace(curve, n_evaluations=deviance.count)
 
     def _start(self, deviance: Deviance, optimum: Array) -> tuple[float, Array, Array]:
@@ -184,18 +163,78 @@ class Profiler:
         if key not in self.curvatures:
             units = np.where(self.floors > 0, np.abs(psi), 1.0)
             origin = slope if np.array_equal(psi, optimum) else deviance(psi)[1]
-            rows = [
-                (deviance(psi + step)[1] - origin) / (DIFFERENCE * unit)
-                for step, unit in zip(np.diag(DIFFERENCE * units), units, strict=True)
-            ]
-            found = np.array(rows).reshape(len(psi), len(psi))
-            self.curvatures[key] = (found + found.T) / 2.0
+            self.curvatures[key] = curvature_at(deviance, psi, origin, DIFFERENCE * units)
         return base, psi, self.curvatures[key]
 
 
-def _sd_places(kernel: Kernel, term: int | None) -> Array:
-    starts = np.cumsum([0, *(shape.n_coordinates for shape in kernel.shapes)])
-    return np.arange(kernel.shapes[term].n_columns) + starts[term] if term is not None else np.zeros(0)
+def follow(
+    deviance: Callable[[Array], tuple[float, Array]],
+    start: tuple[float, Array, Array],
+    optimum: Array,
+    place: int,
+    kind: str,
+    unit: float,
+    floor: float,
+    signed_places: Array,
+    reach: float,
+) -> Curve:
+    """Return the profile of one coordinate of a deviance.
+
+    Parameters
+    ----------
+    deviance
+        Value and gradient.
+    start
+        The deviance at the optimum, where to start from, and the Hessian there.
+    optimum
+        All coordinates at the optimum.
+    place, kind
+        The coordinate; "sd" and "z" end where those do.
+    unit
+        About a standard error, where the Hessian does not say.
+    floor
+        A hundredth of which an sd must have not to be zero.
+    signed_places
+        Coordinates that must stay positive: a correlation held means another one where an sd changes its sign.
+    reach
+        How far to follow zeta.
+    """
+    base, psi, curvature = start
+    others = np.delete(np.arange(len(psi)), place)
+    signed = np.isin(others, signed_places)
+
+    def held(value: float, nuisance: Array) -> tuple[float, Array, float]:
+        if (nuisance[signed] <= 0).any():
+            raise FittingError("A standard deviation is negative.")
+        found, slope = deviance(np.insert(nuisance, place, value))
+        return found, slope[others], float(slope[place])
+
+    lowest, highest = {"sd": (0.0, np.inf), "z": (-LARGEST_Z, LARGEST_Z)}.get(kind, (-np.inf, np.inf))
+    whitening = _whitening(curvature[np.ix_(others, others)])
+    towards = -whitening @ whitening.T @ curvature[others, place]
+    left = float(curvature[place, place] + curvature[place, others] @ towards)
+    error = np.sqrt(2.0 / left) if left > 0.02 / unit**2 else unit
+    estimate = float(optimum[place])
+    if kind == "sd" and estimate < floor / 100.0:
+        estimate = 0.0
+    path = _Path(held, base, whitening, towards, reach, signed)
+    curve = path.both_sides(estimate, psi[others], float(error), lowest, highest)
+    if kind == "z":  # the ends of the search are not those of a correlation
+        curve = replace(curve, lowest=-np.inf, highest=np.inf)
+    return curve
+
+
+def curvature_at(deviance: Callable[[Array], tuple[float, Array]], psi: Array, slope: Array, steps: Array) -> Array:
+    """Return the Hessian at psi by differences of the gradient, of which `slope` is the one there."""
+    rows = [(deviance(psi + move)[1] - slope) / step for move, step in zip(np.diag(steps), steps, strict=True)]
+    found = np.array(rows).reshape(len(psi), len(psi))
+    return np.asarray((found + found.T) / 2.0)
+
+
+def sd_places(shapes: Sequence[TermShape], term: int | None) -> Array:
+    """Return the places of a term's sds among all covariance parameters."""
+    starts = np.cumsum([0, *(shape.n_coordinates for shape in shapes)])
+    return np.arange(shapes[term].n_columns) + starts[term] if term is not None else np.zeros(0, dtype=int)
 
 
 def _whitening(curvature: Array) -> Array:

@@ -13,7 +13,7 @@ import numpy as np
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.starting import starting_factors
 from bayeslmm.inference.optimum.maximum import code_of
-from bayeslmm.inference.optimum.profiled import Likelihood, likelihood_of
+from bayeslmm.inference.optimum.profiled import Likelihood, is_compiled, likelihood_of
 from bayeslmm.inference.optimum.quasi_newton import descend
 from bayeslmm.inference.optimum.search import Point, Record, minimise
 from bayeslmm.intervals.compiled_refits import Estimates, search_responses
@@ -109,13 +109,12 @@ class Refitter:
         return Estimate(tuple(lambdas), user, sigma, value + kernel.shift(self.method), code, factor.R_X)
 
     def fit_block(self, structure: KernelStructure, Y: Array) -> Estimates | None:
-        """Fit responses (n, m) in compiled loops; None where the model has more than a single random term.
+        """Fit responses (n, m) in compiled loops; None where they are not faster, as with several random terms.
 
         Those whose search did not settle inside are for :meth:`fit`.
         """
         kernel = structure.kernel
-        layout = kernel.products.layout
-        if not self.interior or len(layout.nest) != 1 or layout.trailing:
+        if not self.interior or not is_compiled(kernel):
             return None
         products, p = kernel.products, kernel.p
         zy, xy, yy = structure.response_products(Y)

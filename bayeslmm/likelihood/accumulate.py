@@ -100,7 +100,7 @@ def count_pairs(order: Places, starts: Index, inner: Codes, pair_of_row: Places,
     pair_of_row
         Filled with the pair of each row, shape (n,).
     levels
-        Filled with the inner level of each pair, shape (at least the number of pairs,).
+        Filled with the inner level of each pair, shape (at least the number of pairs,); may be `order` itself.
 
     Returns
     -------
@@ -130,6 +130,35 @@ def sort_by_level(codes: Codes, n_levels: int) -> tuple[Places, Index]:
     """Counting sort of the rows by level: order (n,) and starts (J + 1,)."""
     order = np.empty(len(codes), dtype=places_type(len(codes)))
     return order, fill_order(codes, n_levels, order)
+
+
+@numba.njit(cache=True, nogil=True)
+def most_rows(codes: Codes, n_levels: int) -> int:
+    """Return the largest number of rows of a level."""
+    counts = np.zeros(n_levels, dtype=np.int64)
+    for i in range(codes.shape[0]):
+        counts[codes[i]] += 1
+    return counts.max() if n_levels else 0
+
+
+@numba.njit(cache=True, nogil=True)
+def sort_within(by_inner: Places, outer: Codes, n_levels: int, order: Places) -> Index:
+    """Sort rows that are in order of an inner level by an outer one as well, keeping the first order within it.
+
+    by_inner (n,), outer (n,) by row; order (n,) is filled. Returns the place of each outer level's first, (J + 1,).
+    """
+    starts = np.zeros(n_levels + 1, dtype=np.int64)
+    for i in range(outer.shape[0]):
+        starts[outer[i] + 1] += 1
+    for j in range(n_levels):
+        starts[j + 1] += starts[j]
+    fill = starts[:-1].copy()
+    for i in range(by_inner.shape[0]):
+        row = by_inner[i]
+        j = outer[row]
+        order[fill[j]] = row
+        fill[j] += 1
+    return starts
 
 
 @numba.njit(cache=True, nogil=True)

@@ -14,10 +14,11 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.likelihood.elimination import subtract_entries
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.lapack import solve_transposed
 from bayeslmm.likelihood.threads import limits_threads
-from bayeslmm.types import Array, Index
+from bayeslmm.types import Array
 
 Places = NDArray[np.uint32]
 
@@ -82,32 +83,24 @@ def _solve_trailing(factor: Factor, beta: Array, noise: Sequence[Array] | None, 
     m = beta.shape[1]
     if q == 0:
         return np.zeros((0, m))
-    # the whole system is solved with the known part (beta, -1) at its end: a triangle of the factor would be copied
-    known = np.vstack([beta, np.full((1, m), -1.0)])
-    right = np.zeros((q + p + 1, m), order="F")
-    right[q:] = np.tril(factor.trailing[q:, q:]).T @ known
-    if noise is not None:
-        right[:q] = np.concatenate([noise[k].reshape(-1, m) for k in products.layout.trailing])
-    solve_transposed(factor.trailing, right)
-    effects = right[:q]
+    stacked = None if noise is None else np.concatenate([noise[k].reshape(-1, m) for k in products.layout.trailing])
+    if factor.sparse is not None:
+        effects = factor.sparse.effects(beta, stacked)
+    else:
+        # the whole system is solved with the known part (beta, -1) at its end: a triangle of the factor would be copied
+        known = np.vstack([beta, np.full((1, m), -1.0)])
+        right = np.zeros((q + p + 1, m), order="F")
+        right[q:] = np.tril(factor.trailing[q:, q:]).T @ known
+        if stacked is not None:
+            right[:q] = stacked
+        solve_transposed(factor.trailing, right)
+        effects = right[:q]
     start = 0
     for k in products.layout.trailing:
         shape = products.layout.shapes[k]
         solved[k] = effects[start : start + shape.n_effects].reshape(shape.n_levels, shape.n_columns, m)
         start += shape.n_effects
     return np.ascontiguousarray(effects)
-
-
-@numba.njit(cache=True, nogil=True)
-def subtract_entries(starts: Index, columns: Places, entries: Array, effects: Array, out: Array) -> None:
-    """Subtract the leading term's rows times the trailing effects (q_T, m) from out (J, S, m)."""
-    n_levels, size, m = out.shape
-    for j in range(n_levels):
-        for e in range(starts[j], starts[j + 1]):
-            for s in range(size):
-                value = entries[s, e]
-                for c in range(m):
-                    out[j, s, c] -= value * effects[columns[e], c]
 
 
 @numba.njit(cache=True, nogil=True)

@@ -5,18 +5,24 @@ levels that meet in some row, and with X and y it has one block per level. Rows 
 that their number plays no part.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bayeslmm.likelihood.accumulate import Places, add_by_level, add_nest, move_columns
+from bayeslmm.likelihood.accumulate import Places, add_by_level, add_nest, most_rows, move_columns
 from bayeslmm.likelihood.columns import ColumnMap, TermArrays
-from bayeslmm.likelihood.layout import Layout
+from bayeslmm.likelihood.layout import LARGEST_DENSE, Layout
 from bayeslmm.likelihood.pattern import Columns, Index, Pattern
+from bayeslmm.likelihood.sparse.ordering import TrailingOrder, order_trailing
 from bayeslmm.types import Array
 
+Blocks = NDArray[np.floating]
+
 CHUNK_ROWS = 32_768  # rows whose scaled copies are held at once
+MANY_PAIRS = 1_000_000  # pairs of levels from which on counts are kept in single precision
+LARGEST_COUNT = 2**24  # whole numbers up to it are exact in single precision
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +36,12 @@ class LeadPairs:
     starts
         Place of each block's first column among the leading term's entries, shape (E,).
     blocks
-        Shape (E, S_0, S_l).
+        Shape (E, S_0, S_l), in single precision where there are many and all are counts.
     """
 
     term: int
     starts: Places
-    blocks: Array
+    blocks: Blocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,9 @@ class CrossProducts:
         Trailing effects with X and y, shape (q_T, p + 1).
     xy
         X and y with themselves, shape (p + 1, p + 1).
+    sparse
+        How the trailing effects are eliminated one by one, where there are many and few of them meet; None where they
+        are factored as a dense matrix.
     """
 
     layout: Layout
@@ -100,6 +109,7 @@ class CrossProducts:
     trailing_blocks: tuple[TrailingBlocks, ...]
     trailing_xy: Array
     xy: Array
+    sparse: TrailingOrder | None = None
 
     @property
     def n_trailing(self) -> int:
@@ -108,14 +118,23 @@ class CrossProducts:
 
     @property
     def order(self) -> int:
-        """Order of the trailing matrix, X and y included."""
-        return self.n_trailing + self.n_fixed + 1
+        """Order of the dense trailing matrix, X and y included."""
+        return (self.n_trailing if self.sparse is None else 0) + self.n_fixed + 1
 
     @property
     def density(self) -> float:
         """Share of the leading term's levels times trailing effects that meet in some row."""
         possible = self.n_trailing * (len(self.entry_starts) - 1)
         return len(self.entry_columns) / possible if possible else 0.0
+
+
+def ordered(products: CrossProducts) -> CrossProducts:
+    """Return cross-products with an order for their trailing effects where these are many and few of them meet."""
+    q = products.n_trailing
+    if q <= LARGEST_DENSE:
+        return products
+    found = order_trailing(products.entry_starts, products.entry_columns, q, products.trailing_blocks)
+    return products if found is None else replace(products, sparse=found)
 
 
 class Sums:
@@ -127,9 +146,11 @@ class Sums:
         Where the products are added up.
     n_fixed
         Number of fixed columns p.
+    counted
+        Formula positions of the terms of which every row has a one, so that two of them make counts.
     """
 
-    def __init__(self, pattern: Pattern, n_fixed: int) -> None:
+    def __init__(self, pattern: Pattern, n_fixed: int, counted: Collection[int] = ()) -> None:
         layout = pattern.layout
         shapes = layout.shapes
         self.layout, self.pattern, self.n_fixed = layout, pattern, n_fixed
@@ -139,7 +160,10 @@ class Sums:
         ]
         self.nest_xy = [np.zeros((shapes[k].n_levels, shapes[k].n_columns, n_fixed + 1)) for k in layout.nest]
         self.lead = [
-            np.zeros((len(starts), shapes[layout.nest[0]].n_columns, shapes[k].n_columns))
+            np.zeros(
+                (len(starts), shapes[layout.nest[0]].n_columns, shapes[k].n_columns),
+                dtype=np.float32 if counts_pairs(pattern, k, len(starts), counted) else np.float64,
+            )
             for k, starts in zip(layout.trailing, pattern.lead_starts, strict=True)
         ]
         self.trailing = [
@@ -190,6 +214,14 @@ class Sums:
         )
 
 
+def counts_pairs(pattern: Pattern, term: int, n_pairs: int, counted: Collection[int]) -> bool:
+    """Whether the blocks of a trailing term with the leading one are many, and counts that single precision holds."""
+    lead = pattern.layout.nest[0]
+    if n_pairs < MANY_PAIRS or lead not in counted or term not in counted:
+        return False
+    return most_rows(pattern.codes[lead], pattern.layout.shapes[lead].n_levels) <= LARGEST_COUNT
+
+
 def build_crossproducts(
     y: Array,
     X: Array,
@@ -217,10 +249,17 @@ def build_crossproducts(
     y_mean
         What the response is centred by.
     """
-    sums = Sums(pattern, X.shape[1])
+    unweighted = weights is None
+    counted = [k for k, m in enumerate(maps) if unweighted and all_ones(terms[k].columns) and m.scale[0] == 1.0]
+    sums = Sums(pattern, X.shape[1], counted)
     for rows, z, xy in _chunks(y, X, terms, weights, fixed, maps, y_mean):
         sums.add(rows, z, xy)
-    return sums.products(len(y), 0.0 if weights is None else float(np.sum(np.log(weights))))
+    return ordered(sums.products(len(y), 0.0 if weights is None else float(np.sum(np.log(weights)))))
+
+
+def all_ones(columns: Array) -> bool:
+    """Whether columns (n, S) are known to be a lone column of ones, which takes no memory."""
+    return columns.shape[1] == 1 and columns.strides[0] == 0 and len(columns) > 0 and columns[0, 0] == 1.0
 
 
 def _chunks(

@@ -192,6 +192,18 @@ def downdate_trailing(starts: Index, columns: Places, entries: Array, xy: Array,
 
 
 @numba.njit(cache=True, nogil=True)
+def subtract_entries(starts: Index, columns: Places, entries: Array, effects: Array, out: Array) -> None:
+    """Subtract the leading term's rows times the trailing effects (q_T, m) from out (J, S, m)."""
+    n_levels, size, m = out.shape
+    for j in range(n_levels):
+        for e in range(starts[j], starts[j + 1]):
+            for s in range(size):
+                value = entries[s, e]
+                for c in range(m):
+                    out[j, s, c] -= value * effects[columns[e], c]
+
+
+@numba.njit(cache=True, nogil=True)
 def spread_entries(starts: Index, columns: Places, entries: Array, out: Array) -> None:
     """Write the entries into dense rows, ``out[j, s, column] = entry``; out (J, S, q or more)."""
     for j in range(starts.shape[0] - 1):

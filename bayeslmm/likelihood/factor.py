@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import block_diag, solve_triangular
 
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, UnavailableError
 from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.elimination import (
     downdate_ancestor,
@@ -28,9 +28,12 @@ from bayeslmm.likelihood.elimination import (
     spread_entries,
 )
 from bayeslmm.likelihood.lapack import cholesky
+from bayeslmm.likelihood.layout import LARGEST_DENSE
+from bayeslmm.likelihood.sparse.trailing import SparseTrailing, factor_trailing
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array
 
+LARGEST_FACTOR = 1e7  # beyond this the random effects leave the fixed columns no digits
 DENSE_LEAD = 0.15  # above this share of meeting levels a dense rank update beats the sparse one
 
 
@@ -51,10 +54,12 @@ class Factor:
     entries
         The leading term's rows at the trailing effects it meets, shape (S_0, entries).
     trailing
-        Lower Cholesky factor of the trailing matrix (trailing effects, X, y), column-major, shape (m, m); its upper
-        triangle is not meaningful.
+        Lower Cholesky factor of the dense trailing matrix (trailing effects unless they are in `sparse`, X, y),
+        column-major, shape (m, m); its upper triangle is not meaningful.
     log_det
         :math:`\log|\Omega|`.
+    sparse
+        The factor among the trailing effects where few of them meet; None where it is dense.
     """
 
     products: CrossProducts
@@ -64,10 +69,16 @@ class Factor:
     entries: Array
     trailing: Array
     log_det: float
+    sparse: SparseTrailing | None = None
+
+    @property
+    def first_fixed(self) -> int:
+        """Place of the first fixed column in the dense trailing matrix."""
+        return self.products.n_trailing if self.sparse is None else 0
 
     @property
     def order(self) -> int:
-        """Order of the trailing matrix."""
+        """Order of the dense trailing matrix."""
         return self.products.order
 
     @property
@@ -78,13 +89,13 @@ class Factor:
     @property
     def R_X(self) -> Array:
         """Lower Cholesky factor of the cross-products of X with Z eliminated, shape (p, p)."""
-        q, p = self.products.n_trailing, self.products.n_fixed
+        q, p = self.first_fixed, self.products.n_fixed
         return np.tril(self.trailing[q : q + p, q : q + p])
 
     @property
     def beta(self) -> Array:
         """Generalised least-squares estimate of the kernel's coefficients, shape (p,)."""
-        q, p = self.products.n_trailing, self.products.n_fixed
+        q, p = self.first_fixed, self.products.n_fixed
         if p == 0:
             return np.zeros(0)
         R_X = self.trailing[q : q + p, q : q + p]
@@ -93,7 +104,7 @@ class Factor:
     @property
     def log_det_X(self) -> float:
         """Logarithm of |R_X|², in the kernel's columns."""
-        q, p = self.products.n_trailing, self.products.n_fixed
+        q, p = self.first_fixed, self.products.n_fixed
         return 2.0 * float(np.sum(np.log(np.diag(self.trailing)[q : q + p])))
 
 
@@ -119,8 +130,10 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
         If a pivot is not positive: collinear columns, a perfect fit, or values that are not finite.
     """
     nest_z, nest_xy = _scaled_nest(products, lambdas)
-    entries = _scaled_entries(products, lambdas)
-    trailing = _scaled_trailing(products, lambdas)
+    entries = scaled_entries(products, lambdas)
+    if products.sparse is not None:
+        return _factor_sparse(products, lambdas, nest_z, nest_xy, entries)
+    trailing = scaled_trailing(products, lambdas)
     log_det = 0.0
     first_xy = products.n_trailing
     for place, (z, xy) in enumerate(zip(nest_z, nest_xy, strict=True)):
@@ -133,18 +146,52 @@ def factorise(products: CrossProducts, lambdas: Sequence[Array]) -> Factor:
     factor = trailing.T
     info = cholesky(factor)
     if info != 0 or not np.isfinite(log_det):
-        raise FittingError(_failure(products, info, log_det))
+        raise FittingError(_failure(products, info, log_det, lambdas))
     log_det += 2.0 * float(np.sum(np.log(np.diag(factor)[:first_xy])))
     return Factor(products, tuple(lambdas), tuple(nest_z), tuple(nest_xy), entries, factor, log_det)
 
 
-def _failure(products: CrossProducts, info: int, log_det: float) -> str:
-    if info == products.order:
+def _factor_sparse(
+    products: CrossProducts, lambdas: Sequence[Array], nest_z: list[Array], nest_xy: list[Array], entries: Array
+) -> Factor:
+    """Eliminate the leading term, then the trailing effects one by one, then X and y."""
+    (z,), (xy,) = nest_z, nest_xy
+    log_det = eliminate_level(z, xy, products.entry_starts, entries)
+    sparse, count = factor_trailing(products, lambdas, entries, xy)
+    if count < products.n_trailing or not np.isfinite(log_det):
+        raise FittingError(_failure(products, count + 1, log_det, lambdas))
+    flat = xy.reshape(-1, xy.shape[2])
+    corner = np.asfortranarray(products.xy - flat.T @ flat - sparse.at_xy.T @ sparse.at_xy)
+    info = cholesky(corner)
+    if info != 0:
+        raise FittingError(_failure(products, products.n_trailing + info, log_det, lambdas))
+    return Factor(products, tuple(lambdas), (z,), (xy,), entries, corner, float(log_det + sparse.log_det), sparse)
+
+
+def require_dense(factor: Factor) -> None:
+    """Refuse a factor that is sparse among its trailing effects.
+
+    Raises
+    ------
+    UnavailableError
+        If it is.
+    """
+    if factor.sparse is not None:
+        raise UnavailableError(
+            f"This needs a dense matrix of the {factor.products.n_trailing:,} crossed random effects, which were "
+            "eliminated one by one because few of them meet: fit a sample of the rows with at most "
+            f"{LARGEST_DENSE:,} of them."
+        )
+
+
+def _failure(products: CrossProducts, info: int, log_det: float, lambdas: Sequence[Array]) -> str:
+    if info == products.n_trailing + products.n_fixed + 1:
         return (
             "The residual sum of squares is zero: the model fits the response perfectly and sigma cannot be estimated. "
             "Look for a column or a grouping factor that determines the response."
         )
-    if np.isfinite(log_det) and info > products.n_trailing:
+    in_reach = max((float(np.abs(scale).max(initial=0.0)) for scale in lambdas), default=0.0) <= LARGEST_FACTOR
+    if np.isfinite(log_det) and in_reach and info > products.n_trailing:
         return "The fixed columns are collinear to working precision. Remove or rescale one of them."
     return "The scaled cross-products are not positive definite: the covariance parameters are too large or not finite."
 
@@ -167,7 +214,8 @@ def _scaled_nest(products: CrossProducts, lambdas: Sequence[Array]) -> tuple[lis
     return nest_z, nest_xy
 
 
-def _scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+def scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+    """Return the leading term's scaled rows at the trailing effects it meets, shape (S_0, entries)."""
     nest = products.layout.nest
     size = products.layout.shapes[nest[0]].n_columns if nest else 1
     entries = np.empty((size, len(products.entry_columns)))
@@ -182,7 +230,8 @@ def _scaled_entries(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
     return entries
 
 
-def _scaled_trailing(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+def scaled_trailing(products: CrossProducts, lambdas: Sequence[Array]) -> Array:
+    """Return the scaled trailing matrix before the leading term is eliminated, (m, m); its upper triangle, C order."""
     q = products.n_trailing
     trailing = np.zeros((products.order, products.order))
     for pair in products.trailing_blocks:

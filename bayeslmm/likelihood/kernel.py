@@ -123,7 +123,8 @@ class Kernel:
         ModelError
             If the crossed random effects need more memory than there is.
         """
-        check_memory(self.products.layout, self.names, self.p)
+        if self.products.sparse is None:
+            check_memory(self.products.layout, self.names, self.p)
 
     @property
     def n(self) -> int:
@@ -137,7 +138,7 @@ class Kernel:
 
     @property
     def order(self) -> int:
-        """Order of the trailing matrix."""
+        """Order of the dense trailing matrix."""
         return self.products.order
 
     @property
@@ -264,9 +265,8 @@ def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
     """
     if getattr(design, "outcome", None) is not None:
         raise UnavailableError(
-            "This is for normal responses: profiles, the bootstrap, ranova and new responses need their "
-            "cross-products, which the family of this one does not have. Compare generalized fits with bayeslmm.anova, "
-            "or take intervals from a posterior (method='importance')."
+            "This is for normal responses, whose cross-products the family of this one does not have. Compare "
+            "generalized fits with bayeslmm.anova, or take intervals from fit.profile() or fit.bootstrap()."
         )
     if (independent := getattr(design, "independent", None)) is not None:
         design = independent
@@ -328,7 +328,19 @@ def describe_blocks(kernel: Kernel) -> list[dict[str, Any]]:
                 "elements": layout.shapes[layout.nest[0]].n_columns * len(products.entry_columns),
             }
         )
-    label = " + ".join([kernel.names[k] for k in layout.trailing] + ["fixed", "response"])
+    if products.sparse is not None:
+        q, filled = products.n_trailing, products.sparse.n_entries
+        described.append(
+            {
+                "block": " + ".join(kernel.names[k] for k in layout.trailing),
+                "kind": "sparse",
+                "order": q,
+                "density": filled / (q * (q + 1) / 2),
+                "elements": filled,
+            }
+        )
+    dense = [kernel.names[k] for k in layout.trailing] if products.sparse is None else []
+    label = " + ".join([*dense, "fixed", "response"])
     described.append(
         {"block": label, "kind": "dense", "order": products.order, "density": 1.0, "elements": products.order**2}
     )

@@ -16,6 +16,7 @@ from bayeslmm.errors import ModelError
 from bayeslmm.likelihood.memory import available_memory
 from bayeslmm.types import Codes
 
+LARGEST_DENSE = 3000  # trailing effects up to which a dense factor costs little
 TRAILING_COPIES = 3  # the factor, its inverse, and LAPACK's or the caller's working copy
 ALWAYS_THERE = 1 << 24  # bytes that no one asks the system about
 

@@ -1,4 +1,4 @@
-r"""What the other rows say of a row, or of a set of rows, given the covariance parameters: from one factor.
+r"""What the other rows say of a row, given the covariance parameters: from one factor.
 
 With V the covariance of y under the model, coefficients and random effects integrated out, and m its mean, the rows I
 given all others are normal with
@@ -185,43 +185,6 @@ class Sets:
                 yield some, self.members[self.starts[some][:, None] + np.arange(size)]
 
 
-@limits_threads
-def sets_left_out(
-    factor: Factor, parts: RowParts, posterior: FixedPosterior, sigma: Array, sets: Sets
-) -> tuple[Array, Array]:
-    """Return joint log densities of every set, given the other rows and given all rows, both (m, U), for sigma (m,)."""
-    share = _share(posterior, sigma)
-    residual = _residuals(parts, posterior, share)
-    out = np.zeros((len(sigma), len(sets.sizes)))
-    within = np.zeros_like(out)
-    width = max(factor.products.n_trailing, int(sets.sizes.max(initial=1)), 1)
-    for places, members in sets.batches(max(1, CELLS // width)):
-        known = known_covariance(factor, parts.rows, members)
-        T = parts.fixed[members]
-        logs = parts.log_weights[members].sum(axis=1)
-        for k, spread in enumerate(share):
-            H = known + (T * spread) @ T.transpose(0, 2, 1)
-            e = residual[k, members] / sigma[k]
-            constant = logs - members.shape[1] * (LOG_2PI + 2.0 * np.log(sigma[k]))
-            out[k, places] = 0.5 * (constant + _log_det_less_quadratic(np.eye(members.shape[1]) - H, e, 1.0))
-            within[k, places] = 0.5 * (constant + _log_det_less_quadratic(np.eye(members.shape[1]) + H, e, -1.0))
-    return out, within
-
-
-def _log_det_less_quadratic(matrices: Array, e: Array, sign: float) -> Array:
-    """Return ``sign log|M| - e' M^-1 e`` of each matrix, (G,); minus infinity where M is not positive definite."""
-    try:
-        lower = np.linalg.cholesky(matrices)
-    except np.linalg.LinAlgError:
-        if len(matrices) == 1:
-            return np.array([-np.inf])
-        return np.concatenate([_log_det_less_quadratic(matrices[[g]], e[[g]], sign) for g in range(len(matrices))])
-    solved = np.linalg.solve(lower, e[:, :, None])[:, :, 0]
-    pivots = np.diagonal(lower, axis1=1, axis2=2)
-    found = sign * 2.0 * np.sum(np.log(pivots), axis=1) - np.sum(solved**2, axis=1)
-    return np.where(pivots.min(axis=1) ** 2 < IDENTIFIED, -np.inf, found)
-
-
 def known_covariance(factor: Factor, rows: PredictorRows, members: Index) -> Array:
     """Return the rows' leverages in the random effects with each other, (G, s, s)."""
     if not rows.codes:
@@ -272,6 +235,8 @@ def solved_rows(
             for s in range(size):
                 trailing[every, start + codes[k] * size + s] += effects[k][:, s]
             start += layout.shapes[k].n_effects
+        if factor.sparse is not None:
+            return nest, np.ascontiguousarray(factor.sparse.solve_lower(trailing.T).T)
         lower = np.asfortranarray(factor.trailing[:q, :q])
         trailing = np.ascontiguousarray(solve_triangular(lower, trailing.T, lower=True).T)
     return nest, trailing

@@ -110,10 +110,17 @@ def evaluate(
 
 def excess_sums(factor: Factor, beta: Array, inverse_sums: Sequence[Array], sigma: float) -> tuple[Array, ...]:
     r"""Return per term :math:`J I - \sum C_{jj} - \sum u_j u_j^\top/\sigma^2`, (S, S), at the modes given beta."""
-    shapes = factor.products.layout.shapes
+    squares = [u.T @ u for u in effect_modes(factor, beta)]
+    return excess_of_squares(factor.products.layout.shapes, inverse_sums, squares, sigma)
+
+
+def excess_of_squares(
+    shapes: Sequence[TermShape], inverse_sums: Sequence[Array], squares: Sequence[Array], sigma: float
+) -> tuple[Array, ...]:
+    r"""Return what `excess_sums` does, :math:`\sum_j u_j u_j^\top` given as `squares`, (S, S) per term."""
     return tuple(
-        shape.n_levels * np.eye(shape.n_columns) - c - u.T @ u / sigma**2
-        for shape, c, u in zip(shapes, inverse_sums, effect_modes(factor, beta), strict=True)
+        shape.n_levels * np.eye(shape.n_columns) - c - s / sigma**2
+        for shape, c, s in zip(shapes, inverse_sums, squares, strict=True)
     )
 
 

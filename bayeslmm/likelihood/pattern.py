@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.likelihood.accumulate import Places, count_pairs, place_entries, places_type, sort_by_level
+from bayeslmm.likelihood.accumulate import Places, count_pairs, place_entries, places_type, sort_by_level, sort_within
 from bayeslmm.likelihood.layout import Layout
 from bayeslmm.types import Codes, Index
 
@@ -129,10 +129,11 @@ class Pattern:
     def _pairs(self, outer: int, inner: int) -> tuple[Index, Codes, Places]:
         shapes = self.layout.shapes
         by_inner, _ = sort_by_level(self.codes[inner], shapes[inner].n_levels)
-        order, starts = sort_by_level(self.codes[outer][by_inner], shapes[outer].n_levels)
-        order = by_inner[order]
+        order = np.empty_like(by_inner)
+        starts = sort_within(by_inner, self.codes[outer], shapes[outer].n_levels, order)
         pair_of_row = by_inner  # a place of that size, no longer needed
-        levels = np.empty(len(order), dtype=np.int32)
+        # the level of a pair takes the place of a row that was read before
+        levels = order if order.dtype == np.int32 else np.empty(len(order), dtype=np.int32)
         first = count_pairs(order, starts, self.codes[inner], pair_of_row, levels)
         return first, levels[: first[-1]], pair_of_row
 

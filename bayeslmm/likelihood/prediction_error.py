@@ -17,6 +17,7 @@ from scipy.linalg import solve_triangular
 from bayeslmm.likelihood.columns import ColumnMaps
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.selected_inverse import trailing_inverse
+from bayeslmm.likelihood.sparse.trailing import SparseTrailing
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array, Codes, Index
 
@@ -87,8 +88,7 @@ def error_variance(factor: Factor, rows: PredictorRows, R_X: Array | None = None
         variance += _nest_part(factor, rows, fixed)
         return variance + _squares(R_X, fixed)
     solved = _leading_part(factor, rows, fixed, variance)
-    order = factor.order - 1
-    if m <= order:
+    if factor.sparse is not None or m <= factor.order - 1:
         return variance + _trailing_by_solves(factor, rows, solved, fixed, R_X)
     inverse = trailing_inverse(factor, R_X)
     inverse = np.triu(inverse) + np.triu(inverse, 1).T
@@ -186,9 +186,12 @@ def _leading_part(factor: Factor, rows: PredictorRows, fixed: Array, variance: A
 def _trailing_by_solves(factor: Factor, rows: PredictorRows, solved: Array, fixed: Array, R_X: Array) -> Array:
     """Solve the trailing system for each row; for few rows."""
     products = factor.products
-    q, order, m = products.n_trailing, factor.order - 1, len(fixed)
-    lower = np.array(factor.trailing[:order, :order], order="F")
-    lower[q:, q:] = R_X
+    q, m = products.n_trailing, len(fixed)
+    order = q + products.n_fixed
+    lower = None
+    if factor.sparse is None:
+        lower = np.array(factor.trailing[:order, :order], order="F")
+        lower[q:, q:] = R_X
     found = np.empty(m)
     for first in range(0, m, RIGHT_SIDES):
         some = slice(first, min(first + RIGHT_SIDES, m))
@@ -204,8 +207,17 @@ def _trailing_by_solves(factor: Factor, rows: PredictorRows, solved: Array, fixe
             for s in range(size):
                 right[known, place + codes[known] * size + s] += values[known, s]
         right[:, q:] = fixed[some]
-        found[some] = np.sum(solve_triangular(lower, right.T, lower=True) ** 2, axis=0)
+        if factor.sparse is not None:
+            found[some] = _sparse_squares(factor.sparse, right[:, :q], right[:, q:], R_X)
+        else:
+            found[some] = np.sum(solve_triangular(lower, right.T, lower=True) ** 2, axis=0)
     return found
+
+
+def _sparse_squares(sparse: SparseTrailing, right: Array, fixed: Array, R_X: Array) -> Array:
+    """Return |L^-1 w|² of rows w = (right, fixed), (m, q) and (m, p)."""
+    rest = fixed - right @ sparse.solve_transposed(sparse.at_xy[:, : fixed.shape[1]])
+    return sparse.squared_lengths(right) + _squares(R_X, rest)
 
 
 def _trailing_by_inverse(factor: Factor, rows: PredictorRows, solved: Array, fixed: Array, inverse: Array) -> Array:

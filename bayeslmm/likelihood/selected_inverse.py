@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.elimination import spread_entries
-from bayeslmm.likelihood.factor import Factor, is_dense
+from bayeslmm.likelihood.factor import Factor, is_dense, require_dense
 from bayeslmm.likelihood.lapack import inverse_from_cholesky, solve_lower
+from bayeslmm.likelihood.sparse.trailing import inner_blocks
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array, Codes, Index
 
@@ -47,6 +48,10 @@ def inverse_blocks(factor: Factor, R_X: Array | None = None) -> InverseBlocks:
     products = factor.products
     layout = products.layout
     found: dict[int, Array] = {}
+    if factor.sparse is not None:
+        found, inner = inner_blocks(products, factor.sparse, factor.entries, factor.nest_xy[0], R_X)
+        found[layout.nest[0]] = sandwich(factor.nest_z[0], np.ascontiguousarray(inner))
+        return InverseBlocks(tuple(found[k] for k in range(len(layout.shapes))))
     lower = trailing_factor(factor, R_X)
     inverse = _inverse(lower)
     if layout.trailing:
@@ -68,7 +73,14 @@ def trailing_inverse(factor: Factor, R_X: Array | None) -> Array:
 
 
 def trailing_factor(factor: Factor, R_X: Array | None) -> Array:
-    """Return the Cholesky factor over trailing effects and, unless beta is known, X; lower triangle, column-major."""
+    """Return the Cholesky factor over trailing effects and, unless beta is known, X; lower triangle, column-major.
+
+    Raises
+    ------
+    UnavailableError
+        If the trailing effects were eliminated one by one.
+    """
+    require_dense(factor)
     q = factor.products.n_trailing
     order = q if R_X is None else q + factor.products.n_fixed
     lower = np.array(factor.trailing[:order, :order], order="F")

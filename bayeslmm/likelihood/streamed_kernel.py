@@ -10,7 +10,7 @@ from bayeslmm.covariance import Structure, TermShape
 from bayeslmm.design.centring import Centring
 from bayeslmm.design.gram import Gram, Ranges
 from bayeslmm.likelihood.columns import ColumnMap
-from bayeslmm.likelihood.crossproducts import CrossProducts, LeadPairs, TrailingBlocks
+from bayeslmm.likelihood.crossproducts import CrossProducts, LeadPairs, TrailingBlocks, ordered
 from bayeslmm.likelihood.layout import Layout, layout_of
 from bayeslmm.likelihood.partial_sums import PartialSums
 from bayeslmm.likelihood.pattern import lay_out_lead, trailing_offsets
@@ -90,7 +90,7 @@ def finish(sums: PartialSums, columns: Columns, covariances: Sequence[Structure]
     shapes = [TermShape(j, s, c) for j, s, c in zip(shape.levels, shape.sizes, covariances, strict=True)]
     pairs = {key: found.pairs() for key, found in sums.pairs.items()}
     layout = layout_of(shapes, lambda inner, outer: _parents(pairs, shapes, inner, outer))
-    products = _products(sums, layout, pairs, left, right, len(columns.kept))
+    products = ordered(_products(sums, layout, pairs, left, right, len(columns.kept)))
     return FinishedSums(products, fixed, maps, y_mean)
 
 

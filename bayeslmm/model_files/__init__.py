@@ -21,7 +21,7 @@
     separator = ";"
     decimal = ","
 
-    [nuts]                          # draws, chains and seed are those of "importance" and "advi", too
+    [nuts]                          # draws, chains and seed are those of "importance", "hmc" and "advi", too
     draws = 1000
     tune = 1000
     chains = 4

@@ -1,4 +1,4 @@
-"""Priors of standard deviations as numbers, for compiled loops."""
+"""Priors as numbers, for compiled loops: of standard deviations, and of numbers on the real line."""
 
 import math
 
@@ -8,10 +8,11 @@ from scipy.special import gammaln
 
 from bayeslmm.priors.positive import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma
 from bayeslmm.priors.prior import Prior
-from bayeslmm.priors.real_line import Flat
+from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Normal, StudentT, Uniform
 from bayeslmm.types import Array
 
 FLAT, HALF_NORMAL, HALF_T, GAMMA, INVERSE_GAMMA = range(5)
+EVEN, NORMAL, STUDENT, DOUBLE_EXPONENTIAL, BOUNDED = range(5)  # on the real line
 
 
 def encode(prior: Prior | None) -> tuple[float, float, float, float] | None:
@@ -58,3 +59,40 @@ def log_density(code: Array, x: float) -> tuple[float, float]:
     if family == INVERSE_GAMMA:
         return code[3] - (code[1] + 1.0) * np.log(x) - code[2] / x, code[2] / x - code[1] - 1.0
     return 0.0, 0.0
+
+
+def encode_real(prior: Prior) -> tuple[float, float, float, float] | None:
+    """Return (family, location, scale, nu) of a prior on the real line, of a bounded one its ends; None without a code.
+
+    A flat one counts as even.
+    """
+    match prior:
+        case Flat():
+            return (EVEN, 0.0, 1.0, 0.0)
+        case Normal(mu, sigma):
+            return (NORMAL, mu, sigma, 0.0)
+        case StudentT(nu, mu, sigma):
+            return (STUDENT, mu, sigma, nu)
+        case Cauchy(alpha, beta):
+            return (STUDENT, alpha, beta, 1.0)
+        case Laplace(mu, b):
+            return (DOUBLE_EXPONENTIAL, mu, b, 0.0)
+        case Uniform(lower, upper):
+            return (BOUNDED, lower, upper, 0.0)
+    return None
+
+
+@numba.njit(cache=True, nogil=True)
+def real_log_density(code: Array, x: float) -> tuple[float, float]:
+    """Return the log density at x, less a constant, and its derivative; zero at the kink of a Laplace density."""
+    family = code[0]
+    if family == EVEN:
+        return 0.0, 0.0
+    if family == BOUNDED:
+        return (0.0 if code[1] <= x <= code[2] else -np.inf), 0.0
+    z = (x - code[1]) / code[2]
+    if family == NORMAL:
+        return -0.5 * z * z, -z / code[2]
+    if family == DOUBLE_EXPONENTIAL:
+        return -abs(z), -np.sign(z) / code[2]
+    return -0.5 * (code[3] + 1.0) * np.log1p(z * z / code[3]), -(code[3] + 1.0) * z / (code[3] + z * z) / code[2]

@@ -1,4 +1,4 @@
-r"""Normal priors of collinear coefficients: what they say of those of the independent columns, and of all given these.
+r"""Priors of collinear coefficients: what they say of those of the independent columns, and of all given these.
 
 On the columns that the priors are stated on (`ModelPriors.fixed_centring`), with the coefficients of the independent
 columns :math:`b_k` and of the others :math:`b_o`, which the data see as
@@ -13,9 +13,11 @@ independent normal priors with precisions :math:`W_k` (zero where flat) and :mat
    v &\sim N\bigl(m_k + H m_o,\ (W_k - W_k H Q^{-1} H^\top W_k)^{-1}\bigr), \\
    b_o \mid v &\sim N\bigl(m_o + Q^{-1} H^\top W_k (v - m_k - H m_o),\ Q^{-1}\bigr), \qquad b_k = v - H b_o .
 
-The data depend on v alone, so a draw of v from its posterior is completed by a draw of the second line.
+The data depend on v alone, so a draw of v from its posterior is completed by a draw of the second line. Student t,
+Cauchy and Laplace priors are normal given their scales w (`bayeslmm.posterior.scale_mixtures`): all this holds given w.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +89,28 @@ class CollinearPrior:
         """By how much the mean of b_o moves with v, shape (q, r)."""
         return np.asarray(cho_solve(cho_factor(self._inner), self._pull.T))
 
+    def deviations(self, places: Sequence[int]) -> tuple[Array, Array]:
+        """Return how far coefficients, where their priors are stated, are from their means, given v.
+
+        Parameters
+        ----------
+        places
+            K of the p coefficients, none of them flat.
+
+        Returns
+        -------
+        tuple
+            Rows L, shape (K, r), and variances s, shape (K,), of ``L (v - location) + N(0, s)``.
+        """
+        mixed = np.zeros((self.collinearity.matrix.shape[1], len(self.other_mean)))
+        mixed[self.collinearity.kept] = -self.combine
+        mixed[self.collinearity.others] = np.eye(len(self.other_mean))
+        own = np.zeros((len(mixed), len(self.mean)))
+        own[self.collinearity.kept] = np.eye(len(self.mean))
+        mixed, own = mixed[list(places)], own[list(places)]
+        spread = cho_solve(cho_factor(self._inner), mixed.T)
+        return own + mixed @ self.gain, np.sum(mixed.T * spread, axis=0)
+
     def complete(self, beta: Array, rng: np.random.Generator) -> Array:
         """Draw the coefficients of all columns, shape (m, p), given those of the independent ones, shape (m, r)."""
         inside = independent_centring(self.centring, self.collinearity)
@@ -139,15 +163,30 @@ def combination(centring: Centring, collinearity: Collinearity) -> Array:
     return np.where(np.abs(found) > NOTHING * size, found, 0.0)
 
 
-def identifies(priors: ModelPriors) -> bool:
-    """Whether the priors tell collinear coefficients apart: normal for those left out, normal or flat for theirs."""
+def identifies(priors: ModelPriors, *, normal: bool = False) -> bool:
+    """Whether priors tell collinear coefficients apart.
+
+    Parameters
+    ----------
+    priors
+        Those of all columns; of the columns that likelihoods leave out they must be proper.
+    normal
+        Whether those of all columns concerned must be normal or flat, too, as generalized models need them.
+    """
     collinearity = priors.collinearity
     if collinearity is None:
         return True
+    suit = not normal or all(isinstance(priors.fixed[j], Normal | Flat) for j in undetermined(priors))
+    return suit and all(priors.fixed[j].proper for j in collinearity.others)
+
+
+def undetermined(priors: ModelPriors) -> list[int]:
+    """Return the coefficients, of all columns, that the data tell combinations of only."""
+    collinearity = priors.collinearity
+    if collinearity is None:
+        return []
     involved = collinearity.kept[np.any(combination(priors.fixed_centring, collinearity) != 0, axis=1)]
-    return all(isinstance(priors.fixed[j], Normal) for j in collinearity.others) and all(
-        isinstance(priors.fixed[j], Normal | Flat) for j in involved
-    )
+    return sorted([*involved.tolist(), *collinearity.others.tolist()])
 
 
 def collinear_prior(priors: ModelPriors) -> CollinearPrior:

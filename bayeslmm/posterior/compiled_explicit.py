@@ -14,7 +14,8 @@ from numba import types
 from numpy.typing import NDArray
 
 from bayeslmm.likelihood.generalized.sparse_factor import solve_backward, solve_forward
-from bayeslmm.posterior.coded_priors import log_density
+from bayeslmm.posterior.coded_priors import log_density, real_log_density
+from bayeslmm.posterior.compiled_dispersions import add_dispersion_priors, collect_dispersions, place_dispersions
 from bayeslmm.posterior.explicit_arrays import INTEGERS, MEMORY, NUMBERS, Places
 from bayeslmm.posterior.single_coordinates import pull_back_single, unpack_single
 from bayeslmm.types import Array
@@ -25,10 +26,13 @@ KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX, MATRIX))
 DISPERSION_KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX, CUBE))
 
 # the places of the fields of whole numbers, of numbers and of the memory
-(SIZES, LEVELS, EFFECTS, COORDINATES, CORRELATED, FIRST_CURVATURES, ORDER, STARTS, ROWS, KEPT) = range(len(INTEGERS))
+(SIZES, LEVELS, EFFECTS, COORDINATES, CORRELATED, FIRST_CURVATURES, ORDER, STARTS, ROWS, KEPT, KINDS) = range(
+    len(INTEGERS)
+)
 (
     TURNS, ROTATIONS, CENTRE_ROOTS, CURVATURES, MODE, ROOT, CENTRE, PRECISIONS, MOVES, DIAGONAL, ENTRIES,
-    COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, CODES, EXPONENTS,
+    COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, HELD_ROWS, HELD_CODES, CODES,
+    EXPONENTS, ZERO_COLUMNS,
 ) = range(len(NUMBERS))  # fmt: skip
 (
     AT_ROOTS, AT_RATIOS, AT_PARTIAL, AT_LOWER, AT_PRECISIONS, AT_SCALE, AT_SHAPE, AT_AWAY,
@@ -214,14 +218,15 @@ def pull_terms(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def add_priors(
-    x: Array, coded: Array, exponents: Array, precision: Array, mean: Array, beta: Array, by_x: Array, by_beta: Array
-) -> float:
+    x: Array, kinds: Places, coded: Array, exponents: Array, precision: Array, mean: Array, held_rows: Array,
+    held_codes: Array, beta: Array, by_x: Array, by_beta: Array,
+) -> float:  # fmt: skip
     """Add the derivatives of the log prior of x and of beta; return the log prior, up to a constant.
 
-    Coordinates whose code is NaN are correlations.
+    Coordinates whose code is NaN are correlations; the last ones are dispersions.
     """
     value, p = 0.0, len(mean)
-    for j in range(len(x)):
+    for j in range(len(x) - len(kinds)):
         if np.isnan(coded[j, 0]):
             size = abs(x[j])
             value -= 2.0 * exponents[j] * (size + np.log1p(np.exp(-2.0 * size)) - np.log(2.0))
@@ -230,12 +235,21 @@ def add_priors(
             found, slope = log_density(coded[j], np.exp(x[j]))
             value += found + x[j]
             by_x[j] += slope + 1.0
+    value += add_dispersion_priors(x, kinds, coded, by_x)
     for i in range(p):
         pull = 0.0
         for j in range(p):
             pull += precision[i, j] * (beta[j] - mean[j])
         value -= 0.5 * (beta[i] - mean[i]) * pull
         by_beta[i] -= pull
+    for k in range(len(held_rows)):
+        at = 0.0
+        for j in range(len(beta)):
+            at += held_rows[k, j] * beta[j]
+        found, slope = real_log_density(held_codes[k], at)
+        value += found
+        for j in range(len(beta)):
+            by_beta[j] += slope * held_rows[k, j]
     return value
 
 
@@ -289,8 +303,9 @@ def place_point(x: Array, v: Array, at: Places, integers: Places, numbers: Array
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def row_densities(
-    kernel: Any, dispersion_kernel: Any, x: Array, at: Places, numbers: Array, memory: Array, by_x: Array
-) -> float:
+    kernel: Any, dispersion_kernel: Any, x: Array, at: Places, integers: Places, numbers: Array, memory: Array,
+    by_x: Array,
+) -> float:  # fmt: skip
     """Fill the rows' slopes; add the derivatives by the dispersions; return the sum of the log densities."""
     y, size = numbers_of(numbers, at, Y), numbers_of(numbers, at, SIZE)
     weights, eta = numbers_of(numbers, at, WEIGHTS), memory_of(memory, at, AT_ETA)
@@ -299,10 +314,12 @@ def row_densities(
     m = (at[2, AT_PHI + 1] - at[2, AT_PHI]) // n
     phi = memory_of(memory, at, AT_PHI).reshape((m, n))
     by_phi = memory_of(memory, at, AT_BY_PHI).reshape((m, 3, n))
-    first = len(x) - m
+    kinds = integers_of(integers, at, KINDS)
+    columns = numbers_of(numbers, at, ZERO_COLUMNS)
+    combined = columns.reshape((len(columns) // n, n))
+    place_dispersions(x[len(x) - len(kinds) :], kinds, combined, phi)
     for j in range(m):
         for i in range(n):
-            phi[j, i] = x[first + j]
             by_phi[j, 0, i] = 0.0
     kernel(y, size, eta, phi, out)
     if m:
@@ -313,9 +330,11 @@ def row_densities(
             out[0, i] *= weights[i]
             out[1, i] *= weights[i]
         value += out[0, i]
-    for j in range(m):
-        for i in range(n):
-            by_x[first + j] += by_phi[j, 0, i] * (weights[i] if weighted else 1.0)
+    if weighted:
+        for j in range(m):
+            for i in range(n):
+                by_phi[j, 0, i] *= weights[i]
+    collect_dispersions(x[len(x) - len(kinds) :], kinds, combined, by_phi, by_x[len(x) - len(kinds) :])
     return value
 
 
@@ -370,17 +389,20 @@ def log_posterior(
         sizes, levels, effects, kept, absorbed, X, index, columns, constants, numbers_of(numbers, at, OFFSET), roots,
         c, b, memory_of(memory, at, AT_ETA),
     )  # fmt: skip
-    value += row_densities(kernel, dispersion_kernel, x, at, numbers, memory, by_x)
+    value += row_densities(kernel, dispersion_kernel, x, at, integers, numbers, memory, by_x)
     collect_rows(
         sizes, levels, effects, kept, absorbed, X, index, columns, constants, roots, c,
         memory_of(memory, at, AT_OUT)[n : 2 * n], by_b, by_c,
     )  # fmt: skip
     for i in range(q):
         value -= 0.5 * c[i] * c[i]
-    mean = numbers_of(numbers, at, MEAN)
+    mean, held_codes = numbers_of(numbers, at, MEAN), numbers_of(numbers, at, HELD_CODES)
+    held = len(held_codes) // 4
     value += add_priors(
-        x, numbers_of(numbers, at, CODES).reshape((d, 4)), numbers_of(numbers, at, EXPONENTS),
-        numbers_of(numbers, at, PRECISION).reshape((len(mean), len(mean))), mean, c[q:], by_x, by_c[q:],
+        x, integers_of(integers, at, KINDS), numbers_of(numbers, at, CODES).reshape((d, 4)),
+        numbers_of(numbers, at, EXPONENTS),
+        numbers_of(numbers, at, PRECISION).reshape((len(mean), len(mean))), mean,
+        numbers_of(numbers, at, HELD_ROWS).reshape((held, p)), held_codes.reshape((held, 4)), c[q:], by_x, by_c[q:],
     )  # fmt: skip
     pull_terms(
         sizes, levels, effects, coordinates, integers_of(integers, at, CORRELATED),

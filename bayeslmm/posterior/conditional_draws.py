@@ -6,12 +6,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayeslmm.covariance import sds_and_correlations
+from bayeslmm.likelihood.batched import PointOfBatch
 from bayeslmm.likelihood.conditional import solve_effects
 from bayeslmm.likelihood.iterative.coefficients import draw_effects
 from bayeslmm.likelihood.iterative.solved_factor import SolvedFactor
 from bayeslmm.likelihood.normal_prior import FixedPosterior
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array
+
+COMPLETION = 0x636F6C  # keeps the numbers that complete draws apart from those that made them
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,31 @@ def draw_coefficients(
         )
         return Coefficients(np.ascontiguousarray(user_beta.T), effects)
     noise = [sigma * rng.standard_normal((shape.n_levels, shape.n_columns, m)) for shape in kernel.shapes]
+    if isinstance(posterior.eliminated, PointOfBatch):
+        point = posterior.eliminated
+        transforms = [columns.matrix @ factor for columns, factor in zip(kernel.maps, point.lambdas, strict=True)]
+        return Coefficients(np.ascontiguousarray(user_beta.T), point.draw(beta, noise, transforms, wanted))
     spherical = solve_effects(posterior.factor, beta, noise)
     effects = tuple(
         np.einsum("st,jtm->mjs", columns.matrix @ factor, u if kept else u[:0])
         for u, columns, factor, kept in zip(spherical, kernel.maps, posterior.factor.lambdas, wanted, strict=True)
     )
     return Coefficients(np.ascontiguousarray(user_beta.T), effects)
+
+
+def all_coefficients(density: CovarianceDensity, beta: Array, phi: Array, seed: int) -> Array:
+    """Add the coefficients of collinear columns to draws of those of independent ones.
+
+    Parameters
+    ----------
+    density
+        The model.
+    beta, phi
+        Draws on the user's columns, shape (m, r), and the point of each, shape (m, n_phi).
+    seed
+        That of the draws.
+    """
+    return density.complete(beta, phi, np.random.default_rng([seed, COMPLETION]))
 
 
 def nothing_kept(density: CovarianceDensity, m: int, dtype: type = np.float64) -> tuple[Array, ...]:

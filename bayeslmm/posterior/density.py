@@ -24,6 +24,7 @@ from bayeslmm.likelihood.normal_prior import Eliminated, FixedPosterior, NormalP
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.posterior.coded_priors import encode
 from bayeslmm.posterior.coefficient_priors import cannot_integrate, kernel_prior
+from bayeslmm.posterior.collinear_prior import collinear_prior
 from bayeslmm.posterior.partial_correlations import Entries, correlation_exponents, log_complement, lower_entries
 from bayeslmm.posterior.sigma_density import SigmaGrid, trapezium_nodes
 from bayeslmm.posterior.sigma_grid import integrate
@@ -114,6 +115,20 @@ class CovarianceDensity:
         """Return the log prior of the further coordinates of phi."""
         return 0.0
 
+    def complete(self, beta: Array, phi: Array, rng: np.random.Generator) -> Array:
+        """Return the coefficients of all columns, collinear ones included, in the user's columns.
+
+        Parameters
+        ----------
+        beta
+            Draws of the coefficients of the independent columns, shape (m, r).
+        phi
+            The point of each, shape (m, n_phi).
+        rng
+            Source of what only the priors tell.
+        """
+        return beta if self.priors.collinearity is None else collinear_prior(self.priors).complete(beta, rng)
+
     def mixing_slopes(self, phi: Array, posterior: FixedPosterior, sigma: float) -> Array:
         """Return the derivatives of the log posterior by the further coordinates of phi."""
         return np.zeros(0)
@@ -198,15 +213,35 @@ class CovarianceDensity:
 
     def reference_gradient(self, x: Array) -> tuple[float, Array]:
         """Return what `value_and_gradient` does, by the general path for any number of terms."""
-        phi, sigma = self._split(x)
-        points = self.points(phi)
-        lambdas = self.lambdas(points)
-        factor = factorise(self.kernel.products, lambdas)
+        phi, sigma = self.split(x)
+        lambdas = self.lambdas(self.points(phi))
         prior = self.fixed_prior_at(phi)
-        posterior = fixed_posterior(factor, prior)
+        posterior = fixed_posterior(factorise(self.kernel.products, lambdas), prior)
+        inverse_sums = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, prior)).sums()
+        excess = excess_sums(posterior.factor, posterior.mean(sigma), inverse_sums, sigma)
+        return self.gradient_at(x, lambdas, posterior, excess)
+
+    def gradient_at(
+        self, x: Array, lambdas: Sequence[Array], posterior: FixedPosterior, excess: Sequence[Array]
+    ) -> tuple[float, Array]:
+        r"""Return what `value_and_gradient` does, from what the factor at x gives.
+
+        Parameters
+        ----------
+        x
+            Shape (dimension,).
+        lambdas
+            The kernel's factors at x.
+        posterior
+            The fixed coefficients at x.
+        excess
+            Per term :math:`J I - \sum C_{jj} - \sum u_j u_j^\top/\sigma^2` at the coefficients' mean, shape (S, S).
+        """
+        phi, sigma = self.split(x)
+        points = self.points(phi)
         value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self.log_mixing(phi)
         value_prior, by_phi, by_sigma = self._log_prior(points, sigma)
-        by_phi += self._likelihood_slopes(points, lambdas, posterior, sigma, prior)
+        by_phi += self._likelihood_slopes(points, lambdas, excess)
         by_phi = np.append(by_phi, self.mixing_slopes(phi, posterior, sigma))
         if self.sigma is not None:
             return value + value_prior, by_phi
@@ -215,7 +250,7 @@ class CovarianceDensity:
 
     def value(self, x: Array) -> float:
         """Return log p(phi, log sigma | y) up to a constant."""
-        phi, sigma = self._split(x)
+        phi, sigma = self.split(x)
         points = self.points(phi)
         posterior = fixed_posterior(self.eliminate(phi), self.fixed_prior_at(phi))
         value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self._log_prior(points, sigma)[0]
@@ -223,8 +258,12 @@ class CovarianceDensity:
 
     def grid(self, phi: Array) -> SigmaGrid:
         """Return log p(phi | y), sigma integrated out, and the density of sigma given phi."""
+        return self.grid_at(phi, self.eliminate(phi))
+
+    def grid_at(self, phi: Array, eliminated: Eliminated) -> SigmaGrid:
+        """Return what `grid` does, the random effects at phi eliminated already."""
         points = self.points(phi)
-        posterior = fixed_posterior(self.eliminate(phi), self.fixed_prior_at(phi))
+        posterior = fixed_posterior(eliminated, self.fixed_prior_at(phi))
         constant = self._log_correlation_prior(points) + self.log_mixing(phi)
         if self.sigma is not None:
             value = -0.5 * float(posterior.minus_two_log(np.asarray(self.sigma)))
@@ -275,7 +314,8 @@ class CovarianceDensity:
         value = area - 0.5 * posterior.constant + float(np.sum(np.log(ratios))) + constant
         return SigmaGrid(nodes, density, cumulative, value, posterior)
 
-    def _split(self, x: Array) -> tuple[Array, float]:
+    def split(self, x: Array) -> tuple[Array, float]:
+        """Return phi and sigma of x."""
         if self.sigma is not None:
             return x, self.sigma
         return x[:-1], float(np.exp(x[-1]))
@@ -324,18 +364,11 @@ class CovarianceDensity:
         return value
 
     def _likelihood_slopes(
-        self,
-        points: Sequence[TermPoint],
-        lambdas: Sequence[Array],
-        posterior: FixedPosterior,
-        sigma: float,
-        prior: NormalPrior,
+        self, points: Sequence[TermPoint], lambdas: Sequence[Array], excess: Sequence[Array]
     ) -> Array:
         """Return the gradient of log p(y | phi, sigma) by phi."""
         if not points:
             return np.zeros(0)
-        blocks = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, prior))
-        excess = excess_sums(posterior.factor, posterior.mean(sigma), blocks.sums(), sigma)
         pieces = []
         for point, factor, inner, term, straight, columns, shape in zip(
             points, lambdas, excess, self.priors.terms, self.straight, self.kernel.maps, self.kernel.shapes, strict=True

@@ -12,7 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.families import Family
+from bayeslmm.families.definition import Transform
 from bayeslmm.likelihood.generalized.sparse_factor import sparse_factor
+from bayeslmm.posterior.coded_priors import encode_real
+from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
 from bayeslmm.posterior.partial_correlations import correlation_exponents
 from bayeslmm.types import Array
@@ -43,10 +46,17 @@ class ExplicitArrays(NamedTuple):
     offset, y, size, weights
         Per row, (n,); weights may be of length zero.
     precision, mean
-        Prior of the coefficients, (p, p), (p,); of length zero where it is flat.
+        Normal prior of the coefficients, (p, p), (p,); of length zero where it is flat.
+    held_rows, held_codes
+        The H coefficients with other priors as functions of all, (H, p), and those priors encoded, (H, 4).
     codes, exponents
         Encoded priors of the sds and dispersions in the order of coordinates, (d, 4), NaN at correlations, and the
-        exponents of 1 - r² there, (d,).
+        exponents of 1 - r² there, (d,). Dispersions whose scale is not the logarithm have codes of the real line.
+    transforms
+        Of the m dispersions, places in `TRANSFORMS`.
+    zero_columns
+        Columns of the logit of the share of zeros, by row of the matrix, (r, n), the coefficients of which are the last
+        dispersions; r zero where there are none.
     """
 
     sizes: Places
@@ -81,8 +91,12 @@ class ExplicitArrays(NamedTuple):
     weights: Array
     precision: Array
     mean: Array
+    held_rows: Array
+    held_codes: Array
     codes: Array
     exponents: Array
+    transforms: Places
+    zero_columns: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +125,12 @@ class Packed:
 # the fields in order, by which compiled loops find them
 INTEGERS = (
     "sizes", "levels", "effects", "coordinates", "correlated", "first_curvatures", "order", "starts", "rows", "kept",
+    "transforms",
 )  # fmt: skip
 NUMBERS = (
     "turns", "rotations", "centre_roots", "curvatures", "mode", "root", "centre", "precisions", "moves", "diagonal",
-    "entries", "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean", "codes",
-    "exponents",
+    "entries", "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean",
+    "held_rows", "held_codes", "codes", "exponents", "zero_columns",
 )  # fmt: skip
 MEMORY = (
     "roots", "ratios", "partial", "lower", "precisions", "scale", "shape", "away", "c", "b", "by_b", "by_c", "eta",
@@ -123,22 +138,42 @@ MEMORY = (
 )  # fmt: skip
 
 
+TRANSFORMS = ("log", "logit", "none", "ordered")
+
+
 def can_compile(explicit: ExplicitDensity) -> bool:
-    """Whether every part of a density has a compiled form: a family's loops as they are, priors with a code."""
+    """Whether every part of a density has a compiled form: the loops, what they take for a row, priors by codes."""
     density = explicit.density
     family = density.problem.family
-    plain = all(
+    plain = family.standard_rows or all(
         getattr(type(family), name) is getattr(Family, name)
         for name in ("kernel_parameters", "kernel_jacobian", "rows_of", "derivatives", "by_dispersion")
     )
     kernels = (
         [family.score_kernel] if family.dispersion_kernel is None else [family.score_kernel, family.dispersion_kernel]
     )
-    coded = all(code is not None for codes in (*density.codes, density.dispersion_codes) for code in codes)
-    logs = all(parameter.transform == "log" and parameter.size == 1 for parameter in family.parameters)
+    coded = all(code is not None for codes in (*density.codes, _dispersion_codes(density)) for code in codes)
+    coded = coded and all(encode_real(prior) is not None for prior in explicit.prior.others)
     known = all(shape.structure.name in ("full", "diagonal") for shape in density.shapes)
     loops = all(isinstance(kernel, numba.core.registry.CPUDispatcher) for kernel in kernels)
-    return plain and coded and logs and known and loops and (not family.parameters or len(kernels) == 2)
+    return plain and coded and known and loops and (not family.parameters or len(kernels) == 2)
+
+
+def _dispersion_codes(density: GeneralizedDensity) -> list[Array | None]:
+    """Return the encoded priors of the dispersions; on the scale of the logarithm as of standard deviations."""
+    found = []
+    transforms = dispersion_transforms(density.problem.family)
+    for transform, prior, code in zip(transforms, density.dispersion, density.dispersion_codes, strict=True):
+        if transform != "log":
+            real = encode_real(prior)
+            code = None if real is None else np.array(real)
+        found.append(code)
+    return found
+
+
+def dispersion_transforms(family: Family) -> list[Transform]:
+    """Return the working scale of each of the m dispersions."""
+    return [parameter.transform for parameter in family.parameters for _ in range(parameter.size)]
 
 
 def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
@@ -146,6 +181,7 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
     density = explicit.density
     problem, predictor, shapes = density.problem, density.problem.predictor, density.shapes
     n, p, q, d = predictor.n, predictor.p, explicit.n_effects, density.dimension
+    normal = explicit.prior.normal
     index, columns, constants = _effect_columns(explicit)
     absorbed, kept = _absorb(explicit, constants)
     codes, exponents = np.full((d, 4), np.nan), np.zeros(d)
@@ -155,7 +191,9 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
             found = correlation_exponents(term)
             exponents[first + len(coded) : first + len(coded) + len(found)] = found
     if density.dispersion_codes:
-        codes[density.n_phi :] = np.array(density.dispersion_codes)
+        codes[density.n_phi :] = np.array(_dispersion_codes(density))
+    zero_columns = problem.family.zero_columns
+    transforms = [TRANSFORMS.index(transform) for transform in dispersion_transforms(problem.family)]
     integers = np.array(
         [
             [s.n_columns, s.n_levels, place.start, first, s.has_correlations]
@@ -187,21 +225,27 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
         np.array(problem.response.y, dtype=float),
         np.array(problem.response.size, dtype=float),
         np.zeros(0) if problem.response.weights is None else np.array(problem.response.weights, dtype=float),
-        np.zeros((0, 0)) if problem.prior is None else np.array(problem.prior.precision, dtype=float, order="C"),
-        np.zeros(0) if problem.prior is None else np.array(problem.prior.mean, dtype=float),
+        np.zeros((0, 0)) if normal is None else np.array(normal.precision, dtype=float, order="C"),
+        np.zeros(0) if normal is None else np.array(normal.mean, dtype=float),
+        np.array(explicit.prior.rows, dtype=float, order="C").reshape(-1, p),
+        np.array([encode_real(prior) for prior in explicit.prior.others], dtype=float).reshape(-1, 4),
         codes,
         exponents,
+        np.array(transforms, dtype=np.int64),
+        np.zeros((0, n)) if zero_columns is None else np.array(zero_columns.T, dtype=float, order="C"),
     )
 
 
-def pack(arrays: ExplicitArrays, n_dispersion: int) -> Packed:
+def pack(arrays: ExplicitArrays) -> Packed:
     """Return a model's arrays one after another."""
     fields = arrays._asdict()
     terms, largest = arrays.turns.shape[:2]
     q, k, n = len(arrays.precisions), len(arrays.centre), len(arrays.y)
     square = terms * largest * largest
     memory = [square, terms * largest, square, square, q, k, q, k, k, q, q, k, n]
-    memory += [4 * n, n_dispersion * n, 3 * n_dispersion * n]
+    of_columns = len(arrays.zero_columns)
+    of_rows = len(arrays.transforms) - max(of_columns - 1, 0)  # what loops take for a row: columns are combined
+    memory += [4 * n, of_rows * n, 3 * of_rows * n]
     sizes = [[fields[name].size for name in names] for names in (INTEGERS, NUMBERS)] + [memory]
     starts = np.zeros((3, 1 + max(map(len, sizes))), dtype=np.int64)
     for row, lengths in zip(starts, sizes, strict=True):

@@ -18,9 +18,7 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.covariance.coordinates import TermPoint
-from bayeslmm.design.collinearity import independent_columns_of
-from bayeslmm.design.design import Design
-from bayeslmm.errors import FittingError, PriorError
+from bayeslmm.errors import FittingError
 from bayeslmm.families import Family, Response
 from bayeslmm.families.definition import Transform, to_natural
 from bayeslmm.likelihood.columns import factor_to_kernel
@@ -29,9 +27,8 @@ from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
 from bayeslmm.posterior.coded_priors import encode, log_density
-from bayeslmm.posterior.coefficient_priors import normal_prior, not_normal
 from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement, lower_entries
-from bayeslmm.priors.model_priors import ModelPriors, TermPriors
+from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.prior import Prior
 from bayeslmm.types import Array
 
@@ -107,6 +104,14 @@ class GeneralizedDensity:
         """Length of x."""
         return self.n_phi + self.problem.family.n_dispersion
 
+    def working(self, x: Array) -> Array:
+        """Return the dispersion parameters on their working scale at x, (..., d)."""
+        return x[..., self.n_phi : self.n_phi + self.problem.family.n_dispersion]
+
+    def problem_at(self, x: Array) -> Problem:
+        """Return the model with the coefficients' prior at x."""
+        return self.problem
+
     def term_points(self, x: Array) -> list[TermPoint]:
         """Return the terms at x, shape (..., d)."""
         found, start = [], 0
@@ -153,29 +158,32 @@ class GeneralizedDensity:
         FittingError
             Where there is no mode.
         """
-        where = self.place(x)
+        where, problem = self.place(x), self.problem_at(x)
         effects: Sequence[Array]
         if anchor is None:
-            effects = self.problem.predictor.zeros()
+            effects = problem.predictor.zeros()
             where = where if beta is None else Point(where.lambdas, where.working, beta)
         else:
-            effects, beta = predict_mode(self.problem, anchor, where)
+            effects, beta = predict_mode(problem, anchor, where)
             where = Point(where.lambdas, where.working, beta)
-        found = evaluate(self.problem, where, effects, integrated=True, gradient=gradient)
+        found = evaluate(problem, where, effects, integrated=True, gradient=gradient)
         log_prior, by_x = self.log_prior(x)
         value = log_prior - 0.5 * found.value
         if not np.isfinite(value):
             raise FittingError("The log posterior is not finite here.")
         if found.gradient is None:
             return DensityPoint(value, log_prior, found, None)
-        by_working = found.gradient.working.sum(axis=1)
-        by_x -= 0.5 * np.concatenate([self.pull_back(x, found.gradient.lambdas), by_working])
-        return DensityPoint(value, log_prior, found, by_x)
+        return DensityPoint(value, log_prior, found, by_x - 0.5 * self.likelihood_slopes(x, found))
+
+    def likelihood_slopes(self, x: Array, found: Evaluation) -> Array:
+        """Return the derivatives by x of an evaluation's objective, (d,)."""
+        assert found.gradient is not None
+        return np.concatenate([self.pull_back(x, found.gradient.lambdas), found.gradient.working.sum(axis=1)])
 
     def place(self, x: Array) -> Point:
         """Return the kernel's factors and the working dispersion values at x, coefficients zero."""
         factors = tuple(self._kernel_factors(self.term_points(x)))
-        return Point(factors, x[self.n_phi :], np.zeros(self.problem.predictor.p))
+        return Point(factors, self.working(x), np.zeros(self.problem.predictor.p))
 
     def _kernel_factors(self, points: Sequence[TermPoint]) -> list[Array]:
         return [
@@ -208,7 +216,7 @@ class GeneralizedDensity:
 
     def log_prior(self, x: Array) -> tuple[float, Array]:
         """Return the log prior of x with its Jacobian, and its derivatives."""
-        points, working = self.term_points(x), x[self.n_phi :]
+        points, working = self.term_points(x), self.working(x)
         value = -self.log_normaliser
         pieces = [np.zeros(0)]
         for point, term, codes in zip(points, self.terms, self.codes, strict=True):
@@ -287,33 +295,3 @@ def log_dispersion_prior(
     if not jacobian:
         return value, slopes
     return value + float(np.sum(log_steps)), slopes + by_steps
-
-
-def generalized_density(design: Design, family: Family, priors: ModelPriors) -> GeneralizedDensity:
-    """Return the log posterior of a design whose response a family has read.
-
-    Raises
-    ------
-    PriorError
-        If a coefficient's prior is neither normal nor flat.
-    ModelError
-        If the crossed random effects need more memory than there is.
-    """
-    if others := not_normal(priors):
-        raise PriorError(
-            f"Only Normal and Flat priors of coefficients can be integrated out, not those of {', '.join(others)}."
-        )
-    family = family.for_response(design.outcome)
-    design = independent_columns_of(design)
-    predictor = Predictor.build(
-        design.X,
-        design.terms,
-        design.offset,
-        [term.name for term in design.terms],
-        None if family.takes_constant else design.centring,
-    )
-    sizes = {parameter.name: parameter.size for parameter in family.parameters}
-    dispersion = [prior for name, prior in priors.dispersion for _ in range(sizes[name])]
-    return GeneralizedDensity(
-        family, design.outcome, predictor, priors.terms, dispersion, normal_prior(predictor.fixed, priors)
-    )

@@ -34,6 +34,7 @@ from bayeslmm.covariance.coordinates import TermPoint
 from bayeslmm.likelihood.conditional import solve_effects
 from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, predict_mode
 from bayeslmm.likelihood.generalized.solve import solve_lower
+from bayeslmm.posterior.explicit_prior import ExplicitPrior, only_normal
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.types import Array
 
@@ -84,10 +85,15 @@ class ExplicitDensity:
         Where x is centred, (d,).
     evaluation
         The evaluation there.
+    prior
+        The prior of the coefficients, in place of the normal one that the coordinates are whitened by; None for that.
     """
 
-    def __init__(self, density: GeneralizedDensity, mode: Array, evaluation: Evaluation) -> None:
+    def __init__(
+        self, density: GeneralizedDensity, mode: Array, evaluation: Evaluation, prior: ExplicitPrior | None = None
+    ) -> None:
         self.density, self.mode, self.evaluation = density, mode, evaluation
+        self.prior = only_normal(density.problem.prior) if prior is None else prior
         predictor = density.problem.predictor
         sizes = [shape.n_effects for shape in density.shapes]
         ends = np.cumsum([0, *sizes])
@@ -237,10 +243,8 @@ class ExplicitDensity:
         value = scores(self.index, self.columns, rows, predictor.X, by_b, by_beta)
         u = c[: self.n_effects]
         value += float(np.sum(np.log(here.scale))) - 0.5 * float(u @ u)
-        if problem.prior is not None:
-            pull = problem.prior.precision @ (beta - problem.prior.mean)
-            value -= 0.5 * float((beta - problem.prior.mean) @ pull)
-            by_beta -= pull
+        of_coefficients, pull = self.prior.log_density(beta)
+        value, by_beta = value + of_coefficients, by_beta + pull
         log_prior, by_x = density.log_prior(x)
         by_c = np.concatenate([by_b, by_beta])
         slopes = []

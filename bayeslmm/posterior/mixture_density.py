@@ -14,12 +14,21 @@ import numpy as np
 
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
-from bayeslmm.posterior.coefficient_priors import not_normal
-from bayeslmm.posterior.collinear_prior import independent_centring
+from bayeslmm.posterior.coefficient_priors import kernel_prior, not_normal
+from bayeslmm.posterior.collinear_prior import collinear_prior
 from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient
-from bayeslmm.posterior.scale_mixtures import Mixture, find_mixtures
+from bayeslmm.posterior.scale_mixtures import (
+    Mixture,
+    at_one,
+    find_mixtures,
+    log_mixing_density,
+    mixture_rows,
+    prior_given_mixing,
+    stated_turn,
+)
 from bayeslmm.posterior.single_density import SingleTerm
 from bayeslmm.priors.model_priors import ModelPriors
+from bayeslmm.priors.real_line import Normal
 from bayeslmm.types import Array
 
 STEP = 1e-4  # of log w: central differences err by its square, and by the rounding of the density over it
@@ -39,7 +48,7 @@ def covariance_density(kernel: Kernel, priors: ModelPriors, sigma: float | None 
 
 def not_integrable(priors: ModelPriors) -> list[str]:
     """Return the coefficients that cannot be integrated out, further coordinates allowed, with their priors."""
-    return not_normal(_at_one(priors, find_mixtures(priors.fixed)))
+    return not_normal(at_one(priors, find_mixtures(priors.fixed)))
 
 
 def can_integrate(priors: ModelPriors) -> bool:
@@ -67,7 +76,7 @@ class MixtureDensity(CovarianceDensity):
     def __init__(
         self, kernel: Kernel, priors: ModelPriors, mixtures: tuple[Mixture, ...], sigma: float | None = None
     ) -> None:
-        super().__init__(kernel, _at_one(priors, mixtures), sigma)
+        super().__init__(kernel, at_one(priors, mixtures), sigma)
         self.stated = priors
         self.mixtures = mixtures
 
@@ -100,7 +109,7 @@ class MixtureDensity(CovarianceDensity):
         covariance = np.delete(x, np.s_[first:last])
         log_w = x[first:last]
         value, gradient = compiled_gradient(self._given_mixing(log_w), covariance)
-        slopes = np.array([m.mixing.slope(float(v)) for v, m in zip(log_w, self.mixtures, strict=True)])
+        slopes = log_mixing_density(self.mixtures, log_w)[1]
         for k in range(len(log_w)):
             step = np.where(np.arange(len(log_w)) == k, STEP, 0.0)
             above, below = (self._given_mixing(log_w + s).value_and_gradient(covariance)[0] for s in (step, -step))
@@ -119,44 +128,60 @@ class MixtureDensity(CovarianceDensity):
         return replace(
             self._compiled,
             precision=np.ascontiguousarray(prior.precision),
-            constant=self._compiled.constant - float(log_w.sum()),
+            constant=self._compiled.constant - (prior.log_det - self.fixed_prior.log_det),
         )
 
     def fixed_prior_at(self, phi: Array) -> NormalPrior:
         """Return the normal prior of the coefficients given log w."""
         log_w = phi[self.n_covariance :]
-        rows = self._rows
-        weights = np.array([np.expm1(v) / m.normal.sigma**2 for v, m in zip(log_w, self.mixtures, strict=True)])
-        return replace(
-            self.fixed_prior,
-            precision=self.fixed_prior.precision + (rows.T * weights) @ rows,
-            log_det=self.fixed_prior.log_det + float(log_w.sum()),
-        )
+        if self.priors.collinearity is not None:
+            return kernel_prior(self.kernel, self._given(log_w))
+        return prior_given_mixing(self.fixed_prior, self.mixtures, self._rows, log_w)
+
+    def _given(self, log_w: Array) -> ModelPriors:
+        """Return the priors given log w, all of them normal or flat."""
+        fixed = list(self.priors.fixed)
+        for mixture, v in zip(self.mixtures, log_w, strict=True):
+            normal = mixture.normal
+            fixed[mixture.place] = Normal(normal.mu, normal.sigma * float(np.exp(-0.5 * v)))
+        return replace(self.priors, fixed=tuple(fixed))
+
+    def complete(self, beta: Array, phi: Array, rng: np.random.Generator) -> Array:
+        """Return the coefficients of all columns; arguments as in `CovarianceDensity.complete`."""
+        if self.priors.collinearity is None:
+            return beta
+        found = [
+            collinear_prior(self._given(log_w)).complete(row[None], rng)[0]
+            for row, log_w in zip(beta, phi[:, self.n_covariance :], strict=True)
+        ]
+        return np.array(found)
 
     @cached_property
     def _rows(self) -> Array:
         """The coefficients of the mixtures as functions of the kernel's, shape (K, p)."""
-        collinearity = self.priors.collinearity
-        turn = independent_centring(self.priors.fixed_centring, collinearity).inverse @ self.kernel.fixed.matrix
-        places = [mixture.place for mixture in self.mixtures]
-        if collinearity is not None:
-            places = [int(np.searchsorted(collinearity.kept, place)) for place in places]
-        return np.asarray(turn[places])
+        return mixture_rows(self.mixtures, self.priors, self.kernel.fixed)
+
+    def _deviations(self, log_w: Array) -> tuple[Array, Array]:
+        """Return coefficients of the mixtures, less mu, by the kernel's, (K, r), and variances given those, (K,)."""
+        if self.priors.collinearity is None:
+            return self._rows, np.zeros(len(self.mixtures))
+        joint = collinear_prior(self._given(log_w))
+        rows, variances = joint.deviations([mixture.place for mixture in self.mixtures])
+        return rows @ stated_turn(self.priors, self.kernel.fixed), variances
 
     def log_mixing(self, phi: Array) -> float:
         """Return log p(log w)."""
-        log_w = phi[self.n_covariance :]
-        return sum(m.mixing.log_density(float(v)) for v, m in zip(log_w, self.mixtures, strict=True))
+        return log_mixing_density(self.mixtures, phi[self.n_covariance :])[0]
 
     def mixing_slopes(self, phi: Array, posterior: FixedPosterior, sigma: float) -> Array:
         """Return the derivatives of the log posterior by log w, shape (K,)."""
         log_w = phi[self.n_covariance :]
-        centre = self._rows @ (posterior.mean(sigma) - self.fixed_prior.mean)
-        spread = (self._rows @ posterior.root) ** 2 @ (sigma**2 / (1.0 + sigma**2 * posterior.pull))
+        rows, variances = self._deviations(log_w)
+        centre = rows @ (posterior.mean(sigma) - self.fixed_prior.mean)
+        spread = (rows @ posterior.root) ** 2 @ (sigma**2 / (1.0 + sigma**2 * posterior.pull)) + variances
         scales = np.array([mixture.normal.sigma for mixture in self.mixtures])
         by_data = 0.5 - 0.5 * np.exp(log_w) * (centre**2 + spread) / scales**2
-        by_prior = [m.mixing.slope(float(v)) for v, m in zip(log_w, self.mixtures, strict=True)]
-        return np.asarray(by_data + by_prior)
+        return np.asarray(by_data + log_mixing_density(self.mixtures, log_w)[1])
 
     def draw_log_mixing(self, beta: Array, rng: np.random.Generator) -> Array:
         """Draw log w given draws of the coefficients in the user's columns (D, p), shape (D, K)."""
@@ -165,11 +190,3 @@ class MixtureDensity(CovarianceDensity):
             np.log(m.mixing.draw((stated[:, m.place] - m.normal.mu) / m.normal.sigma, rng)) for m in self.mixtures
         ]
         return np.column_stack(columns)
-
-
-def _at_one(priors: ModelPriors, mixtures: tuple[Mixture, ...]) -> ModelPriors:
-    """Return the priors with normal ones in place of the mixtures, w of one."""
-    fixed = list(priors.fixed)
-    for mixture in mixtures:
-        fixed[mixture.place] = mixture.normal
-    return replace(priors, fixed=tuple(fixed))

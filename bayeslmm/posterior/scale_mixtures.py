@@ -12,12 +12,16 @@ Source: D. F. Andrews and C. L. Mallows (1974), *Journal of the Royal Statistica
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 from scipy.special import gammaln
 
+from bayeslmm.likelihood.columns import ColumnMap
+from bayeslmm.likelihood.normal_prior import NormalPrior
+from bayeslmm.posterior.collinear_prior import independent_centring
+from bayeslmm.priors.model_priors import ModelPriors
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Cauchy, Laplace, Normal, StudentT
 from bayeslmm.types import Array
@@ -107,3 +111,42 @@ def find_mixtures(fixed: Sequence[Prior]) -> tuple[Mixture, ...]:
     """Return the coefficients whose priors are scale mixtures."""
     found = (as_mixture(place, prior) for place, prior in enumerate(fixed))
     return tuple(mixture for mixture in found if mixture is not None)
+
+
+def at_one(priors: ModelPriors, mixtures: Sequence[Mixture]) -> ModelPriors:
+    """Return the priors with normal ones in place of the mixtures, w of one."""
+    fixed = list(priors.fixed)
+    for mixture in mixtures:
+        fixed[mixture.place] = mixture.normal
+    return replace(priors, fixed=tuple(fixed))
+
+
+def stated_turn(priors: ModelPriors, fixed: ColumnMap) -> Array:
+    """Return the coefficients of independent columns, where priors are stated, by the kernel's, shape (r, r)."""
+    return np.asarray(independent_centring(priors.fixed_centring, priors.collinearity).inverse @ fixed.matrix)
+
+
+def mixture_rows(mixtures: Sequence[Mixture], priors: ModelPriors, fixed: ColumnMap) -> Array:
+    """Return the coefficients of the mixtures as functions of the kernel's, shape (K, p)."""
+    collinearity = priors.collinearity
+    turn = stated_turn(priors, fixed)
+    places = [mixture.place for mixture in mixtures]
+    if collinearity is not None:
+        places = [int(np.searchsorted(collinearity.kept, place)) for place in places]
+    return np.asarray(turn[places])
+
+
+def prior_given_mixing(prior: NormalPrior, mixtures: Sequence[Mixture], rows: Array, log_w: Array) -> NormalPrior:
+    """Return the normal prior of the kernel's coefficients given log w (K,), from that at w of one."""
+    weights = np.array([np.expm1(v) / m.normal.sigma**2 for v, m in zip(log_w, mixtures, strict=True)])
+    return replace(
+        prior,
+        precision=prior.precision + (rows.T * weights) @ rows,
+        log_det=prior.log_det + float(log_w.sum()),
+    )
+
+
+def log_mixing_density(mixtures: Sequence[Mixture], log_w: Array) -> tuple[float, Array]:
+    """Return log p(log w) and its derivatives, (K,)."""
+    pairs = [(m.mixing, float(v)) for v, m in zip(log_w, mixtures, strict=True)]
+    return sum(d.log_density(v) for d, v in pairs), np.array([d.slope(v) for d, v in pairs])

@@ -5,16 +5,20 @@ import numpy as np
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError
 from bayeslmm.families import Family, Response
-from bayeslmm.priors.decov import Decov
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.moments import fixed_summary, term_summary
 from bayeslmm.priors.parse import parse_prior
 from bayeslmm.priors.positive import Exponential, HalfStudentT
+from bayeslmm.priors.presets import MAD_TO_SD, DecovRule
 from bayeslmm.priors.prior import Prior
-from bayeslmm.priors.real_line import Normal
-from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, JointChoice, Rule, column_scale, is_left_out
+from bayeslmm.priors.real_line import Flat, Normal, StudentT
+from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, Rule, column_scale, is_left_out
 
 INTERCEPT_SCALE = 2.5  # units of the link
+BRMS_SCALE = 2.5  # the smallest of its Student t priors
+BRMS_ZERO = 0.1  # what it takes for responses of zero on the scale of the logarithm or the inverse
+BRMS_LINKS = ("identity", "log", "inverse")  # those on whose scale it looks at the response
+BRMS_SD_SOURCE = "preset brms: max(2.5, mad of y on the link's scale)"
 RSTANARM_FAMILIES = ("bernoulli", "binomial", "poisson", "negative_binomial", "gamma")
 
 
@@ -99,7 +103,69 @@ class FamilyRule(Rule):
         return found
 
 
-class RstanarmFamilyRule(FamilyRule):
+class BrmsFamilyRule(FamilyRule):
+    """The defaults of brms (2.22).
+
+    ===================  =====================================  =====================================
+    parameter            prior                                  note
+    ===================  =====================================  =====================================
+    Intercept            StudentT(3, l, m)                      at the column means of X
+    coefficient          flat
+    random-effect sd     HalfStudentT(3, m)
+    correlations         LKJ(1)
+    sigma                HalfStudentT(3, m)
+    thresholds           StudentT(3, 0, 2.5)                    at the column means of X
+    other dispersions    those of the family                    which are brms's own
+    ===================  =====================================  =====================================
+
+    With the link identity, log or inverse, l = median(link(y)) less the mean of the offset and m = max(2.5,
+    mad(link(y))), median and mad rounded to one decimal, responses of zero counted as 0.1 where the link needs it; with
+    any other link, and for categories, l and m are 0 and 2.5. Log-normal responses count by their logarithms. The
+    coefficients of a formula for the share of zeros keep the default priors, which brms has not.
+    """
+
+    def __init__(self, design: Design, family: Family, response: Response) -> None:
+        super().__init__(design, family, response)
+        self._middle, self._spread = 0.0, BRMS_SCALE
+        link = family.link.name
+        if family.takes_constant and link in BRMS_LINKS:
+            y = response.y if link == "identity" else np.where(response.y == 0, BRMS_ZERO, response.y)
+            on_link = family.link.predictor(y)
+            middle = float(np.median(on_link))
+            self._middle = round(middle, 1) - self._offset
+            self._spread = max(BRMS_SCALE, round(MAD_TO_SD * float(np.median(np.abs(on_link - middle))), 1))
+
+    def coefficient(self, j: int) -> Choice:
+        """Return the prior of fixed column j."""
+        if self._design.fixed_names[j] != "Intercept":
+            return Choice(Flat(), "preset brms")
+        return Choice(
+            StudentT(3.0, self._middle, self._spread),
+            "preset brms: median and mad of y on the link's scale; at the column means",
+        )
+
+    def sd(self, term: RandomTerm, s: int) -> Choice:
+        """Return the prior of the standard deviation of effect s of a term."""
+        return Choice(HalfStudentT(3.0, self._spread), BRMS_SD_SOURCE)
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix."""
+        return Choice(LKJ(1.0), "preset brms")
+
+    def dispersion(self) -> dict[str, Choice]:
+        """Return the prior of each dispersion parameter, on its natural scale, by name."""
+        found = super().dispersion()
+        for parameter in self._family.parameters:
+            if parameter.in_response_units:
+                found[parameter.name] = Choice(HalfStudentT(3.0, self._spread), BRMS_SD_SOURCE)
+            elif parameter.holds_level:
+                found[parameter.name] = Choice(StudentT(3.0, 0.0, BRMS_SCALE), "preset brms: at the column means")
+            elif not parameter.name.startswith("zero["):
+                found[parameter.name] = Choice(found[parameter.name].prior, "preset brms")
+        return found
+
+
+class RstanarmFamilyRule(DecovRule, FamilyRule):
     """The defaults of rstanarm's ``stan_glmer``.
 
     Intercept, at the column means: Normal(0, 2.5); coefficients Normal(0, 2.5/sd(x)); the dispersion of counts and of
@@ -111,6 +177,8 @@ class RstanarmFamilyRule(FamilyRule):
     PriorError
         For families that ``stan_glmer`` has not.
     """
+
+    given = ""
 
     def __init__(self, design: Design, family: Family, response: Response) -> None:
         super().__init__(design, family, response)
@@ -132,17 +200,9 @@ class RstanarmFamilyRule(FamilyRule):
         """Return the prior of the standard deviation of effect s of a term."""
         return Choice(Exponential(1.0), "preset rstanarm: decov of a single sd")
 
-    def joint(self, term: RandomTerm) -> JointChoice:
-        """Return the joint prior of the standard deviations of a term."""
-        return JointChoice(Decov(), "preset rstanarm: decov, given the term's other sds")
-
-    def correlation(self, term: RandomTerm) -> Choice:
-        """Return the prior of a term's correlation matrix."""
-        return Choice(LKJ(1.0), "preset rstanarm: decov")
-
     def dispersion(self) -> dict[str, Choice]:
         """Return the prior of each dispersion parameter, on its natural scale, by name."""
         return {p.name: Choice(Exponential(1.0), "preset rstanarm") for p in self._family.parameters}
 
 
-FAMILY_PRESETS = {"default": FamilyRule, "rstanarm": RstanarmFamilyRule}
+FAMILY_PRESETS = {"default": FamilyRule, "brms": BrmsFamilyRule, "rstanarm": RstanarmFamilyRule}

@@ -86,7 +86,27 @@ class BrmsRule(Rule):
         return Choice(HalfStudentT(3.0, self._scale), "preset brms: max(2.5, mad(y))")
 
 
-class RstanarmRule(Rule):
+class DecovRule(Rule):
+    """rstanarm's prior of a term's covariance, ``decov(1, 1, 1, 1)``.
+
+    Attributes
+    ----------
+    given
+        What else a term's standard deviations depend on, for the table of priors.
+    """
+
+    given = "sigma and "
+
+    def joint(self, term: RandomTerm) -> JointChoice:
+        """Return the joint prior of the standard deviations of a term."""
+        return JointChoice(Decov(), f"preset rstanarm: decov, given {self.given}the term's other sds")
+
+    def correlation(self, term: RandomTerm) -> Choice:
+        """Return the prior of a term's correlation matrix."""
+        return Choice(LKJ(1.0), "preset rstanarm: decov")
+
+
+class RstanarmRule(DecovRule):
     """The defaults of rstanarm's ``stan_lmer``.
 
     Intercept, at the column means: Normal(mean(y), 2.5 sd(y)); coefficients Normal(0, 2.5 sd(y)/sd(x)); sigma
@@ -115,14 +135,6 @@ class RstanarmRule(Rule):
     def sd(self, term: RandomTerm, s: int) -> Choice:
         """Return the prior of the standard deviation of effect s of a term."""
         return Choice(Exponential(1 / self._response.sd), "preset rstanarm: decov, sigma replaced by sd(y)")
-
-    def joint(self, term: RandomTerm) -> JointChoice:
-        """Return the joint prior of the standard deviations of a term, given sigma."""
-        return JointChoice(Decov(), "preset rstanarm: decov, given sigma and the term's other sds")
-
-    def correlation(self, term: RandomTerm) -> Choice:
-        """Return the prior of a term's correlation matrix."""
-        return Choice(LKJ(1.0), "preset rstanarm: decov")
 
     def residual(self) -> Choice:
         """Return the prior of sigma."""

@@ -86,8 +86,8 @@ def resolve_family_priors(
     family, response
         The distribution and what it read.
     priors
-        None for the default rule in units of the link, the preset ``"rstanarm"``, or a mapping from parameters to
-        priors on top of either; dispersion parameters go by the family's names for them.
+        None for the default rule in units of the link, a preset (``"brms"``, ``"rstanarm"``), or a mapping from
+        parameters to priors on top of one of these; dispersion parameters go by the family's names for them.
 
     Raises
     ------
@@ -97,8 +97,8 @@ def resolve_family_priors(
     preset, stated = _split(priors)
     if preset not in FAMILY_PRESETS:
         raise PriorError(
-            f"The preset {preset!r} is for normal responses; use 'rstanarm', leave priors= out, or state priors by "
-            "parameter."
+            f"The preset {preset!r} is for normal responses; use 'brms' or 'rstanarm', leave priors= out, or state "
+            "priors by parameter."
         )
     rule = FAMILY_PRESETS[preset](design, family, response)
     dispersion = rule.dispersion()

@@ -1,16 +1,14 @@
 """The bootstrap of a point fit, by parameter name."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import pandas as pd
 
-from bayeslmm.covariance import sds_and_correlations
-from bayeslmm.covariance.pairs import lower_triangle
 from bayeslmm.errors import FittingError, OptionError, check_level, is_word
 from bayeslmm.inference.options import MOST_CORES, check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
@@ -20,20 +18,22 @@ from bayeslmm.intervals.bootstrap import (
     design_of_levels,
     kernel_of,
     kernel_of_levels,
+    one_by_one,
     outermost,
     percentile_limits,
     replicates,
 )
-from bayeslmm.intervals.refits import Estimate, Refitter
-from bayeslmm.likelihood.factor import factorise
-from bayeslmm.likelihood.new_response import KernelStructure
+from bayeslmm.results.generalized_refits import parameters_without
 from bayeslmm.results.profiles import parameter_names
+from bayeslmm.results.refits import fit_columns, fit_estimate, fitted_model, n_parameters, parameters
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
+    from bayeslmm.results.generalized import GeneralizedPointFit
     from bayeslmm.results.point import PointFit
 
 MOST_REFITS = 10_000_000
+MOST_VALUES = 10_000_000  # of responses simulated and fitted together
 MOST_LEFT_OUT = 200  # groups left out one by one for the acceleration; beyond, they are left out in so many batches
 
 
@@ -116,6 +116,8 @@ def bootstrap(
     cores = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
     seed = resolve_seed(seed)
     _check(fit, statistic, kind)
+    if fit.design.outcome is not None:
+        return _generalized(cast("GeneralizedPointFit", fit), n, seed, statistic, cores, progressbar)
     model = fitted_model(fit)
     if kind == "groups":
         place = outermost(fit.design)
@@ -124,25 +126,56 @@ def bootstrap(
                 f"{fit.design.terms[place].name} has {fit.design.terms[place].n_levels} levels, too few to be drawn "
                 "from: use kind='parametric'."
             )
+    leave_out: Callable[[], Array] | None = None
+    if statistic is not None:
+        estimate = _series(statistic(fit))
+    else:
+        estimate = pd.Series(parameters(fit, fit_estimate(fit)), index=parameter_names(fit))
+        leave_out = partial(_left_out, fit, model)
+    return _collected(_piece_of(fit, model, kind, statistic), n, seed, cores, progressbar, estimate, kind, leave_out)
+
+
+def _generalized(
+    fit: "GeneralizedPointFit",
+    n: int,
+    seed: int,
+    statistic: Callable[["PointFit"], Any] | None,
+    cores: int,
+    progressbar: bool | None,
+) -> Bootstrap:
+    """Bootstrap a generalized fit: every replicate is searched from where the fit ended."""
+    from bayeslmm.results import generalized_refits
+
+    leave_out: Callable[[], Array] | None = None
+    if statistic is not None:
+        estimate = _series(statistic(fit))
+        one = generalized_refits.Replicate(fit, partial(_numbers, statistic))
+    else:
+        estimate = pd.Series(generalized_refits.parameters(fit, fit.maximum), index=parameter_names(fit))
+        one = generalized_refits.Replicate(fit)
+        leave_out = partial(_left_out, fit, None)
+    return _collected(partial(one_by_one, one), n, seed, cores, progressbar, estimate, "parametric", leave_out)
+
+
+def _collected(
+    piece: Callable[[Sequence[np.random.SeedSequence]], list[Any]],
+    n: int,
+    seed: int,
+    cores: int,
+    progressbar: bool | None,
+    estimate: pd.Series,
+    kind: str,
+    leave_out: Callable[[], Array] | None,
+) -> Bootstrap:
+    """Make n replicates and keep what they found by the names of the estimate."""
     shown = sys.stderr.isatty() if progressbar is None else progressbar
-    one: Callable[[np.random.Generator], Any] = (
-        _of(model, kind) if statistic is None else _STATISTICS[kind](fit, model, statistic)
-    )
     with progress_bar(n, "refits", shown) as report:
-        found = replicates(one, n, seed, cores, report)
+        found = replicates(piece, n, seed, cores, report)
     done = [item for item in found if item is not None]
     if len(done) < 2:
         raise FittingError("Fewer than two replicates could be fitted: simplify the random effects.")
-    if statistic is not None:
-        estimate = _series(statistic(fit))
-        codes = [code for code, _ in done]
-        values = pd.DataFrame([value.to_numpy() for _, value in done], columns=estimate.index)
-        leave_out = None
-    else:
-        estimate = pd.Series(parameters(fit, fit_estimate(fit)), index=parameter_names(fit))
-        codes = [item.code for item in done]
-        values = pd.DataFrame([parameters(fit, item) for item in done], columns=estimate.index)
-        leave_out = lambda: _left_out(fit, model)  # noqa: E731
+    values = pd.DataFrame(np.array([numbers for _, numbers in done]), columns=estimate.index)
+    codes = [code for code, _ in done]
     return Bootstrap(values, estimate, kind, n - len(done), codes.count("boundary"), leave_out)
 
 
@@ -153,20 +186,55 @@ def _check(fit: "PointFit", statistic: Any, kind: str) -> None:
         raise OptionError(f"statistic={statistic!r} is no function; give one that takes a fit and returns numbers.")
     if fit.method == "map":
         raise OptionError("A posterior mode has no bootstrap, its priors follow the response: fit with method='reml'.")
+    if kind == "groups" and fit.design.outcome is not None:
+        raise OptionError("kind='groups' is for normal responses: use 'parametric' for this family.")
     if not fit.status.ok:
         raise OptionError(f"The fit is no optimum, so it cannot be bootstrapped. {fit.status.message}")
 
 
-def fitted_model(fit: "PointFit") -> FittedModel:
-    """Return what refits start from."""
-    refitter = Refitter(fit.kernel, fit.kernel.lambdas(fit.theta), fit.method, fit.spec.sigma)  # type: ignore[arg-type]
-    structure = KernelStructure.of(fit.kernel, fit.design.X, fit.design.terms, fit.design.weights)
-    factors = tuple(fit.sigma * factor for factor in fit._factors)
-    return FittedModel(fit.design, refitter, structure, np.asarray(fit.modes.beta), factors, fit.sigma)
+def _piece_of(
+    fit: "PointFit", model: FittedModel, kind: str, statistic: Callable[["PointFit"], Any] | None
+) -> Callable[[Sequence[np.random.SeedSequence]], list[Any]]:
+    """Return a function from seeds to the code and numbers of the replicate of each, None where it failed."""
+    if statistic is not None:
+        return partial(one_by_one, _STATISTICS[kind](fit, model, statistic))
+    if kind == "groups":
+        return partial(one_by_one, _OfGroups(fit, model))
+    return _Parametric(fit, model)
 
 
-def _of(model: FittedModel, kind: str) -> Callable[[np.random.Generator], Estimate]:
-    return model.parametric if kind == "parametric" else model.by_groups
+@dataclass(frozen=True)
+class _Parametric:
+    """All parameters of fits to simulated responses, which are fitted together where that is faster."""
+
+    fit: "PointFit"
+    model: FittedModel
+
+    def __call__(self, seeds: Sequence[np.random.SeedSequence]) -> list[tuple[str, Array] | None]:
+        together, count = max(1, MOST_VALUES // self.fit.design.n), n_parameters(self.fit)
+        found: list[tuple[str, Array] | None] = []
+        for first in range(0, len(seeds), together):
+            generators = [np.random.default_rng(seed) for seed in seeds[first : first + together]]
+            Y = np.column_stack([self.model.simulate(rng) for rng in generators])
+            numbers, codes = fit_columns(self.fit, self.model, Y)
+            found += [
+                None if code == "failed" else (code, row[:count]) for code, row in zip(codes, numbers, strict=True)
+            ]
+        return found
+
+
+@dataclass(frozen=True)
+class _OfGroups:
+    """All parameters of the fit to the rows of levels drawn with replacement."""
+
+    fit: "PointFit"
+    model: FittedModel
+
+    def __call__(self, rng: np.random.Generator) -> tuple[str, Array]:
+        found = self.model.by_groups(rng)
+        if found.code == "failed":
+            raise FittingError("The search for the optimum failed.")
+        return found.code, parameters(self.fit, found)
 
 
 @dataclass(frozen=True)
@@ -177,12 +245,12 @@ class _Statistic:
     model: FittedModel
     statistic: Callable[["PointFit"], Any]
 
-    def __call__(self, rng: np.random.Generator) -> tuple[str, pd.Series]:
+    def __call__(self, rng: np.random.Generator) -> tuple[str, Array]:
         y = self.model.simulate(rng)
         again = self.fit.refit(y if self.fit.design.offset is None else y + self.fit.design.offset)
         if again.status.code == "failed":
             raise FittingError(again.status.message)
-        return again.status.code, _series(self.statistic(again))
+        return again.status.code, _series(self.statistic(again)).to_numpy()
 
 
 @dataclass(frozen=True)
@@ -193,7 +261,7 @@ class _StatisticOfGroups:
     model: FittedModel
     statistic: Callable[["PointFit"], Any]
 
-    def __call__(self, rng: np.random.Generator) -> tuple[str, pd.Series]:
+    def __call__(self, rng: np.random.Generator) -> tuple[str, Array]:
         fit = self.fit
         codes = fit.design.terms[outermost(fit.design)].codes
         n_levels = int(codes.max()) + 1
@@ -206,7 +274,7 @@ class _StatisticOfGroups:
         optimum = replace(fit.optimum, theta=theta, objective=found.objective, code=found.code, message="")
         modes = kernel.conditional(theta, fit.method, fit.spec.sigma)
         again = replace(fit, design=design, optimum=optimum, modes=modes, model_kernel=kernel)
-        return found.code, _series(self.statistic(again))
+        return found.code, _series(self.statistic(again)).to_numpy()
 
 
 _STATISTICS: dict[str, Any] = {"parametric": _Statistic, "groups": _StatisticOfGroups}
@@ -222,26 +290,11 @@ def _series(value: Any) -> pd.Series:
     return pd.Series(array, index=names)
 
 
-def fit_estimate(fit: "PointFit") -> Estimate:
-    """Return a fit as a replicate."""
-    beta = np.asarray(fit.modes.beta)
-    lambdas = tuple(fit.kernel.lambdas(fit.theta))
-    R_X = factorise(fit.kernel.products, lambdas).R_X
-    return Estimate(lambdas, beta, fit.sigma, fit.objective, fit.status.code, R_X)
+def _numbers(statistic: Callable[["PointFit"], Any], fit: "PointFit") -> Array:
+    return _series(statistic(fit)).to_numpy()
 
 
-def parameters(fit: "PointFit", estimate: Estimate) -> Array:
-    """Return coefficients, sds, correlations and sigma in the order of their names."""
-    values = [estimate.beta]
-    for term, factor in zip(fit.design.terms, fit.kernel.user_factors(estimate.lambdas), strict=True):
-        sds, correlations = sds_and_correlations(factor, estimate.sigma)
-        values.append(sds)
-        if term.has_correlations:
-            values.append(np.array([correlations[i, j] for i, j in lower_triangle(term.n_columns)]))
-    return np.concatenate([*values, [] if fit.spec.sigma is not None else [estimate.sigma]])
-
-
-def _left_out(fit: "PointFit", model: FittedModel) -> Array:
+def _left_out(fit: "PointFit", model: FittedModel | None) -> Array:
     """Return the parameters without each level of the outermost grouping factor, (J, k)."""
     try:
         codes = fit.design.terms[outermost(fit.design)].codes
@@ -254,6 +307,10 @@ def _left_out(fit: "PointFit", model: FittedModel) -> Array:
     found = []
     for batch in np.array_split(levels, min(len(levels), MOST_LEFT_OUT)):
         try:
+            if model is None:
+                rows = np.flatnonzero(np.isin(codes, batch))
+                found.append(parameters_without(cast("GeneralizedPointFit", fit), rows))
+                continue
             kernel = kernel_of_levels(fit.design, codes, np.setdiff1d(levels, batch))
             found.append(parameters(fit, model.refitter.fit(kernel)))
         except FittingError:

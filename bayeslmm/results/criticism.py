@@ -336,10 +336,11 @@ def _by_name(fit: "Fit", values: Array, index: pd.Index, name: str, level: float
     draws = getattr(fit, "draws", None)
     if draws is None:
         return pd.Series(values[0], index=index, name=name)
-    from bayeslmm.results.diagnostics import describe, diagnose
+    from bayeslmm.results.diagnostics import describe
+    from bayeslmm.results.weighted_draws import diagnose_draws
 
     chains = values.reshape(draws.n_chains, draws.n_draws, -1)
-    found = diagnose(chains)
+    found = diagnose_draws(chains, draws)
     if fit.method == "importance":
         found = found.at_most(draws.info.get("effective_size", np.inf))
     return describe(chains, index, level, found)

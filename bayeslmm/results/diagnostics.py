@@ -100,9 +100,9 @@ def _varying(draws: NDArray[np.floating]) -> Iterator[tuple[NDArray[np.intp], Ar
 
 def _diagnose_block(block: Array) -> tuple[Array, Array, Array]:
     halves = _split(block)
-    ranks = _normalised_ranks(halves)
+    ranks = normalised_ranks(halves)
     folded = np.abs(halves - np.median(halves, axis=(1, 2), keepdims=True))
-    rhat = np.fmax(_rhat(ranks), _rhat(_normalised_ranks(folded)))
+    rhat = np.fmax(_rhat(ranks), _rhat(normalised_ranks(folded)))
     bulk = _ess(ranks)
     quantiles = np.quantile(block, TAILS, axis=(1, 2))
     tails = [_ess(_split((block <= quantile[:, None, None]).astype(float))) for quantile in quantiles]
@@ -115,8 +115,8 @@ def _split(block: Array) -> Array:
     return np.concatenate([block[:, :, :half], block[:, :, -half:]], axis=1)
 
 
-def _normalised_ranks(block: Array) -> Array:
-    """Replace values by normal scores of their ranks over all chains (Blom's offset 3/8)."""
+def normalised_ranks(block: Array) -> Array:
+    """Replace values, (K, chains, draws), by normal scores of their ranks over all chains (Blom's offset 3/8)."""
     size = block.shape[1] * block.shape[2]
     ranks = average_ranks(block.reshape(len(block), size))
     return ndtri((ranks - 0.375) / (size + 0.25)).reshape(block.shape)

@@ -79,7 +79,7 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
     spec
         The arguments of the model.
     method
-        How the fit was made: "ml", "reml", "map", "nuts", "importance" or "advi".
+        How the fit was made: "ml", "reml", "map", "nuts", "importance", "hmc" or "advi".
     """
 
     design: Design

@@ -16,7 +16,7 @@ from bayeslmm.errors import OptionError, UnavailableError, check_switch, is_word
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.options import check_count, generator
 from bayeslmm.results import effects
-from bayeslmm.results.diagnostics import Diagnostics, describe, diagnose
+from bayeslmm.results.diagnostics import Diagnostics, describe
 from bayeslmm.results.draws_dataset import values_by_row
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
 from bayeslmm.results.generalized_simulation import family_of_rows, family_responses
@@ -29,6 +29,7 @@ from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, chec
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.summary import Summary
 from bayeslmm.results.tables import printed
+from bayeslmm.results.weighted_draws import diagnose_draws
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -151,11 +152,11 @@ class GeneralizedPosteriorFit(PosteriorFit):
 
     @cached_property
     def _covariance_diagnostics(self) -> Diagnostics:
-        return diagnose(self.covariance_draws).at_most(self._weighted("effective_points"))
+        return diagnose_draws(self.covariance_draws, self.draws).at_most(self._weighted("effective_points"))
 
     @cached_property
     def _fixed_diagnostics(self) -> Diagnostics:
-        return diagnose(self.draws.beta).at_most(self._weighted("effective_size"))
+        return diagnose_draws(self.draws.beta, self.draws).at_most(self._weighted("effective_size"))
 
     def dispersion_table(self, level: float = 0.95) -> pd.DataFrame:
         """Return mean, sd, limits and diagnostics of the dispersion parameters; no rows where the family has none."""
@@ -163,7 +164,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         for parameter in self.family.parameters:
             several = [f"{parameter.name}[{k + 1}]" for k in range(parameter.size)]
             names += several if parameter.size > 1 else [parameter.name]
-        found = diagnose(self.dispersion).at_most(self._weighted("effective_points"))
+        found = diagnose_draws(self.dispersion, self.draws).at_most(self._weighted("effective_points"))
         return describe(self.dispersion, pd.Index(names), level, found)
 
     def coef_table(self, level: float = 0.95, *, exponentiate: bool = False) -> pd.DataFrame:

@@ -185,11 +185,6 @@ def _profile_row(
     """Test one covariance parameter by the signed root of the likelihood ratio."""
     from bayeslmm.results.profiles import parameter_names
 
-    if getattr(fit, "family", None) is not None:
-        raise OptionError(
-            f"The statement {statement.text!r} is about a covariance of a generalized model, which has no profile: "
-            "compare two fits with bayeslmm.anova, or ask a posterior (method='importance')."
-        )
     name, weight = next((name, weight) for name, weight in quantity.weights.items() if weight != 0)
     label = parameter_names(fit)[fit.design.p + covariances.index(name)]
     curve = fit.profile(label, level=max(level, FARTHEST)).curves[label]

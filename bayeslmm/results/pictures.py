@@ -124,7 +124,7 @@ def _energy(fit: PosteriorFit, ax: Any = None) -> "Figure":
     from bayeslmm.plots.energy import energy_figure
 
     if "energy" not in fit.draws.stats:
-        raise OptionError(f"Only NUTS has an energy; these draws are by {fit.method!r}.")
+        raise OptionError(f"Only NUTS and Hamiltonian Monte Carlo have an energy; these draws are by {fit.method!r}.")
     return energy_figure(np.asarray(fit.draws.stats["energy"], dtype=float), ax)
 
 

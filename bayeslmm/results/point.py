@@ -14,6 +14,7 @@ from bayeslmm.errors import OptionError, UnavailableError, is_word
 from bayeslmm.inference.optimum.curvature import hessian, smallest_curvature
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.likelihood import Conditional, Kernel
+from bayeslmm.likelihood.deferred import DeferredConditional
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.methods import find_method
@@ -48,7 +49,7 @@ class PointFit(PointInference, PointPredictions, PredictiveCheckMethods, Deletio
     optimum
         What the optimiser returned.
     modes
-        β with its covariance, u and b at the optimum.
+        β with its covariance, u and b at the optimum; they may be computed when first asked for.
     priors
         The priors of a posterior mode; None otherwise.
     model_kernel
@@ -59,7 +60,7 @@ class PointFit(PointInference, PointPredictions, PredictiveCheckMethods, Deletio
     spec: ModelSpec
     method: str
     optimum: Maximum
-    modes: Conditional
+    modes: Conditional | DeferredConditional
     priors: PriorTable | None = None
     model_kernel: Kernel | None = field(default=None, kw_only=True)
 

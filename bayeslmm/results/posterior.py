@@ -32,6 +32,7 @@ from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.status import Status, posterior_status
 from bayeslmm.results.summary import Summary
 from bayeslmm.results.tables import printed
+from bayeslmm.results.weighted_draws import diagnose_draws, size_fact, worst_size
 from bayeslmm.types import Array, Floats
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class PosteriorFit(
     Attributes
     ----------
     design, spec, method
-        The data as arrays, the arguments of the model, and "nuts", "importance" or "advi".
+        The data as arrays, the arguments of the model, and "nuts", "importance", "hmc" or "advi".
     draws
         The draws as plain arrays.
     priors
@@ -73,13 +74,20 @@ class PosteriorFit(
 
     @property
     def method(self) -> str:  # type: ignore[override]
-        """How the draws were made: "nuts", "importance" or "advi"."""
+        """How the draws were made: "nuts", "importance", "hmc" or "advi".
+
+        Where importance sampling handed over, that is what ran in its place.
+        """
         return self.draws.method
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """Facts about the run: sampler, seed, seconds, messages, ..."""
-        return dict(self.draws.info)
+        """Facts about the run: sampler, seed, seconds, messages, ...
+
+        Of importance sampling `effective_size` is that of the weights; `effective_size_worst` is that of
+        `worst_parameter`, the sd, correlation, sigma or coefficient that the weighted draws know least.
+        """
+        return {**self.draws.info, **self._worst_size}
 
     # -- labelled draws -------------------------------------------------------------------------------------
 
@@ -363,15 +371,23 @@ class PosteriorFit(
 
     @cached_property
     def _fixed_diagnostics(self) -> Diagnostics:
-        return diagnose(self.draws.beta)
+        return diagnose_draws(self.draws.beta, self.draws)
 
     @cached_property
     def _covariance_diagnostics(self) -> Diagnostics:
-        found = diagnose(self.covariance_draws)
+        found = diagnose_draws(self.covariance_draws, self.draws)
         if self.method != "importance":
             return found
         # draws taken from weighted points repeat them: the weights, not the draws, say what the points are worth
         return found.at_most(self.draws.info.get("effective_size", np.inf))
+
+    @cached_property
+    def _worst_size(self) -> dict[str, Any]:
+        """The smallest effective size of weighted draws and its parameter, as facts about the run; else none."""
+        if self.method != "importance" or "effective_size" not in self.draws.info:
+            return {}
+        found = (self._fixed_diagnostics, self._covariance_diagnostics)
+        return worst_size(effects.parameter_names(self.design, self.varcorr()), *found)
 
     @cached_property
     def _effect_diagnostics(self) -> list[Diagnostics]:
@@ -438,7 +454,12 @@ class PosteriorFit(
         groups = varcorr["group"].where(varcorr["group"].ne(varcorr["group"].shift()), "")
         random.insert(0, "Parameter", list(random.index))
         random.insert(0, "Group", list(groups))
-        facts = [*self._facts(), ("Draws", self._run()), *self._correlation_priors()]
+        facts = [
+            *self._facts(),
+            ("Draws", self._run()),
+            *size_fact(self.draws, self._worst_size),
+            *self._correlation_priors(),
+        ]
         fixed.index = fixed.index.rename("Coefficient")
         notes = () if self.priors is None else self.priors.warnings
         return Summary(find_method(self.method).title, tuple(facts), random, fixed, self.status, notes)

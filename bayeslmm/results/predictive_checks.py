@@ -201,9 +201,9 @@ def _term(design: "Design", group: str | None) -> "RandomTerm":
 
 def _from_estimates(fit: Fit, count: int, rng: np.random.Generator) -> Array:
     """Return responses of new groups at the estimates of a point fit, (R, n)."""
-    from bayeslmm.results.bootstrap import fitted_model
     from bayeslmm.results.generalized import GeneralizedPointFit
     from bayeslmm.results.point import PointFit
+    from bayeslmm.results.refits import fitted_model
 
     if isinstance(fit, GeneralizedPointFit):
         return np.ascontiguousarray(fit.simulate(count, random="new", seed=rng).to_numpy(dtype=float).T)

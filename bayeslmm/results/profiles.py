@@ -1,8 +1,8 @@
 """Profiles of a point fit's likelihood, by parameter name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ from bayeslmm.results.refitting import by_criterion
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from bayeslmm.results.generalized import GeneralizedPointFit
     from bayeslmm.results.point import PointFit
 
 GRID = 101  # values a curve is drawn at
@@ -90,6 +91,10 @@ def profile(fit: "PointFit", parameters: Sequence[str] | str | None, level: floa
     if not fit.status.ok:
         raise OptionError(f"The fit is no optimum, so it has no profile. {fit.status.message}")
     wanted = chosen(parameters, parameter_names(fit))
+    if fit.design.outcome is not None:
+        from bayeslmm.results.generalized_profiles import generalized_curves
+
+        return LikelihoodProfile(generalized_curves(cast("GeneralizedPointFit", fit), wanted, level), level)
     ml = by_criterion(fit, "ml")
     profiler = Profiler(
         ml.kernel,
@@ -100,11 +105,20 @@ def profile(fit: "PointFit", parameters: Sequence[str] | str | None, level: floa
         beta_cov=ml.modes.beta_cov,
         level=level,
     )
-    return LikelihoodProfile({name: _curve(ml, profiler, name) for name in wanted}, level)
+    names = effects.parameter_names(ml.design, ml.varcorr())
+
+    def sigma(start: int, _: int) -> Curve:
+        return transformed(profiler.covariance(start, kind="sigma"), np.exp, np.exp)
+
+    return LikelihoodProfile({name: curve_at(ml, profiler, names.index(name), sigma) for name in wanted}, level)
 
 
 def parameter_names(fit: "PointFit") -> list[str]:
-    """Return the names of coefficients, sds, correlations and sigma, those that were estimated."""
+    """Return the names of coefficients, sds, correlations and sigma or dispersions, those that were estimated."""
+    if fit.design.outcome is not None:
+        from bayeslmm.results.generalized_profiles import parameter_names
+
+        return parameter_names(cast("GeneralizedPointFit", fit))
     names = effects.parameter_names(fit.design, fit.varcorr())
     return names if fit.spec.sigma is None else names[:-1]
 
@@ -132,8 +146,28 @@ def chosen(parameters: Sequence[str] | str | None, known: Sequence[str]) -> list
     return [printed[name] for name in wanted]
 
 
-def _curve(fit: "PointFit", profiler: Profiler, name: str) -> Curve:
-    place = effects.parameter_names(fit.design, fit.varcorr()).index(name)
+class _Profiles(Protocol):
+    """What follows the likelihood of one fit."""
+
+    def coefficient(self, j: int) -> Curve:
+        """Return the profile of a coefficient."""
+
+    def covariance(self, place: int, *, term: int | None = None, first: int = 0, kind: str = "sd") -> Curve:
+        """Return the profile of a covariance parameter."""
+
+
+def curve_at(fit: "PointFit", profiler: _Profiles, place: int, last: Callable[[int, int], Curve]) -> Curve:
+    """Return the profile of the parameter at a place among the names.
+
+    Parameters
+    ----------
+    fit, profiler
+        The fit, and what follows its likelihood.
+    place
+        Coefficients come first, then each term's sds and correlations.
+    last
+        Given the number of covariance parameters and the place among what comes behind them, the profile there.
+    """
     if place < fit.design.p:
         return profiler.coefficient(place)
     place -= fit.design.p
@@ -149,4 +183,4 @@ def _curve(fit: "PointFit", profiler: Profiler, name: str) -> Curve:
             return transformed(curve, np.tanh, lambda z: 1.0 / np.cosh(z) ** 2)
         place -= size + len(pairs)
         start += term.shape.n_coordinates
-    return transformed(profiler.covariance(start, kind="sigma"), np.exp, np.exp)
+    return last(start, place)

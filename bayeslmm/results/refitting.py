@@ -12,6 +12,7 @@ from bayeslmm.design.table import dotted_names
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.formula import parse
 from bayeslmm.inference.optimum.maximum import maximise
+from bayeslmm.likelihood.deferred import DeferredConditional
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.results.point import PointFit
@@ -37,7 +38,7 @@ def fit_response(design: Design, spec: ModelSpec, kernel: Kernel, method: str, y
     structure = KernelStructure.of(kernel, design.X, design.terms, design.weights)
     kernel = structure.at(response if design.offset is None else response - design.offset)
     optimum = maximise(kernel, method, sigma=spec.sigma)
-    modes = kernel.conditional(optimum.theta, method, spec.sigma)
+    modes = DeferredConditional(kernel, optimum.theta, method, spec.sigma, optimum.sigma)
     design = with_response(design, response)
     spec = replace(spec, formula=design.formula.text)
     return PointFit(design, spec, method, optimum, modes, model_kernel=kernel)
@@ -48,7 +49,7 @@ def by_criterion(fit: PointFit, method: str) -> PointFit:
     if fit.method == method:
         return fit
     optimum = maximise(fit.kernel, method, sigma=fit.spec.sigma)
-    modes = fit.kernel.conditional(optimum.theta, method, fit.spec.sigma)
+    modes = DeferredConditional(fit.kernel, optimum.theta, method, fit.spec.sigma, optimum.sigma)
     return PointFit(fit.design, fit.spec, method, optimum, modes, model_kernel=fit.kernel)
 
 
@@ -73,7 +74,7 @@ def read_response(y: Any, design: Design) -> Array:
     try:
         values = np.asarray(y, dtype=float)
     except (TypeError, ValueError) as error:
-        raise DataError(f"The new response must hold numbers: {error}") from error
+        raise DataError("The new response must hold numbers: convert it with pandas.to_numeric.") from error
     if values.shape != (design.n,):
         raise DataError(
             f"The new response has shape {values.shape}; it needs one value for each of {design.n} rows used."

@@ -98,7 +98,7 @@ def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str
     doubts = _weights(info)
     if table["rhat"].notna().any():
         name, value = _worst(table["rhat"], largest=True)
-        if value > RHAT_LIMIT:
+        if value > RHAT_LIMIT and not _weighted(info):  # weighted draws are independent: nothing there has to mix
             others = _others(table["rhat"] > RHAT_LIMIT)
             (failures if value > RHAT_FAILURE else doubts).append(
                 f"R-hat of {name} is {value:.3f}, above {RHAT_LIMIT}{others}: the chains have not mixed; "
@@ -112,9 +112,18 @@ def _convergence(table: pd.DataFrame, info: Mapping[str, Any]) -> tuple[list[str
         if value < ESS_LIMIT:
             doubts.append(
                 f"{name} has {value:.0f} effective draws, fewer than {ESS_LIMIT:.0f}"
-                f"{_others(least < ESS_LIMIT)}: means and intervals are imprecise; sample longer (draws=)."
+                f"{_others(least < ESS_LIMIT)}: means and intervals are imprecise; {_more_draws(info)}."
             )
     return failures, doubts
+
+
+def _more_draws(info: Mapping[str, Any]) -> str:
+    return f"ask for more draws=, or {_remedy(info)}" if _weighted(info) else "sample longer (draws=)"
+
+
+def _weighted(info: Mapping[str, Any]) -> bool:
+    """Whether the draws are those of importance sampling."""
+    return info.get("effective_size") is not None and "approximation" not in info
 
 
 def _remedy(info: Mapping[str, Any]) -> str:

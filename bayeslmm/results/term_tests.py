@@ -1,7 +1,7 @@
 """Tests of the terms of a point fit: F tests of fixed terms, likelihood ratios of random ones."""
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -21,6 +21,7 @@ from bayeslmm.testing.terms import type_1_contrasts, type_2_contrasts, type_3_co
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
+    from bayeslmm.results.generalized import GeneralizedPointFit
     from bayeslmm.results.point import PointFit
 
 BOUNDARY_NOTE = (
@@ -96,14 +97,30 @@ def random_term_table(fit: "PointFit") -> NotedFrame:
         raise OptionError("The model has no random term to test.")
     rows = [("(none)", fit.dof, fit.loglik, fit.aic, np.nan, 0, np.nan, np.nan)]
     for name, reduced, variances in _reductions(fit.design):
-        best = maximise(build_kernel(reduced), fit.method, sigma=fit.spec.sigma)
-        dof = fit.dof - len(fit.theta) + len(best.theta)
-        statistic, df = max(best.objective - fit.objective, 0.0), fit.dof - dof
+        objective, n_theta = _reduced_optimum(fit, reduced)
+        dof = fit.dof - len(fit.theta) + n_theta
+        statistic, df = max(objective - fit.objective, 0.0), fit.dof - dof
         mixture = boundary_p(statistic, df) if variances == 1 else np.nan
-        aic = best.objective + 2 * dof
-        rows.append((name, dof, -best.objective / 2, aic, statistic, df, likelihood_ratio_p(statistic, df), mixture))
+        aic = objective + 2 * dof
+        rows.append((name, dof, -objective / 2, aic, statistic, df, likelihood_ratio_p(statistic, df), mixture))
     columns = ["removed", "dof", "loglik", "aic", "chisq", "df", "p", "p_boundary"]
     return noted(pd.DataFrame(rows, columns=columns).set_index("removed"), BOUNDARY_NOTE)
+
+
+def _reduced_optimum(fit: "PointFit", reduced: Design) -> tuple[float, int]:
+    """Return the objective of a fit's model with other random terms, and how many entries theta has."""
+    if reduced.outcome is None:
+        best = maximise(build_kernel(reduced), fit.method, sigma=fit.spec.sigma)
+        return best.objective, len(best.theta)
+    from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
+
+    generalized = cast("GeneralizedPointFit", fit)
+    found = maximise_generalized(
+        generalized.family, reduced.outcome, reduced.X, reduced.terms, offset=reduced.offset,
+        n_quad=generalized.maximum.n_quad if reduced.terms else min(generalized.maximum.n_quad, 1),
+        names=[term.name for term in reduced.terms],
+    )  # fmt: skip
+    return -2.0 * found.loglik, len(found.theta)
 
 
 def _reductions(design: Design) -> list[tuple[str, Design, int]]:

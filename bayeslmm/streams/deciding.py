@@ -88,6 +88,7 @@ def decide(streamed: Streamed, triangle: Callable[[], Array] | None = None) -> S
         learned.memory,
         recipes.fixed,
         kept,
+        np.flatnonzero(~keep),
         gram_dependence(gram, keep),
         recipes.effects,
         learned.groupings,

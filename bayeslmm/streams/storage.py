@@ -15,7 +15,7 @@ from bayeslmm.design.batches import make_recipes
 from bayeslmm.design.evaluate import Memory
 from bayeslmm.design.grouping import Grouping, make_grouping
 from bayeslmm.design.learning import Counts, Learned, Plan
-from bayeslmm.errors import BayeslmmError, StorageError
+from bayeslmm.errors import BayeslmmError, StorageError, explanation
 from bayeslmm.formula import parse
 from bayeslmm.likelihood.partial_sums import PartialSums, SumsShape
 from bayeslmm.streams.building import make_plan
@@ -65,7 +65,8 @@ def read_sums(path: Path, functions: Mapping[str, Callable[..., Any]] | None = N
             arrays = {name: found[name] for name in found.files}
         record = json.loads(bytes(arrays[RECORD]).decode())
     except (*UNREADABLE, *NO_ARCHIVE) as error:
-        raise StorageError(f"{path} is no file of sums, or is damaged ({error}).") from error
+        said = explanation(error) if isinstance(error, OSError) else "it is no file of sums, or is damaged."
+        raise StorageError(f"{path} cannot be read: {said}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT or record.get("version") != VERSION:
         raise StorageError(f"{path} holds no sums that this bayeslmm reads (version {VERSION}).")
     if absent := [name for name in record.get("functions", ()) if name not in (functions or {})]:
@@ -75,7 +76,7 @@ def read_sums(path: Path, functions: Mapping[str, Callable[..., Any]] | None = N
     except BayeslmmError:
         raise
     except Exception as error:  # a record of unknown origin can hold anything
-        raise StorageError(f"{path} is damaged ({type(error).__name__}: {error}).") from error
+        raise StorageError(f"{path} is damaged: what it holds does not fit together.") from error
 
 
 def _record(streamed: Streamed, arrays: dict[str, NDArray[Any]]) -> dict[str, Any]:

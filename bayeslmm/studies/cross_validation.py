@@ -15,6 +15,7 @@ from bayeslmm.design.zero_part import family_at_rows
 from bayeslmm.errors import DataError, FittingError, ModelError, OptionError, check_level, warn_user
 from bayeslmm.inference.options import MOST_CORES, check_count
 from bayeslmm.inference.progress import progress_bar
+from bayeslmm.methods import find_method
 from bayeslmm.model import Model
 from bayeslmm.studies.folds import make_folds
 from bayeslmm.studies.forecasts import score_rows, some_responses
@@ -216,7 +217,7 @@ def cross_validate(
         "zero": spec.zero,
     }
     shown = {"progressbar": False, **options}
-    if method in ("nuts", "importance", "advi"):
+    if find_method(method).samples:
         shown.setdefault("seed", seed)
     task = _Task(
         model.formula, design.data, arguments, method, shown, design.rows, codes, design.y, design.weights,

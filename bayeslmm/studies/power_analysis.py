@@ -4,6 +4,7 @@ import itertools
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from typing import Any
 
@@ -16,7 +17,7 @@ from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import DataError, FittingError, OptionError, check_level, is_word
 from bayeslmm.inference.options import MOST_CORES, check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
-from bayeslmm.intervals.bootstrap import replicates
+from bayeslmm.intervals.bootstrap import one_by_one, replicates
 from bayeslmm.intervals.refits import Estimate, Refitter
 from bayeslmm.likelihood.layout import nesting
 from bayeslmm.likelihood.new_response import KernelStructure
@@ -123,7 +124,7 @@ def power(
                 if report is not None:
                     report(before + done)
 
-            results = replicates(study.one, simulations, _entropy(child), workers, tell)
+            results = replicates(partial(one_by_one, study.one), simulations, _entropy(child), workers, tell)
             df = study.degrees_of_freedom(fit, np.random.default_rng(child))
             found.append({"groups": count, **_summary(results, study, df, level)})
     return pd.DataFrame(found)

@@ -5,7 +5,11 @@ from benchmarks.peers.r_process import RProcess
 
 
 class Lme4(RProcess):
-    """`check=False` leaves out lmer's check of convergence by finite differences."""
+    """`check=False` leaves out lmer's check of convergence by finite differences.
 
-    def __init__(self, problem: Problem, *, check: bool = True) -> None:
-        super().__init__("lme4_server.R", problem, "check" if check else "nocheck")
+    A fit is given up after `limit` processor seconds, if there is a limit; it then has no objective.
+    """
+
+    def __init__(self, problem: Problem, *, check: bool = True, limit: float | None = None) -> None:
+        stop = "Inf" if limit is None else f"{limit:.0f}"
+        super().__init__("lme4_server.R", problem, "check" if check else "nocheck", stop)

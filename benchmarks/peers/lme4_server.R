@@ -1,5 +1,6 @@
 # Fits one model each time a line arrives on standard input, and answers with a line of JSON.
-# Arguments: csv file, formula, "ml" or "reml", columns that are factors (comma-separated), "check" or "nocheck".
+# Arguments: csv file, formula, "ml" or "reml", columns that are factors (comma-separated), "check" or "nocheck", and the
+# processor seconds after which a fit is given up ("Inf" for none): its objective is null then.
 suppressMessages(library(lme4))
 arguments <- commandArgs(trailingOnly = TRUE)
 data <- read.csv(arguments[1], stringsAsFactors = FALSE)
@@ -13,9 +14,14 @@ input <- file("stdin")
 open(input)
 while (length(line <- readLines(input, n = 1)) > 0) {
   started <- proc.time()
-  fit <- suppressWarnings(suppressMessages(lmer(formula, data, REML = reml, control = control)))
+  setTimeLimit(cpu = as.numeric(arguments[6]))
+  fit <- tryCatch(
+    suppressWarnings(suppressMessages(lmer(formula, data, REML = reml, control = control))),
+    error = function(e) if (grepl("time limit", conditionMessage(e))) NULL else stop(e)
+  )
+  setTimeLimit()
   passed <- proc.time() - started
-  objective <- if (reml) REMLcrit(fit) else -2 * as.numeric(logLik(fit))
-  cat(sprintf('{"seconds": %.6f, "processor": %.6f, "objective": %.9f}\n', passed[[3]], passed[[1]] + passed[[2]], objective))
+  objective <- if (is.null(fit)) "null" else sprintf("%.9f", if (reml) REMLcrit(fit) else -2 * as.numeric(logLik(fit)))
+  cat(sprintf('{"seconds": %.6f, "processor": %.6f, "objective": %s}\n', passed[[3]], passed[[1]] + passed[[2]], objective))
   flush(stdout())
 }

@@ -7,7 +7,7 @@ import pytest
 import bayeslmm as blm
 from bayeslmm.design import build_design
 from bayeslmm.design.checks import identifiability
-from bayeslmm.design.confounding import confounded
+from bayeslmm.design.confounding import confounded, has_telling_level
 from bayeslmm.formula import parse
 
 N = 60
@@ -107,3 +107,24 @@ def test_the_status_names_them():
     assert posterior.status.code == "doubtful"
     assert "do not determine" in posterior.status.message
     assert "do not determine" not in blm.Model("y ~ x + (x | g)", frame()).fit("reml").status.message
+
+
+@pytest.mark.parametrize("terms", ["(1 | pair)", "(x | g)", "(year | g)", "(poly(x, 3) | g)"])
+def test_a_level_tells_all_parameters_of_a_single_term(terms):
+    found = design(terms)
+    assert has_telling_level(found.terms[0])
+    assert dense_deficiency(found) == 0
+
+
+@pytest.mark.parametrize("terms", [terms for terms in CONFOUNDED if terms.count("|") == 1])
+def test_no_level_tells_parameters_apart_that_are_confounded(terms):
+    assert not has_telling_level(design(terms).terms[0])
+
+
+def test_the_largest_level_may_not_tell_what_others_do():
+    data = frame().assign(x=lambda rows: np.where(rows.g == 0, 1.0, rows.x))
+    data = pd.concat([data, data[data.g == 0]], ignore_index=True)
+    found = design("(x | g)", data)
+    assert not has_telling_level(found.terms[0])
+    assert dense_deficiency(found) == 0
+    assert identifiability(found) == []

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslmm.design import rank
+from bayeslmm.design import build, rank
 from bayeslmm.design.build import build_design
 from bayeslmm.design.centring import NARROW, find_centring
 from bayeslmm.design.columns import as_codes
@@ -26,6 +26,20 @@ def test_a_column_of_ones_and_rows_all_kept_take_no_memory() -> None:
     data.loc[3, "x"] = np.nan
     again = build_design(parse("y ~ x + (1 | g)"), data)
     np.testing.assert_array_equal(again.rows, np.delete(np.arange(200), 3))
+
+
+def test_a_long_response_is_not_copied_and_later_changes_of_the_data_do_not_reach_it(monkeypatch) -> None:
+    data = frame()
+    before = data["y"].to_numpy(copy=True)
+    assert not np.shares_memory(build_design(parse("y ~ x + (1 | g)"), data).y, data["y"].to_numpy())
+    monkeypatch.setattr(build, "LONG", 100)
+    design = build_design(parse("y ~ x + (1 | g)"), data)
+    protected = not data["y"].to_numpy().flags.writeable  # by copying on write, which pandas has from 3.0 on
+    assert np.shares_memory(design.y, data["y"].to_numpy()) == protected
+    data.loc[3, "y"] = 1e6
+    data["y"] *= 2.0
+    np.testing.assert_array_equal(design.y, before)
+    np.testing.assert_array_equal(build_design(parse("log(y + 10) ~ x + (1 | g)"), frame()).y, np.log(before + 10))
 
 
 @pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int32, np.int64, np.uint64])

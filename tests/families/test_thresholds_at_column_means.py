@@ -8,7 +8,7 @@ from scipy.stats import t as student
 import bayeslmm as blm
 from bayeslmm.inference.importance.generalized import sample_generalized
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
-from bayeslmm.posterior.generalized import generalized_density
+from bayeslmm.posterior.generalized_mixture import generalized_density
 from bayeslmm.results.prior_sensitivity import _dispersion
 
 SHIFT = 1000.0

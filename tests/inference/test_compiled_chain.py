@@ -14,8 +14,8 @@ from bayeslmm.inference.nuts.generalized import compiled_density
 from bayeslmm.inference.nuts.trajectories import LONGEST, Metric, drift, kick, part_turns, trajectory, turns, uniform
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.explicit_arrays import can_compile
-from bayeslmm.posterior.generalized import generalized_density
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
+from bayeslmm.posterior.generalized_mixture import generalized_density
 
 ROUNDING = 1e-9  # relative to the largest derivative: sums over rows in another order
 MONTE_CARLO = 5  # standard errors
@@ -26,7 +26,11 @@ MODELS = {
     "weights": ("positive ~ x + (0 + x | g)", "gamma"),
     "two dispersions": ("positive ~ between + (1 | g)", "student"),
     "no random effects": ("yes ~ x", "bernoulli"),
+    "thresholds": ("grade ~ 0 + x + (1 | g)", "cumulative"),
+    "extra zeros": ("y ~ x + (1 | g)", "zero_inflated_negative_binomial"),
+    "a formula for zeros": ("y ~ x + (1 | g)", "hurdle_poisson"),
 }
+ZEROS = {"a formula for zeros": "~ x + between"}
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +40,16 @@ def data():
     frame["between"] = rng.normal(size=12)[frame.g]
     mean = np.exp(0.5 + 0.4 * frame.x + 0.5 * rng.normal(size=12)[frame.g])
     return frame.assign(
-        y=rng.poisson(mean), yes=rng.random(120) < mean / (1 + mean), positive=rng.gamma(3, mean / 3), w=1 + frame.h
-    )
+        y=rng.poisson(mean), yes=rng.random(120) < mean / (1 + mean), positive=rng.gamma(3, mean / 3), w=1 + frame.h,
+        grade=np.digitize(np.log(mean) + rng.logistic(size=120), [-0.5, 0.5, 1.5]),
+    )  # fmt: skip
 
 
 def explicit_density(name, data):
-    formula, family = MODELS[name]
-    model = blm.Model(formula, data, family=family, weights="w" if name == "weights" else None)
-    density = generalized_density(model.design, model.family, model.resolved_priors)
+    formula, chosen = MODELS[name]
+    model = blm.Model(formula, data, family=chosen, weights="w" if name == "weights" else None, zero=ZEROS.get(name))
+    family = model.family.for_response(model.design.outcome)
+    density = generalized_density(model.design, family, model.resolved_priors)
     laplace, evaluation = find_generalized_laplace(density)
     return ExplicitDensity(density, laplace.mode, evaluation), laplace
 

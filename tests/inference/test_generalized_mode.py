@@ -11,7 +11,7 @@ from bayeslmm.families import Gaussian
 from bayeslmm.formula import parse
 from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
 from bayeslmm.likelihood.generalized.mode import find_mode
-from bayeslmm.posterior.generalized import generalized_density
+from bayeslmm.posterior.generalized_mixture import generalized_density
 from bayeslmm.priors.resolve import resolve_family_priors
 
 SAME_OPTIMUM = 1e-6  # absolute, in units of minus twice the log density: two searches for one minimum

@@ -7,8 +7,8 @@ import pytest
 import bayeslmm as blm
 from bayeslmm.inference.importance import generalized as importance
 from bayeslmm.inference.importance.generalized import find_generalized_laplace
-from bayeslmm.posterior.generalized import generalized_density
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity, pack_zero
+from bayeslmm.posterior.generalized_mixture import generalized_density
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 SHORT = {"draws": 250, "tune": 250, "chains": 2, "seed": 1, "progressbar": False}

@@ -7,7 +7,7 @@ import small_models
 from scipy import stats
 
 import bayeslmm as blm
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, OptionError
 from bayeslmm.inference.hamiltonian import chains, sampling, whitening
 from bayeslmm.inference.hamiltonian.scores import CorrelationScores, scored_density
 from bayeslmm.inference.hamiltonian.whitening import secant_curvature, whiten
@@ -210,12 +210,44 @@ def test_takes_over_at_once_from_weights_of_many_parameters(maximal, monkeypatch
         fit = maximal.fit("importance", **run)
     assert fit.info["sampler"] == "hmc"
     assert "Hamiltonian Monte Carlo took over because" in fit.status.message
-    with pytest.warns(UserWarning, match="about"):
-        again = maximal.fit("importance", cores=2, **run)
+    again = maximal.fit("hmc", cores=2, **run)
     np.testing.assert_array_equal(again.draws.beta, fit.draws.beta)
+    assert not again.info.get("messages")
     assert maximal.fit("importance", handover="keep", **run).method == "importance"
     monkeypatch.setattr(sampling, "MANY", 12)
     assert not sampling.has_many(CovarianceDensity(maximal.kernel, maximal.resolved_priors))
+
+
+def test_a_fit_says_what_ran(maximal, monkeypatch, tmp_path):
+    """After a hand-over, too: not NUTS, in its summary, its label, its file, its report and the script there."""
+    monkeypatch.setattr(sampling, "MANY", 11)
+    with pytest.warns(UserWarning, match="Hamiltonian Monte Carlo takes over"):
+        fit = maximal.fit("importance", draws=20, chains=2, seed=1, progressbar=False)
+    loaded = blm.load(fit.save(tmp_path / "fit"))
+    for found in (fit, loaded):
+        assert found.method == "hmc" and repr(found).startswith("<PosteriorFit hmc: ")
+        assert found.summary().title == "Bayesian linear mixed model, sampled by Hamiltonian Monte Carlo"
+        assert "NUTS" not in str(found.summary())
+    assert set(blm.compare(fit, maximal.fit("reml")).columns.get_level_values(0)) == {"hmc", "reml"}
+    html = fit.report(tmp_path / "report.html", pictures=False).read_text()
+    assert "sampled by Hamiltonian Monte Carlo</h1>" in html and "NUTS" not in html
+    assert "fit = model.fit(&#x27;hmc&#x27;, draws=20, chains=2, target_accept=0.8, seed=1)" in html
+
+
+def test_a_model_without_covariance_parameters_is_drawn_exactly():
+    data = pd.DataFrame({"y": np.random.default_rng(1).normal(size=30), "x": np.arange(30.0)})
+    model = blm.Model("y ~ x", data, sigma=1.0)
+    fits = [model.fit(method, draws=20, seed=1, progressbar=False) for method in ("hmc", "nuts")]
+    assert fits[0].method == "hmc"
+    np.testing.assert_array_equal(fits[0].draws.beta, fits[1].draws.beta)
+
+
+def test_is_for_normal_responses(maximal):
+    counts = maximal.design.data.assign(y=1)
+    with pytest.raises(OptionError, match='Hamiltonian Monte Carlo is for normal responses; use method="nuts" or'):
+        blm.Model("y ~ a + (1 | subject)", counts, family="poisson").fit("hmc")
+    with pytest.raises(OptionError, match="method='hmc' takes no option 'tune'"):
+        maximal.fit("hmc", tune=10)
 
 
 def test_takes_over_where_points_are_costly_and_their_weights_uneven(maximal, monkeypatch):

@@ -4,7 +4,7 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.intervals.bootstrap import bca_limits, kernel_of_levels
-from bayeslmm.results.bootstrap import fitted_model
+from bayeslmm.results.refits import fitted_model
 
 SLEEP = "Reaction ~ Days + (Days | Subject)"
 OBJECTIVE = 1e-6  # how far from the full search's optimum a refit may end
@@ -173,3 +173,17 @@ def test_refusals(sleep):
         blm.lmm(SLEEP, blm.load_dataset("sleepstudy"), "map").bootstrap(5)
     with pytest.raises(blm.OptionError, match="there is none"):
         blm.lmm("y ~ w", crossed()).bootstrap(5, kind="groups")
+
+
+def test_most_replicates_of_a_single_term_are_fitted_together(sleep, monkeypatch):
+    from bayeslmm.intervals.refits import Refitter
+
+    alone, real = [], Refitter.fit
+    monkeypatch.setattr(Refitter, "fit", lambda self, kernel: alone.append(1) or real(self, kernel))
+    found = sleep.bootstrap(100, seed=5)
+    assert len(alone) <= found.n_singular + 2
+    model = fitted_model(sleep)
+    y = model.simulate(np.random.default_rng(np.random.SeedSequence(5).spawn(100)[7]))
+    expected = sleep.refit(y)
+    np.testing.assert_allclose(found.replicates.loc[7, ["Intercept", "Days"]], expected.fixef(), rtol=1e-4)
+    assert found.replicates.loc[7, "sigma"] == pytest.approx(expected.sigma, rel=1e-4)

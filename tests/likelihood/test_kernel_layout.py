@@ -12,6 +12,7 @@ from bayeslmm.covariance import DIAGONAL, TermShape
 from bayeslmm.errors import FittingError, ModelError, OptionError
 from bayeslmm.likelihood import Kernel, crossproducts, factor, layout, threads
 from bayeslmm.likelihood.pattern import Pattern
+from bayeslmm.likelihood.sparse import ordering
 
 SUMMATION = 1e-12  # relative: the same sums in another order
 
@@ -128,6 +129,7 @@ def test_memory_is_asked_for_before_anything_is_allocated(monkeypatch):
     codes = [rng.integers(0, 400_000, n).astype(np.int32) for _ in range(2)]
     terms = [dense.Term(c, np.ones((n, 1)), 400_000, True) for c in codes]
     monkeypatch.setattr(layout, "available_memory", lambda: 64 * 2**30)
+    monkeypatch.setattr(ordering, "MOST_MEETINGS", 0)  # else few levels would be found to meet
     built = Kernel.build(rng.normal(size=n), np.zeros((n, 0)), terms, names=["a", "b"])  # sums only, no matrix
     with pytest.raises(ModelError, match="dense matrix of order 400,001"):
         built.check_memory()
@@ -270,3 +272,27 @@ def test_pairs_are_placed_in_four_bytes() -> None:
     for j in range(30):
         met = pattern.entry_columns[pattern.entry_starts[j] : pattern.entry_starts[j + 1]]
         assert (np.diff(met.astype(int)) > 0).all()
+
+
+@pytest.mark.parametrize("case", ["counts", "weights", "slopes", "long levels"])
+def test_many_counts_of_pairs_take_four_bytes_and_nothing_else_does(case, monkeypatch) -> None:
+    rng = np.random.default_rng(8)
+    n = 400
+    x = rng.normal(size=n)
+    ones = np.broadcast_to(1.0, (n, 1))
+    codes = [rng.integers(0, j, n).astype(np.int32) for j in (30, 9)]
+    own = np.column_stack([ones, x]) if case == "slopes" else ones
+    terms = [dense.Term(codes[0], ones, 30, True), dense.Term(codes[1], own, 9, True)]
+    weights = rng.uniform(0.5, 2.0, n) if case == "weights" else None
+    y = rng.normal(size=30)[codes[0]] + rng.normal(size=n)
+    expected = Kernel.build(y, np.column_stack([np.ones(n), x]), terms, weights)
+    monkeypatch.setattr(crossproducts, "MANY_PAIRS", 1)
+    if case == "long levels":
+        monkeypatch.setattr(crossproducts, "LARGEST_COUNT", 5)
+    found = Kernel.build(y, np.column_stack([np.ones(n), x]), terms, weights)
+    (blocks,) = (pairs.blocks for pairs in found.products.lead_pairs)
+    assert blocks.dtype == (np.float32 if case == "counts" else np.float64)
+    np.testing.assert_array_equal(blocks, expected.products.lead_pairs[0].blocks)
+    theta = np.full(found.n_theta, 0.7)
+    assert found.objective(theta) == expected.objective(theta)
+    np.testing.assert_array_equal(found.gradient(theta), expected.gradient(theta))

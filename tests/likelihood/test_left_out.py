@@ -7,8 +7,9 @@ from scipy.stats import multivariate_normal
 
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.factor import factorise
-from bayeslmm.likelihood.left_out import DataRows, Sets, row_parts, rows_left_out, sets_left_out
+from bayeslmm.likelihood.left_out import DataRows, Sets, row_parts, rows_left_out
 from bayeslmm.likelihood.normal_prior import NormalPrior, fixed_posterior
+from bayeslmm.likelihood.sets_left_out import sets_left_out
 
 CLOSE = 1e-7  # two ways of solving the same equations
 SIGMAS = np.array([0.7, 1.3])
@@ -74,14 +75,20 @@ def test_rows(layout, weighted):
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("layout", dense.LAYOUTS)
-def test_sets(layout, weighted):
+@pytest.mark.parametrize("kind", ["large", "small", "levels"])
+def test_sets(layout, weighted, kind):
+    """More rows than coefficients, fewer, and whole levels, of which cross-products are enough."""
     kernel, factor, posterior, data, mean, Vs, W = problem(layout, weighted)
-    codes = np.random.default_rng(2).integers(0, 7, len(data.y))
-    sets = Sets.of(codes, 7)
+    count = {"large": 7, "small": 40, "levels": 5}[kind]
+    codes = np.random.default_rng(2).permutation(len(data.y)) % count
+    if kind == "levels" and data.codes:
+        codes = np.unique(data.codes[0], return_inverse=True)[1]
+        count = int(codes.max()) + 1
+    sets = Sets.of(codes, count)
     parts = row_parts(kernel, posterior, data, leverages=False)
     out, within = sets_left_out(factor, parts, posterior, SIGMAS, sets)
     for k, (V, sigma) in enumerate(zip(Vs, SIGMAS, strict=True)):
-        members = [np.flatnonzero(codes == u) for u in range(7)]
+        members = [np.flatnonzero(codes == u) for u in range(count)]
         np.testing.assert_allclose(out[k], [given_rest(data.y, mean, V, i) for i in members], rtol=CLOSE)
         np.testing.assert_allclose(within[k], [given_all(data.y, mean, V, W, sigma, i) for i in members], rtol=CLOSE)
 

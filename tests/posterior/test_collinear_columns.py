@@ -7,9 +7,11 @@ from scipy import stats
 
 import bayeslmm as blm
 from bayeslmm.design.collinearity import with_all_columns
+from bayeslmm.design.mean_rows import mean_rows
 from bayeslmm.errors import PriorError
 from bayeslmm.posterior.collinear_prior import collinear_prior
 from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.mixture_density import covariance_density
 
 DRAWS = 4000
 ERRORS = 4.5  # Monte Carlo standard errors
@@ -155,16 +157,24 @@ def test_predictions_in_an_empty_cell():
         assert model.fit("reml").predict(new, interval=0.9).isna().all(axis=1).tolist() == [True, False]
 
 
-@pytest.mark.parametrize("priors", ["flat", "brms", {"x": "Laplace(0, 1)"}])
-def test_other_priors_leave_the_columns_out(priors):
+@pytest.mark.parametrize("priors", ["flat", "brms", {"x": "Laplace(0, 1)", "preset": "brms"}])
+def test_flat_priors_leave_the_columns_out(priors):
     model = blm.Model("y ~ x + x2 + (1 | g)", rows(), priors=priors)
     assert model.posterior_design is model.design
 
 
-@pytest.mark.parametrize("prior", ["Flat()", "StudentT(3, 0, 1)"])
-def test_a_prior_that_does_not_tell_it_apart_is_refused(prior):
+def test_a_prior_that_does_not_tell_it_apart_is_refused():
     with pytest.raises(PriorError, match="'x2' is a combination of others"):
-        blm.Model("y ~ x + x2 + (1 | g)", rows(), priors={"x2": prior})
+        blm.Model("y ~ x + x2 + (1 | g)", rows(), priors={"x2": "Flat()"})
+
+
+def test_generalized_models_need_normal_priors_of_them():
+    model = blm.Model("k ~ x + x2 + a + (1 | g)", rows(), family="poisson", priors={"x": "Laplace(0, 1)"})
+    assert model.posterior_design is model.design
+    with pytest.raises(PriorError, match=r"'x2' is a combination of others.*normal prior"):
+        blm.Model("k ~ x + x2 + (1 | g)", rows(), family="poisson", priors=HEAVY)
+    elsewhere = blm.Model("k ~ x + x2 + a + (1 | g)", rows(), family="poisson", priors={"a[T.q]": "Laplace(0, 1)"})
+    assert elsewhere.posterior_design.collinearity is not None
 
 
 def test_a_prior_of_a_column_that_the_likelihood_leaves_out():
@@ -183,6 +193,79 @@ def test_mixtures_elsewhere():
     other = other.fit("importance", seed=2, **few)
     assert fit.design.p == 4
     assert fit.fixef()["a[T.q]"] == pytest.approx(other.fixef()["a[T.q]"], abs=0.05)
+
+
+HEAVY = {"x": "StudentT(3, 0, 1)", "x2": "Laplace(0, 0.5)"}
+MIXTURES = [
+    ("y ~ x + x2 + (1 | g)", HEAVY),
+    ("y ~ x2 + x + a*b + (x | g)", {"x": "Cauchy(0.2, 1)", "a[T.q]:b[T.w]": "StudentT(4, 0.1, 1)"}),
+    ("y ~ 0 + a + x + x2 + b", {"x": "Flat()", "b[T.v]": "Laplace(0, 1)", "x2": "StudentT(3, 0, 0.5)"}),
+]
+
+
+@pytest.mark.parametrize(("formula", "stated"), MIXTURES)
+def test_density_of_mixtures(formula, stated):
+    """Given log w the priors are normal; its gradient is that of central differences."""
+    model = blm.Model(formula, rows(), priors=stated)
+    density = covariance_density(model.kernel, model.resolved_priors)
+    x = 0.5 * np.random.default_rng(2).normal(size=density.dimension)
+    log_w = x[density.n_covariance : density.n_phi]
+    scaled = {
+        model.resolved_priors.fixed_names[m.place]: f"Normal({m.normal.mu}, {float(m.normal.sigma * np.exp(-v / 2))})"
+        for m, v in zip(density.mixtures, log_w, strict=True)
+    }
+    given = blm.Model(formula, rows(), priors={**stated, **scaled})
+    normal = CovarianceDensity(given.kernel, given.resolved_priors)
+    rest = np.delete(x, np.s_[density.n_covariance : density.n_phi])
+    assert density.value(x) == pytest.approx(normal.value(rest) + density.log_mixing(x[: density.n_phi]), abs=1e-8)
+    steps = 1e-5 * np.eye(len(x))
+    expected = [(density.value(x + s) - density.value(x - s)) / 2e-5 for s in steps]
+    for gradient in (density.value_and_gradient(x)[1], density.reference_gradient(x)[1]):
+        np.testing.assert_allclose(gradient, expected, rtol=2e-5, atol=1e-5)
+
+
+def test_posterior_of_mixtures_is_that_of_quadrature():
+    """The two slopes on a grid, the intercept at the mean of x integrated out under its normal prior."""
+    data = rows()
+    model = blm.Model("y ~ x + x2", data, priors=HEAVY, sigma=1.0)
+    level, width = model.resolved_priors.fixed[0].mu, model.resolved_priors.fixed[0].sigma
+    first, second = np.meshgrid(np.linspace(-12.0, 12.0, 1201), np.linspace(-6.0, 6.0, 1201), indexing="ij")
+    n, x, rest = len(data), data.x - data.x.mean(), data.y - level
+    slope = first + 2.0 * second
+    shrunk = np.sum(rest**2) - np.sum(rest) ** 2 * width**2 / (1.0 + n * width**2)
+    squares = shrunk - 2.0 * slope * np.sum(x * rest) + slope**2 * np.sum(x**2)
+    logs = -0.5 * (squares + n * np.log(2.0 * np.pi) + np.log1p(n * width**2))
+    logs += stats.t(3, 0, 1).logpdf(first) + stats.laplace(0, 0.5).logpdf(second)
+    mass = np.exp(logs - logs.max())
+    evidence = logs.max() + np.log(mass.sum() * 0.02 * 0.01)
+    fit = model.fit("importance", draws=1000, chains=1, seed=3)
+    assert fit.log_evidence == pytest.approx(evidence, abs=0.05)
+    for name, values in (("x", first), ("x2", second)):
+        mean = np.sum(mass * values) / mass.sum()
+        sd = np.sqrt(np.sum(mass * (values - mean) ** 2) / mass.sum())
+        drawn = fit.draws.beta[0, :, fit.design.fixed_names.index(name)]
+        assert abs(drawn.mean() - mean) < ERRORS * sd / np.sqrt(400)
+        assert drawn.std() == pytest.approx(sd, rel=2.0 * ERRORS / np.sqrt(2 * 400))
+        inside = np.mean(np.abs(drawn - mean) < sd / 2)  # the shape, too
+        share = np.sum(mass[np.abs(values - mean) < sd / 2]) / mass.sum()
+        assert abs(inside - share) < ERRORS * 0.5 / np.sqrt(400)
+
+
+def test_nuts_of_mixtures():
+    model = blm.Model("y ~ x + x2", rows(), priors=HEAVY)
+    sampled = model.fit("nuts", draws=400, tune=300, chains=1, seed=1, progressbar=False)
+    weighed = model.fit("importance", draws=1000, chains=1, seed=2)
+    assert sampled.draws.info["parametrization"] == "marginal"
+    a, b = sampled.coef_table(), weighed.coef_table()
+    assert (np.abs(a["mean"] - b["mean"]) < ERRORS * np.sqrt(1.0 / 100) * b["sd"]).all()
+    assert model.to_pymc().coords["fixed"] == ("Intercept", "x", "x2")
+    assert np.isfinite(float(blm.loo(weighed)["elpd_loo"]))
+
+
+def test_a_mode_of_mixtures_is_refused():
+    model = blm.Model("y ~ a + x + x2 + (1 | g)", rows(), priors={**HEAVY, "a[T.q]": "Laplace(0, 1)"})
+    with pytest.raises(PriorError, match=r"here 'x', 'x2'; those of 'x' \(StudentT\(3, 0, 1\)\), 'x2'"):
+        model.fit("map")
 
 
 @pytest.mark.parametrize("statement", ["x2 = 0", "x + 2 * x2 = 0", "x - x2 = 0.3"])
@@ -241,8 +324,71 @@ def test_what_is_read_from_such_a_posterior():
     assert scores.pointwise.notna().all(axis=None)
 
 
-def test_grades_leave_them_out():
-    data = rows().assign(grade=lambda d: pd.cut(d.y, [-np.inf, 1.0, 2.0, np.inf], labels=["low", "mid", "high"]))
-    model = blm.Model("grade ~ x + x2 + (1 | g)", data, family="cumulative")
-    assert model.posterior_design is model.design
-    assert model.design.dropped_columns == ("x2",)
+GRADES = [-np.inf, 1.0, 2.0, np.inf]
+
+
+def graded():
+    return rows().assign(grade=lambda d: pd.cut(d.y, GRADES, labels=["low", "mid", "high"]))
+
+
+@pytest.mark.parametrize("fixed", ["x + x2", "a*b + x2 + x"])
+def test_grades_keep_them_beside_their_thresholds(fixed):
+    """The probabilities are those of the model of independent columns, and tau - m'beta is as the data tell it."""
+    data = graded()
+    model = blm.Model(f"grade ~ {fixed} + (1 | g)", data, family="cumulative")
+    whole, alone = model.posterior_design, model.design
+    assert "Intercept" not in whole.fixed_names and set(alone.dropped_columns) < set(whole.fixed_names)
+    expected = _by_hand(fixed, data)[:, 1:]
+    np.testing.assert_allclose(whole.X @ np.arange(1.0, whole.p + 1), expected @ np.arange(1.0, whole.p + 1))
+    rest = whole.X - whole.centring.means - (alone.X - alone.centring.means) @ whole.collinearity.matrix
+    np.testing.assert_allclose(rest, 0.0, atol=1e-8)
+    fit = model.fit("importance", draws=400, chains=1, seed=1)
+    thresholds, beta = fit.dispersion[0], fit.draws.beta[0]
+    at_means = thresholds - (beta @ whole.centring.means)[:, None]
+    reduced = beta @ whole.collinearity.matrix.T
+    in_rows = thresholds[:, 0] - whole.X[3] @ beta.T
+    np.testing.assert_allclose(in_rows, at_means[:, 0] - (alone.X[3] - alone.centring.means) @ reduced.T, atol=1e-8)
+    other = fixed.replace(" + x2", "")
+    without = blm.Model(f"grade ~ {other} + (1 | g)", data, family="cumulative").fit("importance", seed=2)
+    shown = without.dispersion[0] - (without.draws.beta[0] @ without.design.centring.means)[:, None]
+    np.testing.assert_allclose(at_means.mean(axis=0), shown.mean(axis=0), atol=0.2)
+
+
+def test_grades_with_priors_of_a_known_coefficient():
+    """With the other coefficient known, that of the column left out is that of a model without the other column."""
+    stated = {"x": "Normal(0.1, 1e-6)", "x2": "Normal(0, 2)"}
+    fit = blm.Model("grade ~ x + x2", graded(), family="cumulative", priors=stated)
+    fit = fit.fit("importance", draws=DRAWS, chains=1, seed=1)
+    priors = {"x2": "Normal(0, 2)"}
+    known = blm.Model(
+        "grade ~ x2", graded().assign(o=lambda d: 0.1 * d.x), family="cumulative", priors=priors, offset="o"
+    )
+    known = known.fit("importance", draws=DRAWS, chains=1, seed=2)
+    a, b = fit.coef_table().loc["x2"], known.coef_table().loc["x2"]
+    assert abs(a["mean"] - b["mean"]) < ERRORS * b["sd"] * np.sqrt(2 / DRAWS)
+    assert a["sd"] == pytest.approx(b["sd"], rel=ERRORS / np.sqrt(DRAWS))
+
+
+def test_grades_by_nuts_and_as_a_pymc_model():
+    model = blm.Model("grade ~ x + x2", graded(), family="cumulative")
+    sampled = model.fit("nuts", draws=300, tune=300, chains=1, seed=1, progressbar=False)
+    weighed = model.fit("importance", seed=2)
+    for draws in (
+        (f.dispersion[..., 0].ravel() for f in (sampled, weighed)),
+        (f.draws.beta[..., 1].ravel() for f in (sampled, weighed)),
+    ):
+        a, b = draws
+        assert abs(a.mean() - b.mean()) < ERRORS * b.std() / np.sqrt(100)
+    assert model.to_pymc().coords["fixed"] == ("x", "x2")
+
+
+@pytest.mark.parametrize(("fixed", "dropped"), [("x + x2", 1), ("a*b", 1), ("x + x2 + a*b + I(3 - x)", 3)])
+def test_means_of_grades_are_estimable_in_the_rows_of_the_fit(fixed, dropped):
+    data = graded()
+    fit = blm.Model(f"grade ~ {fixed} + (1 | g)", data, family="cumulative").fit("ml")
+    assert len(fit.dropped_columns) == dropped
+    assert fit.predict(data.head(3)).notna().all()  # without a warning
+    assert mean_rows(fit.design, data).estimable.all()
+    if "a*b" in fixed:
+        with pytest.warns(UserWarning, match="not estimable"):
+            fit.predict(pd.DataFrame({"x": [1.0], "x2": [3.0], "a": ["q"], "b": ["w"], "g": [0]}))

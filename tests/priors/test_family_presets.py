@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import bayeslmm as blm
-from bayeslmm.posterior.generalized import generalized_density
+from bayeslmm.posterior.generalized_mixture import generalized_density
+from bayeslmm.priors import Flat, HalfStudentT, StudentT
 from bayeslmm.priors.decov import Decov
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
@@ -62,7 +63,54 @@ def test_a_prior_of_ones_own_takes_the_place_of_decov():
     assert model.resolved_priors.terms[0].joint is None
 
 
-@pytest.mark.parametrize(("preset", "family"), [("brms", "binomial"), ("rstanarm", "beta_binomial")])
+@pytest.mark.parametrize(("preset", "family"), [("bambi", "binomial"), ("rstanarm", "beta_binomial")])
 def test_what_a_preset_has_not_is_refused(preset, family):
     with pytest.raises((blm.PriorError, blm.OptionError), match=r"preset|family"):
         blm.Model(CBPP, blm.load_dataset("cbpp"), family=family, priors=preset)
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        # y 0.1, 1, 20, 30, 400, the zero counted as 0.1: median log 20, mad 4.44 = 1.4826 log 20, from 1 or to 400
+        ("poisson", {"Intercept": "StudentT(3, 3, 4.4)", "sd_g[Intercept]": "HalfStudentT(3, 4.4)"}),
+        ("negative_binomial", {"Intercept": "StudentT(3, 3, 4.4)", "shape": "InverseGamma(0.4, 0.3)"}),
+        ("zero_inflated_poisson", {"sd_g[Intercept]": "HalfStudentT(3, 4.4)", "zero": "Uniform(0, 1)"}),
+        # median 20, mad 28.2 = 1.4826 times the middle of 20, 19, 0, 10, 380
+        ("student", {"Intercept": "StudentT(3, 20, 28.2)", "sigma": "HalfStudentT(3, 28.2)", "nu": "Gamma(2, 0.1)"}),
+        ("gamma", {"Intercept": "StudentT(3, 3, 2.5)", "shape": "Gamma(0.01, 0.01)"}),
+        ("lognormal", {"Intercept": "StudentT(3, 3, 2.5)", "sigma": "HalfStudentT(3, 2.5)"}),
+        ("bernoulli", {"Intercept": "StudentT(3, 0, 2.5)", "sd_g[Intercept]": "HalfStudentT(3, 2.5)"}),
+        ("cumulative", {"threshold": "StudentT(3, 0, 2.5)", "sd_g[Intercept]": "HalfStudentT(3, 2.5)"}),
+    ],
+)
+def test_the_priors_are_those_of_brms(family, expected):
+    """By hand from brms 2.22's rule, ``def_scale_prior``."""
+    y = np.tile([0, 1, 20, 30, 400], 4)
+    if family in ("gamma", "lognormal"):
+        y = np.where(y == 0, 10, y)
+    y = y > 1 if family == "bernoulli" else y
+    data = {"y": y, "x": np.arange(20.0), "g": np.arange(20) // 4}
+    formula = "y ~ 0 + x + (1 | g)" if family == "cumulative" else "y ~ x + (1 | g)"
+    table = blm.Model(formula, data, family=family, priors="brms").priors.set_index("parameter")["prior"]
+    assert table["x"] == "Flat()"
+    assert dict(table[list(expected)]) == expected
+
+
+def test_an_offset_moves_the_intercept_of_brms():
+    data = {"y": [1, 20, 400] * 4, "time": np.exp(np.tile([1.0, 2.0, 3.0], 4)), "g": np.arange(12) // 3}
+    priors = blm.Model("y ~ 1 + offset(log(time)) + (1 | g)", data, family="poisson", priors="brms").resolved_priors
+    assert priors.fixed == (StudentT(3.0, 1.0, 4.4),)
+    assert priors.terms[0].sd == (HalfStudentT(3.0, 4.4),)
+    slope = blm.Model("y ~ time + (1 | g)", data, family="poisson", priors="brms").resolved_priors
+    assert slope.fixed[1] == Flat()
+
+
+def test_wide_priors_leave_what_the_likelihood_says():
+    data = blm.load_dataset("cbpp")
+    model = blm.Model("cbind(incidence, size - incidence) ~ period", data, family="binomial", priors="brms")
+    fit, estimate = model.fit("importance", seed=1, progressbar=False), model.fit("ml")
+    table = fit.coef_table()
+    errors = np.sqrt(np.diag(estimate.vcov()))
+    assert np.abs((table["mean"] - estimate.fixef()) / errors).max() < 0.25
+    np.testing.assert_allclose(table["sd"], errors, rtol=0.12)

@@ -17,8 +17,8 @@ from bayeslmm.covariance.pairs import correlation_matrices
 from bayeslmm.errors import ModelError, OptionError
 from bayeslmm.families import FAMILIES, Poisson
 from bayeslmm.inference.importance.generalized import find_generalized_laplace
-from bayeslmm.posterior.generalized import generalized_density
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
+from bayeslmm.posterior.generalized_mixture import generalized_density
 
 TOLERANCE = 1e-5  # central differences with steps of 1e-5 lose about 1e-8 of O(1) derivatives, some 30 of them
 POINTS = 3

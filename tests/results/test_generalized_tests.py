@@ -36,13 +36,15 @@ def test_a_term_is_tested_by_chi_square(herds, ask):
     assert table.loc["period", "p"] == pytest.approx(stats.chi2.sf(chisq, 3), rel=1e-6)
 
 
-def test_what_needs_a_profile_says_what_to_do(herds):
-    with pytest.raises(blm.OptionError, match=r"bayeslmm\.anova, or ask a posterior"):
-        herds.hypothesis("sd_herd[Intercept] > 0.5")
-    with pytest.raises(blm.OptionError, match=r"bayeslmm\.anova, or take intervals"):
-        herds.profile()
+def test_degrees_of_freedom_are_refused(herds):
     with pytest.raises(blm.OptionError, match="tests of this fit are normal"):
         herds.anova(ddf="satterthwaite")
+
+
+def test_a_standard_deviation_is_tested_by_its_profile(herds):
+    found = herds.hypothesis("sd_herd[Intercept] > 0.5").iloc[0]
+    zeta = herds.profile("sd_herd[Intercept]").curves["sd_herd[Intercept]"].interpolate(np.array(0.5))
+    assert found["p"] == pytest.approx(stats.norm.sf(-float(zeta)), rel=1e-3)
 
 
 def test_what_a_posterior_of_counts_says_of_statements():

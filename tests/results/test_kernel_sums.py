@@ -10,6 +10,7 @@ from damage import each_damaged_file, refused
 from simulated_draws import draws_around
 
 import bayeslmm as blm
+from bayeslmm.likelihood import crossproducts
 from bayeslmm.likelihood import kernel as kernel_module
 from bayeslmm.results import PosteriorFit
 from bayeslmm.results.store import kernel_sums
@@ -35,6 +36,15 @@ def rows(n=300):
     x = rng.normal(size=n)
     y = 3 + x + rng.normal(size=15)[g] + 0.5 * x * rng.normal(size=15)[g] + rng.normal(size=5)[h] + rng.normal(size=n)
     return pd.DataFrame({"y": y, "x": x, "g": g, "h": h, "k": k, "w": rng.uniform(0.5, 2, n), "o": rng.normal(size=n)})
+
+
+def test_counts_of_pairs_come_back_as_they_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(crossproducts, "MANY_PAIRS", 1)
+    fit = blm.Model("y ~ x + (1 | g) + (1 | k)", rows()).fit("reml")
+    again = blm.load(fit.save(tmp_path / "fit"))
+    (kept,), (found,) = (f.kernel.products.lead_pairs for f in (fit, again))
+    assert kept.blocks.dtype == found.blocks.dtype == np.float32
+    np.testing.assert_array_equal(found.blocks, kept.blocks)
 
 
 def reseal(folder, name):

@@ -327,7 +327,7 @@ def read_response(y: Any, table: Any) -> Array:
     try:
         values = np.asarray(unmasked(y), dtype=float)
     except (TypeError, ValueError) as error:
-        raise DataError(f"y must hold numbers: {str(error).rstrip('.')}.") from error
+        raise DataError("y must hold numbers, one for each row: convert it with pandas.to_numeric.") from error
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.ndim != 1:

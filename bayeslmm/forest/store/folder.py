@@ -180,7 +180,7 @@ def load_forest(folder: str | Path, *, trusted: Sequence[str] = ()) -> MixedEffe
     except BayeslmmError as error:
         raise StorageError(f"The forest of {folder} cannot be built again: {error}") from error
     except Exception as error:  # whatever libraries raise on what they did not write
-        raise StorageError(f"{folder} holds no complete forest: {type(error).__name__}: {error}.") from error
+        raise StorageError(f"{folder} holds no complete forest: what its files hold does not fit together.") from error
 
 
 def _write_into(forest: MixedEffectsForest, folder: Path) -> None:

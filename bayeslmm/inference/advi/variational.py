@@ -105,7 +105,10 @@ def fit_normal(model: Any, *, full_rank: bool, iterations: int, seed: int, progr
                 compile_kwargs={"mode": "NUMBA"},
             )
     except FloatingPointError as error:
-        raise FittingError(f"ADVI left the region where the posterior is finite: {error}") from error
+        raise FittingError(
+            "ADVI left the region where the posterior is finite. Compare model.priors with the scale of the data, or "
+            'use method="importance" or "nuts".'
+        ) from error
     if len(approximation.hist) < iterations:
         raise KeyboardInterrupt(f"ADVI was interrupted after {len(approximation.hist)} of {iterations} iterations")
     mean, spread = average.mean

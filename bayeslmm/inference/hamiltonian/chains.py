@@ -13,7 +13,7 @@ independent; the length of a trajectory varies at random around a little more th
 
 import numpy as np
 
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, explanation
 from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.inference.nuts.marginal import WhitenedDensity
 from bayeslmm.types import Array
@@ -73,7 +73,7 @@ def _start(density: WhitenedDensity, rng: np.random.Generator) -> ChainState:
         if np.isfinite(state.value):
             return state
         z = 0.5 * z
-    raise FittingError(f"The posterior cannot be evaluated near its mode: {density.first_error}")
+    raise FittingError(f"The posterior cannot be evaluated near its mode: {explanation(density.first_error)}")
 
 
 def tune_step(state: ChainState, target: float, rng: np.random.Generator) -> float:

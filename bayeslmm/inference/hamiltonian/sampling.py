@@ -1,5 +1,6 @@
 """Posterior draws of models with many covariance parameters by Hamiltonian Monte Carlo."""
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -7,10 +8,11 @@ from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.hamiltonian.chains import WARM_UP, run_chain
 from bayeslmm.inference.hamiltonian.scores import scored_density
 from bayeslmm.inference.hamiltonian.whitening import whiten
-from bayeslmm.inference.laplace import Laplace
+from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.chain import Chain
-from bayeslmm.inference.nuts.marginal import WhitenedDensity, chain_seeds, marginal_draws
+from bayeslmm.inference.nuts.marginal import WhitenedDensity, chain_seeds, marginal_draws, sample_known
 from bayeslmm.inference.options import Options
+from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.threads import blas_threads, in_threads, worker_threads
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.iterative_density import IterativeDensity
@@ -21,6 +23,35 @@ MANY = 30  # covariance parameters, from which on weights of importance sampling
 def has_many(density: CovarianceDensity) -> bool:
     """Whether a density has so many covariance parameters that it is sampled here, and a gradient."""
     return density.n_phi > MANY and not isinstance(density, IterativeDensity)
+
+
+def sample_hmc(density: CovarianceDensity, options: Options) -> Draws:
+    """Find the mode and sample from there; see `sample_hamiltonian`.
+
+    Parameters
+    ----------
+    density
+        The model.
+    options
+        Draws, chains, cores, target_accept and seed.
+
+    Returns
+    -------
+    Draws
+        `info` holds the seconds, too.
+
+    Raises
+    ------
+    FittingError
+        If the density cannot be evaluated near its mode.
+    """
+    started = time.perf_counter()
+    if density.dimension == 0:
+        found = replace(sample_known(density, options), method="hmc")
+    else:
+        with progress_bar(options.chains, "chains", options.progressbar) as report:
+            found = sample_hamiltonian(density, find_laplace(density), options, report=report)
+    return replace(found, info={**found.info, "seconds": time.perf_counter() - started})
 
 
 def sample_hamiltonian(
@@ -57,4 +88,4 @@ def sample_hamiltonian(
     workers = min(options.chains, worker_threads(density.kernel.order, options.cores))
     found = marginal_draws(density, in_threads(run, range(options.chains), workers, report), options)
     facts = {"sampler": "hmc", "parametrization": "marginal", "tune": WARM_UP, "target_accept": options.target_accept}
-    return replace(found, info={**found.info, **facts})
+    return replace(found, method="hmc", info={**found.info, **facts})

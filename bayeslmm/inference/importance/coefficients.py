@@ -10,8 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.errors import FittingError
 from bayeslmm.inference.options import Options
+from bayeslmm.likelihood.normal_prior import Eliminated
 from bayeslmm.likelihood.threads import in_threads, worker_threads
+from bayeslmm.posterior.batched_density import BatchedDensity
 from bayeslmm.posterior.conditional_draws import draw_coefficients
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.iterative_density import IterativeDensity
@@ -46,6 +49,7 @@ def coefficients_at(
     chosen: NDArray[np.intp],
     options: Options,
     report: Callable[[int], None] | None = None,
+    batched: BatchedDensity | None = None,
 ) -> PointCoefficients:
     """Draw sigma, beta and b at the points chosen.
 
@@ -61,7 +65,14 @@ def coefficients_at(
         The seed, and which random effects are kept in which precision. The draws depend neither on the number of cores
         nor on which effects are kept.
     report
-        Called with the number of pieces done.
+        Called with the number of points done.
+    batched
+        The density on a device, where the effects are then drawn, from the same random numbers.
+
+    Raises
+    ------
+    FittingError
+        If the coefficients cannot be drawn at a point.
     """
     kernel = density.kernel
     keep = options.keep([term.name for term in density.priors.terms])
@@ -83,11 +94,11 @@ def coefficients_at(
         _draw_compiled(density, phi, pieces, options.seed, found, longest)
         return found
 
-    def draw(number: int) -> None:
+    def draw(number: int, eliminated: Eliminated | None = None) -> None:
         """Draw at one point, a piece at a time."""
         point, places = points[number]
         with np.errstate(all="ignore"):
-            grid = density.grid(phi[point])
+            grid = density.grid(phi[point]) if eliminated is None else density.grid_at(phi[point], eliminated)
         for k, some in enumerate(places):
             rng = np.random.default_rng([options.seed, 1 << 20, point, k])
             found.sigma[some] = grid.draw(rng.uniform(size=len(some)))
@@ -100,7 +111,17 @@ def coefficients_at(
     for point, some in pieces:
         grouped.setdefault(point, []).append(some)
     points = list(grouped.items())
-    in_threads(draw, range(len(points)), worker_threads(kernel.order), report)
+    if batched is None:
+        in_threads(draw, range(len(points)), worker_threads(kernel.order), report)
+        return found
+
+    def draw_there(number: int, eliminated: Eliminated | None) -> None:
+        """Draw at one point on the device."""
+        if eliminated is None:  # it had a density, or it would not have been chosen
+            raise FittingError("The cross-products could be factored at a point before, and now cannot.")
+        draw(number, eliminated)
+
+    batched.each_point(phi[[point for point, _ in points]], draw_there, report)
     return found
 
 

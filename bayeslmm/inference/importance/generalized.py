@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import scipy  # scipy.stats takes a second to load and does so at its first use
 from numpy.typing import NDArray
-from scipy.optimize import minimize
 
 from bayeslmm.covariance import sd_places, sds_and_correlations
 from bayeslmm.errors import FittingError, warn_user
@@ -33,6 +32,7 @@ from bayeslmm.inference.laplace import Laplace, gradient_differences, positive_i
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective
 from bayeslmm.inference.optimum.generalized.search import em_steps
 from bayeslmm.inference.optimum.generalized.start import starting_parameters
+from bayeslmm.inference.optimum.quasi_newton import Descent, Function, descend
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.likelihood.generalized.block_draws import draw_blocks
@@ -40,13 +40,16 @@ from bayeslmm.likelihood.generalized.centre import centre_on_mean
 from bayeslmm.likelihood.generalized.laplace import Evaluation
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
 from bayeslmm.posterior.generalized import GeneralizedDensity
-from bayeslmm.types import Array, Floats
+from bayeslmm.types import Array
 
 LAPLACE_DOF, MOMENT_DOF = 7.0, 12.0
 MOMENT_ROUNDS = 3
 GOOD_K_HAT, ENOUGH_EFFECTIVE = 0.5, 400.0
 THREADED_ROWS = 1000  # from here on compiled loops outweigh Python's part of a point
 K_HAT_LIMIT = 0.7  # Vehtari et al. (2024)
+SETTLED = 1e-8  # gain of the log density left to a step of the search for the mode
+LONGEST = 8.0  # step of that search, in rough standard deviations
+MOST_CLIMBS = 30  # of steps as long as that
 PROBE = 0.1  # step of the differences for the curvature, in rough standard deviations
 
 
@@ -64,6 +67,8 @@ class GeneralizedDraws:
         Coefficients, (N, p).
     b
         Random effects, (N, J, S) per term.
+    point
+        The point of x each was made at, (N,).
     smoothed
         The weights of all draws before resampling, with k-hat and effective size: that of the coefficients.
     effective_points
@@ -81,6 +86,7 @@ class GeneralizedDraws:
     dispersion: Array
     beta: Array
     b: tuple[Array, ...]
+    point: NDArray[np.intp]
     smoothed: SmoothedWeights
     effective_points: float
     log_evidence: float
@@ -181,12 +187,26 @@ def find_generalized_laplace(density: GeneralizedDensity) -> tuple[Laplace, Eval
             value, slope = negative(start + unit * z)
             return value, unit * slope
 
-        result = minimize(scaled, np.zeros_like(start), jac=True, method="BFGS", options={"gtol": 1e-4, "maxiter": 200})
-        mode = start + unit * result.x
+        lowest = climb(scaled, np.zeros_like(start))
+        mode = start + unit * lowest.x
         anchor = density.point(mode, anchor).evaluation
         fixed_anchor = anchor
         hessian = gradient_differences(lambda x: negative(x)[1], mode, PROBE * unit)
-        return Laplace(mode, positive_inverse(hessian), -float(result.fun), count), fixed_anchor
+        return Laplace(mode, positive_inverse(hessian), -float(lowest.value), count), fixed_anchor
+
+
+def climb(function: Function, start: Array) -> Descent:
+    """Minimise a function of coordinates in rough standard deviations, however far it is."""
+    found = descend(function, start, tolerance=SETTLED, longest=_longest)
+    for _ in range(MOST_CLIMBS):
+        if not found.limited:
+            break
+        found = descend(function, found.x, tolerance=SETTLED, longest=_longest)
+    return found
+
+
+def _longest(direction: Array) -> float:
+    return LONGEST / max(float(np.abs(direction).max(initial=0.0)), 1e-300)
 
 
 def _units(density: GeneralizedDensity) -> Array:
@@ -199,6 +219,8 @@ def _units(density: GeneralizedDensity) -> Array:
     units += [1.0 / np.sqrt(rows)] * density.problem.family.n_dispersion
     scales = np.ones(len(units))
     scales[density.n_phi :] = density.problem.family.dispersion_scales
+    units += [1.0] * (density.dimension - len(units))  # log w of priors that are mixtures
+    scales = np.append(scales, np.ones(len(units) - len(scales)))
     return np.minimum(np.array(units), 0.5) * scales
 
 
@@ -254,7 +276,7 @@ class _Sampler:
             self.counts.append(len(x))
 
     def _draw(self, index: int, x: Array) -> _PointDraws | None:
-        density, problem = self.density, self.density.problem
+        density, problem = self.density, self.density.problem_at(x)
         rng = np.random.default_rng([self.seed, 1 << 20, index])
         try:
             with np.errstate(all="ignore"):
@@ -298,7 +320,7 @@ class _Sampler:
         kept = [(found, j) for found, j in picked if found is not None]
         beta = np.array([found.beta[j] for found, j in kept])
         family, centring = density.problem.family, density.problem.predictor.fixed.centring
-        working = family.with_level(self.x[points, density.n_phi :], centring.level(beta))
+        working = family.with_level(density.working(self.x[points]), centring.level(beta))
         natural = [np.hstack([np.zeros(0), *family.natural(row).values()]) for row in working]
         return GeneralizedDraws(
             sd=tuple(sd for sd, _ in shown),
@@ -308,6 +330,7 @@ class _Sampler:
             dispersion=np.array(natural),
             beta=beta,
             b=tuple(np.array([found.b[k][j] for found, j in kept]) for k in range(len(density.shapes))),
+            point=points,
             smoothed=smoothed,
             effective_points=float(1.0 / np.sum(smoothed.weights.reshape(-1, self.per_point).sum(axis=1) ** 2)),
             log_evidence=evidence,
@@ -355,7 +378,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
     keep = terms_to_keep(density.problem.predictor.names, options.store)
     precision = np.dtype(options.precision)
 
-    def chained(values: Floats) -> Any:
+    def chained(values: NDArray[Any]) -> Any:
         found = values[order].reshape(options.chains, options.draws, *values.shape[1:])
         return np.asarray(found)
 
@@ -382,7 +405,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
             chained((b if kept else b[:, :0]).astype(precision, copy=False))
             for b, kept in zip(found.b, keep, strict=True)
         ),
-        stats={},
+        stats={"point": chained(found.point)},
         method="importance",
         info=info,
     )

@@ -28,7 +28,9 @@ from bayeslmm.inference.importance.proposals import (
 from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.options import Options
+from bayeslmm.likelihood.normal_prior import Eliminated
 from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
+from bayeslmm.posterior.batched_density import BatchedDensity
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.iterative_density import IterativeDensity
 from bayeslmm.types import Array
@@ -116,6 +118,7 @@ def weighted_points(
     *,
     laplace: Laplace | None = None,
     report: Callable[[int], None] | None = None,
+    batched: BatchedDensity | None = None,
 ) -> WeightedPoints:
     """Sample the covariance parameters.
 
@@ -130,9 +133,11 @@ def weighted_points(
         Where proposals start; None to search for the mode.
     report
         Called with the number of points done.
+    batched
+        The density on a device, where the points are then evaluated.
     """
-    laplace = find_laplace(density) if laplace is None else laplace
-    sampler = _Sampler(density, options, report)
+    laplace = find_laplace(density, batched) if laplace is None else laplace
+    sampler = _Sampler(density, options, report, batched)
     d = density.n_phi
     if d == 0:
         sampler.add(None, 0, np.zeros((1, 0)))
@@ -153,8 +158,14 @@ def weighted_points(
 class _Sampler:
     """Points so far and the proposals they came from."""
 
-    def __init__(self, density: CovarianceDensity, options: Options, report: Callable[[int], None] | None) -> None:
-        self.density = density
+    def __init__(
+        self,
+        density: CovarianceDensity,
+        options: Options,
+        report: Callable[[int], None] | None,
+        batched: BatchedDensity | None,
+    ) -> None:
+        self.density, self.batched = density, batched
         self.seed = options.seed
         self.report = report
         self.costly = is_costly(density)
@@ -188,7 +199,7 @@ class _Sampler:
         """Evaluate the points of one set and keep them."""
         first = len(self.phi)
         report = None if self.report is None else lambda done: self.report(first + done)  # type: ignore[misc]
-        self.logs = np.append(self.logs, log_densities(self.density, phi, report))
+        self.logs = np.append(self.logs, log_densities(self.density, phi, report, self.batched))
         self.phi = np.vstack([self.phi, phi])
         self.replicate = np.append(self.replicate, np.full(len(phi), replicate))
         if proposal is not None:
@@ -257,10 +268,16 @@ class _Sampler:
         )
 
 
-def log_densities(density: CovarianceDensity, phi: Array, report: Callable[[int], None] | None = None) -> Array:
+def log_densities(
+    density: CovarianceDensity,
+    phi: Array,
+    report: Callable[[int], None] | None = None,
+    batched: BatchedDensity | None = None,
+) -> Array:
     """Return log p(phi, y) at points (m, d), -inf where the kernel fails, shape (m,).
 
-    In compiled loops where there is one term, in threads where the kernel's work outweighs Python's.
+    In compiled loops where there is one term, on a device where one is given, in threads where the kernel's work
+    outweighs Python's.
     """
     logs = np.full(len(phi), -np.inf)
     single, large = density.single, is_costly(density)
@@ -271,15 +288,23 @@ def log_densities(density: CovarianceDensity, phi: Array, report: Callable[[int]
         rows = np.ascontiguousarray(phi[start : start + chunk])
         logs[start : start + len(rows)] = single.values(rows)
 
-    def evaluate(place: int) -> None:
+    def evaluate(place: int, eliminated: Eliminated | None = None) -> None:
         """Evaluate one point into its place."""
         try:
             with np.errstate(all="ignore"):
-                logs[place] = density.grid(phi[place]).log_density
+                grid = density.grid(phi[place]) if eliminated is None else density.grid_at(phi[place], eliminated)
+                logs[place] = grid.log_density
         except (FittingError, np.linalg.LinAlgError):
             return
 
-    if single is not None:
+    def evaluate_there(place: int, eliminated: Eliminated | None) -> None:
+        """Evaluate one point of a batch, if it could be factored."""
+        if eliminated is not None:
+            evaluate(place, eliminated)
+
+    if batched is not None:
+        batched.each_point(phi, evaluate_there, report)
+    elif single is not None:
         chunk = 1 if large else CHUNK_POINTS
         threads = idle_cores() if large else 1
         in_threads(evaluate_many, range(0, len(phi), chunk), threads, report if large else None)

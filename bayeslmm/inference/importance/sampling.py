@@ -7,11 +7,12 @@ effective size measure.
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.errors import FittingError, warn_user
+from bayeslmm.errors import FittingError, OptionError, warn_user
 from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.hamiltonian.sampling import has_many, sample_hamiltonian
 from bayeslmm.inference.importance.coefficients import coefficients_at
@@ -21,7 +22,8 @@ from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
-from bayeslmm.posterior.conditional_draws import covariance_parameters
+from bayeslmm.posterior.batched_density import BatchedDensity, batched_density
+from bayeslmm.posterior.conditional_draws import all_coefficients, covariance_parameters
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.effect_summaries import components_of_points, summarise_effects
 from bayeslmm.posterior.effect_summary import EffectSummary
@@ -39,11 +41,13 @@ def resample(weights: Array, n_draws: int, seed: int) -> NDArray[np.intp]:
     return rng.permutation(chosen)
 
 
-def importance_draws(density: CovarianceDensity, points: WeightedPoints, options: Options) -> Draws:
-    """Return equally weighted draws from weighted points, cut into chains for arviz."""
+def importance_draws(
+    density: CovarianceDensity, points: WeightedPoints, options: Options, batched: BatchedDensity | None = None
+) -> Draws:
+    """Return equally weighted draws from weighted points, cut into chains for arviz; on a device where one is given."""
     draws, chains = options.draws, options.chains
     chosen = resample(points.smoothed.weights, draws * chains, options.seed)
-    found = coefficients_at(density, points.phi, chosen, options)
+    found = coefficients_at(density, points.phi, chosen, options, batched=batched)
     sds, correlations = covariance_parameters(density, points.phi[chosen], found.sigma)
 
     summaries: tuple[EffectSummary, ...] = ()
@@ -54,21 +58,22 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
     if isinstance(density, IterativeDensity):
         errors["log_density_error"] = density.difference_error(points.phi, points.smoothed.weights)
 
-    def cut(values: NDArray[np.floating]) -> NDArray[np.floating]:
+    def cut(values: NDArray[Any]) -> NDArray[Any]:
         """Cut draws into chains."""
         return values.reshape(chains, draws, *values.shape[1:])
 
     return Draws(
-        beta=cut(found.beta),
+        beta=cut(all_coefficients(density, found.beta, points.phi[chosen], options.seed)),
         sigma=cut(found.sigma),
         sd=tuple(cut(sd) for sd in sds),
         cor=tuple(None if c is None else cut(c) for c in correlations),
         effects=tuple(cut(effects) for effects in found.effects),
-        stats={"lp": cut(points.log_density[chosen])},
+        stats={"lp": cut(points.log_density[chosen]), "point": cut(chosen)},
         method="importance",
         info={
             "k_hat": points.smoothed.k_hat if np.isfinite(points.smoothed.k_hat) else None,
             "effective_size": points.effective_size if np.isfinite(points.effective_size) else float(draws * chains),
+            "kish_size": points.smoothed.effective_size,
             "largest_weight": points.smoothed.largest,
             "points": len(points.phi),
             "rounds": points.rounds,
@@ -78,6 +83,7 @@ def importance_draws(density: CovarianceDensity, points: WeightedPoints, options
             "log_evidence_error": points.log_evidence_error,
             "evaluations": points.laplace.evaluations + len(points.phi),
             "seed": options.seed,
+            "device": "cpu" if batched is None else batched.device.name,
             **errors,
         },
         summaries=summaries,
@@ -107,18 +113,26 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
 
     Raises
     ------
+    OptionError, ModelError, MissingDependencyError
+        If a graphics card is asked for that is not there, has no room or nothing to do.
     FittingError
         If the weights are too uneven, and NUTS must not or cannot take over.
     """
     started = time.perf_counter()
+    batched = batched_density(density, options.device)
     if options.handover == "nuts" and has_many(density):
+        if options.device == "cuda":
+            raise OptionError(
+                f"device='cuda' is for importance sampling, and {density.n_phi} covariance parameters are sampled by "
+                "Hamiltonian Monte Carlo: use device='cpu' or 'auto', or handover='keep'."
+            )
         reason = f"weights of {density.n_phi} covariance parameters are too uneven for importance sampling"
         laplace = find_laplace(density) if laplace is None else laplace
         return _sample_by_hamiltonian(density, options, laplace, reason, started)
     with progress_bar(None, "points", options.progressbar) as report:
-        points = weighted_points(density, options, laplace=laplace, report=report)
+        points = weighted_points(density, options, laplace=laplace, report=report, batched=batched)
     if not points.trouble or options.handover == "keep":
-        found = importance_draws(density, points, options)
+        found = importance_draws(density, points, options, batched)
         return replace(found, info={**found.info, "seconds": time.perf_counter() - started})
     if options.handover == "error":
         raise FittingError(
@@ -144,6 +158,7 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
         "sampler": "nutpie",
         "parametrization": "marginal",
         "tune": HANDOVER_TUNE,
+        "device": "cpu",
         "importance_k_hat": points.smoothed.k_hat,
         "importance_effective_size": points.effective_size,
         "messages": (f"NUTS took over because {points.trouble}.",),
@@ -163,6 +178,7 @@ def _sample_by_hamiltonian(
     with progress_bar(options.chains, "chains", options.progressbar) as report:
         sampled = sample_hamiltonian(density, laplace, options, report=report)
     info = {
+        "device": "cpu",
         "messages": (f"Hamiltonian Monte Carlo took over because {reason}.",),
         "seconds": time.perf_counter() - started,
     }

@@ -67,7 +67,7 @@ class ChainStore:
                 counts = [int(arrays[name]) for name in ("failures", "evaluations")]
                 return Chain(arrays["x"], stats, *counts)
         except (OSError, ValueError, KeyError) as error:
-            raise StorageError(f"{path} cannot be read ({error}). Delete that file to run the chain again.") from error
+            raise StorageError(f"{path} cannot be read: delete that file to run the chain again.") from error
 
     def save(self, k: int, chain: Chain) -> None:
         """Keep a finished chain."""
@@ -94,7 +94,7 @@ def read_facts(folder: str | Path) -> dict[str, Any] | None:
     try:
         facts = json.loads(path.read_text(encoding="utf8"))
     except (OSError, ValueError) as error:
-        raise StorageError(f"{path} cannot be read: {error}") from error
+        raise StorageError(f"{path} cannot be read: it is no record of a run, or is damaged.") from error
     if not isinstance(facts, dict):
         raise StorageError(f"{path} holds no facts of a run.")
     return facts

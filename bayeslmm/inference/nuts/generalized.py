@@ -31,6 +31,7 @@ from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
 from bayeslmm.posterior.explicit_arrays import can_compile, explicit_arrays, pack
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity, user_effects
+from bayeslmm.posterior.generalized_mixture import GeneralizedMixtureDensity, explicit_posterior
 
 THREADED_ROWS = 2000  # from here on a gradient's compiled part outweighs Python's, and chains run at once
 
@@ -57,7 +58,8 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
     check_nuts_options(options)
     started = time.perf_counter()
     laplace, evaluation = find_generalized_laplace(density)
-    explicit = ExplicitDensity(density, laplace.mode, evaluation)
+    explicit = explicit_posterior(density, laplace.mode, evaluation)
+    laplace = laplace.of_first(len(explicit.mode))
     compiled = compiled_density(explicit, laplace) if can_compile(explicit) else None
     store = None if options.resume is None else ChainStore(options.resume, run_facts(density, options))
     seeds = chain_seeds(options.seed, options.chains)
@@ -94,7 +96,7 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
 def compiled_density(explicit: ExplicitDensity, laplace: Laplace) -> CompiledDensity:
     """Return the density for the compiled sampler."""
     arrays = explicit_arrays(explicit, cholesky_factor(laplace.covariance))
-    return CompiledDensity(explicit, arrays, pack(arrays, explicit.density.problem.family.n_dispersion))
+    return CompiledDensity(explicit, arrays, pack(arrays))
 
 
 def with_coefficients(explicit: ExplicitDensity, chain: Chain) -> Chain:
@@ -129,6 +131,7 @@ def run_facts(density: GeneralizedDensity, options: Options) -> dict[str, Any]:
         arrays.append(problem.response.weights)
     if problem.prior is not None:
         arrays += [problem.prior.precision, problem.prior.mean]
+    stated = density.mixtures if isinstance(density, GeneralizedMixtureDensity) else ()
     return {
         "seed": options.seed,
         "coordinates": "parameters and coefficients",
@@ -136,7 +139,7 @@ def run_facts(density: GeneralizedDensity, options: Options) -> dict[str, Any]:
         "tune": options.tune,
         "chains": options.chains,
         "target_accept": options.target_accept,
-        "model": digest(arrays, [repr((problem.family, density.terms, density.dispersion))]),
+        "model": digest(arrays, [repr((problem.family, density.terms, density.dispersion, *stated))]),
     }
 
 
@@ -151,7 +154,7 @@ def chained_draws(density: ExplicitDensity, chains: list[Chain], options: Option
     beta = q[..., d + density.n_effects :] @ predictor.fixed.matrix.T
     effects = user_effects(density, x, q[..., d:], keep, options.dtype)
     shown = [sds_and_correlations(factor) for factor in model.user_factors(model.term_points(x))]
-    working = family.with_level(x[..., model.n_phi :], predictor.fixed.centring.level(beta))
+    working = family.with_level(model.working(x), predictor.fixed.centring.level(beta))
     working = working.reshape(shape[0] * shape[1], family.n_dispersion)
     natural = np.array([np.hstack([np.zeros(0), *family.natural(row).values()]) for row in working])
     draws = Draws(

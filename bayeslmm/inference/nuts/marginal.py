@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, explanation
 from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.importance.proposals import cholesky_factor
 from bayeslmm.inference.laplace import Laplace, find_laplace
@@ -22,7 +22,7 @@ from bayeslmm.inference.nuts.sampler_statistics import read_statistics
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.likelihood.threads import in_threads, worker_threads
-from bayeslmm.posterior.conditional_draws import covariance_parameters, draw_coefficients
+from bayeslmm.posterior.conditional_draws import all_coefficients, covariance_parameters, draw_coefficients
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.effect_summaries import Component, summarise_effects
 from bayeslmm.posterior.effect_summary import EffectSummary
@@ -204,7 +204,8 @@ def _sampler_error(whitened: WhitenedDensity, error: Exception | None) -> Fittin
     if whitened.first_error is not None:
         place = np.array2string(np.asarray(whitened.failed_at), precision=3)
         return FittingError(
-            f"The kernel failed {whitened.failures} times, first at (phi, log sigma) = {place}: {whitened.first_error}"
+            f"The kernel failed {whitened.failures} times, first at (phi, log sigma) = {place}: "
+            f"{explanation(whitened.first_error)}"
         )
     return FittingError(f"The sampler stopped: {error}")
 
@@ -295,7 +296,7 @@ def marginal_draws(density: CovarianceDensity, chains: list[Chain], options: Opt
         return values.reshape(n_chains, n_draws, *values.shape[1:])
 
     return Draws(
-        beta=beta,
+        beta=cut(all_coefficients(density, beta.reshape(n_chains * n_draws, kernel.p), phi, options.seed)),
         sigma=sigma,
         sd=tuple(cut(sd) for sd in sds),
         cor=tuple(None if c is None else cut(c) for c in correlations),

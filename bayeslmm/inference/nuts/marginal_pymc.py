@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bayeslmm.design.design import Design
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, explanation
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.inference.nuts.explicit import Trace, compile_for_nutpie, sample_with_nutpie, sample_with_pymc
@@ -93,5 +93,5 @@ def _with_cause(error: FittingError, operation: "KernelLikelihood") -> FittingEr
         return error
     return FittingError(
         f"{error} The kernel failed at {operation.failures} of {operation.evaluations} points, first with: "
-        f"{operation.first_error}"
+        f"{explanation(operation.first_error)}"
     )

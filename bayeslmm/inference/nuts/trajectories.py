@@ -25,6 +25,8 @@ import numpy as np
 from numba import types
 from numpy.typing import NDArray
 
+# The loops are kept compiled between processes until this file changes; whoever changes those of compiled_explicit or
+# what they call in a checkout deletes ``__pycache__/trajectories*.nb*`` here, since numba does not look there.
 from bayeslmm.posterior.compiled_explicit import (
     DISPERSION_KERNEL,
     INDEX,

@@ -14,6 +14,7 @@ does not change the covariance.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,24 +91,23 @@ class Chart:
             _term_chart(factor, sums, shape, square and shape.structure.turns(shape.n_columns))
             for factor, sums, shape in zip(lambdas, inverse_sums, shapes, strict=True)
         ]
-        self.ends = np.cumsum([len(term.units) for term in self.terms])
+        ends = [0, *accumulate(len(term.units) for term in self.terms)]
+        self.places = [slice(first, end) for first, end in pairwise(ends)]
+        self.units = np.concatenate([term.units for term in self.terms])
 
     @property
     def origin(self) -> Array:
         """The coordinates of the centre."""
-        return np.zeros(self.ends[-1])
+        return np.zeros(len(self.units))
 
     def longest(self, direction: Array) -> float:
         """Return the multiple of a direction that changes a factor by `LARGEST_CHANGE` of itself."""
-        change = max(np.abs(piece / term.units).max() for term, piece in self._pieces(direction))
+        change = float(np.abs(direction / self.units).max())
         return LARGEST_CHANGE / max(change, 1e-300)
-
-    def _pieces(self, x: Array) -> list[tuple[TermChart, Array]]:
-        return list(zip(self.terms, np.split(x, self.ends[:-1]), strict=True))
 
     def factors(self, x: Array) -> tuple[list[Array], list[Array | None]]:
         """Return the factors at x and their rotations."""
-        found = [term.factor(piece) for term, piece in self._pieces(x)]
+        found = [term.factor(x[place]) for term, place in zip(self.terms, self.places, strict=True)]
         return [factor for factor, _ in found], [rotation for _, rotation in found]
 
     def slope(self, slopes: Sequence[Array], rotations: Sequence[Array | None]) -> Array:

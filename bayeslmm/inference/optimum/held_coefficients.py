@@ -29,7 +29,7 @@ from scipy.linalg import solve_triangular
 from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
-from bayeslmm.priors.prior import Prior
+from bayeslmm.priors.prior import SMALLEST, Prior
 from bayeslmm.priors.real_line import Cauchy, Laplace, Normal, StudentT
 from bayeslmm.types import Array
 
@@ -263,7 +263,7 @@ def standing_in(prior: Prior, x: float) -> Normal:
     """
     if isinstance(prior, Laplace):
         variance = max(prior.b * abs(x - prior.mu), (NARROWEST * prior.b) ** 2)
-        return Normal(prior.mu, float(np.sqrt(variance)))
+        return Normal(prior.mu, max(float(np.sqrt(variance)), SMALLEST))
     nu, middle, scale = _student(prior)
     z = (x - middle) / scale
     return Normal(middle, float(scale * np.sqrt((nu + z**2) / (nu + 1.0))))

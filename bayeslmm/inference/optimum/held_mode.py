@@ -18,6 +18,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.errors import PriorError
 from bayeslmm.inference.optimum.held_coefficients import HeldCoefficients, HeldEquations, standing_in
 from bayeslmm.inference.optimum.maximum import Maximum
 from bayeslmm.inference.optimum.mode import PosteriorMode, find_mode, posterior_conditional
@@ -27,7 +28,7 @@ from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.posterior.coefficient_priors import stated_prior
-from bayeslmm.posterior.collinear_prior import independent_centring
+from bayeslmm.posterior.collinear_prior import independent_centring, undetermined
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.scale_mixtures import find_mixtures
 from bayeslmm.priors.model_priors import ModelPriors
@@ -137,11 +138,20 @@ def posterior_maximum(
     Raises
     ------
     PriorError
-        If a coefficient's prior is neither normal, flat, Student t, Cauchy nor Laplace.
+        If a coefficient's prior is neither normal, flat, Student t, Cauchy nor Laplace, or that of a collinear column
+        is neither normal nor flat.
     FittingError
         As `bayeslmm.inference.optimum.mode.maximise_posterior`.
     """
-    if find_mixtures(priors.fixed):
+    if mixtures := find_mixtures(priors.fixed):
+        together = undetermined(priors)
+        if held := [mixture.place for mixture in mixtures if mixture.place in together]:
+            stated = ", ".join(f"{priors.fixed_names[place]!r} ({priors.fixed[place]})" for place in held)
+            raise PriorError(
+                f"The posterior mode takes normal or flat priors of columns that are combinations of each other, here "
+                f"{', '.join(repr(priors.fixed_names[place]) for place in together)}; those of {stated} are neither. "
+                "State normal ones, leave a column out, or use method='importance' or 'nuts', which take these."
+            )
         return find_mode(HeldMode(kernel, priors, sigma), progress=progress)
     return find_mode(PosteriorMode(CovarianceDensity(kernel, priors, sigma)), progress=progress)
 

@@ -10,7 +10,7 @@ gradient by lambda is the partial one at the best sigma.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import brentq
+import scipy  # scipy.optimize takes a fifth of a second to load and does so at its first use
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.design.names import sd_name
@@ -133,7 +133,7 @@ class PosteriorMode:
         if self._flat_in_sigma():
             return float(np.exp(centre))
         low, high = _bracket(slope, centre)
-        return float(np.exp(brentq(slope, low, high, xtol=1e-13)))
+        return float(np.exp(scipy.optimize.brentq(slope, low, high, xtol=1e-13)))
 
     def _flat_in_sigma(self) -> bool:
         priors = self.density.priors

@@ -8,7 +8,7 @@ import numpy as np
 from bayeslmm.covariance import TermShape
 from bayeslmm.inference.optimum.search import Point
 from bayeslmm.likelihood.kernel import Kernel
-from bayeslmm.likelihood.marginal import covariance_gradients, evaluate, factor_gradients, is_safe
+from bayeslmm.likelihood.marginal import SAFE_PIVOT, covariance_gradients, evaluate, factor_gradients
 from bayeslmm.likelihood.single_term import profiled_single, solve_upper, squares_single
 from bayeslmm.types import Array, Criterion
 
@@ -50,15 +50,13 @@ class CompiledLikelihood(Likelihood):
     def point(self, lambdas: Sequence[Array]) -> Point:
         """Return value and gradient."""
         factor = lambdas[0]
-        if not is_safe(factor) or np.abs(factor).max() > LARGEST:
-            return super().point(lambdas)
         products = self.kernel.products
         value, sigma, excess, slope, squares, least = single_point(
             products.nest_z[0], products.nest_xy[0], products.xy, factor, products.n, self.method == "reml",
             np.nan if self.sigma is None else self.sigma,
         )  # fmt: skip
         if not np.isfinite(value) or least < NEARLY_COLLINEAR:
-            return super().point(lambdas)  # which raises what is wrong, or rounds as the reported objective does
+            return super().point(lambdas)  # which raises what is wrong, or keeps the digits
         levels = products.layout.shapes[0].n_levels
         inverse_sum = levels * np.eye(len(factor)) - excess - squares / sigma**2
         return Point(value - products.log_weights, [slope], [excess], [inverse_sum], sigma)
@@ -68,7 +66,14 @@ class CompiledLikelihood(Likelihood):
 def single_point(
     z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float
 ) -> tuple[float, float, Array, Array, Array, float]:
-    """Return what :func:`profiled_single` does, the sum of ``u_j u_j'``, and the least share of X that is its own."""
+    """Return what :func:`profiled_single` does, the sum of ``u_j u_j'``, and the least share of X that is its own.
+
+    The objective is NaN where the factor cannot safely be inverted, or is too large for sums in sequence.
+    """
+    nothing = np.zeros(factor.shape)
+    for a in range(len(factor)):
+        if not abs(factor[a, a]) >= SAFE_PIVOT or not np.abs(factor[a]).max() <= LARGEST:
+            return np.nan, np.nan, nothing, nothing, nothing, 0.0
     levels, size, order = xy.shape
     low, rows, schur = np.zeros((levels, size, size)), np.zeros(xy.shape), np.zeros((order, order))
     value, scale, excess, slope = profiled_single(z, xy, total, factor, n, reml, sigma, low, rows, schur)
@@ -84,7 +89,11 @@ def single_point(
 
 def likelihood_of(kernel: Kernel, method: Criterion, sigma: float | None) -> Likelihood:
     """Return the objective of a kernel, compiled where it can be."""
+    return (CompiledLikelihood if is_compiled(kernel) else Likelihood)(kernel, method, sigma)
+
+
+def is_compiled(kernel: Kernel) -> bool:
+    """Whether a kernel has one random term and so few fixed columns that compiled loops are faster than BLAS."""
     products, layout = kernel.products, kernel.products.layout
     single = len(layout.nest) == 1 and not layout.trailing
-    narrow = products.n_fixed <= NARROW or products.n_fixed * layout.shapes[0].n_levels <= SMALL
-    return (CompiledLikelihood if single and narrow else Likelihood)(kernel, method, sigma)
+    return single and (products.n_fixed <= NARROW or products.n_fixed * layout.shapes[0].n_levels <= SMALL)

@@ -89,10 +89,11 @@ def descend(
 def update(inverse: Array, step: Array, change: Array) -> Array:
     """Return the BFGS update of the inverse Hessian, or the old one where the curvature is not positive."""
     along = float(step @ change)
-    if along <= 1e-10 * float(np.linalg.norm(step) * np.linalg.norm(change)):
+    if along <= 1e-10 * np.sqrt((step @ step) * (change @ change)):
         return inverse
-    left = np.eye(len(step)) - np.outer(step, change) / along
-    return left @ inverse @ left.T + np.outer(step, step) / along
+    turned = inverse @ change
+    both = np.outer(step, turned)
+    return inverse - (both + both.T) / along + np.outer(step, step) * ((1.0 + change @ turned / along) / along)
 
 
 def line_search(

@@ -241,6 +241,8 @@ class _Search:
 
 def _flipped(point: Point, lambdas: Sequence[Array]) -> Point:
     """Return the point for factors whose negative columns were turned."""
+    if all((np.diag(f) >= 0).all() for f in lambdas):
+        return point
     signs = [np.where(np.diag(f) < 0, -1.0, 1.0) for f in lambdas]
     return Point(
         point.value,

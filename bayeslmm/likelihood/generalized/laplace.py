@@ -69,11 +69,15 @@ class Gradient:
         By the kernel's coefficients, (p,); empty where they are inner.
     working
         By the dispersion parameters of each row, (m, n): their sum over rows where one value serves all.
+    response
+        Of the determinant to a force t on the inner coefficients, which adds t'beta to h, (p,); empty where there are
+        none.
     """
 
     lambdas: tuple[Array, ...]
     beta: Array
     working: Array
+    response: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,7 +234,7 @@ def assemble(
     else:
         by_working -= 2.0 * explicit.working
         by_beta = by_beta - 2.0 * explicit.beta
-    return Gradient(tuple(by_lambda), by_beta, by_working)
+    return Gradient(tuple(by_lambda), by_beta, by_working, g_fixed)
 
 
 def predict_mode(problem: Problem, old: Evaluation, point: Point) -> tuple[list[Array], Array]:

@@ -12,7 +12,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from bayeslmm.likelihood.conditional import Index, Places
+from bayeslmm.likelihood.conditional import Places
 from bayeslmm.likelihood.factor import Factor, is_dense, lead_rows
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.selected_inverse import (
@@ -22,7 +22,7 @@ from bayeslmm.likelihood.selected_inverse import (
     solve_transposed,
     trailing_inverse,
 )
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Index
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,9 @@ import numba
 import numpy as np
 from scipy.linalg.lapack import dtrtrs
 
-from bayeslmm.likelihood.conditional import Index, Places, solve_effects
+from bayeslmm.likelihood.conditional import Places, solve_effects
 from bayeslmm.likelihood.factor import Factor
-from bayeslmm.types import Array, Codes
+from bayeslmm.types import Array, Codes, Index
 
 
 def solve(factor: Factor, right: Sequence[Array], right_fixed: Array) -> tuple[list[Array], Array]:

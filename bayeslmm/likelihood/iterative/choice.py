@@ -1,9 +1,8 @@
 """Which solver a model's equations are given to."""
 
 from bayeslmm.likelihood.kernel import Kernel
+from bayeslmm.likelihood.layout import LARGEST_DENSE
 from bayeslmm.types import Solver
-
-LARGEST_DENSE = 3000  # crossed effects in the trailing matrix up to which its factor costs little
 
 
 def is_iterative(kernel: Kernel, solver: Solver) -> bool:
@@ -16,7 +15,9 @@ def is_iterative(kernel: Kernel, solver: Solver) -> bool:
     kernel
         The likelihood.
     solver
-        "exact", "iterative", or "auto" for iterative where the trailing matrix is large.
+        "exact", "iterative", or "auto" for iterative where the trailing matrix is large and its factor not sparse.
     """
-    crossed = kernel.products.n_trailing
-    return crossed > 0 and (solver == "iterative" or (solver == "auto" and crossed > LARGEST_DENSE))
+    products = kernel.products
+    crossed = products.n_trailing
+    large = crossed > LARGEST_DENSE and products.sparse is None
+    return crossed > 0 and (solver == "iterative" or (solver == "auto" and large))

@@ -136,8 +136,10 @@ def _multiply(blocks: Array, vectors: Array, out: Array) -> None:
     (np.multiply if vectors.shape[1] == 1 else np.matmul)(blocks, vectors, out=out)
 
 
-def _compact(blocks: Array) -> Blocks:
+def _compact(blocks: Blocks) -> Blocks:
     """Return the blocks in single precision where that loses nothing, as with counts."""
+    if blocks.dtype == np.float32:
+        return blocks
     single = np.empty(blocks.shape, dtype=np.float32)
     for first in range(0, len(blocks), AT_ONCE):
         some = slice(first, first + AT_ONCE)

@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from bayeslmm.results.fit import Fit
 
 MOST_CATEGORIES = 40
-REMEMBERED = ("tune", "sampler", "parametrization", "target_accept", "seed")
+REMEMBERED = {  # other methods are repeated by their seed
+    "nuts": ("tune", "sampler", "parametrization", "target_accept", "seed"),
+    "hmc": ("target_accept", "seed"),
+}
 
 
 def script_section(fit: "Fit", level: float, pictures: bool) -> Section:
@@ -79,5 +82,5 @@ def _options(fit: "Fit") -> list[str]:
         return []
     info = draws.info
     found = [f"draws={draws.n_draws}", f"chains={draws.n_chains}"]
-    names = REMEMBERED if fit.method == "nuts" else ("seed",)
+    names = REMEMBERED.get(fit.method, ("seed",))
     return found + [f"{name}={info[name]!r}" for name in names if info.get(name) is not None]

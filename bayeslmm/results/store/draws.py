@@ -150,7 +150,7 @@ def _groups(path: Path) -> list[str]:
         with h5netcdf.File(path, "r") as file:
             return list(file.groups)
     except Exception as error:
-        raise StorageError(f"{path.name} cannot be read as NetCDF ({type(error).__name__}: {error}).") from error
+        raise StorageError(f"{path.name} cannot be read as NetCDF: the file is incomplete or damaged.") from error
 
 
 def _open(path: Path, group: str) -> "xarray.Dataset":
@@ -161,7 +161,7 @@ def _open(path: Path, group: str) -> "xarray.Dataset":
             return dataset.load()
     except Exception as error:  # whatever h5netcdf and xarray raise on what is no such file
         raise StorageError(
-            f"{path.name}: the group {group!r} cannot be read ({type(error).__name__}: {error})."
+            f"{path.name}: the group {group!r} cannot be read: the file is incomplete or damaged."
         ) from error
 
 

@@ -85,7 +85,7 @@ def read_frame(path: Path, description: Mapping[str, Any], record: str, key: str
     try:
         frame = pd.read_parquet(path, engine="pyarrow")
     except Exception as error:
-        raise StorageError(f"{path.name} cannot be read as Parquet: {error}.") from error
+        raise StorageError(f"{path.name} cannot be read as Parquet: the file is incomplete or damaged.") from error
     names = description["columns"]
     if list(frame.columns) != names:
         raise StorageError(f"{path.name} holds the columns {list(frame.columns)}; {record} says {names}.")
@@ -200,7 +200,7 @@ def read_labels(description: Mapping[str, Any], where: str) -> pd.Index:
     try:
         return _read_labels(description)
     except Exception as error:  # whatever pandas raises on values that do not suit a dtype
-        raise StorageError(f"{where} does not describe labels ({type(error).__name__}: {error}).") from error
+        raise StorageError(f"{where} does not describe labels: its values do not suit their type.") from error
 
 
 def _read_labels(description: Mapping[str, Any]) -> pd.Index:

@@ -5,7 +5,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from bayeslmm.errors import FittingError, OptionError, StorageError
+from bayeslmm.errors import FittingError, OptionError, StorageError, explanation
 from bayeslmm.families import FAMILIES, Family
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
 from bayeslmm.inference.optimum.generalized.restored import Estimates, restore_maximum
@@ -95,4 +95,5 @@ def read_generalized(
             density=density,
         )
     except (FittingError, OptionError, np.linalg.LinAlgError) as error:
-        raise StorageError(f"fit.json: the estimates under 'result' do not suit the model: {error}") from error
+        said = explanation(error)
+        raise StorageError(f"fit.json: the estimates under 'result' do not suit the model: {said}") from error

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from bayeslmm.covariance import TermShape
 from bayeslmm.design.centring import Centring
 from bayeslmm.design.design import Design
-from bayeslmm.errors import StorageError
+from bayeslmm.errors import StorageError, explanation
 from bayeslmm.likelihood.columns import ColumnMap
-from bayeslmm.likelihood.crossproducts import CrossProducts, LeadPairs, TrailingBlocks
+from bayeslmm.likelihood.crossproducts import CrossProducts, LeadPairs, TrailingBlocks, ordered
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.layout import Layout
 from bayeslmm.types import Array
@@ -92,7 +92,8 @@ def read_kernel(path: Path, design: Design) -> Kernel:
             arrays = {name: found[name] for name in found.files}
         kernel = _kernel(arrays, design)
     except UNREADABLE as error:
-        raise StorageError(f"{path} is no file of sums, or is damaged ({error}).") from error
+        said = explanation(error) if isinstance(error, OSError) else "it is no file of sums, or is damaged."
+        raise StorageError(f"{path} cannot be read: {said}") from error
     y = design.y if design.offset is None else design.y - design.offset
     expected = _sum_of_squares(y - kernel.y_mean, design.weights)
     if not abs(kernel.products.xy[-1, -1] - expected) <= SAME_RESPONSE * expected:
@@ -129,7 +130,8 @@ def _kernel(arrays: Arrays, design: Design) -> Kernel:
         trailing_xy=_take(arrays, "trailing_xy", (layout.n_trailing, p + 1)),
         xy=_take(arrays, "xy", (p + 1, p + 1)),
     )
-    return Kernel(products, maps[0], tuple(maps[1:]), float(y_mean), tuple(term.name for term in design.terms))
+    names = tuple(term.name for term in design.terms)
+    return Kernel(ordered(products), maps[0], tuple(maps[1:]), float(y_mean), names)
 
 
 def _layout(arrays: Arrays, shapes: tuple[TermShape, ...]) -> Layout:
@@ -160,7 +162,8 @@ def _lead(arrays: Arrays, place: int, layout: Layout, n_entries: int) -> LeadPai
     lead, own = (layout.shapes[k].n_columns for k in (layout.nest[0], layout.trailing[place]))
     name = f"lead_starts_{place}"
     starts = _places(arrays, name, n_entries - own + 1, arrays[name].shape, arrays[name].dtype)
-    return LeadPairs(layout.trailing[place], starts, _take(arrays, f"lead_blocks_{place}", (len(starts), lead, own)))
+    blocks = _take(arrays, f"lead_blocks_{place}", (len(starts), lead, own), smallest=4)
+    return LeadPairs(layout.trailing[place], starts, blocks)
 
 
 def _trailing(arrays: Arrays, layout: Layout) -> list[TrailingBlocks]:
@@ -185,10 +188,10 @@ def _column_map(arrays: Arrays, place: int, size: int) -> ColumnMap:
     return ColumnMap(Centring(constant, means), scale)
 
 
-def _take(arrays: Arrays, name: str, shape: tuple[int, ...], kind: str = "f") -> NDArray[Any]:
-    """Return finite numbers of a shape."""
+def _take(arrays: Arrays, name: str, shape: tuple[int, ...], kind: str = "f", smallest: int = 8) -> NDArray[Any]:
+    """Return finite numbers of a shape, of eight bytes or, where counts may have fewer, of `smallest`."""
     array = arrays[name]
-    if array.shape != shape or array.dtype.kind != kind or array.dtype.itemsize != 8:
+    if array.shape != shape or array.dtype.kind != kind or array.dtype.itemsize not in (smallest, 8):
         raise ValueError(f"{name} is {array.dtype} of shape {array.shape} in place of {shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name} is not finite")

@@ -29,7 +29,7 @@ def write_record(record: Mapping[str, Any], path: Path) -> None:
     try:
         text = json.dumps(to_json(record), indent=1, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise StorageError(f"There is something that cannot be written to {path.name}: {error}.") from error
+        raise StorageError(f"{path.name} cannot hold something that is neither number, text nor list.") from error
     path.write_text(text + "\n", encoding="utf-8")
 
 

@@ -12,14 +12,15 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayeslmm.errors import FittingError
+from bayeslmm.errors import FittingError, PriorError
 from bayeslmm.inference.optimum.covariance_prior import log_correlation_prior, prior_factor_slope, ratios
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, result
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
 from bayeslmm.inference.optimum.generalized.search import dispersion_spread, em_steps, minimise
 from bayeslmm.inference.optimum.generalized.start import starting_parameters
-from bayeslmm.likelihood.generalized.laplace import Evaluation, Gradient, Point, evaluate
+from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, evaluate
 from bayeslmm.posterior.generalized import GeneralizedDensity, log_dispersion_prior
+from bayeslmm.posterior.generalized_mixture import GeneralizedMixtureDensity
 from bayeslmm.types import Array
 
 STARTS = 2.0 ** np.array([0, -1, 1, -2, 2, -4, 4, -6, 6, -8, 8])  # multiples of the first sds, for bounded priors
@@ -56,9 +57,8 @@ class PosteriorObjective(Objective):
         slope = found.gradient
         lambdas = tuple(a - 2.0 * b for a, b in zip(slope.lambdas, by_lambda, strict=True))
         share = by_working[:, None] / self.problem.predictor.n  # the derivatives by each row's value are summed
-        return replace(
-            found, value=found.value - 2.0 * value, gradient=Gradient(lambdas, slope.beta, slope.working - 2.0 * share)
-        )
+        moved = replace(slope, lambdas=lambdas, working=slope.working - 2.0 * share)
+        return replace(found, value=found.value - 2.0 * value, gradient=moved)
 
     def _covariances(self, point: Point) -> tuple[float, list[Array]]:
         """Return the log prior of the covariances, and its derivatives by the kernel's factors."""
@@ -80,7 +80,20 @@ class PosteriorObjective(Objective):
 
 
 def posterior_objective(density: GeneralizedDensity) -> PosteriorObjective:
-    """Return what the posterior mode minimises."""
+    """Return what the posterior mode minimises.
+
+    Raises
+    ------
+    PriorError
+        If a coefficient's prior is neither normal nor flat.
+    """
+    if isinstance(density, GeneralizedMixtureDensity):
+        stated = density.stated
+        others = ", ".join(f"{stated.fixed_names[m.place]} ({stated.fixed[m.place]})" for m in density.mixtures)
+        raise PriorError(
+            "The posterior mode of a generalized model takes Normal and Flat priors of coefficients, which the prior "
+            f'of {others} is not: use method="importance" or "nuts".'
+        )
     return PosteriorObjective(
         problem=density.problem, dispersion=Dispersion(density.problem.family.n_dispersion), density=density
     )
@@ -96,6 +109,8 @@ def maximise_generalized_posterior(density: GeneralizedDensity) -> GeneralizedMa
 
     Raises
     ------
+    PriorError
+        If a coefficient's prior is neither normal nor flat.
     FittingError
         If the objective cannot be evaluated at the start.
     """

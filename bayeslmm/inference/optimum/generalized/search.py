@@ -64,7 +64,7 @@ class Coordinates:
         self.objective, self.centre, self.spread = objective, centre, spread
         self.shapes = shapes
         self.chart = Chart(centre.lambdas, effect_shares(evaluation), shapes, square) if shapes else None
-        self.n_chart = int(self.chart.ends[-1]) if self.chart is not None else 0
+        self.n_chart = len(self.chart.units) if self.chart is not None else 0
         self.n_beta = 0 if objective.problem.inner else len(centre.beta)
 
     def parameters(self, x: Array) -> tuple[Parameters, list[Array | None]]:

@@ -1,0 +1,1 @@
+"""The trailing matrix where few of its effects meet: an order with little fill, its factor, parts of its inverse."""
