@@ -86,7 +86,7 @@ def test_a_preset_is_a_name(model):
         ("zzz = 1", "'zzz': there is no key 'zzz'. Known: formula, data"),
         ('methods = "reml"', "'methods' is 'reml': give a list"),
         ("methods = []", "'methods' is"),
-        ('methods = ["remle"]', "'methods' names 'remle'.* use nuts, importance, advi, map, reml, ml"),
+        ('methods = ["remle"]', "'methods' names 'remle'.* use nuts, importance, hmc, advi, map, reml, ml"),
         ("methods = [1]", "'methods' names 1"),
         ("weights = 3", "'weights' is 3; expected a text"),
         ('missing = "keep"', "'missing' is 'keep'; expected 'drop' or 'error'"),

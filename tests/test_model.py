@@ -115,7 +115,7 @@ def test_bad_priors_are_refused_at_once(data):
 
 
 def test_unknown_methods_and_options_list_the_known(model):
-    with pytest.raises(blm.OptionError, match="'nuts', 'importance', 'advi', 'map', 'reml', 'ml'"):
+    with pytest.raises(blm.OptionError, match="'nuts', 'importance', 'hmc', 'advi', 'map', 'reml', 'ml'"):
         model.fit("lme4")
     with pytest.raises(blm.OptionError, match="'reml' takes no option 'draws'; it is for 'nuts', 'importance'"):
         model.fit("reml", draws=10)

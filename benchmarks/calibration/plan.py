@@ -17,6 +17,7 @@ from bayeslmm.validation.simulate import STUDIES
 from benchmarks.calibration.families import CASES, compare_with_pymc
 from benchmarks.calibration.family_studies import FAMILY_STUDIES, calibrate_family, importance_fit
 from benchmarks.calibration.four_methods import DATA_SETS, compare_four
+from benchmarks.calibration.hard import HARD_CASES, hamiltonian_against_nuts
 from benchmarks.calibration.predictions import METHODS
 from benchmarks.calibration.stored import file_stem, read_calibration, stored_calibration, stored_table
 from benchmarks.calibration.twenty import importance_against_nuts
@@ -35,6 +36,7 @@ COVERAGE_STUDIES = ("random intercept", "correlated slope, centred")
 TWENTY_SEEDS = tuple(range(10))
 SEED_OF_AGREEMENT = 30_000
 SEED_OF_FAMILIES = 40_000
+SEED_OF_HARD = 50_000
 
 Report = Callable[[str, int], None]  # (what, number done)
 
@@ -237,11 +239,16 @@ def _families(name: str) -> pd.DataFrame:
     return compare_with_pymc(name, SEED_OF_FAMILIES)
 
 
+def _hard(name: str) -> pd.DataFrame:
+    return hamiltonian_against_nuts(name, HARD_CASES[name], SEED_OF_HARD)
+
+
 TWENTY_TABLES = Tables(
     "twenty covariance parameters", "twenty", TWENTY_SEEDS, _twenty_row, "twenty covariance parameters, seed {}"
 )
 AGREEMENT_TABLES = Tables("agreement of four methods", "agreement", tuple(DATA_SETS), _agreement, "four methods on {}")
 FAMILY_TABLES = Tables("families against PyMC", "pymc", tuple(CASES), _families, "{} against PyMC")
+HARD_TABLES = Tables("Hamiltonian Monte Carlo", "hard", tuple(HARD_CASES), _hard, "Hamiltonian Monte Carlo, {}")
 
 
 def _constant(make: MakeIntervals) -> Callable[[], MakeIntervals]:

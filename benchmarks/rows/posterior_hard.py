@@ -58,7 +58,8 @@ class HardPosteriors:
 
 def _seconds_to_target(seconds: float, detail: dict[str, Any]) -> float:
     """Return the seconds of a run, and more in proportion where its worst parameter is short of the target."""
-    return seconds * max(1.0, TARGET / min(detail["effective"]["scales"], detail["effective"]["coefficients"]))
+    found = [*detail["effective"].values(), detail.get("effective_size_worst", TARGET)]
+    return seconds * max(1.0, TARGET / min(found))
 
 
 def _posterior(data: Any, formula: str, draws: int) -> tuple[float, dict[str, Any]]:

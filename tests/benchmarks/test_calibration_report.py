@@ -92,6 +92,16 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
         "reference_divergences": 2,
     }
     stored_table(results / "pymc_cbpp.csv", lambda: pd.DataFrame([family]))
+    hard = {
+        "data": "72 covariance parameters",
+        "kind": "correlations",
+        "parameters": 56,
+        "mean_z": 2.61,
+        "shift": 0.101,
+    }
+    hard |= {"mean_of": "cor_item[a, b]", "sd_z": 3.04, "sd_of": "cor_item[a, c]", "ess": 611.4, "reference_ess": 900.2}
+    hard |= {"divergences": 0, "reference_divergences": 1}
+    stored_table(results / "hard_72_covariance_parameters.csv", lambda: pd.DataFrame([hard]))
     assert main([str(tmp_path), "--only-report"]) == 0
     page = (tmp_path / "README.md").read_text()
     assert str(tmp_path) in capsys.readouterr().out
@@ -108,6 +118,8 @@ def test_page_is_about_what_is_there(tmp_path, capsys):
     assert "- random intercept by importance\n" not in page
     assert "| cbpp | nuts | 20 | 1.6 (beta[3]) | 2.0 (r_herd[9]) | 3291 | 4494 | 0, 2 |" in page
     assert "- gamma, independent slopes against PyMC\n" in page and "- cbpp against PyMC\n" not in page
+    assert "| correlations | 56 | 2.6 (cor_item[a, b]) | 3.0 (cor_item[a, c]) | 0.10 | 611 | 900 | 0, 1 |" in page
+    assert "- Hamiltonian Monte Carlo, 20 covariance parameters\n" in page
     assert (tmp_path / "random_intercept_importance.png").stat().st_size > 1000
 
 

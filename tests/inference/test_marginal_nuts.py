@@ -104,7 +104,7 @@ def test_another_run_is_not_resumed(model, tmp_path):
     with pytest.raises(StorageError, match="another model"):
         other.fit("nuts", seed=7, resume=folder, **{**RUN, "chains": 1})
     (folder / "chain_0.npz").write_bytes(b"torn")
-    with pytest.raises(StorageError, match="Delete that file"):
+    with pytest.raises(StorageError, match="delete that file"):
         model.fit("nuts", seed=7, resume=folder, **{**RUN, "chains": 1})
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "thesis.tex").write_text("mine")
@@ -196,7 +196,7 @@ def test_a_kernel_that_always_fails_tells_its_error(density, monkeypatch):
     laplace = find_laplace(density)
 
     def failing(self, x):
-        raise ValueError("injected")
+        raise FittingError("injected")
 
     monkeypatch.setattr(CovarianceDensity, "value_and_gradient", failing)
     with pytest.raises(FittingError, match=r"first at \(phi, log sigma\) = .*injected"):

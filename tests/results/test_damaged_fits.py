@@ -67,7 +67,7 @@ def test_damaged_files(folder, tmp_path):
     [
         (("data", "index", "levels", 0, "codes"), [10**30] * 24, "'data.index'"),
         (("data", "coded", "h", "freq"), 7, "'data.coded.h.freq' is 7; it must be a text"),
-        (("data", "coded", "h", "dtype"), "U1000000000", "is no dtype of labels"),
+        (("data", "coded", "h", "dtype"), "U1000000000", "does not describe labels"),
         (("bayeslmm",), None, "'bayeslmm' is None; it must be a text"),
         (("model", "sigma"), -1.0, "'model.sigma' is -1.0; it must be a finite positive number"),
         (("surplus",), 1, "the key 'surplus' has no meaning"),
