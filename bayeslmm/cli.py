@@ -22,7 +22,7 @@ from bayeslmm.commands.table_options import add_csv, csv_options
 from bayeslmm.datasets import DATASET_NAMES, ENDINGS_SAID, is_table
 from bayeslmm.errors import BayeslmmError, ModelFileError, OptionError
 from bayeslmm.methods import METHODS
-from bayeslmm.model_files import ModelFile, check_methods, check_rows, read_data, read_model_file
+from bayeslmm.model_files import GENERALIZED_METHODS, ModelFile, check_methods, check_rows, read_data, read_model_file
 from bayeslmm.result_folder import REPORT_FILE, SUMMARY_FILE, check_target, saved_fits, written_whole
 
 _FAILED, _WRONG_INPUT, _INTERRUPTED = 1, 2, 130
@@ -96,6 +96,10 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
         metavar="TABLE",
         help="for a formula: a data set's name, a file, or a folder of Parquet",
     )
+    fit.add_argument(
+        "--family", metavar="NAME", help="for a formula: the distribution of the response; default: gaussian"
+    )
+    fit.add_argument("--link", metavar="NAME", help="the link of its mean; default: the family's first")
     add_csv(fit)
     fit.add_argument("--chunk-rows", type=int, metavar="N", help="read rows in batches of N and keep none")
     fit.add_argument(
@@ -122,6 +126,8 @@ def _add_fit(fit: argparse.ArgumentParser) -> None:
 def _fit(options: argparse.Namespace) -> int:
     """Fit a model file, or a formula to a table, by each of the methods; print the fits side by side and save them."""
     model_file = _model_asked_for(options.model, options.data, csv_options(options))
+    if options.family is not None or options.link is not None:
+        model_file = _with_family(model_file, options)
     if options.chunk_rows is not None:
         model_file = replace(model_file, chunk_rows=check_rows(options.chunk_rows, "--chunk-rows"))
     if options.method:
@@ -161,6 +167,18 @@ def _model_asked_for(model: str, data: str | None, csv: dict[str, str]) -> Model
     if not is_table(path.name) and not path.is_dir():
         raise ModelFileError(f"{data} is no table that can be read: its name should end in {ENDINGS_SAID}.")
     return ModelFile(path.with_name(f"{path.name.split('.')[0]}.toml"), model, path.name, csv=csv)
+
+
+def _with_family(model_file: ModelFile, options: argparse.Namespace) -> ModelFile:
+    """Return what fits a formula to a response of the family named."""
+    from bayeslmm.arguments import find_family
+
+    if options.data is None:
+        raise OptionError("--family and --link go with a formula; a model file states family = and link = itself.")
+    family = find_family(options.family or model_file.family, options.link)
+    if family is None:
+        return model_file
+    return replace(model_file, family=family.name, link=options.link, methods=GENERALIZED_METHODS)
 
 
 def _sampler_options(options: argparse.Namespace, model_file: ModelFile) -> dict[str, dict[str, int]]:

@@ -1,6 +1,7 @@
 """Commands that read saved fits, and a formula without a model file: real fits, by REML."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,8 @@ import pytest
 import bayeslmm as blm
 from bayeslmm import cli
 from bayeslmm.commands.outcome import plain
+
+MODELS = Path(__file__).parents[1] / "models"
 
 
 @pytest.fixture
@@ -77,6 +80,10 @@ def test_a_demonstration(capsys):
         (["fit", "y ~ x + (1 | g)"], "needs a table after it"),
         (["fit", "y ~ x + (1 | g)", "nowhere.csv"], "There is no file nowhere.csv"),
         (["fit", "m.toml", "data.csv"], "A table goes with a formula"),
+        (["fit", "y ~ x + (1 | g)", "dyestuff", "--family", "poison"], "poisson"),
+        (["fit", "y ~ x + (1 | g)", "dyestuff", "--family", "poisson", "--link", "logit"], "log"),
+        (["fit", "y ~ x + (1 | g)", "dyestuff", "--link", "logit"], "identity"),
+        (["fit", str(MODELS / "dyestuff.toml"), "--family", "poisson"], "a model file states family ="),
         (["predict", "nowhere", "new.csv"], "holds no saved fit"),
         (["predict", "results/sleep", "sleep.csv", "--output", "nowhere/out.csv"], "there is no folder nowhere"),
         (["check", "nowhere"], "holds no saved fit"),
@@ -127,3 +134,14 @@ def test_predictions_of_counts_are_those_of_the_mean(tmp_path, monkeypatch, caps
     assert cli.main(["check", "results/ticks", "-n", "3", "--json"]) in (0, 1)
     rows = json.loads(capsys.readouterr().out)["table"]
     assert [row["parameter"] for row in rows] == ["Intercept", "YEAR", "sd_BROOD[Intercept]"]  # years read as numbers
+
+
+def test_a_formula_and_a_family(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+    stated = ["--family", "binomial", "--link", "probit", "--method", "ml", "--no-plots"]
+    assert cli.main(["fit", formula, "cbpp", *stated]) == 0
+    fit = blm.load(tmp_path / "results" / "cbpp" / "ml")
+    direct = blm.Model(formula, blm.load_dataset("cbpp"), family="binomial", link="probit").fit("ml")
+    assert fit.objective == pytest.approx(direct.objective, rel=1e-10)
+    assert "Writ" in capsys.readouterr().out
