@@ -6,6 +6,8 @@ A run decides whether a change is good, so it must not depend on luck. To hunt f
 
 import os
 
+import fake_cupy
+import pytest
 from hypothesis import settings
 
 MOST_PROCESSES = 4  # each imports PyMC and compiles: more cost memory and gain little
@@ -18,3 +20,18 @@ settings.load_profile("repeatable")
 def pytest_xdist_auto_num_workers(config):
     """Say how many processes ``-n auto`` starts."""
     return min(os.cpu_count() or 1, MOST_PROCESSES)
+
+
+@pytest.fixture(params=["numpy", "fake card", pytest.param("card", marks=pytest.mark.gpu)])
+def device(request, monkeypatch):
+    """Where batches are computed: by numpy, on a card that is not there, on one where there is one."""
+    from bayeslmm.likelihood.device import Host, find_device
+
+    if request.param == "numpy":
+        return Host()
+    if request.param == "fake card":
+        fake_cupy.install(monkeypatch)
+    found = find_device("auto")
+    if found is None:
+        pytest.skip("no graphics card")
+    return found

@@ -5,10 +5,15 @@ Pairs are the places below the diagonal of a correlation matrix, column by colum
 """
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
+from bayeslmm.covariance.structure import Entries
 from bayeslmm.types import Floats
+
+Precision = TypeVar("Precision", bound=np.floating)
 
 
 def lower_triangle(size: int) -> list[tuple[int, int]]:
@@ -21,13 +26,13 @@ def pair_labels(effects: Sequence[str]) -> list[str]:
     return [f"{effects[j]}, {effects[i]}" for i, j in lower_triangle(len(effects))]
 
 
-def pair_places(size: int) -> tuple[list[int], list[int]]:
+def pair_places(size: int) -> Entries:
     """Return the rows and the columns of the pairs, to index a matrix with."""
-    places = lower_triangle(size)
-    return [i for i, _ in places], [j for _, j in places]
+    columns, rows = np.triu_indices(size, 1)
+    return rows, columns
 
 
-def pair_values(matrices: Floats) -> Floats:
+def pair_values(matrices: NDArray[Precision]) -> NDArray[Precision]:
     """Return the correlations (..., S(S - 1)/2) of matrices (..., S, S)."""
     rows, columns = pair_places(matrices.shape[-1])
     return matrices[..., rows, columns]

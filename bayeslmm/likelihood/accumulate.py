@@ -135,10 +135,18 @@ def sort_by_level(codes: Codes, n_levels: int) -> tuple[Places, Index]:
 @numba.njit(cache=True, nogil=True)
 def most_rows(codes: Codes, n_levels: int) -> int:
     """Return the largest number of rows of a level."""
-    counts = np.zeros(n_levels, dtype=np.int64)
+    return np.diff(level_starts(codes, n_levels)).max() if n_levels else 0
+
+
+@numba.njit(cache=True, nogil=True)
+def level_starts(codes: Codes, n_levels: int) -> Index:
+    """Return the place of each level's first row where rows are in order of their levels, (J + 1,)."""
+    starts = np.zeros(n_levels + 1, dtype=np.int64)
     for i in range(codes.shape[0]):
-        counts[codes[i]] += 1
-    return counts.max() if n_levels else 0
+        starts[codes[i] + 1] += 1
+    for j in range(n_levels):
+        starts[j + 1] += starts[j]
+    return starts
 
 
 @numba.njit(cache=True, nogil=True)
@@ -147,11 +155,7 @@ def sort_within(by_inner: Places, outer: Codes, n_levels: int, order: Places) ->
 
     by_inner (n,), outer (n,) by row; order (n,) is filled. Returns the place of each outer level's first, (J + 1,).
     """
-    starts = np.zeros(n_levels + 1, dtype=np.int64)
-    for i in range(outer.shape[0]):
-        starts[outer[i] + 1] += 1
-    for j in range(n_levels):
-        starts[j + 1] += starts[j]
+    starts = level_starts(outer, n_levels)
     fill = starts[:-1].copy()
     for i in range(by_inner.shape[0]):
         row = by_inner[i]
@@ -164,11 +168,7 @@ def sort_within(by_inner: Places, outer: Codes, n_levels: int, order: Places) ->
 @numba.njit(cache=True, nogil=True)
 def fill_order(codes: Codes, n_levels: int, order: Places) -> Index:
     """Fill the rows in order of their levels, (n,), and return the place of each level's first, (J + 1,)."""
-    starts = np.zeros(n_levels + 1, dtype=np.int64)
-    for i in range(codes.shape[0]):
-        starts[codes[i] + 1] += 1
-    for j in range(n_levels):
-        starts[j + 1] += starts[j]
+    starts = level_starts(codes, n_levels)
     fill = starts[:-1].copy()
     for i in range(codes.shape[0]):
         order[fill[codes[i]]] = i

@@ -15,6 +15,8 @@ from functools import cached_property
 import numpy as np
 
 from bayeslmm.covariance.coordinates import TermPoint
+from bayeslmm.covariance.pairs import pair_places
+from bayeslmm.covariance.structure import Entries
 from bayeslmm.errors import FittingError, PriorError
 from bayeslmm.likelihood.columns import factor_to_kernel
 from bayeslmm.likelihood.factor import Factor, factorise
@@ -25,7 +27,7 @@ from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.posterior.coded_priors import encode
 from bayeslmm.posterior.coefficient_priors import cannot_integrate, kernel_prior
 from bayeslmm.posterior.collinear_prior import collinear_prior
-from bayeslmm.posterior.partial_correlations import Entries, correlation_exponents, log_complement, lower_entries
+from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement
 from bayeslmm.posterior.sigma_density import SigmaGrid, trapezium_nodes
 from bayeslmm.posterior.sigma_grid import integrate
 from bayeslmm.posterior.single_density import SingleTerm, likelihood_constant
@@ -85,7 +87,7 @@ class CovarianceDensity:
     def _correlations(self) -> tuple[tuple[Entries, Array] | None, ...]:
         """Per correlated term, the places of the partial correlations and their exponents."""
         return tuple(
-            (lower_entries(len(term.sd)), correlation_exponents(term)) if term.correlation is not None else None
+            (pair_places(len(term.sd)), correlation_exponents(term)) if term.correlation is not None else None
             for term in self.priors.terms
         )
 

@@ -18,6 +18,7 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.covariance.coordinates import TermPoint
+from bayeslmm.covariance.pairs import pair_places
 from bayeslmm.errors import FittingError
 from bayeslmm.families import Family, Response
 from bayeslmm.families.definition import Transform, to_natural
@@ -27,7 +28,7 @@ from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
 from bayeslmm.posterior.coded_priors import encode, log_density
-from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement, lower_entries
+from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement
 from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.prior import Prior
 from bayeslmm.types import Array
@@ -229,7 +230,7 @@ class GeneralizedDensity:
             pieces.append(by_sd)
             if term.correlation is not None:
                 exponents = correlation_exponents(term)
-                r = point.partial[lower_entries(len(term.sd))]
+                r = point.partial[pair_places(len(term.sd))]
                 value += float(np.sum(exponents * log_complement(r)))
                 pieces.append(-2.0 * exponents * r)
         start = 0

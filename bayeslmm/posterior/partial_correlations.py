@@ -1,12 +1,9 @@
-"""Partial correlations of a term's effects: their places in the coordinates, and the exponents of an LKJ prior."""
+"""The prior of a term's partial correlations: the exponents of an LKJ density, Jacobian included."""
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.types import Array
-
-Entries = tuple[NDArray[np.intp], NDArray[np.intp]]
 
 
 def correlation_exponents(term: TermPriors) -> Array:
@@ -15,12 +12,6 @@ def correlation_exponents(term: TermPriors) -> Array:
     assert term.correlation is not None
     columns = np.repeat(np.arange(1, size), np.arange(size - 1, 0, -1))
     return term.correlation.eta + (size - 1 - columns) / 2
-
-
-def lower_entries(size: int) -> Entries:
-    """Return rows and columns below the diagonal, column by column."""
-    columns, rows = np.triu_indices(size, 1)
-    return rows, columns
 
 
 def log_complement(r: Array) -> Array:

@@ -18,7 +18,7 @@ import pymc as pm
 import pytensor.tensor as pt
 from pymc.logprob.transforms import Transform
 
-from bayeslmm.posterior.partial_correlations import lower_entries
+from bayeslmm.covariance.pairs import pair_places
 from bayeslmm.priors.lkj import LKJ
 
 
@@ -44,9 +44,9 @@ def lower_correlations(label: str, n_effects: int, prior: LKJ) -> Any:
     def random(_: Any, rng: np.random.Generator | None = None, size: int | tuple[int, ...] | None = None) -> Any:
         shape = () if size is None else tuple(np.atleast_1d(size))
         drawn = prior.sample(rng or np.random.default_rng(), n_effects, int(np.prod(shape, dtype=int)))
-        return drawn[:, *lower_entries(n_effects)].reshape(*shape, -1)
+        return drawn[:, *pair_places(n_effects)].reshape(*shape, -1)
 
-    _, columns = lower_entries(n_effects)
+    _, columns = pair_places(n_effects)
     return pm.CustomDist(
         label,
         prior.eta + (n_effects - 2 - columns) / 2,  # of the partial correlations' beta distributions
@@ -60,7 +60,7 @@ def lower_correlations(label: str, n_effects: int, prior: LKJ) -> Any:
 
 def full_matrix(lower: Any, size: int) -> Any:
     """Return the correlation matrix for what is below its diagonal, shape (S, S)."""
-    rows, columns = lower_entries(size)
+    rows, columns = pair_places(size)
     matrix = pt.set_subtensor(pt.eye(size)[rows, columns], lower)
     return pt.set_subtensor(matrix[columns, rows], lower)
 
@@ -100,11 +100,11 @@ class PartialCorrelations(Transform):
         if self.size == 2:
             return pt.tanh(value)
         factor = _factor(value, self.size)
-        return pt.dot(factor, factor.T)[lower_entries(self.size)]
+        return pt.dot(factor, factor.T)[pair_places(self.size)]
 
     def log_jac_det(self, value: Any, *inputs: Any) -> Any:
         """Return the log of the Jacobian determinant of `backward`."""
-        _, columns = lower_entries(self.size)
+        _, columns = pair_places(self.size)
         return pt.sum((1.0 + (self.size - 2.0 - columns) / 2.0) * 2.0 * _log_sech(value), axis=-1)
 
 
@@ -118,7 +118,7 @@ def _factor(z: Any, size: int) -> Any:
     partial, sech = pt.tanh(z), pt.exp(_log_sech(z))
     left: list[Any] = [pt.constant(1.0)] * size
     factor = [[pt.constant(0.0)] * size for _ in range(size)]
-    for place, (row, column) in enumerate(zip(*lower_entries(size), strict=True)):
+    for place, (row, column) in enumerate(zip(*pair_places(size), strict=True)):
         factor[row][column] = partial[place] * left[row]
         left[row] = left[row] * sech[place]
     for row in range(size):

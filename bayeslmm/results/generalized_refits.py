@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslmm.covariance import sds_and_correlations
-from bayeslmm.covariance.pairs import lower_triangle
+from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.errors import DataError, FittingError
 from bayeslmm.families import Response
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
@@ -28,7 +28,7 @@ def parameters(fit: "GeneralizedPointFit", maximum: GeneralizedMaximum) -> Array
         sds, correlations = sds_and_correlations(columns.matrix @ factor, 1.0)
         values.append(sds)
         if term.has_correlations:
-            values.append(np.array([correlations[i, j] for i, j in lower_triangle(term.n_columns)]))
+            values.append(pair_values(correlations))
     natural = maximum.family.natural(maximum.dispersion)
     return np.concatenate([*values, [float(natural[name]) for name in single_dispersions(fit)]])
 

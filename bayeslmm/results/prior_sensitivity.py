@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bayeslmm.checking.sensitivity import SENSITIVE, power_sensitivity
-from bayeslmm.covariance.pairs import lower_triangle
+from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.errors import OptionError, check_level
 from bayeslmm.inference.options import check_count, generator
 from bayeslmm.posterior.draw_densities import log_likelihoods, log_priors
@@ -246,7 +246,7 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
     for sd, correlation in zip(sds, correlations, strict=True):
         parts.append(sd)
         if correlation is not None:
-            parts.append(np.column_stack([correlation[:, i, j] for i, j in lower_triangle(sd.shape[1])]))
+            parts.append(pair_values(correlation))
     if sigma is not None:
         parts.append(sigma[:, None])
     parts += _prior_dispersions(fit, beta, rng)

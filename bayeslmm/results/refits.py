@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from bayeslmm.covariance import sds_and_correlations
-from bayeslmm.covariance.pairs import lower_triangle
+from bayeslmm.covariance.pairs import lower_triangle, pair_values
 from bayeslmm.errors import FittingError
 from bayeslmm.intervals.bootstrap import FittedModel
 from bayeslmm.intervals.compiled_refits import Estimates
@@ -43,7 +43,7 @@ def parameters(fit: "PointFit", estimate: Estimate) -> Array:
         sds, correlations = sds_and_correlations(factor, estimate.sigma)
         values.append(sds)
         if term.has_correlations:
-            values.append(np.array([correlations[i, j] for i, j in lower_triangle(term.n_columns)]))
+            values.append(pair_values(correlations))
     return np.concatenate([*values, [] if fit.spec.sigma is not None else [estimate.sigma]])
 
 
@@ -98,7 +98,7 @@ def _block_rows(fit: "PointFit", model: FittedModel, block: Estimates, Y: Array)
         sds, correlations = sds_and_correlations(factors)
     parts = [beta, sds * block.sigma[:, None]]
     if term.has_correlations:
-        parts.append(np.column_stack([correlations[:, i, j] for i, j in lower_triangle(term.n_columns)]))
+        parts.append(pair_values(correlations))
     if fit.spec.sigma is None:
         parts.append(block.sigma[:, None])
     roots = block.R_X.copy()

@@ -305,11 +305,7 @@ def _families_part(results: Path, report: Report | None, run: bool) -> str:
             "method": table["method"],
             "parameters": table["parameters"],
             **_largest(table),
-            "effective draws": [f"{size:.0f}" for size in table["ess"]],
-            "of PyMC": [f"{size:.0f}" for size in table["reference_ess"]],
-            "divergences": [
-                f"{a}, {b}" for a, b in zip(table["divergences"], table["reference_divergences"], strict=True)
-            ],
+            **_beside(table, "PyMC"),
         }
     )
     return FAMILIES.format(table=markdown_table(shown))
@@ -321,6 +317,16 @@ def _largest(table: pd.DataFrame) -> dict[str, list[str]]:
     return {
         name: [f"{z:.1f} ({which})" for z, which in zip(table[size], table[of], strict=True)]
         for name, (size, of) in pairs.items()
+    }
+
+
+def _beside(table: pd.DataFrame, reference: str) -> dict[str, list[str]]:
+    """Return effective draws and divergences of a method and of what it is compared with."""
+    divergences = zip(table["divergences"], table["reference_divergences"], strict=True)
+    return {
+        "effective draws": [f"{size:.0f}" for size in table["ess"]],
+        f"of {reference}": [f"{size:.0f}" for size in table["reference_ess"]],
+        "divergences": [f"{own}, {other}" for own, other in divergences],
     }
 
 
@@ -368,11 +374,7 @@ def _hard_part(results: Path, report: Report | None, run: bool) -> str:
             "parameters": table["parameters"],
             **_largest(table),
             "shift": [f"{shift:.2f}" for shift in table["shift"]],
-            "effective draws": [f"{size:.0f}" for size in table["ess"]],
-            "of NUTS": [f"{size:.0f}" for size in table["reference_ess"]],
-            "divergences": [
-                f"{a}, {b}" for a, b in zip(table["divergences"], table["reference_divergences"], strict=True)
-            ],
+            **_beside(table, "NUTS"),
         }
     )
     return HARD.format(table=markdown_table(shown))

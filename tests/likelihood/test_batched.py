@@ -9,7 +9,7 @@ from bayeslmm.errors import ModelError
 from bayeslmm.likelihood import batched
 from bayeslmm.likelihood.batched import BatchedProducts, PointOfBatch
 from bayeslmm.likelihood.conditional import effect_modes, solve_effects
-from bayeslmm.likelihood.device import Host, find_device
+from bayeslmm.likelihood.device import find_device
 from bayeslmm.likelihood.factor import factorise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
@@ -17,18 +17,6 @@ from bayeslmm.likelihood.selected_inverse import inverse_blocks
 CROSSED = ("crossed", "crossed vector", "crossed sparse", "three factors", "nested and crossed")
 POINTS = 4
 TOLERANCE = 1e-10  # relative to the largest number: both round, in another order
-
-
-@pytest.fixture(params=["numpy", "fake card", pytest.param("card", marks=pytest.mark.gpu)])
-def device(request, monkeypatch):
-    if request.param == "numpy":
-        return Host()
-    if request.param == "fake card":
-        fake_cupy.install(monkeypatch)
-    found = find_device("auto")
-    if found is None:
-        pytest.skip("no graphics card")
-    return found
 
 
 def kernel_and_points(layout, seed=1):

@@ -7,7 +7,7 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.errors import FittingError, ModelError, OptionError
-from bayeslmm.likelihood.device import Host, find_device
+from bayeslmm.likelihood.device import find_device
 from bayeslmm.posterior.batched_density import BatchedDensity, batched_density
 from bayeslmm.posterior.mixture_density import covariance_density
 
@@ -30,18 +30,6 @@ def crossed_frame():
     data["c"], data["w"] = rng.integers(0, 5, n), rng.uniform(0.5, 2, n)
     data["y"] = data.x + rng.normal(size=12)[data.a] + 0.5 * rng.normal(size=9)[data.b] + rng.normal(size=n)
     return data
-
-
-@pytest.fixture(params=["numpy", "fake card", pytest.param("card", marks=pytest.mark.gpu)])
-def device(request, monkeypatch):
-    if request.param == "numpy":
-        return Host()
-    if request.param == "fake card":
-        fake_cupy.install(monkeypatch)
-    found = find_device("auto")
-    if found is None:
-        pytest.skip("no graphics card")
-    return found
 
 
 def density_of(name):

@@ -217,10 +217,9 @@ def _units(density: GeneralizedDensity) -> Array:
         units += [1.0 / np.sqrt(shape.n_levels)] * (shape.n_coordinates - shape.n_columns)
     rows = density.problem.predictor.n
     units += [1.0 / np.sqrt(rows)] * density.problem.family.n_dispersion
-    scales = np.ones(len(units))
-    scales[density.n_phi :] = density.problem.family.dispersion_scales
     units += [1.0] * (density.dimension - len(units))  # log w of priors that are mixtures
-    scales = np.append(scales, np.ones(len(units) - len(scales)))
+    scales = np.ones(density.dimension)
+    density.working(scales)[:] = density.problem.family.dispersion_scales
     return np.minimum(np.array(units), 0.5) * scales
 
 
