@@ -556,11 +556,19 @@ class Model:
             raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
         return fit_response(self._design, self._spec, self.kernel, method, y)
 
-    def fit_many(self, Y: Any, method: Literal["reml", "ml"] = "reml", *, cores: int | None = None) -> pd.DataFrame:
+    def fit_many(
+        self,
+        Y: Any,
+        method: Literal["reml", "ml", "importance"] = "reml",
+        *,
+        cores: int | None = None,
+        draws: int = 1000,
+        seed: int | None = None,
+    ) -> pd.DataFrame:
         """Fit the model to many responses: voxels, genes, simulated data.
 
-        The cross-products of X and Z are summed once, and every search starts where that of the model's own response
-        ended.
+        The cross-products of X and Z are summed once. Searches start where that of the model's own response ended; a
+        posterior starts at its own mode, and default priors follow the scale of each response.
 
         Parameters
         ----------
@@ -568,27 +576,37 @@ class Model:
             A column for each response, shape (n, m), rows as in ``design.index``; a DataFrame is matched to the rows by
             its labels, and its columns name the responses.
         method
-            "reml" or "ml".
+            "reml", "ml" or "importance".
         cores
             Worker processes; None means this process.
+        draws, seed
+            Of "importance": draws of each response's posterior, which give its numbers and are not kept, and their
+            seed.
 
         Returns
         -------
         DataFrame
             A row per response: all parameters by the names of :func:`compare`, ``std_error[...]`` of the coefficients,
-            the objective, and the status: "converged", "boundary" or "failed" (then the numbers are NaN).
+            the objective, and the status: "converged", "boundary" or "failed" (then the numbers are NaN). Of
+            "importance" the posterior means, with ``std_error[...]`` (posterior sds), ``lower[...]`` and ``upper[...]``
+            (95%, equal tails) of all parameters, the log evidence, and the status: "ok", "doubtful" or "failed".
 
         Raises
         ------
         OptionError
-            If the method is neither.
+            If the method is none of these.
         DataError
             If Y has another shape, other labels, or values that are not finite.
         """
+        self._require_normal("fit_many")
+        if method == "importance":
+            from bayeslmm.other_responses import ResponseModels, sample_many
+
+            return sample_many(ResponseModels.of(self, self._priors_of), Y, draws, seed, cores)
         from bayeslmm.results.many_responses import fit_many
 
         if not is_word(method, ("reml", "ml")):
-            raise OptionError(f"method={method!r} is not for many responses; use 'reml' or 'ml'.")
+            raise OptionError(f"method={method!r} is not for many responses; use 'reml', 'ml' or 'importance'.")
         return fit_many(self.fit(method), Y, cores)
 
     def prior_predictive(self, draws: int = 500, *, seed: Any = None) -> "InferenceData":
