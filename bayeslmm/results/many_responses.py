@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 
+from bayeslmm.design.design import Design
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.inference.options import MOST_CORES, check_count
 from bayeslmm.results.profiles import parameter_names
@@ -27,7 +28,7 @@ def fit_many(fit: "PointFit", Y: Any, cores: int | None) -> pd.DataFrame:
         from bayeslmm.results.many_family_responses import fit_many_generalized
 
         return fit_many_generalized(cast("GeneralizedPointFit", fit), Y, cores)
-    values, names = _read(fit, Y)
+    values, names = read_responses(fit.design, Y)
     pieces = [values[:, start : start + PIECE] for start in range(0, values.shape[1], PIECE)]
     model, offset = fitted_model(fit), fit.design.offset
     if offset is not None:
@@ -44,8 +45,15 @@ def fit_many(fit: "PointFit", Y: Any, cores: int | None) -> pd.DataFrame:
     return frame.assign(status=[code for _, codes in found for code in codes])
 
 
-def _read(fit: "PointFit", Y: Any) -> tuple[Array, pd.Index]:
-    n, index = fit.design.n, fit.design.index
+def read_responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
+    """Return responses of the rows used, shape (n, m), and their names.
+
+    Raises
+    ------
+    DataError
+        If Y has another shape, other labels, or values that are not finite.
+    """
+    n, index = design.n, design.index
     names = pd.Index(Y.columns) if isinstance(Y, pd.DataFrame) else None
     if isinstance(Y, pd.DataFrame) and not Y.index.equals(index):
         if not Y.index.is_unique or len(index.difference(Y.index)):
