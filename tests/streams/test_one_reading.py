@@ -119,5 +119,5 @@ def test_labels_of_a_later_part_that_are_no_whole_numbers(apart):
 def test_a_column_of_a_later_part_that_holds_labels():
     frame = _frame()
     later = frame.iloc[300:].assign(x=frame["x"].iloc[300:].astype(str))
-    with pytest.raises(blm.DataError, match="Column 'x' holds numbers in one batch and labels in another|'x' holds"):
+    with pytest.raises(blm.DataError, match="Column 'x' holds labels in one batch and numbers in another"):
         blm.Model("y ~ x + (1 | g)", Watched([frame.iloc[:300], later]), chunk_rows=50)
