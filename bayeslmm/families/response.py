@@ -72,6 +72,11 @@ class Response:
         """Return the response with other values, as simulation gives them."""
         return Response(np.asarray(y, dtype=float), self.size, base, self.weights, self.categories)
 
+    def at_rows(self, rows: Any) -> "Response":
+        """Return the response of some rows, any of them more than once."""
+        weights = None if self.weights is None else self.weights[rows]
+        return Response(self.y[rows], self.size[rows], self.base[rows], weights, self.categories)
+
 
 def numbers(values: Any, request: Request) -> Array:
     """Return the values as finite numbers, (n,).

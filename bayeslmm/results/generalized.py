@@ -371,15 +371,33 @@ class GeneralizedPointFit(PointFit):
         respond = family_responses(family_of_rows(self, data), self.outcome, data is None, lambda _: working)
         return self._simulated(n, data, random, generator(seed), draws, respond)
 
-    def refit(self, y: Any) -> "PointFit":
-        """Refuse: for normal responses.
+    def refit(self, y: Any) -> "GeneralizedPointFit":
+        """Fit the same model to another response, from where this fit ended.
+
+        Parameters
+        ----------
+        y
+            The response of the rows used, shape (n,), as the formula's left side has it: numbers, or categories (their
+            places, counted from zero, where the categories are texts). Where there are trials: successes of the same
+            trials, (n,), or successes and failures, (n, 2). Series and frames are matched to the rows by their labels.
+            :meth:`simulate` makes such responses.
+
+        Returns
+        -------
+        GeneralizedPointFit
 
         Raises
         ------
         OptionError
-            Always.
+            For the posterior mode, whose priors follow the response: fit a new model.
+        DataError
+            If `y` has another length, other labels, or values outside the family's support.
+        FittingError
+            If there is no likelihood to start from.
         """
-        raise OptionError("refit is for normal responses; build a Model from data with the new response.")
+        from bayeslmm.results.refitting import refit_generalized
+
+        return refit_generalized(self, y)
 
     # -- printing ---------------------------------------------------------------------------------------------
 

@@ -27,6 +27,7 @@ NEGLIGIBLE = 2.5e-7  # rise of the objective for a zero that does not matter
 PROBE = 1e-3  # step of a dispersion parameter's working value for its curvature
 NUDGE = 1e-4  # variance added to see the slope by the covariance at a singular factor
 LONGEST = 3.0  # change of a dispersion parameter's working value, and of a factor relative to itself, at once
+FLATTEST = 10.0  # scale of a dispersion parameter, on its working scale, whose curvature is taken for none
 MAXIMUM_ROUNDS = 8
 MAXIMUM_CHARTS = 30
 EM_STEPS = 2
@@ -174,7 +175,7 @@ def dispersion_spread(objective: Objective, parameters: Parameters) -> Array:
         free = parameters.free.copy()
         free[a] += PROBE
         moved = objective.dispersion.slope(_gradient(objective, replace(parameters, free=free)))
-        scales[a] = 1.0 / np.sqrt(max(abs(moved[a] - here[a]) / PROBE, 1e-2))
+        scales[a] = 1.0 / np.sqrt(max(abs(moved[a] - here[a]) / PROBE, 1.0 / FLATTEST**2))
     return scales
 
 
