@@ -9,7 +9,8 @@ the means less one. A multivariate t vector is :math:`\rho Lu` with u uniform on
 
 .. math:: P(\max_j|T_j| > x) = E_u\bigl[P(F_{r,\nu} > x^2/(r\,m(u)^2))\bigr], \qquad m(u) = \max_j|(Lu)_j|,
 
-over a Sobol sequence of directions, whatever the rank, and accurate in the tail (Deak 1980, *Numerische Mathematik* 35).
+over a Sobol sequence of directions, whatever the rank, and accurate in the tail (Deak 1980, *Numerische Mathematik*
+35).
 """
 
 from dataclasses import dataclass

@@ -100,7 +100,7 @@ def _graph(fit: "Fit") -> tuple[list[Node], list[Node], Node, Plate]:
     for k, term in enumerate(design.terms):
         label = "sd" if term.n_columns == 1 or not term.has_correlations else "sd, cor"
         parameters.append(Node(f"sd{k}", label, str(term.name)))
-        groups.append(Node(f"b{k}", "b", f"{term.factor}: {term.n_levels} levels", parents=(f"sd{k}",)))
+        groups.append(Node(f"b{k}", "b", f"{term.factor}\n{term.n_levels} levels", parents=(f"sd{k}",)))
     if family is None and fit.spec.sigma is None:
         parameters.append(Node("sigma", "σ", "residual sd"))
     elif family is not None:
