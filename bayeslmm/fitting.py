@@ -394,8 +394,7 @@ def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
     if runner is not None:
         return runner(model, method, options)
     known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
-    what = "REML is defined" if method == "reml" else find_method(method).title.rpartition(" by ")[2] + " is"
-    raise OptionError(f"{what} for normal responses; use {known}.")
+    raise OptionError(f"{find_method(method).name} is for normal responses; use {known}.")
 
 
 def unidentified(model: Fittable) -> tuple[str, ...]:

@@ -22,7 +22,7 @@ from bayeslmm.errors import (
     is_word,
     warn_user,
 )
-from bayeslmm.fitting import run_method
+from bayeslmm.fitting import run_method, unidentified
 from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
 from bayeslmm.methods import check_options, find_method
@@ -524,7 +524,7 @@ class Model:
             raise FittingError(f"The fit is not trustworthy. {fit.status.message}")
         return fit
 
-    def refit(self, y: Any, method: Literal["reml", "ml"] = "reml") -> "PointFit":
+    def refit(self, y: Any, method: Literal["reml", "ml"] | None = None) -> "PointFit":
         """Fit the model to another response of the rows used.
 
         The cross-products of X and Z are summed once, whatever the number of responses; see :meth:`fit_many` for many
@@ -534,9 +534,10 @@ class Model:
         ----------
         y
             The response, shape (n,), on the scale of the formula's left side, rows as in ``design.index``; a Series is
-            matched to the rows by its labels.
+            matched to the rows by its labels. Of a family with trials: successes of the same trials, or successes and
+            failures, (n, 2).
         method
-            "reml" or "ml".
+            "reml" or "ml"; None for "reml" of normal responses and "ml" of others.
 
         Returns
         -------
@@ -547,19 +548,28 @@ class Model:
         OptionError
             If the method is neither.
         DataError
-            If `y` has another length, other labels, or values that are not finite.
+            If `y` has another length, other labels, or values that are not finite or that the family does not have.
         """
-        from bayeslmm.results.refitting import fit_response
+        from bayeslmm.results.refitting import fit_family_response, fit_response
 
-        self._require_normal("refit")
-        if not is_word(method, ("reml", "ml")):
-            raise OptionError(f"method={method!r} is not for another response; use 'reml' or 'ml'.")
-        return fit_response(self._design, self._spec, self.kernel, method, y)
+        method = self._likelihood_method(method, "another response")
+        if self._family is None:
+            return fit_response(self._design, self._spec, self.kernel, method, y)
+        return fit_family_response(self._design, self._spec, self._family, y, unidentified(self))
+
+    def _likelihood_method(self, method: Any, purpose: str, others: tuple[str, ...] = ()) -> Literal["reml", "ml"]:
+        """Return a method that maximises a likelihood, the usual one of the family where none is given."""
+        words = ("reml", "ml") if self._family is None else ("ml",)
+        if method is not None and not is_word(method, words):
+            listed = [repr(word) for word in (*words, *others)]
+            known = " or ".join([", ".join(listed[:-1]), listed[-1]] if listed[1:] else listed)
+            raise OptionError(f"method={method!r} is not for {purpose}; use {known}.")
+        return cast(Literal["reml", "ml"], words[0] if method is None else method)
 
     def fit_many(
         self,
         Y: Any,
-        method: Literal["reml", "ml", "importance"] = "reml",
+        method: Literal["reml", "ml", "importance"] | None = None,
         *,
         cores: int | None = None,
         draws: int = 1000,
@@ -574,9 +584,10 @@ class Model:
         ----------
         Y
             A column for each response, shape (n, m), rows as in ``design.index``; a DataFrame is matched to the rows by
-            its labels, and its columns name the responses.
+            its labels, and its columns name the responses. Of a family with trials they are successes of the same
+            trials.
         method
-            "reml", "ml" or "importance".
+            "reml", "ml" or "importance"; None for "reml" of normal responses and "ml" of others.
         cores
             Worker processes; None means this process.
         draws, seed
@@ -587,7 +598,8 @@ class Model:
         -------
         DataFrame
             A row per response: all parameters by the names of :func:`compare`, ``std_error[...]`` of the coefficients,
-            the objective, and the status: "converged", "boundary" or "failed" (then the numbers are NaN). Of
+            the objective, and the status: "converged", "boundary" or "failed" (then the numbers are NaN). A coefficient
+            in which the likelihood of a family has no maximum, as under complete separation, is infinite. Of
             "importance" the posterior means, with ``std_error[...]`` (posterior sds), ``lower[...]`` and ``upper[...]``
             (95%, equal tails) of all parameters, the log evidence, and the status: "ok", "doubtful" or "failed".
 
@@ -596,18 +608,16 @@ class Model:
         OptionError
             If the method is none of these.
         DataError
-            If Y has another shape, other labels, or values that are not finite.
+            If Y has another shape, other labels, or values that are not finite or that the family does not have; it
+            names the column.
         """
-        self._require_normal("fit_many")
         if method == "importance":
             from bayeslmm.other_responses import ResponseModels, sample_many
 
             return sample_many(ResponseModels.of(self, self._priors_of), Y, draws, seed, cores)
         from bayeslmm.results.many_responses import fit_many
 
-        if not is_word(method, ("reml", "ml")):
-            raise OptionError(f"method={method!r} is not for many responses; use 'reml', 'ml' or 'importance'.")
-        return fit_many(self.fit(method), Y, cores)
+        return fit_many(self.fit(self._likelihood_method(method, "many responses", ("importance",))), Y, cores)
 
     def prior_predictive(self, draws: int = 500, *, seed: Any = None) -> "InferenceData":
         """Simulate parameters and responses from the priors.

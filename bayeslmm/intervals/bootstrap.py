@@ -110,10 +110,7 @@ def design_of_levels(design: Design, codes: NDArray[Any], levels: NDArray[Any]) 
     FittingError
         If the rows do not identify all coefficients.
     """
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(codes.max() + 2))
-    rows = np.concatenate([order[starts[level] : starts[level + 1]] for level in levels])
-    drawn = np.repeat(np.arange(len(levels)), [starts[level + 1] - starts[level] for level in levels])
+    rows, drawn = rows_of_levels(codes, levels)
     copies = pd.Series(levels).groupby(levels).cumcount().to_numpy()
     X = np.ascontiguousarray(design.X[rows])
     if X.shape[1] and np.linalg.matrix_rank(X) < X.shape[1]:
@@ -127,7 +124,16 @@ def design_of_levels(design: Design, codes: NDArray[Any], levels: NDArray[Any]) 
         offset=None if design.offset is None else design.offset[rows],
         index=design.index[rows],
         places=rows if design.places is None else design.places[rows],
+        outcome=None if design.outcome is None else design.outcome.at_rows(rows),
     )
+
+
+def rows_of_levels(codes: NDArray[Any], levels: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the rows of some levels, one level after the other, and for each row the place of its level among them."""
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(codes.max() + 2))
+    rows = np.concatenate([order[starts[level] : starts[level + 1]] for level in levels])
+    return rows, np.repeat(np.arange(len(levels)), starts[levels + 1] - starts[levels])
 
 
 def _term_of_levels(term: RandomTerm, rows: NDArray[Any], drawn: NDArray[Any], copies: NDArray[Any]) -> RandomTerm:

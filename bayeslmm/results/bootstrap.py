@@ -117,15 +117,8 @@ def bootstrap(
     seed = resolve_seed(seed)
     _check(fit, statistic, kind)
     if fit.design.outcome is not None:
-        return _generalized(cast("GeneralizedPointFit", fit), n, seed, statistic, cores, progressbar)
+        return _generalized(cast("GeneralizedPointFit", fit), n, seed, statistic, kind, cores, progressbar)
     model = fitted_model(fit)
-    if kind == "groups":
-        place = outermost(fit.design)
-        if fit.design.terms[place].n_levels < 3:
-            raise OptionError(
-                f"{fit.design.terms[place].name} has {fit.design.terms[place].n_levels} levels, too few to be drawn "
-                "from: use kind='parametric'."
-            )
     leave_out: Callable[[], Array] | None = None
     if statistic is not None:
         estimate = _series(statistic(fit))
@@ -140,21 +133,23 @@ def _generalized(
     n: int,
     seed: int,
     statistic: Callable[["PointFit"], Any] | None,
+    kind: str,
     cores: int,
     progressbar: bool | None,
 ) -> Bootstrap:
     """Bootstrap a generalized fit: every replicate is searched from where the fit ended."""
     from bayeslmm.results import generalized_refits
 
+    replicate = generalized_refits.ReplicateOfGroups if kind == "groups" else generalized_refits.Replicate
     leave_out: Callable[[], Array] | None = None
     if statistic is not None:
         estimate = _series(statistic(fit))
-        one = generalized_refits.Replicate(fit, partial(_numbers, statistic))
+        one = replicate(fit, partial(_numbers, statistic))
     else:
         estimate = pd.Series(generalized_refits.parameters(fit, fit.maximum), index=parameter_names(fit))
-        one = generalized_refits.Replicate(fit)
+        one = replicate(fit)
         leave_out = partial(_left_out, fit, None)
-    return _collected(partial(one_by_one, one), n, seed, cores, progressbar, estimate, "parametric", leave_out)
+    return _collected(partial(one_by_one, one), n, seed, cores, progressbar, estimate, kind, leave_out)
 
 
 def _collected(
@@ -186,10 +181,13 @@ def _check(fit: "PointFit", statistic: Any, kind: str) -> None:
         raise OptionError(f"statistic={statistic!r} is no function; give one that takes a fit and returns numbers.")
     if fit.method == "map":
         raise OptionError("A posterior mode has no bootstrap, its priors follow the response: fit with method='reml'.")
-    if kind == "groups" and fit.design.outcome is not None:
-        raise OptionError("kind='groups' is for normal responses: use 'parametric' for this family.")
     if not fit.status.ok:
         raise OptionError(f"The fit is no optimum, so it cannot be bootstrapped. {fit.status.message}")
+    if kind != "groups":
+        return
+    term = fit.design.terms[outermost(fit.design)]
+    if term.n_levels < 3:
+        raise OptionError(f"{term.name} has {term.n_levels} levels, too few to be drawn from: use kind='parametric'.")
 
 
 def _piece_of(

@@ -19,7 +19,7 @@ from bayeslmm.likelihood.left_out import DataRows, Sets
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import effects
-from bayeslmm.results.working_model import fit_without, working_model
+from bayeslmm.results.working_model import working_model
 from bayeslmm.types import AnyArray, Array, Index
 
 if TYPE_CHECKING:
@@ -395,6 +395,8 @@ def _refitted(fit: "PointFit", data: DataRows, sets: Sets, found: Deletion, labe
 def _without(fit: "PointFit", data: DataRows, left_out: Index) -> "PointFit":
     """Return the fit without some rows; levels that lose all their rows add nothing to the likelihood."""
     if getattr(fit, "family", None) is not None:
+        from bayeslmm.results.generalized_refits import fit_without
+
         return fit_without(cast(Any, fit), left_out)
     from bayeslmm.results.point import PointFit as Point
 

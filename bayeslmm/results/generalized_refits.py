@@ -1,4 +1,4 @@
-"""Fits of a generalized model to responses simulated from a fit of it: the parametric bootstrap."""
+"""Fits of a generalized model to another response or to other rows: each is searched from where the fit ended."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -8,12 +8,13 @@ import numpy as np
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.covariance.pairs import pair_values
+from bayeslmm.design.design import Design
 from bayeslmm.errors import DataError, FittingError
-from bayeslmm.families import Response
-from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
-from bayeslmm.inference.optimum.generalized.refit import maximise_again
+from bayeslmm.families import Family, Response
+from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, maximise_generalized
+from bayeslmm.inference.optimum.generalized.refit import maximise_again, moved_to
+from bayeslmm.intervals.bootstrap import design_of_levels, outermost, rows_of_levels
 from bayeslmm.results.generalized_profiles import single_dispersions
-from bayeslmm.results.working_model import fit_without
 from bayeslmm.types import Array, Index
 
 if TYPE_CHECKING:
@@ -33,22 +34,83 @@ def parameters(fit: "GeneralizedPointFit", maximum: GeneralizedMaximum) -> Array
     return np.concatenate([*values, [float(natural[name]) for name in single_dispersions(fit)]])
 
 
-def response_at(fit: "GeneralizedPointFit", y: Array) -> Response:
-    """Return the response of the fit's rows with other values: successes of the same trials, places of categories.
+def simulated_response(family: Family, outcome: Response, y: Array) -> Response:
+    """Return a response with other values as simulations give them: successes of the same trials, places of categories.
 
     Raises
     ------
     FittingError
         If a value lies outside the family's support, as where it was rounded to the end of it.
     """
-    outcome = fit.outcome
     if outcome.categories:
         return outcome.with_y(y, np.zeros(len(y)))
     values = np.column_stack([y, outcome.size - y]) if (outcome.size != 1).any() else y
     try:
-        return outcome.with_y(y, fit.family.read(values).base)
+        return outcome.with_y(y, family.read(values).base)
     except DataError as error:
         raise FittingError(f"A simulated response cannot be fitted: {error}") from error
+
+
+def family_at(family: Family, rows: Index) -> Family:
+    """Return the family with the columns of its share of zeros at some rows, if it has such columns."""
+    columns = family.zero_columns
+    return family if columns is None else family.with_zero_columns(columns[rows])  # type: ignore[attr-defined,no-any-return]
+
+
+def maximum_for(maximum: GeneralizedMaximum, design: Design, response: Response) -> GeneralizedMaximum:
+    """Return the maximum for another response of the rows of a design, whose maximum for its own response is known.
+
+    Raises
+    ------
+    FittingError
+        If neither the known maximum nor rough estimates are a start.
+    """
+    try:
+        found = maximise_again(maximum, response)
+        if found.status != "failed":
+            return found
+    except FittingError:
+        pass
+    return _from_the_beginning(maximum, replace(design, outcome=response), maximum.family)
+
+
+def maximum_of_rows(maximum: GeneralizedMaximum, design: Design, family: Family) -> GeneralizedMaximum:
+    """Return the maximum for other rows: a design of the same columns and effects, the family of its rows.
+
+    Raises
+    ------
+    FittingError
+        As `maximum_for`.
+    """
+    try:
+        found = maximise_again(at_design(maximum, design, family), design.outcome)
+        if found.status != "failed":
+            return found
+    except FittingError:
+        pass
+    return _from_the_beginning(maximum, design, family)
+
+
+def at_design(
+    maximum: GeneralizedMaximum, design: Design, family: Family, beta: Array | None = None
+) -> GeneralizedMaximum:
+    """Return the likelihood of other rows at the estimates of a maximum, or with other coefficients (p,)."""
+    names = [term.name for term in design.terms]
+    return moved_to(
+        maximum, family, design.outcome, design.X, design.terms, offset=design.offset, names=names, beta=beta
+    )
+
+
+def _from_the_beginning(maximum: GeneralizedMaximum, design: Design, family: Family) -> GeneralizedMaximum:
+    return maximise_generalized(
+        family,
+        design.outcome,
+        design.X,
+        design.terms,
+        offset=design.offset,
+        n_quad=maximum.n_quad,
+        names=[term.name for term in design.terms],
+    )
 
 
 @dataclass(frozen=True)
@@ -62,18 +124,66 @@ class Replicate:
         """Return it for one generator."""
         fit = self.fit
         y = fit.simulate(1, random="new", seed=rng).to_numpy(dtype=float)[:, 0]
-        response = response_at(fit, y)
-        found = maximise_again(fit.maximum, response)
-        if found.status == "failed":
-            raise FittingError("The search for the optimum failed.")
+        response = simulated_response(fit.family, fit.outcome, y)
+        found = _trusted(maximum_for(fit.maximum, fit.design, response))
         if self.statistic is None:
             return found.status, parameters(fit, found)
-        from bayeslmm.results.generalized import fit_with_message
-
         design = replace(fit.design, y=response.y, outcome=response)
-        return found.status, self.statistic(fit_with_message(design, fit.spec, found, ""))
+        return found.status, self.statistic(_fit_at(fit, design, found))
+
+
+@dataclass(frozen=True)
+class ReplicateOfGroups:
+    """A fit to the rows of levels drawn with replacement: how it ended, and its parameters or a statistic of it."""
+
+    fit: "GeneralizedPointFit"
+    statistic: Callable[[Any], Array] | None = None
+
+    def __call__(self, rng: np.random.Generator) -> tuple[str, Array]:
+        """Return it for one generator."""
+        fit = self.fit
+        codes = fit.design.terms[outermost(fit.design)].codes
+        n_levels = int(codes.max()) + 1
+        levels = rng.integers(0, n_levels, n_levels)
+        design = design_of_levels(fit.design, codes, levels)
+        family = family_at(fit.family, rows_of_levels(codes, levels)[0])
+        found = _trusted(maximum_of_rows(fit.maximum, design, family))
+        if self.statistic is None:
+            return found.status, parameters(fit, found)
+        return found.status, self.statistic(_fit_at(fit, design, found))
+
+
+def fit_without(fit: "GeneralizedPointFit", left_out: Index) -> "GeneralizedPointFit":
+    """Return the fit without some rows; levels that lose all their rows add nothing to the likelihood.
+
+    Raises
+    ------
+    FittingError
+        If the search for the optimum fails.
+    """
+    design, keep = fit.design, np.delete(np.arange(fit.design.n), left_out)
+    kept = replace(
+        design,
+        X=np.ascontiguousarray(design.X[keep]),
+        terms=tuple(term.at_rows(term.codes[keep], np.ascontiguousarray(term.columns[keep])) for term in design.terms),
+        offset=None if design.offset is None else design.offset[keep],
+        outcome=fit.outcome.at_rows(keep),
+    )
+    return _fit_at(fit, design, _trusted(maximum_of_rows(fit.maximum, kept, family_at(fit.family, keep))))
 
 
 def parameters_without(fit: "GeneralizedPointFit", rows: Index) -> Array:
     """Return the parameters of the fit without some rows."""
     return parameters(fit, fit_without(fit, rows).maximum)
+
+
+def _trusted(found: GeneralizedMaximum) -> GeneralizedMaximum:
+    if found.status == "failed":
+        raise FittingError("The search for the optimum failed.")
+    return found
+
+
+def _fit_at(fit: "GeneralizedPointFit", design: Design, found: GeneralizedMaximum) -> "GeneralizedPointFit":
+    from bayeslmm.results.generalized import fit_with_message
+
+    return fit_with_message(design, fit.spec, found, "")

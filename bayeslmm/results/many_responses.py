@@ -1,6 +1,6 @@
 """One model fitted to many responses: voxels, genes, simulated data."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ from bayeslmm.results.refits import fit_columns, fitted_model
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
+    from bayeslmm.results.generalized import GeneralizedPointFit
     from bayeslmm.results.point import PointFit
 
 PIECE = 250  # responses that a worker takes at once
@@ -23,6 +24,10 @@ def fit_many(fit: "PointFit", Y: Any, cores: int | None) -> pd.DataFrame:
     if fit.method == "map":
         raise OptionError("The priors of a posterior mode follow the scale of the response: use method='reml' or 'ml'.")
     cores = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
+    if fit.design.outcome is not None:
+        from bayeslmm.results.many_family_responses import fit_many_generalized
+
+        return fit_many_generalized(cast("GeneralizedPointFit", fit), Y, cores)
     values, names = read_responses(fit.design, Y)
     pieces = [values[:, start : start + PIECE] for start in range(0, values.shape[1], PIECE)]
     model, offset = fitted_model(fit), fit.design.offset
@@ -67,8 +72,9 @@ def read_responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
         )
     bad = ~np.isfinite(values).all(axis=0)
     if bad.any():
+        place = int(np.argmax(bad))
         raise DataError(
-            f"Response {int(np.argmax(bad))} of Y, counted from zero, has missing or infinite values: leave it out, or "
-            "fit it with a Model of its own."
+            f"Column {place if names is None else names[place]!r} of Y has missing or infinite values: leave it out, "
+            "or fit it with a Model of its own."
         )
     return values, pd.RangeIndex(values.shape[1], name="response") if names is None else names.rename("response")

@@ -1,25 +1,27 @@
 """Another response on the structure of a fit."""
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from bayeslmm.design.columns import holds_text
 from bayeslmm.design.design import Design
 from bayeslmm.design.table import dotted_names
 from bayeslmm.errors import DataError, OptionError
+from bayeslmm.families import Family
 from bayeslmm.formula import parse
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood.deferred import DeferredConditional
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.new_response import KernelStructure
+from bayeslmm.results.family_response import NEW_RESPONSE, at_rows_of, read_family_response, with_family_response
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.types import Array
 
-NEW_RESPONSE = "new response"  # the column of a response whose formula has an expression on the left
+if TYPE_CHECKING:
+    from bayeslmm.results.generalized import GeneralizedPointFit
 
 
 def refit(fit: PointFit, y: Any) -> PointFit:
@@ -44,6 +46,43 @@ def fit_response(design: Design, spec: ModelSpec, kernel: Kernel, method: str, y
     return PointFit(design, spec, method, optimum, modes, model_kernel=kernel)
 
 
+def refit_generalized(fit: "GeneralizedPointFit", y: Any) -> "GeneralizedPointFit":
+    """Fit the model of a generalized fit to another response, from where that ended."""
+    from bayeslmm.results.generalized import generalized_fit
+    from bayeslmm.results.generalized_refits import maximum_for
+
+    if fit.method == "map":
+        raise OptionError("The priors of a posterior mode follow the response: fit a new Model, or refit method='ml'.")
+    design = family_design(fit.design, fit.family, y)
+    spec = replace(fit.spec, formula=design.formula.text)
+    return generalized_fit(design, spec, maximum_for(fit.maximum, fit.design, design.outcome))
+
+
+def fit_family_response(
+    design: Design, spec: ModelSpec, family: Family, y: Any, notes: tuple[str, ...]
+) -> "GeneralizedPointFit":
+    """Fit a generalized model's design to another response by maximum likelihood."""
+    from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
+    from bayeslmm.results.generalized import generalized_fit
+
+    design = family_design(design, family, y)
+    names = [term.name for term in design.terms]
+    found = maximise_generalized(family, design.outcome, design.X, design.terms, offset=design.offset, names=names)
+    return generalized_fit(design, replace(spec, formula=design.formula.text), found, notes)
+
+
+def family_design(design: Design, family: Family, y: Any) -> Design:
+    """Return a generalized model's design with another response.
+
+    Raises
+    ------
+    DataError
+        If it has another length, other labels, or values outside the family's support.
+    """
+    values = at_rows_of(y, design, "the new response")
+    return with_family_response(design, read_family_response(values, design, family, "The new response"))
+
+
 def by_criterion(fit: PointFit, method: str) -> PointFit:
     """Return the fit of the same model to the same data by "ml" or "reml"; the fit itself if it is one."""
     if fit.method == method:
@@ -61,14 +100,7 @@ def read_response(y: Any, design: Design) -> Array:
     DataError
         If it has another length, other labels, or values that are not finite.
     """
-    if isinstance(y, pd.Series) and not y.index.equals(design.index):
-        absent = design.index.difference(y.index)
-        if len(absent) or not y.index.is_unique or not design.index.is_unique:
-            raise DataError(
-                "The labels of the new response are not those of the rows used: pass a Series with fit.design.index "
-                "as its index, or an array in the order of those rows."
-            )
-        y = y.loc[design.index]
+    y = at_rows_of(y, design, "the new response")
     if holds_text(y):
         raise DataError("The new response holds texts, and must hold numbers: convert it with pandas.to_numeric.")
     try:

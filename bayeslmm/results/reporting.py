@@ -10,7 +10,7 @@ import pandas as pd
 from bayeslmm import __version__
 from bayeslmm.design.design import RandomTerm
 from bayeslmm.design.streamed import StreamedDesign, is_streamed
-from bayeslmm.errors import OptionError, check_level, check_switch
+from bayeslmm.errors import OptionError, check_level, check_switch, counted
 from bayeslmm.report import Fold, Page, Section, Table, Verdict, page_html, write_page
 from bayeslmm.report.file import check_place
 from bayeslmm.report.page import Part, Tone
@@ -181,7 +181,7 @@ def _effects(fit: Fit) -> list[Section]:
             columns[effect, "sd"] = aligned(sds[term.name][effect])
         table = pd.DataFrame(columns)
         table.columns = pd.MultiIndex.from_tuples(list(columns))
-        folds.append(Fold(f"{term.name}: {term.n_levels} levels", Table(table)))
+        folds.append(Fold(f"{term.name}: {counted(term.n_levels, 'level')}", Table(table)))
     return [Section("Random effects by level", tuple(folds))] if folds else []
 
 

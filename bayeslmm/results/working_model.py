@@ -1,4 +1,4 @@
-r"""The linear mixed model that a generalized one is at its estimates, and fits without some rows.
+r"""The linear mixed model that a generalized one is at its estimates.
 
 At the mode, with weights :math:`W = -\partial^2\ell/\partial\eta^2` and the working response
 :math:`z = \eta + W^{-1}\,\partial\ell/\partial\eta`, the conditional estimates are those of a normal response z with
@@ -11,12 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bayeslmm.errors import FittingError
-from bayeslmm.families import Response
 from bayeslmm.likelihood.factor import Factor, factorise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.left_out import DataRows
-from bayeslmm.types import Index
 
 if TYPE_CHECKING:
     from bayeslmm.results.generalized import GeneralizedPointFit
@@ -44,31 +41,3 @@ def working_model(fit: "GeneralizedPointFit") -> tuple[Kernel, Factor, DataRows]
         root_weights=np.sqrt(weights),
     )
     return kernel, factorise(kernel.products, kernel.lambdas(fit.theta)), data
-
-
-def fit_without(fit: "GeneralizedPointFit", left_out: Index) -> "GeneralizedPointFit":
-    """Return the fit without some rows; levels that lose all their rows add nothing to the likelihood.
-
-    Raises
-    ------
-    FittingError
-        If the search for the optimum fails.
-    """
-    from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
-    from bayeslmm.results.generalized import fit_with_message
-
-    design, outcome = fit.design, fit.outcome
-    keep = np.delete(np.arange(design.n), left_out)
-    weights = None if outcome.weights is None else outcome.weights[keep]
-    found = maximise_generalized(
-        fit.family,
-        Response(outcome.y[keep], outcome.size[keep], outcome.base[keep], weights, outcome.categories),
-        design.X[keep],
-        [term.at_rows(term.codes[keep], term.columns[keep]) for term in design.terms],
-        offset=None if design.offset is None else design.offset[keep],
-        n_quad=fit.maximum.n_quad,
-        names=[term.name for term in design.terms],
-    )
-    if found.status == "failed":
-        raise FittingError("The search for the optimum failed.")
-    return fit_with_message(design, fit.spec, found, "")

@@ -63,6 +63,8 @@ class FunctionPart:
 class FunctionRows(Rows):
     """A function without arguments that yields frames or Arrow tables, called for every pass."""
 
+    may_change = True
+
     def __init__(self, function: Callable[[], Iterable[Any]]) -> None:
         self._function = function
 

@@ -42,7 +42,14 @@ class Rows(ABC):
     """A source of rows that can be read several times.
 
     A new source is a file with a subclass that has `columns` and `parts`, and a line in ``opening.py``.
+
+    Attributes
+    ----------
+    may_change
+        Whether it may give other rows every time, or none: then they are read twice and compared.
     """
+
+    may_change = False
 
     @property
     @abstractmethod

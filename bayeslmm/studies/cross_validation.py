@@ -18,7 +18,7 @@ from bayeslmm.inference.progress import progress_bar
 from bayeslmm.methods import find_method
 from bayeslmm.model import Model
 from bayeslmm.studies.folds import make_folds
-from bayeslmm.studies.forecasts import score_rows, some_responses
+from bayeslmm.studies.forecasts import score_rows
 from bayeslmm.types import Index, Method
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class _Task:
             if fit.status.code == "failed":
                 return fit.status.message
             rows = new_rows(fit.design, held_out)
-            outcome = None if self.outcome is None else some_responses(self.outcome, test)
+            outcome = None if self.outcome is None else self.outcome.at_rows(test)
             weights = None if self.weights is None else self.weights[test]
             family = None
             if model.family is not None:

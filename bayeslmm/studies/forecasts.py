@@ -1,6 +1,5 @@
 """Predictive distributions of rows that a fit has not seen, scored at their responses."""
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -122,9 +121,3 @@ def _score_generalized(
         means[d] = outcome.size * family.mean(eta[d], working[d])
         responses[d] = family.simulate(outcome, eta[d], working[d], rng)
     return score_draws(outcome.y, logs, means, responses, level)
-
-
-def some_responses(outcome: Response, places: Any) -> Response:
-    """Return the responses of some rows."""
-    weights = None if outcome.weights is None else outcome.weights[places]
-    return replace(outcome, y=outcome.y[places], size=outcome.size[places], base=outcome.base[places], weights=weights)

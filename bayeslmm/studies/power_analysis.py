@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.errors import DataError, FittingError, OptionError, check_level, is_word
+from bayeslmm.errors import DataError, FittingError, OptionError, check_level, counted, is_word
 from bayeslmm.inference.options import MOST_CORES, check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import one_by_one, replicates
@@ -24,7 +24,8 @@ from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.results.generalized import GeneralizedPointFit
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.profiles import chosen
-from bayeslmm.types import Array
+from bayeslmm.studies.generalized_study import SEPARATED, GeneralizedStudy
+from bayeslmm.types import Array, Index
 
 DF_FITS = 5  # simulated data sets whose degrees of freedom are found; the test uses their median
 LARGE_DF = 1e6  # beyond which t is normal
@@ -49,7 +50,7 @@ def power(
     Every design repeats the groups of the data, one after the other, until it has as many as asked for, and each of
     their rows as often as asked for. Responses are simulated from the fit's parameters with new random effects, the
     model is fitted to each, and the coefficient tested by t with Satterthwaite's degrees of freedom, their median over
-    a few of the data sets.
+    a few of the data sets; by z where the response has a family other than the normal.
 
     Parameters
     ----------
@@ -67,8 +68,8 @@ def power(
         The grouping factor that gets more levels; None for the outermost, or the first where factors cross. Levels of
         factors nested in it are new with it; those of factors crossed with it stay.
     effect
-        The coefficient to simulate with; None for the estimate. An estimate that was tested because it was large is too
-        optimistic: state the smallest effect worth finding.
+        The coefficient to simulate with, on the scale of the link; None for the estimate. An estimate that was tested
+        because it was large is too optimistic: state the smallest effect worth finding.
     level
         One less the level of the test, and the probability of the interval.
     seed
@@ -83,7 +84,9 @@ def power(
     DataFrame
         A row per design. groups, rows (all rows of the design), power with its 95% limits for so many simulations,
         width, the mean width of the interval, df, bias, coverage of the interval, failed and singular, the numbers of
-        fits that ended so; those that failed are left out.
+        fits that ended so; those that failed are left out. For families other than the normal separated, too, the
+        number of data sets in which the coefficient has no finite estimate: they do not count as significant, and are
+        left out of width, bias and coverage.
 
     Raises
     ------
@@ -99,8 +102,8 @@ def power(
     True
     """
     check_level(level)
-    if not isinstance(fit, PointFit) or isinstance(fit, GeneralizedPointFit) or fit.method == "map":
-        raise OptionError("power() simulates from fits of normal responses by method='reml' or 'ml'.")
+    if not isinstance(fit, PointFit) or fit.method == "map":
+        raise OptionError("power() simulates from fits by method='reml' or 'ml'.")
     if not fit.status.ok:
         raise OptionError(f"The fit is no optimum, so nothing can be simulated from it. {fit.status.message}")
     if not isinstance(parameter, str):
@@ -118,7 +121,7 @@ def power(
     found = []
     with progress_bar(len(designs) * simulations, "fits", shown) as report:
         for k, ((count, multiple), child) in enumerate(zip(designs, seeds, strict=True)):
-            study = _Study.of(fit, extended(fit.design, term, count, multiple), place, effect)
+            study = _study(fit, term, count, multiple, place, effect)
 
             def tell(done: int, before: int = k * simulations) -> None:
                 if report is not None:
@@ -181,28 +184,35 @@ def extended(design: Design, along: int, count: int, multiple: int) -> Design:
     DataError
         If the design then does not identify all coefficients.
     """
+    rows, drawn = extended_rows(design, along, count, multiple)
     codes = design.terms[along].codes
-    n_levels = int(codes.max()) + 1
-    order = np.argsort(codes, kind="stable")
-    starts = np.searchsorted(codes[order], np.arange(n_levels + 1))
-    sources = np.arange(count) % n_levels
-    pieces = [np.tile(order[starts[source] : starts[source + 1]], multiple) for source in sources]
-    rows = np.concatenate(pieces)
-    drawn = np.repeat(np.arange(count), [len(piece) for piece in pieces])
     terms = tuple(_extended_term(term, codes, rows, drawn) for term in design.terms)
     X = np.ascontiguousarray(design.X[rows])
     if X.shape[1] and np.linalg.matrix_rank(X) < X.shape[1]:
-        raise DataError(f"With {count} groups the design does not identify all coefficients: ask for more groups.")
+        raise DataError(
+            f"With {counted(count, 'group')} the design does not identify all coefficients: ask for more groups."
+        )
     return replace(
         design,
         y=design.y[rows],
         X=X,
         terms=terms,
         weights=None if design.weights is None else design.weights[rows],
-        offset=None,
+        offset=None if design.offset is None else design.offset[rows],
+        outcome=None if design.outcome is None else design.outcome.at_rows(rows),
         index=pd.RangeIndex(len(rows)),
         places=np.arange(len(rows)),
     )
+
+
+def extended_rows(design: Design, along: int, count: int, multiple: int) -> tuple[Index, Index]:
+    """Return the rows of the design that those of `extended` are, and the new level of the term's factor of each."""
+    codes = design.terms[along].codes
+    n_levels = int(codes.max()) + 1
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(n_levels + 1))
+    pieces = [np.tile(order[starts[k] : starts[k + 1]], multiple) for k in np.arange(count) % n_levels]
+    return np.concatenate(pieces), np.repeat(np.arange(count), [len(piece) for piece in pieces])
 
 
 def _extended_term(term: RandomTerm, along: Any, rows: Any, drawn: Any) -> RandomTerm:
@@ -214,6 +224,17 @@ def _extended_term(term: RandomTerm, along: Any, rows: Any, drawn: Any) -> Rando
     known, codes = np.unique(labels, return_inverse=True)
     columns = np.ascontiguousarray(term.columns[rows])
     return replace(term, codes=codes.astype(np.int32), columns=columns, levels=pd.RangeIndex(len(known)))
+
+
+def _study(
+    fit: PointFit, along: int, count: int, multiple: int, place: int, effect: float | None
+) -> "_Study | GeneralizedStudy":
+    """Return one design, and what its responses are simulated from."""
+    design = extended(fit.design, along, count, multiple)
+    if isinstance(fit, GeneralizedPointFit):
+        rows, _ = extended_rows(fit.design, along, count, multiple)
+        return GeneralizedStudy.of(fit, design, rows, place, effect)
+    return _Study.of(fit, design, place, effect)
 
 
 @dataclass(frozen=True)
@@ -276,11 +297,12 @@ class _Study:
         return float(np.median(found))
 
 
-def _summary(results: list[Any], study: _Study, df: float, level: float) -> dict[str, Any]:
+def _summary(results: list[Any], study: "_Study | GeneralizedStudy", df: float, level: float) -> dict[str, Any]:
     done = [result for result in results if result is not None]
-    if not done:
+    finite = [result for result in done if result[2] != SEPARATED]
+    if not finite:
         raise FittingError("No simulated data set of a design could be fitted: simplify the random effects.")
-    estimates, errors = np.array([item[:2] for item in done]).T
+    estimates, errors = np.array([item[:2] for item in finite]).T
     truth = study.beta[study.place]
     t = np.abs(estimates) / errors
     if df < LARGE_DF:
@@ -290,6 +312,7 @@ def _summary(results: list[Any], study: _Study, df: float, level: float) -> dict
     hits = int(np.sum(p < 1.0 - level))
     lower, upper = _wilson(hits, len(done))
     half = quantile * errors
+    separated = {"separated": len(done) - len(finite)} if isinstance(study, GeneralizedStudy) else {}
     return {
         "rows": study.design.n,
         "power": hits / len(done),
@@ -301,6 +324,7 @@ def _summary(results: list[Any], study: _Study, df: float, level: float) -> dict
         "coverage": float(np.mean(np.abs(estimates - truth) <= half)),
         "failed": len(results) - len(done),
         "singular": sum(item[2] == "boundary" for item in done),
+        **separated,
     }
 
 

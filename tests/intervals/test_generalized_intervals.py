@@ -1,12 +1,13 @@
 """Profiles and the bootstrap of generalized fits, against lme4, differences, and fits from the beginning."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bayeslmm as blm
 from bayeslmm.intervals.generalized_profile import GeneralizedDeviance
 from bayeslmm.intervals.natural_parameters import user_orders
-from bayeslmm.results.generalized_refits import response_at
+from bayeslmm.results.generalized_refits import parameters_without, simulated_response
 
 # lme4, confint(m, method = "profile"): m <- glmer(cbind(incidence, size - incidence) ~ period + (1 | herd), cbpp,
 # binomial)
@@ -33,8 +34,6 @@ def herds():
 def counts():
     """Counts with a correlated slope and a dispersion."""
     rng = np.random.default_rng(4)
-    import pandas as pd
-
     group = np.repeat(np.arange(30), 8)
     x = rng.normal(size=240) + 1.0
     b = rng.normal(size=(30, 2)) * [0.6, 0.4]
@@ -113,10 +112,47 @@ def test_the_bootstrap_of_trials(herds):
     limits = found.confint(kind="bca")
     assert (limits["lower"] < limits["upper"]).all()
     assert list(limits.index) == list(CBPP)
-    response = response_at(herds, herds.outcome.y)
+    response = simulated_response(herds.family, herds.outcome, herds.outcome.y)
     np.testing.assert_allclose(response.base, herds.outcome.base)
-    with pytest.raises(blm.OptionError, match="use 'parametric'"):
-        herds.bootstrap(5, kind="groups")
+
+
+def test_the_bootstrap_of_groups(herds, counts):
+    """A replicate is the fit of a model built from the rows of the levels drawn; its spread is the standard error."""
+    found = herds.bootstrap(80, seed=3, kind="groups")
+    ratio = found.table["std_error"]["Intercept"] / herds.coef_table()["std_error"]["Intercept"]
+    assert 0.6 < ratio < 1.7  # 15 herds, 80 replicates: an error of a fifth
+    assert found.kind == "groups" and found.n_failed == 0
+    drawn = np.random.default_rng(np.random.SeedSequence(5).spawn(2)[1]).integers(0, 30, 30)
+    pieces = [counts.design.data[counts.design.data["g"] == level].assign(g=k) for k, level in enumerate(drawn)]
+    alone = blm.Model("y ~ x + (x | g)", pd.concat(pieces, ignore_index=True), family="negative_binomial").fit("ml")
+    row = counts.bootstrap(2, seed=5, kind="groups").replicates.iloc[1]
+    np.testing.assert_allclose(row[["Intercept", "x"]], alone.fixef(), atol=1e-3)
+    assert row["shape"] == pytest.approx(alone.dispersion["shape"], rel=1e-2)
+    again = counts.bootstrap(2, seed=5, kind="groups", statistic=lambda fit: fit.objective)
+    assert again.replicates.iloc[1, 0] == pytest.approx(alone.objective, abs=SAME_OPTIMUM)
+
+
+def test_groups_too_few_or_crossed_are_not_drawn(counts):
+    data = counts.design.data.assign(h=np.arange(240) % 7)
+    crossed = blm.Model("y ~ x + (1 | g) + (1 | h)", data, family="poisson").fit("ml")
+    with pytest.raises(blm.OptionError, match="crossed with it: use kind='parametric'"):
+        crossed.bootstrap(5, kind="groups")
+    few = blm.Model("y ~ x + (1 | g)", data.assign(g=data["g"] % 2), family="poisson").fit("ml")
+    with pytest.raises(blm.OptionError, match="too few to be drawn from"):
+        few.bootstrap(5, kind="groups")
+
+
+def test_fits_without_a_group_have_the_zero_columns_of_the_rows_left(counts):
+    x, rng = counts.design.data["x"], np.random.default_rng(6)
+    y = rng.poisson(np.exp(1.0 + 0.3 * x)) * (rng.random(240) < 1 / (1 + np.exp(-1 - x)))
+    data = counts.design.data.assign(y=y)
+    options = {"family": "zero_inflated_poisson", "zero": "~ x"}
+    fit = blm.Model("y ~ x + (1 | g)", data, **options).fit("ml")
+    rows = np.flatnonzero(data["g"] == 4)
+    alone = blm.Model("y ~ x + (1 | g)", data[data["g"] != 4], **options).fit("ml")
+    np.testing.assert_allclose(parameters_without(fit, rows), [*alone.fixef(), alone.varcorr()["sd"][0]], atol=2e-3)
+    replicates = fit.bootstrap(3, seed=1, kind="groups").replicates
+    assert len(replicates) == 3 and np.isfinite(replicates.to_numpy()).all()
 
 
 def test_random_terms_are_tested_by_likelihood_ratios(counts):

@@ -57,7 +57,7 @@ def test_refusals(sleepstudy, responses):
     model = blm.Model(FORMULA, sleepstudy)
     with pytest.raises(blm.DataError, match="a row for each of the 180"):
         model.fit_many(responses.to_numpy()[1:])
-    with pytest.raises(blm.DataError, match="Response 2 of Y"):
+    with pytest.raises(blm.DataError, match="Column 'noisy' of Y"):
         model.fit_many(responses.assign(noisy=np.nan))
     with pytest.raises(blm.DataError, match="row labels"):
         model.fit_many(responses.set_axis(range(1000, 1180)))

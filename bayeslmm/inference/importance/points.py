@@ -370,7 +370,7 @@ def is_costly(density: CovarianceDensity) -> bool:
     if density.single is not None:
         return density.kernel.shapes[0].n_effects >= SMALL_TERM
     if isinstance(density, IterativeDensity):
-        return True
+        return density.costly
     return density.kernel.products.order >= SMALL_ORDER
 
 

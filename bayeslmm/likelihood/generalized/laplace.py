@@ -30,10 +30,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayeslmm.errors import FittingError
+from bayeslmm.likelihood.accumulate import weighted_products
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.generalized.mode import Mode, Problem, find_mode
 from bayeslmm.likelihood.generalized.pair_inverse import PairInverse, pair_inverse, row_products
-from bayeslmm.likelihood.generalized.predictor import scale_back, scale_effects
+from bayeslmm.likelihood.generalized.predictor import scale_back, scale_effects, times
 from bayeslmm.likelihood.generalized.solve import solve
 from bayeslmm.types import Array
 
@@ -208,10 +209,11 @@ def assemble(
         What replaces the derivatives of h; None for h itself.
     """
     predictor, lambdas = problem.predictor, point.lambdas
-    slopes, weights = mode.rows[1], -mode.rows[2]
-    scaled = [z @ factor for z, factor in zip(predictor.z, lambdas, strict=True)]
+    slopes, bends = mode.rows[1], mode.rows[2]
+    scaled = [times(z, factor) for z, factor in zip(predictor.z, lambdas, strict=True)]
     products = row_products(inverse, predictor, scaled)
-    c = -products.leverages * mode.rows[3]
+    c = products.leverages * mode.rows[3]
+    np.negative(c, out=c)
     right = scale_back(predictor.by_level(c), lambdas)
     if explicit is not None and explicit.by_u is not None:
         right = [r - 2.0 * extra for r, extra in zip(right, explicit.by_u, strict=True)]
@@ -219,13 +221,15 @@ def assemble(
     response = predictor.effects(scale_effects(g, lambdas))
     if problem.inner:
         response += predictor.X @ g_fixed
-    a = c - weights * response
-    direct = a - 2.0 * slopes if explicit is None else a
+    direct = np.multiply(bends, response)
+    direct += c
+    if explicit is None:
+        direct -= 2.0 * slopes
     at_levels = predictor.by_level(direct)
     scores = predictor.by_level(slopes)
     by_lambda = []
     for k, z in enumerate(predictor.z):
-        slope = at_levels[k].T @ mode.u[k] + scores[k].T @ g[k] + 2.0 * (weights[:, None] * z).T @ products.terms[k]
+        slope = at_levels[k].T @ mode.u[k] + scores[k].T @ g[k] - 2.0 * weighted_products(bends, z, products.terms[k])
         by_lambda.append(slope if explicit is None else slope - 2.0 * explicit.lambdas[k])
     by_beta = np.zeros(0) if problem.inner else predictor.X.T @ direct
     by_working = response * by_dispersion[:, 1] - products.leverages * by_dispersion[:, 2]
