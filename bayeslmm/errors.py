@@ -64,6 +64,11 @@ class MissingDependencyError(BayeslmmError, ImportError):
     """An optional package is needed and not installed."""
 
 
+def counted(n: int, noun: str) -> str:
+    """Return ``"1 row"`` or ``"3 rows"``."""
+    return f"1 {noun}" if n == 1 else f"{n} {noun}s"
+
+
 def explanation(error: BaseException | None) -> str:
     """Return in a sentence what an error means for a user: this package's are sentences, those of others are not.
 

@@ -301,7 +301,7 @@ def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit
 
 
 def _fit_generalized_map(model: Fittable, method: str, options: Options) -> PointFit:
-    from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
+    from bayeslmm.inference.optimum.generalized.posterior_maximum import maximise_generalized_posterior
     from bayeslmm.posterior.generalized_mixture import generalized_density
     from bayeslmm.results.generalized import generalized_fit
 
@@ -394,8 +394,7 @@ def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
     if runner is not None:
         return runner(model, method, options)
     known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
-    what = "REML is defined" if method == "reml" else find_method(method).title.rpartition(" by ")[2] + " is"
-    raise OptionError(f"{what} for normal responses; use {known}.")
+    raise OptionError(f"{find_method(method).name} is for normal responses; use {known}.")
 
 
 def unidentified(model: Fittable) -> tuple[str, ...]:

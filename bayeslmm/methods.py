@@ -15,6 +15,8 @@ class MethodEntry:
 
     Attributes
     ----------
+    name
+        What it is called in a sentence.
     title
         Heading of a summary.
     samples
@@ -25,6 +27,7 @@ class MethodEntry:
         What it minimises, as a summary calls it; empty where it returns draws.
     """
 
+    name: str
     title: str
     samples: bool
     options: tuple[str, ...]
@@ -33,29 +36,39 @@ class MethodEntry:
 
 METHODS: dict[str, MethodEntry] = {
     "nuts": MethodEntry(
+        "NUTS",
         "Bayesian linear mixed model, sampled by NUTS",
         True,
         (*DRAW_OPTIONS, "tune", "cores", "target_accept", "sampler", "parametrization", "resume"),
     ),
     "importance": MethodEntry(
+        "Importance sampling",
         "Bayesian linear mixed model, by importance sampling",
         True,
         (*DRAW_OPTIONS, "cores", "handover", "solver", "device"),
     ),
     "hmc": MethodEntry(
+        "Hamiltonian Monte Carlo",
         "Bayesian linear mixed model, sampled by Hamiltonian Monte Carlo",
         True,
         (*DRAW_OPTIONS, "cores", "target_accept"),
     ),
     "advi": MethodEntry(
+        "ADVI",
         "Bayesian linear mixed model, approximated by ADVI",
         True,
         (*DRAW_OPTIONS, "parametrization", "full_rank", "iterations"),
     ),
-    "map": MethodEntry("Linear mixed model at its posterior mode", False, ("progressbar",), "-2 log posterior"),
-    "reml": MethodEntry("Linear mixed model fit by REML", False, ("progressbar", "solver"), "REML criterion"),
+    "map": MethodEntry(
+        "The posterior mode", "Linear mixed model at its posterior mode", False, ("progressbar",), "-2 log posterior"
+    ),
+    "reml": MethodEntry("REML", "Linear mixed model fit by REML", False, ("progressbar", "solver"), "REML criterion"),
     "ml": MethodEntry(
-        "Linear mixed model fit by maximum likelihood", False, ("progressbar", "n_quad", "solver"), "-2 log-likelihood"
+        "Maximum likelihood",
+        "Linear mixed model fit by maximum likelihood",
+        False,
+        ("progressbar", "n_quad", "solver"),
+        "-2 log-likelihood",
     ),
 }
 

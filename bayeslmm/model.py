@@ -587,7 +587,7 @@ class Model:
             its labels, and its columns name the responses. Of a family with trials they are successes of the same
             trials.
         method
-            "reml", "ml" or "importance" (normal responses); None for "reml" of normal responses and "ml" of others.
+            "reml", "ml" or "importance"; None for "reml" of normal responses and "ml" of others.
         cores
             Worker processes; None means this process.
         draws, seed
@@ -612,14 +612,12 @@ class Model:
             names the column.
         """
         if method == "importance":
-            self._require_normal("fit_many(method='importance')")
             from bayeslmm.other_responses import ResponseModels, sample_many
 
             return sample_many(ResponseModels.of(self, self._priors_of), Y, draws, seed, cores)
         from bayeslmm.results.many_responses import fit_many
 
-        others = ("importance",) if self._family is None else ()
-        return fit_many(self.fit(self._likelihood_method(method, "many responses", others)), Y, cores)
+        return fit_many(self.fit(self._likelihood_method(method, "many responses", ("importance",))), Y, cores)
 
     def prior_predictive(self, draws: int = 500, *, seed: Any = None) -> "InferenceData":
         """Simulate parameters and responses from the priors.

@@ -14,13 +14,14 @@ from bayeslmm.inference.options import MOST_CORES, Options, check_count, resolve
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.results.comparison import estimates
+from bayeslmm.results.many_family_responses import read_family_responses
 from bayeslmm.results.many_responses import read_responses
 from bayeslmm.results.posterior import PosteriorFit
 from bayeslmm.results.spec import ModelSpec
-from bayeslmm.types import Array
 
 if TYPE_CHECKING:
     from bayeslmm.design.checks import Finding
+    from bayeslmm.families import Family
     from bayeslmm.priors.model_priors import ModelPriors
 
 SPREAD = {"std_error": "sd", "lower": "lower", "upper": "upper"}  # the frame's words for columns of `estimates`
@@ -37,14 +38,19 @@ class ResponseModel:
     design: Design
     posterior_design: Design
     spec: ModelSpec
-    kernel: Kernel
+    family: "Family | None"
     resolved_priors: "ModelPriors"
     findings: "list[Finding]"
-    family: None = None
+    normal_kernel: Kernel | None = None
+
+    @property
+    def kernel(self) -> Kernel:
+        """The likelihood of normal responses."""
+        return cast(Kernel, self.normal_kernel)
 
     @property
     def products_kernel(self) -> Kernel:
-        """The likelihood."""
+        """The likelihood of normal responses."""
         return self.kernel
 
 
@@ -56,30 +62,43 @@ class ResponseModels:
     ----------
     model
         The model of the first response.
-    structure
-        Its cross-products of X and Z.
     priors_of
         The priors of a design.
+    structure
+        The cross-products of X and Z, of normal responses.
     """
 
     model: Fittable
-    structure: KernelStructure
     priors_of: "Callable[[Design], ModelPriors]"
+    structure: KernelStructure | None
 
     @classmethod
     def of(cls, model: Fittable, priors_of: "Callable[[Design], ModelPriors]") -> "ResponseModels":
         """Take the structure from a model."""
+        if model.family is not None:
+            return cls(model, priors_of, None)
         design = model.design
-        return cls(model, KernelStructure.of(model.kernel, design.X, design.terms, design.weights), priors_of)
+        return cls(model, priors_of, KernelStructure.of(model.kernel, design.X, design.terms, design.weights))
 
-    def at(self, y: Array) -> ResponseModel:
-        """Return the model of a response, shape (n,)."""
-        model = self.model
-        whole, offset = replace(model.posterior_design, y=y), model.design.offset
-        kernel = self.structure.at(y if offset is None else y - offset)
-        return ResponseModel(
-            replace(model.design, y=y), whole, model.spec, kernel, self.priors_of(whole), model.findings
-        )
+    def read(self, Y: Any) -> tuple[list[Any], pd.Index]:
+        """Return the responses, each as `at` takes it, and their names."""
+        if self.model.family is None:
+            values, names = read_responses(self.model.design, Y)
+            return list(values.T), names
+        return read_family_responses(self.model.design, self.model.family, Y)
+
+    def at(self, response: Any) -> ResponseModel:
+        """Return the model of a response: numbers (n,), or as the family read them."""
+        model, offset = self.model, self.model.design.offset
+        if self.structure is None:
+            own: dict[str, Any] = {"y": response.y, "outcome": response}
+            kernel = None
+        else:
+            own = {"y": response}
+            kernel = self.structure.at(response if offset is None else response - offset)
+        whole = replace(model.posterior_design, **own)
+        design, priors = replace(model.design, **own), self.priors_of(whole)
+        return ResponseModel(design, whole, model.spec, model.family, priors, model.findings, kernel)
 
 
 def sample_many(models: ResponseModels, Y: Any, draws: int, seed: Any, cores: int | None) -> pd.DataFrame:
@@ -88,10 +107,9 @@ def sample_many(models: ResponseModels, Y: Any, draws: int, seed: Any, cores: in
     The draws of a response depend on the seed and its place in Y, not on the other responses or the workers.
     """
     cores = 1 if cores is None else check_count("cores", cores, 1, MOST_CORES)
-    values, names = read_responses(models.model.design, Y)
+    responses, names = models.read(Y)
     options = Options(draws=draws, chains=1, seed=resolve_seed(seed), store=(), handover="keep")
-    starts = range(0, values.shape[1], PIECE)
-    pieces = [(values[:, start : start + PIECE], start) for start in starts]
+    pieces = [(responses[start : start + PIECE], start) for start in range(0, len(responses), PIECE)]
     if cores == 1:
         found = [_sample_columns(models, piece, start, options) for piece, start in pieces]
     else:
@@ -104,19 +122,20 @@ def sample_many(models: ResponseModels, Y: Any, draws: int, seed: Any, cores: in
     return pd.DataFrame(rows, index=names, columns=list(columns))
 
 
-def _sample_columns(models: ResponseModels, Y: Array, start: int, options: Options) -> list[dict[str, Any]]:
-    seeds = [np.random.SeedSequence([options.seed, start + k]) for k in range(Y.shape[1])]
+def _sample_columns(models: ResponseModels, responses: list[Any], start: int, options: Options) -> list[dict[str, Any]]:
+    seeds = [np.random.SeedSequence([options.seed, start + k]).generate_state(1)[0] for k in range(len(responses))]
     return [
-        _sample(models, Y[:, k], replace(options, seed=int(seed.generate_state(1)[0]))) for k, seed in enumerate(seeds)
+        _sample(models, response, replace(options, seed=int(seed)))
+        for response, seed in zip(responses, seeds, strict=True)
     ]
 
 
-def _sample(models: ResponseModels, y: Array, options: Options) -> dict[str, Any]:
+def _sample(models: ResponseModels, response: Any, options: Options) -> dict[str, Any]:
     """Return the numbers of a response's posterior by column; the status alone where it could not be sampled."""
     try:
-        if np.ptp(y) == 0:
+        if models.structure is not None and np.ptp(response) == 0:
             return {"status": "failed"}
-        fit = cast(PosteriorFit, run_method(models.at(y), "importance", options))
+        fit = cast(PosteriorFit, run_method(models.at(response), "importance", options))
     except BayeslmmError:
         return {"status": "failed"}
     table = estimates(fit)

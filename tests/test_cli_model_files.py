@@ -195,9 +195,9 @@ def test_data_that_is_not_a_regular_file(tmp_path, model):
     ("categories", "said"),
     [
         ('h = ["low"]', r"'categories\.h': there is no column 'h'.* Known: y, x, g, n, t"),
-        ('g = ["low"]', r"'categories\.g' .* row 1 \(counted from 0\) holds 'high'. 1 rows"),
+        ('g = ["low"]', r"'categories\.g' .* row 1 \(counted from 0\) holds 'high'. Values in 1 row are not listed"),
         ('g = ["low", "high", "mid"]', r"'categories\.g' lists 'mid', which the column never holds"),
-        ('n = ["1", "2"]', r"'categories\.n' .* row 0 \(counted from 0\) holds 1. 3 rows"),
+        ('n = ["1", "2"]', r"'categories\.n' .* row 0 \(counted from 0\) holds 1. Values in 3 rows"),
         ("n = [true, false]", r"'categories\.n' is \[True, False\]"),
         ("t = [1, 0]", r"'categories\.t' .* holds True"),
     ],

@@ -219,7 +219,10 @@ def test_separation_and_what_the_data_cannot_tell():
     data["rare"] = (np.arange(200) < 12).astype(int)
     data["y"] = np.where(data.rare == 1, 1, rng.integers(0, 2, 200))
     fit = blm.Model("y ~ x + rare + (1 | g)", data, family="bernoulli").fit("ml")
-    assert "no maximum in rare" in fit.status.message
+    assert "no maximum in rare: the column separates" in fit.status.message
+    assert (fit.status.code, fit.status.ok) == ("doubtful", False)
+    with pytest.raises(blm.FittingError, match="no maximum in rare"):
+        blm.Model("y ~ x + rare + (1 | g)", data, family="bernoulli").fit("ml", strict=True)
     with pytest.raises(blm.ModelError, match="'row'"):
         blm.Model("y ~ x + (1 | row)", data.assign(row=np.arange(200)), family="bernoulli").fit("ml")
     twins = blm.Model("y ~ x + (1 | g) + (1 | h)", data.assign(h=data.g), family="bernoulli").fit("ml")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from bayeslmm.commands.outcome import NOT_TRUSTED, Outcome, chosen_fits
 from bayeslmm.commands.table_options import add_csv, csv_options
 from bayeslmm.datasets import read_table
-from bayeslmm.errors import StorageError
+from bayeslmm.errors import StorageError, counted
 from bayeslmm.files import whole_file
 from bayeslmm.methods import METHODS
 
@@ -63,7 +63,7 @@ def run(options: argparse.Namespace) -> Outcome:
         return Outcome(table.to_csv(index=False).rstrip("\n"), {**facts, "predictions": found}, code)
     with whole_file(output) as partial:
         table.to_csv(partial, index=False)
-    said = f"{len(table)} rows predicted by {fit.method} ({fit.status.code}); written to {output}"
+    said = f"{counted(len(table), 'row')} predicted by {fit.method} ({fit.status.code}); written to {output}"
     return Outcome(said, {**facts, "rows": len(table), "output": str(output)}, code)
 
 

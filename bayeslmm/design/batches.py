@@ -1,5 +1,6 @@
 """Batches of rows as the columns of a design, by what the formula has learned."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,10 +54,10 @@ class Recipes:
     effects: tuple[ColumnRecipe, ...]
 
 
-def make_recipes(learned: Learned, frame: pd.DataFrame) -> Recipes:
+def make_recipes(learned: Learned, frame: pd.DataFrame, kind: Callable[..., Evaluator] = Evaluator) -> Recipes:
     """Return the recipes, from any rows that take part: names and codings depend on what was learned alone."""
     rows, _ = read_batch(learned.plan, frame, "", Counts())
-    evaluator = _evaluator(learned, rows, frame.index)
+    evaluator = _evaluator(learned, rows, frame.index, kind)
     parts = learned.plan.parts
 
     def recipe(terms: tuple) -> ColumnRecipe:
@@ -74,10 +75,12 @@ class BatchReader:
         What the formula learned.
     recipes
         How columns are built.
+    kind
+        Makes the evaluator of a batch.
     """
 
-    def __init__(self, learned: Learned, recipes: Recipes) -> None:
-        self.learned, self.recipes = learned, recipes
+    def __init__(self, learned: Learned, recipes: Recipes, kind: Callable[..., Evaluator] = Evaluator) -> None:
+        self.learned, self.recipes, self._kind = learned, recipes, kind
         names = {column for grouping in learned.groupings for column in grouping.columns}
         by_column = {c: part for g in learned.groupings for c, part in zip(g.columns, g.parts, strict=True)}
         self._coders = {name: LevelCoder(by_column[name]) for name in names}
@@ -99,7 +102,7 @@ class BatchReader:
         rows, w = read_batch(plan, frame, part, counts)
         if len(rows) == 0:
             return None
-        evaluator = _evaluator(self.learned, rows, frame.index)
+        evaluator = _evaluator(self.learned, rows, frame.index, self._kind)
         y = evaluator.numbers(plan.parts.response)
         offset = total_offset(plan.parts.offsets, plan.offset_column, evaluator)
         X = rebuild_columns(self.recipes.fixed, evaluator)
@@ -108,11 +111,12 @@ class BatchReader:
         coded: dict[tuple[str, ...], Codes] = {}
         for grouping in self.learned.groupings:
             if grouping.columns not in coded:
-                coded[grouping.columns] = self._codes(rows, grouping)
+                coded[grouping.columns] = self.codes(rows, grouping)
         codes = tuple(coded[grouping.columns] for grouping in self.learned.groupings)
         return BatchColumns(y, y if offset is None else y - offset, X, codes, columns, w)
 
-    def _codes(self, rows: pd.DataFrame, grouping: Grouping) -> Codes:
+    def codes(self, rows: pd.DataFrame, grouping: Grouping) -> Codes:
+        """Return the level of each row, shape (m,)."""
         parts = [self._coders[name].codes(rows[name]) for name in grouping.columns]
         for name, codes in zip(grouping.columns, parts, strict=True):
             _check_known(codes, rows[name])
@@ -132,6 +136,6 @@ def _check_known(codes: NDArray[np.int32], column: pd.Series) -> None:
         )
 
 
-def _evaluator(learned: Learned, rows: pd.DataFrame, index: pd.Index) -> Evaluator:
+def _evaluator(learned: Learned, rows: pd.DataFrame, index: pd.Index, kind: Callable[..., Evaluator]) -> Evaluator:
     positions = range(len(rows)) if len(rows) == len(index) else index.get_indexer(rows.index)
-    return Evaluator(rows, learned.plan.functions, learned.memory, False, index, positions)
+    return kind(rows, learned.plan.functions, learned.memory, False, index, positions)

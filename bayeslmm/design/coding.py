@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayeslmm.design.design import Array
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, check_magnitude
-from bayeslmm.errors import DataError, ModelError
+from bayeslmm.errors import DataError, ModelError, counted
 from bayeslmm.formula import Expression
 
 LARGEST_MATRIX = 500_000_000  # entries, 4 GB
@@ -95,8 +95,10 @@ def few_rows_sentence(n: int, recipe: ColumnRecipe, evaluator: Evaluator | None 
 
     With the rows at hand, name a cell that made texts of a column of numbers.
     """
-    rows = "1 row" if n == 1 else f"{n} rows"
-    said = f"{rows} cannot estimate {len(recipe.names)} fixed columns and a residual: use more rows than columns"
+    said = (
+        f"{counted(n, 'row')} cannot estimate {len(recipe.names)} fixed columns and a residual: use "
+        "more rows than columns"
+    )
     labels = {factor.label for term in recipe.terms for factor in term if factor.is_column}
     made = {label: sum(f":{label}[" in f":{name}" for name in recipe.names) for label in sorted(labels)}
     widest = max(made, key=lambda label: made[label], default="")

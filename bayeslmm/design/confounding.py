@@ -10,14 +10,18 @@ dependent, different parameters give the same V, and no amount of data of this d
 
 The matrices have n rows and columns and are never formed. :math:`A_m v` for a few random vectors v, stacked, costs O(n)
 a parameter and is linearly dependent where the matrices are; where they are not, it is independent with probability
-one if v has enough entries, which a few vectors provide. Columns are centred where the structure allows it, so that a
-calendar year is not taken for a constant, and directions without information are carried back to the user's columns,
+one if v has enough entries, which a few vectors provide. The products are formed some rows at a time, from sums by
+level, and only the triangular factor of the table they make is kept. Columns are centred where the structure allows
+it, so that a calendar year is not taken for a constant, and directions without information are carried back to the
+user's columns,
 :math:`\Sigma = T\tilde\Sigma T^\top`, before parameters are named.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslmm.design.design import RandomTerm
 from bayeslmm.design.names import SIGMA, correlation_name, sd_name
@@ -25,7 +29,8 @@ from bayeslmm.types import Array
 
 VECTORS = 3
 MANY = 100  # rows per parameter beyond which one vector has entries enough
-LARGEST = 20_000_000  # numbers held at once; larger designs are not looked at
+LARGEST = 20_000_000  # numbers in the table; larger designs are not looked at
+CHUNK_ROWS = 262_144  # rows of it that are held at once
 DEPENDENT = 1e-8  # of the largest singular value, matrices scaled to norm one: rounding leaves 1e-15, near twins 1e-6
 SHARE = 0.05  # of the largest change in a direction without information, beyond which a parameter is named
 CONSTANT = 1e-12  # of a column's root mean square: what is left of a constant by centring
@@ -76,16 +81,11 @@ def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma
     count = 1 if n > MANY * len(entries) else VECTORS
     if not entries or (len(entries) + 1) * n * count > LARGEST:
         return ()
-    v = np.random.default_rng(0).normal(size=(n, count))
-    scaled = {term.name: _scaled(term) for term in terms}
-    images = [_image(term, scaled[term.name][0][:, [r, s]], v, r == s) for term, r, s in entries]
-    if not sigma_known:
-        images.append(v if weights is None else v / weights[:, None])
-    table = np.column_stack([image.ravel() for image in images])
-    norms = np.linalg.norm(table, axis=0)
+    scaled = {term.name: _Scaled.of(term) for term in terms}
+    R = _triangle(entries, scaled, None if sigma_known else np.ones(n) if weights is None else weights, (n, count))
+    norms = np.linalg.norm(R, axis=0)
     empty = norms == 0
-    triangle = np.linalg.qr(table[:, ~empty] / norms[~empty], mode="r")
-    _, values, directions = np.linalg.svd(triangle)
+    _, values, directions = np.linalg.svd(R[:, ~empty] / norms[~empty])
     flat = directions[values <= DEPENDENT * values[0]] if values.size else np.empty((0, 0))
     nothing = np.eye(len(norms))[empty]
     apart = np.zeros((len(flat), len(norms)))
@@ -93,7 +93,7 @@ def confounded(terms: Sequence[RandomTerm], weights: Array | None, n: int, sigma
         apart[:, ~empty] = flat / norms[~empty] * np.max(norms)
     found: dict[str, None] = {}
     for direction in (*nothing, *apart):
-        shares = _named_shares(direction, entries, {name: size for name, (_, size) in scaled.items()})
+        shares = _named_shares(direction, entries, {name: found.divisor for name, found in scaled.items()})
         largest = max(shares.values())
         found.update({name: None for name, share in shares.items() if share > SHARE * largest})
     order = [*(_name(*entry) for entry in entries), SIGMA]
@@ -123,24 +123,103 @@ def _free(term: RandomTerm, r: int, s: int) -> bool:
     return r == s or term.has_correlations
 
 
-def _scaled(term: RandomTerm) -> tuple[Array, Array]:
-    """Return the columns centred and of root mean square one, zero where nothing is left, and what divided them."""
-    columns = term.centring.apply(term.columns)
-    size, left = (np.sqrt(np.mean(x**2, axis=0)) for x in (term.columns, columns))
-    kept = left > CONSTANT * size
-    divisor = np.where(kept, left, 1.0)
-    return columns * kept / divisor, divisor
+@dataclass(frozen=True, slots=True)
+class _Scaled:
+    """A term's columns centred and of root mean square one, zero where nothing is left.
+
+    Attributes
+    ----------
+    term
+        The random term.
+    divisor, kept
+        What divides the columns, and whether something is left of them, shape (S,).
+    """
+
+    term: RandomTerm
+    divisor: Array
+    kept: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, term: RandomTerm) -> "_Scaled":
+        """Return the columns of a term."""
+        squares = np.zeros((2, term.n_columns))
+        for rows in _chunks(len(term.codes)):
+            columns = term.columns[rows]
+            squares += [np.einsum("is,is->s", x, x) for x in (columns, term.centring.apply(columns))]
+        size, left = np.sqrt(squares)
+        kept = left > CONSTANT * size
+        return cls(term, np.where(kept, left / np.sqrt(max(1, len(term.codes))), 1.0), kept)
+
+    def columns(self, rows: slice) -> Array:
+        """Return them in some rows, shape (m, S)."""
+        return np.asarray(self.term.centring.apply(self.term.columns[rows]) * self.kept / self.divisor)
+
+    def sums(self, count: int) -> Array:
+        """Return the sums of their products with the random vectors by level, shape (J, S, vectors)."""
+        term = self.term
+        found = np.zeros((term.n_levels, term.n_columns, count))
+        for rows, v in _random_vectors(len(term.codes), count):
+            for s, column in enumerate(self.columns(rows).T):
+                for c, vector in enumerate(v.T):
+                    found[:, s, c] += np.bincount(term.codes[rows], column * vector, term.n_levels)
+        return found
 
 
-def _image(term: RandomTerm, pair: Array, v: Array, same: bool) -> Array:
-    """Return A v for an entry of a term's covariance: its two columns, (n, 2), whether they are one, v (n, vectors)."""
+def _chunks(n: int) -> Iterator[slice]:
+    for first in range(0, n, CHUNK_ROWS):
+        yield slice(first, min(n, first + CHUNK_ROWS))
 
-    def one_way(left: Array, right: Array) -> Array:
-        sums = [np.bincount(term.codes, right * column, term.n_levels) for column in v.T]
-        return left[:, None] * np.column_stack(sums)[term.codes]
 
-    first, second = pair.T
-    return 2.0 * one_way(first, first) if same else one_way(first, second) + one_way(second, first)
+def _random_vectors(n: int, count: int) -> Iterator[tuple[slice, Array]]:
+    """Yield rows and the entries of the random vectors there, (m, vectors), the same every time."""
+    rng = np.random.default_rng(0)
+    for rows in _chunks(n):
+        yield rows, rng.normal(size=(rows.stop - rows.start, count))
+
+
+def _triangle(
+    entries: Sequence[Entry], scaled: Mapping[str, _Scaled], weights: Array | None, shape: tuple[int, int]
+) -> Array:
+    """Return the triangular factor of the table of all A v, one column for each entry.
+
+    Parameters
+    ----------
+    entries
+        The entries of the terms' covariances.
+    scaled
+        The columns of the terms, by name.
+    weights
+        For a last column of the residual variance; None where it is known.
+    shape
+        Number of rows and of random vectors.
+    """
+    sums = {name: columns.sums(shape[1]) for name, columns in scaled.items()}
+    R = np.zeros((0, len(entries) + (weights is not None)))
+    for rows, v in _random_vectors(*shape):
+        columns = {name: found.columns(rows) for name, found in scaled.items()}
+        back = {name: sums[name][found.term.codes[rows]] for name, found in scaled.items()}
+        images = [_image(columns[t.name][:, [r, s]], back[t.name][:, [r, s]], r == s) for t, r, s in entries]
+        if weights is not None:
+            images.append(v / weights[rows, None])
+        table = np.column_stack([image.ravel() for image in images])
+        R = np.asarray(np.linalg.qr(np.concatenate([R, table]), mode="r"))
+    return R
+
+
+def _image(pair: Array, sums: Array, same: bool) -> Array:
+    """Return rows of A v for an entry of a term's covariance, (m, vectors).
+
+    Parameters
+    ----------
+    pair
+        Its two columns, shape (m, 2).
+    sums
+        Sums of the columns' products with v over the level of each row, shape (m, 2, vectors).
+    same
+        Whether the two are one.
+    """
+    left, right = pair[:, :1], pair[:, 1:]
+    return 2.0 * left * sums[:, 0] if same else left * sums[:, 1] + right * sums[:, 0]
 
 
 def _name(term: RandomTerm, r: int, s: int) -> str:

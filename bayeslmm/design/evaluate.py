@@ -23,7 +23,7 @@ from bayeslmm.design.texts import (
     warn_of_numbers,
     warn_of_spellings,
 )
-from bayeslmm.errors import BayeslmmError, DataError
+from bayeslmm.errors import BayeslmmError, DataError, counted
 from bayeslmm.formula import Expression
 
 LARGEST_NUMBER = 1e140  # cross-products of 1e28 rows of these still fit into a double
@@ -249,7 +249,7 @@ class Evaluator:
             bad = np.asarray(~finite.reshape(n, part.size // max(n, 1)).all(axis=1), dtype=bool)
             place = row_name(self.index, int(self.positions[first_true(bad)]))
             raise DataError(
-                f"{expression.text} is not finite in {int(bad.sum())} rows, first in {place}: "
+                f"{expression.text} is not finite in {counted(int(bad.sum()), 'row')}, first in {place}: "
                 "change the expression or leave these rows out."
             )
 

@@ -41,7 +41,7 @@ class LevelSet:
             self._keep(as_codes(column)[1])
             return
         self._declare(None)
-        values = _whole_numbers(column)
+        values = whole_numbers(column)
         if values is not None:
             self._dtype = values.dtype if self._dtype is None else np.promote_types(self._dtype, values.dtype)
         if values is None or not self._mark(values):
@@ -139,7 +139,7 @@ class LevelCoder:
         self.levels = levels
         self._low = 0
         self._table: NDArray[np.int32] | None = None
-        if len(levels) and levels.dtype.kind in "iu" and isinstance(levels.dtype, np.dtype):
+        if len(levels) and whole_numbers(levels.to_series()) is not None:
             low, high = int(levels.min()), int(levels.max())
             if high - low < min(LARGEST_TABLE, max(SPARSEST * len(levels), 2**16)):
                 self._low = low
@@ -152,7 +152,7 @@ class LevelCoder:
             known = self._look_up(pd.Index(column.cat.categories))
             codes = column.cat.codes.to_numpy()
             return np.where(codes >= 0, known[codes], -1).astype(np.int32) if len(known) else codes.astype(np.int32)
-        if self._table is not None and (values := _whole_numbers(column)) is not None:
+        if self._table is not None and (values := whole_numbers(column)) is not None:
             return _table_codes(values, self._low, self._table)
         if pd.api.types.is_numeric_dtype(column.dtype) and column.dtype == self.levels.dtype:
             return self.levels.get_indexer(pd.Index(column.to_numpy())).astype(np.int32)
@@ -172,7 +172,8 @@ def _union(parts: list[pd.Index]) -> pd.Index:
     return parts[0].append(parts[1:]).unique()
 
 
-def _whole_numbers(column: pd.Series) -> NDArray[Any] | None:
+def whole_numbers(column: pd.Series) -> NDArray[Any] | None:
+    """Return a column of whole numbers without missing ones as an array, None for any other."""
     dtype = column.dtype
     if isinstance(dtype, np.dtype) and (dtype.kind == "i" or (dtype.kind == "u" and dtype.itemsize < 8)):
         return column.to_numpy()

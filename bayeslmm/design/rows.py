@@ -12,7 +12,7 @@ from bayeslmm.design.columns import as_numbers, first_true, kind_of, unmasked
 from bayeslmm.design.design import Array
 from bayeslmm.design.table import row_name
 from bayeslmm.design.texts import conversion
-from bayeslmm.errors import DataError, OptionError
+from bayeslmm.errors import DataError, OptionError, counted
 from bayeslmm.types import Missing
 
 LARGEST_WEIGHT, SMALLEST_WEIGHT = 1e100, 1e-100  # their products with squares of columns are checked apart
@@ -84,7 +84,7 @@ def check_weights(name: str, values: pd.Series) -> Array:
     ):
         if bad.any():
             raise DataError(
-                f"The weights {name!r} are {what} in {int(bad.sum())} rows, first in "
+                f"The weights {name!r} are {what} in {counted(int(bad.sum()), 'row')}, first in "
                 f"{row_name(values.index, first_true(bad))}: weights are between {SMALLEST_WEIGHT:g} and "
                 f"{LARGEST_WEIGHT:g}, or 0 to leave a row out."
             )

@@ -102,7 +102,7 @@ class Beta(Family):
             "The beta distribution has none of these: move them inwards, (y (n - 1) + 0.5)/n, or, if they are shares "
             "of counts, use 'binomial'."
         )
-        refuse((y <= 0) | (y >= 1), y, request, "not strictly between 0 and 1", remedy)
+        refuse((y <= 0) | (y >= 1), y, request, "is not strictly between 0 and 1", remedy)
         return plain(y, -np.log(y) - np.log1p(-y), request)
 
     def start(self, response: Response) -> Array:

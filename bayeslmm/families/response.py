@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.errors import DataError
+from bayeslmm.errors import DataError, counted
 from bayeslmm.types import Array
 
 SHOWN_ROWS = 5
@@ -91,7 +91,7 @@ def numbers(values: Any, request: Request) -> Array:
     except (TypeError, ValueError):
         kind = type(np.asarray(values).ravel()[0]).__name__
         raise DataError(f"{request.name} holds values of type {kind}; this family needs numbers.") from None
-    refuse(~np.isfinite(found), found, request, "not finite numbers", "Drop these rows or fill them in.")
+    refuse(~np.isfinite(found), found, request, "is not a finite number", "Drop these rows or fill them in.")
     return found
 
 
@@ -109,8 +109,7 @@ def refuse(wrong: NDArray[np.bool_], values: Array, request: Request, what: str,
     labels = places if request.rows is None else [request.rows[i] for i in places[:SHOWN_ROWS]]
     shown = ", ".join(f"{label!s} ({values[i]!s})" for label, i in zip(labels, places[:SHOWN_ROWS], strict=False))
     more = f" and {len(places) - SHOWN_ROWS} more" if len(places) > SHOWN_ROWS else ""
-    rows = "row" if len(places) == 1 else "rows"
-    raise DataError(f"{request.name} has {len(places)} {rows} that are {what}: {shown}{more}. {remedy}")
+    raise DataError(f"{request.name} {what} in {counted(len(places), 'row')}: {shown}{more}. {remedy}")
 
 
 def single_column(values: Any, request: Request) -> Array:
@@ -138,8 +137,8 @@ def multiplicities(request: Request, n: int) -> Array | None:
     if request.weights is None:
         return None
     weights = np.asarray(request.weights, dtype=float)
-    named = Request(f"The weights of {request.name}", request.rows)
-    refuse(~(weights > 0), weights, named, "not positive", "Drop rows of weight zero.")
+    named = Request(f"A weight of {request.name}", request.rows)
+    refuse(~(weights > 0), weights, named, "is not positive", "Drop rows of weight zero.")
     if len(weights) != n:
         raise DataError(f"{request.name} has {n} rows and {len(weights)} weights.")
     return None if np.all(weights == 1) else weights
@@ -159,8 +158,8 @@ def counts(values: Any, request: Request, remedy: str) -> Array:
         If there are others.
     """
     found = single_column(values, request)
-    refuse(found < 0, found, request, "negative", remedy)
-    refuse(found != np.round(found), found, request, "not whole numbers", remedy)
+    refuse(found < 0, found, request, "is negative", remedy)
+    refuse(found != np.round(found), found, request, "is not a whole number", remedy)
     return found
 
 
@@ -173,7 +172,7 @@ def positive(values: Any, request: Request, remedy: str) -> Array:
         If there are others.
     """
     found = single_column(values, request)
-    refuse(found <= 0, found, request, "not positive", remedy)
+    refuse(found <= 0, found, request, "is not positive", remedy)
     return found
 
 
@@ -192,12 +191,12 @@ def ordered_codes(values: Any, request: Request) -> tuple[Array, tuple[Any, ...]
         known = getattr(getattr(values, "dtype", None), "categories", None)
     found = np.asarray(values, dtype=object)
     missing = np.array([value is None or value != value for value in found])
-    refuse(missing, found, request, "missing", "Drop these rows.")
+    refuse(missing, found, request, "is missing", "Drop these rows.")
     known = _in_order(found, request) if known is None else list(known)
     place = {category: k for k, category in enumerate(known)}
     strange = np.array([value not in place for value in found])
     listed = ", ".join(map(repr, known))
-    refuse(strange, found, request, "none of the categories", f"The categories are {listed}.")
+    refuse(strange, found, request, "is none of the categories", f"The categories are {listed}.")
     return np.array([place[value] for value in found], dtype=float), tuple(known)
 
 

@@ -35,7 +35,7 @@ def read_binary(values: Any, request: Request) -> Response:
         )
     if request.categories is None and array.dtype.kind in "biuf":
         y = single_column(values, request)
-        refuse((y != 0) & (y != 1), y, request, "neither 0 nor 1", "For successes among trials use 'binomial'.")
+        refuse((y != 0) & (y != 1), y, request, "is neither 0 nor 1", "For successes among trials use 'binomial'.")
         categories: tuple[Any, ...] = (False, True) if array.dtype.kind == "b" else ()
     else:
         y, categories = ordered_codes(values, request)
@@ -64,16 +64,16 @@ def read_trials(values: Any, request: Request) -> Response:
         both = numbers(values, request)
         if both.shape[1] != 2:
             raise DataError(f"{request.name} has {both.shape[1]} columns; give successes and failures.")
-        refuse(both < 0, both, request, "negative", "Successes and failures are counts.")
+        refuse(both < 0, both, request, "is negative", "Successes and failures are counts.")
         return _binomial(both[:, 0], both.sum(axis=1), request, multiplicities(request, len(both)))
     if request.trials is not None:
-        size = numbers(request.trials, Request(f"The trials of {request.name}", request.rows))
+        size = numbers(request.trials, Request(f"The number of trials of {request.name}", request.rows))
         y = single_column(values, request)
         return _binomial(y, size, request, multiplicities(request, len(y)))
     if array.dtype.kind in "OUSb" or request.categories is not None or not _has_fractions(array, request):
         return read_binary(values, request)
     y = single_column(values, request)
-    refuse((y < 0) | (y > 1), y, request, "no proportions", "Give successes and trials: p(k, n) or cbind(k, n - k).")
+    refuse((y < 0) | (y > 1), y, request, "is no proportion", "Give successes and trials: p(k, n) or cbind(k, n - k).")
     if request.weights is None:
         raise DataError(
             f"{request.name} holds proportions and nothing says of how many trials. Give the trials as weights, or "
@@ -82,7 +82,7 @@ def read_trials(values: Any, request: Request) -> Response:
     size = np.asarray(request.weights, dtype=float)
     successes = y * size
     off = np.abs(successes - np.round(successes)) > WHOLE * np.maximum(size, 1.0)
-    refuse(off, successes, request, "not whole numbers of successes", "Check that the weights are the trials.")
+    refuse(off, successes, request, "is not a whole number of successes", "Check that the weights are the trials.")
     return _binomial(np.round(successes), size, request, None)
 
 
@@ -94,10 +94,10 @@ def _has_fractions(array: Any, request: Request) -> bool:
 
 
 def _binomial(y: Array, size: Array, request: Request, weights: Array | None) -> Response:
-    refuse(y < 0, y, request, "negative", "Successes are counts.")
-    refuse(y > size, y, request, "more than their trials", "Check the number of trials.")
-    refuse(y != np.round(y), y, request, "not whole numbers", "Successes are counts.")
-    refuse(size != np.round(size), size, request, "of a number of trials that is not whole", "Trials are counts.")
-    refuse(size == 0, size, request, "without a trial", "Drop these rows: they say nothing.")
+    refuse(y < 0, y, request, "is negative", "Successes are counts.")
+    refuse(y > size, y, request, "is more than the number of trials", "Check the number of trials.")
+    refuse(y != np.round(y), y, request, "is not a whole number", "Successes are counts.")
+    refuse(size != np.round(size), size, request, "has a number of trials that is not whole", "Trials are counts.")
+    refuse(size == 0, size, request, "has no trial", "Drop these rows: they say nothing.")
     base = gammaln(size + 1) - gammaln(y + 1) - gammaln(size - y + 1)
     return Response(y, size, base, weights)

@@ -10,6 +10,7 @@ which holds at variances of zero too, where C has the slope by the variance, the
 solves. The density at the points is that of `IterativeDensity`.
 """
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +22,10 @@ from bayeslmm.inference.importance.sampling import sample_importance
 from bayeslmm.inference.laplace import Laplace, gradient_differences, positive_inverse, units, within_supports
 from bayeslmm.inference.optimum.average_information import IterativeMaximum, curvature_at, maximise_iteratively
 from bayeslmm.inference.options import Options
+from bayeslmm.inference.progress import progress_bar
+from bayeslmm.inference.surface import MOST_BEYOND, build_surface
 from bayeslmm.likelihood.kernel import Kernel
+from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.posterior.iterative_density import IterativeDensity
 from bayeslmm.priors.model_priors import ModelPriors
 from bayeslmm.types import Array
@@ -64,8 +68,40 @@ def sample_iteratively(kernel: Kernel, priors: ModelPriors, options: Options, *,
     found = maximise_iteratively(kernel, "reml", sigma=sigma)
     paired = found.evaluation.solved.eliminated.paired
     density = IterativeDensity(kernel, priors, sigma, n_probes=found.n_probes, paired=paired)
-    draws = sample_importance(density, options, laplace=approximate(density, found))
-    error = draws.info["log_density_error"]
+    laplace = approximate(density, found)
+    draws = _from_surface(density, laplace, options)
+    if draws is None:
+        draws = sample_importance(density, options, laplace=laplace)
+    return _with_error(draws, found.n_probes)
+
+
+def _from_surface(density: IterativeDensity, laplace: Laplace, options: Options) -> Draws | None:
+    """Return draws of the density's surface, None where it will not do."""
+    started = time.perf_counter()
+    with progress_bar(None, "points", options.progressbar) as report, blas_threads(0):
+        built = build_surface(density, laplace, report)
+    if built is None:
+        return None
+    surface, error = built
+    draws = sample_importance(surface, options, laplace=laplace)
+    if draws.info["share_beyond"] > MOST_BEYOND:
+        return None
+    evaluations = laplace.evaluations + len(surface.nodes)
+    return replace(
+        draws,
+        info={
+            **draws.info,
+            "nodes": len(surface.nodes),
+            "surface_error": error,
+            "evaluations": evaluations,
+            "seconds": time.perf_counter() - started,
+        },
+    )
+
+
+def _with_error(draws: Draws, n_probes: int) -> Draws:
+    """Return draws that tell the error of the log posterior: that of the probes and that of the surface."""
+    error = float(np.hypot(draws.info["log_density_error"], draws.info.get("surface_error", 0.0)))
     doubts = (
         ()
         if error <= NOTICEABLE
@@ -73,11 +109,13 @@ def sample_iteratively(kernel: Kernel, priors: ModelPriors, options: Options, *,
             f"The Monte Carlo error of the log posterior is {error:.2g}: weights of draws are uncertain by that share.",
         )
     )
+    nodes = f" at {draws.info['nodes']} points" if "nodes" in draws.info else ""
     message = (
-        f"The equations were solved by conjugate gradients with {found.n_probes} probes: the Monte Carlo error of the "
+        f"The equations were solved by conjugate gradients with {n_probes} probes{nodes}: the Monte Carlo error of the "
         f"log posterior is {error:.2g}."
     )
-    return replace(draws, info={**draws.info, "probes": found.n_probes, "messages": (message,), "doubts": doubts})
+    info = {**draws.info, "log_density_error": error, "probes": n_probes, "messages": (message,), "doubts": doubts}
+    return replace(draws, info=info)
 
 
 def approximate(density: IterativeDensity, found: IterativeMaximum) -> Laplace:

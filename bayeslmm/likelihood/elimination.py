@@ -22,6 +22,12 @@ def scale_rows(z: Array, xy: Array, left: Array, right: Array, z_out: Array, xy_
     """
     n_levels, size, width = z.shape
     n_xy = xy.shape[2]
+    if width == 1:
+        for j in range(n_levels):
+            z_out[j, 0, 0] = left[0, 0] * z[j, 0, 0] * right[0, 0] + 1.0
+            for t in range(n_xy):
+                xy_out[j, 0, t] = left[0, 0] * xy[j, 0, t]
+        return
     row = np.empty(width)
     for j in range(n_levels):
         for s in range(size):
@@ -106,6 +112,16 @@ def eliminate_level(z: Array, xy: Array, starts: Index, entries: Array) -> float
     n_xy = xy.shape[2]
     has_entries = entries.shape[1] > 0
     log_det = 0.0
+    if width == 1 and not has_entries:
+        for j in range(n_levels):
+            total = z[j, 0, 0]
+            if not total > 0.0:
+                return np.nan
+            z[j, 0, 0] = np.sqrt(total)
+            log_det += np.log(total)
+            for t in range(n_xy):
+                xy[j, 0, t] /= z[j, 0, 0]
+        return log_det
     for j in range(n_levels):
         for s in range(size):
             for t in range(s + 1):

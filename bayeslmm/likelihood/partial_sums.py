@@ -7,7 +7,8 @@ those of the kernel's columns exactly.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from copy import copy
+from dataclasses import dataclass, replace
 
 import numba
 import numpy as np
@@ -174,6 +175,26 @@ class PartialSums:
         self.high = [np.maximum(mine, theirs) for mine, theirs in zip(self.high, other.high, strict=True)]
         for own, their in zip(self.binary, other.binary, strict=True):
             own &= their
+
+    def make_room(self, count: int) -> None:
+        """Make room for as many levels of the only term, with sums of zero: for twice those there are, or more."""
+        if not self.by_level or count <= self.shape.levels[0]:
+            return
+        assert not self.pairs
+        held = self.by_level[0]
+        room = np.zeros((max(count, 2 * len(held)), *held.shape[1:]))
+        room[: len(held)] = held
+        self.by_level = [room]
+        self.shape = replace(self.shape, levels=(len(room),))
+
+    def renumbered(self, places: Codes, levels: tuple[int, ...]) -> "PartialSums":
+        """Return the sums with the first levels of the only term at other places among `levels`."""
+        found = copy(self)
+        found.shape = replace(self.shape, levels=levels)
+        found.by_level = [np.zeros((J, *held.shape[1:])) for J, held in zip(levels, self.by_level, strict=True)]
+        for moved, held in zip(found.by_level, self.by_level, strict=True):
+            moved[places] = held[: len(places)]
+        return found
 
     def own(self, k: int) -> Array:
         """Return the products of a term's (moved) columns with each other, shape (J, S, S)."""

@@ -189,6 +189,10 @@ def sandwich(z: Array, inner: Array) -> Array:
     """Return ``L^-T (I + inner) L^-1`` per level; L (S, S) lower in the first columns of z (J, S, w)."""
     n_levels, size = inner.shape[0], inner.shape[1]
     out = np.empty((n_levels, size, size))
+    if size == 1:
+        for j in range(n_levels):
+            out[j, 0, 0] = (1.0 + inner[j, 0, 0]) / (z[j, 0, 0] * z[j, 0, 0])
+        return out
     inverse = np.zeros((size, size))
     for j in range(n_levels):
         _invert_lower(z[j], size, inverse)

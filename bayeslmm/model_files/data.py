@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from bayeslmm.datasets import DATASET_NAMES, is_table, load_dataset, read_table
-from bayeslmm.errors import ModelFileError
+from bayeslmm.errors import ModelFileError, counted
 from bayeslmm.model_files.checks import unknown_name
 from bayeslmm.model_files.model_file import Level, ModelFile
 
@@ -93,7 +93,7 @@ def _as_category(values: pd.Series, levels: Sequence[Level], where: str) -> pd.S
         row = int(unlisted.argmax())
         raise ModelFileError(
             f"{where} is {list(levels)}, which does not cover the column: row {row} (counted from 0) holds "
-            f"{plain.iloc[row]!r}. {int(unlisted.sum())} rows hold values that are not listed."
+            f"{plain.iloc[row]!r}. Values in {counted(int(unlisted.sum()), 'row')} are not listed."
         )
     absent = [level for level in levels if not (plain == level).any()]
     if absent:

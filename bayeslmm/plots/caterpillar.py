@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from bayeslmm.errors import counted
 from bayeslmm.plots.canvas import GREY, SMALL, colour, name_rows, new_figure, shorten
 
 if TYPE_CHECKING:
@@ -45,5 +46,5 @@ def caterpillar_figure(effects: pd.DataFrame, sds: pd.DataFrame, shown: str) -> 
     else:
         axes[0, 0].set_yticks([])
     name = shorten(str(effects.index.name or "level"))
-    axes[0, 0].set_ylabel(name if named else f"{name}: {len(levels)} levels", fontsize=SMALL + 1)
+    axes[0, 0].set_ylabel(name if named else f"{name}: {counted(len(levels), 'level')}", fontsize=SMALL + 1)
     return figure

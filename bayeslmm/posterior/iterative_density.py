@@ -43,6 +43,7 @@ class IterativeDensity(CovarianceDensity):
     """
 
     single = None
+    costly = True  # a point takes a solve
 
     def __init__(
         self,

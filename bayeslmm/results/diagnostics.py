@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.fft import irfft, rfft  # scipy's are no faster here, and importing them takes longer than all diagnostics
 from numpy.typing import NDArray
-from scipy.fft import irfft, next_fast_len, rfft
 from scipy.special import ndtri
 
 from bayeslmm.errors import check_level
@@ -145,11 +145,17 @@ def _rhat(block: Array) -> Array:
         return np.sqrt((between + within * (length - 1) / length) / within)
 
 
+def _fast_length(least: int) -> int:
+    """Return the smallest product of twos, threes and fives that is not below `least`."""
+    odd = [3**a * 5**b for a in range(least.bit_length()) for b in range(least.bit_length())]
+    return min(o << max(0, (-(-least // o) - 1).bit_length()) for o in odd)
+
+
 def _autocovariance(block: Array) -> Array:
     """Return the biased autocovariances of every chain, shape (K, chains, draws)."""
     length = block.shape[2]
     centred = block - block.mean(axis=2, keepdims=True)
-    padded = next_fast_len(2 * length, real=True)
+    padded = _fast_length(2 * length)
     spectrum = rfft(centred, n=padded, axis=2)
     return irfft(spectrum.real**2 + spectrum.imag**2, n=padded, axis=2)[:, :, :length] / length
 

@@ -449,7 +449,7 @@ def fit_with_message(
         thetas=np.empty((len(found.values), 0)),
         objectives=np.asarray(found.values, dtype=float),
         gradient_norm=found.gradient_norm,
-        code=found.status,
+        code="doubtful" if found.diverging and found.status != "failed" else found.status,
         message=message,
     )
     modes = Conditional(found.beta, coefficient_covariance(found), 1.0, found.u, found.b, found.b_cov)
@@ -485,12 +485,27 @@ def _message(design: Design, found: GeneralizedMaximum, notes: tuple[str, ...]) 
             "Simplify the random effects or rescale the columns."
         ),
     }[found.status]
-    sentences = [said, *notes]
-    if found.diverging:
-        names = ", ".join(design.fixed_names[j] for j in found.diverging)
-        sentences.append(
-            f"The likelihood has no maximum in {names}: the column separates the responses completely, and its "
-            "coefficient and standard error mean nothing. Leave it out, join levels, or state a prior and sample the "
-            "posterior."
-        )
-    return " ".join(sentences)
+    if not found.diverging:
+        return " ".join([said, *notes])
+    return " ".join([_no_maximum(design, found), *([] if found.status == "converged" else [said]), *notes])
+
+
+def _no_maximum(design: Design, found: GeneralizedMaximum) -> str:
+    """Say which coefficients run to infinity, and why."""
+    names = [design.fixed_names[j] for j in found.diverging]
+    one = len(names) == 1
+    response = found.objective.problem.response
+    levels = np.unique(response.y / response.size if len(response.size) else response.y)
+    if len(levels) == 1:
+        why = "all responses are the same"
+    else:
+        why = "the column separates" if one else "the columns separate"
+        why += " the responses completely"
+    theirs = "its coefficient and standard error mean" if one else "their coefficients and standard errors mean"
+    remedy = (
+        "" if len(levels) == 1 else ("Leave it out, join levels, or " if one else "Leave some out, join levels, or ")
+    )
+    ask = f"{remedy}state a prior and sample the posterior."
+    return (
+        f"The likelihood has no maximum in {', '.join(names)}: {why}, and {theirs} nothing. {ask[0].upper()}{ask[1:]}"
+    )

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from bayeslmm.design.design import Design
 from bayeslmm.errors import DataError, FittingError
-from bayeslmm.families import Response
+from bayeslmm.families import Family, Response
 from bayeslmm.results.family_response import at_rows_of, read_family_response
 from bayeslmm.results.generalized import coefficient_covariance
 from bayeslmm.results.generalized_refits import maximum_for, parameters
@@ -23,7 +24,7 @@ PIECE = 10  # responses that a worker takes at once
 
 def fit_many_generalized(fit: "GeneralizedPointFit", Y: Any, cores: int) -> pd.DataFrame:
     """Fit the model of a generalized fit to the columns of Y; see :meth:`Model.fit_many`."""
-    responses, names = _read(fit, Y)
+    responses, names = read_family_responses(fit.design, fit.family, Y)
     pieces = [responses[start : start + PIECE] for start in range(0, len(responses), PIECE)]
     if cores == 1:
         found = [_fit_piece(fit, piece) for piece in pieces]
@@ -56,13 +57,20 @@ def _fit_one(fit: "GeneralizedPointFit", response: Response) -> tuple[Array, str
     return np.concatenate([estimates, errors, [-2.0 * found.loglik]]), found.status
 
 
-def _read(fit: "GeneralizedPointFit", Y: Any) -> tuple[list[Response], pd.Index]:
-    Y = at_rows_of(Y, fit.design, "Y")
+def read_family_responses(design: Design, family: Family, Y: Any) -> tuple[list[Response], pd.Index]:
+    """Return other responses of the rows used, as the family reads them, and their names.
+
+    Raises
+    ------
+    DataError
+        If Y has another shape, other labels, or values outside the family's support.
+    """
+    Y = at_rows_of(Y, design, "Y")
     if np.ndim(Y) != 2:
         raise DataError("Y needs a column for each response: a DataFrame, or an array of two dimensions.")
     frame = Y if isinstance(Y, pd.DataFrame) else pd.DataFrame(np.asarray(Y))
     read = [
-        read_family_response(frame.iloc[:, k], fit.design, fit.family, f"Column {name!r} of Y")
+        read_family_response(frame.iloc[:, k], design, family, f"Column {name!r} of Y")
         for k, name in enumerate(frame.columns)
     ]
     return read, pd.Index(frame.columns, name="response")

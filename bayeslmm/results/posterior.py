@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bayeslmm.covariance import theta_from_factors
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import Design
-from bayeslmm.errors import OptionError, is_word
+from bayeslmm.errors import OptionError, counted, is_word
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.options import generator
 from bayeslmm.likelihood import Kernel
@@ -475,7 +475,7 @@ class PosteriorFit(
 
     def _run(self) -> str:
         draws, info = self.draws, self.draws.info
-        chains = "1 chain" if draws.n_chains == 1 else f"{draws.n_chains} chains"
+        chains = counted(draws.n_chains, "chain")
         parts = [f"{chains} of {draws.n_draws}"]
         if info.get("tune") is not None:
             parts.append(f"{info['tune']} to tune")

@@ -14,7 +14,7 @@ from scipy.special import ndtri
 
 from bayeslmm.design.design import Design, NewRows, RandomTerm
 from bayeslmm.design.row_labels import RowLabels
-from bayeslmm.errors import DataError, OptionError, check_level, is_word, warn_user
+from bayeslmm.errors import DataError, OptionError, check_level, counted, is_word, warn_user
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.accumulate import add_effects
 from bayeslmm.likelihood.factor import factorise
@@ -212,7 +212,7 @@ def inestimable(
         return np.zeros(len(bad), dtype=bool)
     row = plain(rows.index[int(np.argmax(bad))])
     what = (
-        f"The mean of {int(bad.sum())} rows, first of row {row!r}, is not estimable: the fit left out "
+        f"The mean of {counted(int(bad.sum()), 'row')}, first of row {row!r}, is not estimable: the fit left out "
         f"{', '.join(map(repr, dropped))} as collinear, and these rows are not collinear in the same way (such as a "
         "cell without data)."
     )

@@ -10,7 +10,7 @@ import pandas as pd
 from bayeslmm import __version__
 from bayeslmm.design.design import RandomTerm
 from bayeslmm.design.streamed import StreamedDesign, is_streamed
-from bayeslmm.errors import OptionError, check_level, check_switch
+from bayeslmm.errors import OptionError, check_level, check_switch, counted
 from bayeslmm.report import Fold, Page, Section, Table, Verdict, page_html, write_page
 from bayeslmm.report.file import check_place
 from bayeslmm.report.page import Part, Tone
@@ -37,6 +37,7 @@ CAPTIONS = {
     "elbo": "The evidence lower bound at every step: it should have stopped rising",
     "history": "The objective at every evaluation of the optimiser",
 }
+OF_FAMILIES = "Quantile residuals, which vary like a standard normal distribution where the model is right"
 READING = {
     "point": "z is the estimate divided by its standard error; p compares it with the normal distribution, which is "
     "too hopeful where there are few groups.",
@@ -181,7 +182,7 @@ def _effects(fit: Fit) -> list[Section]:
             columns[effect, "sd"] = aligned(sds[term.name][effect])
         table = pd.DataFrame(columns)
         table.columns = pd.MultiIndex.from_tuples(list(columns))
-        folds.append(Fold(f"{term.name}: {term.n_levels} levels", Table(table)))
+        folds.append(Fold(f"{term.name}: {counted(term.n_levels, 'level')}", Table(table)))
     return [Section("Random effects by level", tuple(folds))] if folds else []
 
 
@@ -200,5 +201,8 @@ def _pictures(fit: Fit, others: Sequence[Fit], level: float) -> Section:
     for kind in ("ppc", "residuals", "trace", "elbo", "history"):
         if kind in kinds and (whole or kind in NEED_NO_EFFECTS):
             options = {"seed": 0} if kind == "ppc" else {}
-            parts.append(report_picture(CAPTIONS[kind], draw(fit, kind, options)))
+            caption = CAPTIONS[kind]
+            if kind == "residuals" and fit.design.outcome is not None:
+                caption = OF_FAMILIES
+            parts.append(report_picture(caption, draw(fit, kind, options)))
     return Section("Pictures", tuple(parts))

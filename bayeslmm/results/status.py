@@ -26,8 +26,8 @@ class Status:
     Attributes
     ----------
     code
-        A PointFit's is "converged", "boundary" (a converged fit with a singular covariance matrix) or
-        "failed"; a PosteriorFit's is "ok", "doubtful" or "failed".
+        A PointFit's is "converged", "boundary" (a converged fit with a singular covariance matrix), "doubtful" (some
+        coefficients have no finite estimate) or "failed"; a PosteriorFit's is "ok", "doubtful" or "failed".
     message
         A sentence, or several: what was found and what to try.
     """

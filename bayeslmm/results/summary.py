@@ -5,6 +5,7 @@ from html import escape
 
 import pandas as pd
 
+from bayeslmm.errors import counted
 from bayeslmm.results.status import Status
 from bayeslmm.results.tables import text_table
 
@@ -64,7 +65,5 @@ class Summary:
 
 def describe_counts(nobs: int, n_levels: dict[str, int], dropped: str) -> str:
     """Return ``"180 observations; Subject: 18 levels"``."""
-    levels = "; ".join(
-        f"{name}: {count} levels" if count != 1 else f"{name}: 1 level" for name, count in n_levels.items()
-    )
-    return "; ".join(part for part in (f"{nobs} observations", levels, dropped) if part)
+    levels = "; ".join(f"{name}: {counted(count, 'level')}" for name, count in n_levels.items())
+    return "; ".join(part for part in (counted(nobs, "observation"), levels, dropped) if part)

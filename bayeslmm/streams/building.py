@@ -16,8 +16,9 @@ from bayeslmm.design.table import used_columns
 from bayeslmm.design.texts import warn_of_levels
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.formula import Formula
-from bayeslmm.rows import Rows
+from bayeslmm.rows import Rows, part_named
 from bayeslmm.streams.deciding import Streamed, decide
+from bayeslmm.streams.one_reading import sum_in_one_reading
 from bayeslmm.streams.summing import Start, Summing, Triangle, sums_shape
 from bayeslmm.types import Array, Missing
 
@@ -32,7 +33,7 @@ def build_streamed_design(
     functions: Mapping[str, Callable[..., Any]] | None = None,
     missing: Missing = "drop",
 ) -> StreamedDesign:
-    """Apply a formula to rows that are read in batches, at least twice.
+    """Apply a formula to rows that are read in batches, once where nothing but levels is learned, else twice or more.
 
     Parameters
     ----------
@@ -55,14 +56,19 @@ def build_streamed_design(
         If the response is constant, or there are not more rows than independent fixed columns.
     """
     plan = make_plan(formula, rows.columns, weights, offset, functions, missing)
+    found = sum_in_one_reading(plan, rows, chunk_rows) or _sum_in_two_passes(plan, rows, chunk_rows)
+    start = Start(Triangle, found.learned, found.recipes, found.sums.shape)
+    return decide(found, partial(_triangle, rows, start, plan, chunk_rows))
+
+
+def _sum_in_two_passes(plan: Plan, rows: Rows, chunk_rows: int) -> Streamed:
     learned = learn(plan, lambda start: rows.fold(start, plan.columns, chunk_rows))
     _warn_of_levels(learned)
     recipes, start = _first_batch(learned, rows, chunk_rows)
     total = rows.fold(start, plan.columns, chunk_rows)
     assert isinstance(total, Summing)
     _check_counts(learned.counts, total.counts)
-    triangle = partial(_triangle, rows, Start(Triangle, learned, recipes, start.shape), plan, chunk_rows)
-    return decide(Streamed(learned, recipes, total.sums), triangle)
+    return Streamed(learned, recipes, total.sums)
 
 
 def make_plan(
@@ -90,14 +96,18 @@ def make_plan(
 
 
 def _first_batch(learned: Learned, rows: Rows, chunk_rows: int) -> tuple[Recipes, Start]:
-    for _, frame in rows.batches(learned.plan.columns, chunk_rows):
-        if len(read_batch(learned.plan, frame, "", Counts())[0]) == 0:
-            continue
-        recipes = make_recipes(learned, frame)
-        first = BatchReader(learned, recipes).read(frame, "", Counts())
-        assert first is not None
-        return recipes, Start(Summing, learned, recipes, sums_shape(learned, recipes, first))
-    raise DataError("The rows ended before the first: they changed while they were read.")
+    for part, frame in rows.batches(learned.plan.columns, chunk_rows):
+        with part_named(part):
+            if len(read_batch(learned.plan, frame, "", Counts())[0]) == 0:
+                continue
+            recipes = make_recipes(learned, frame)
+            first = BatchReader(learned, recipes).read(frame, "", Counts())
+            assert first is not None
+            return recipes, Start(Summing, learned, recipes, sums_shape(learned, recipes, first))
+    raise DataError(
+        "The source gave rows when it was read first and none the second time: it is read several times, and a "
+        "function must start anew whenever it is called."
+    )
 
 
 def _check_counts(first: Counts, second: Counts) -> None:

@@ -14,7 +14,7 @@ from scipy.linalg import solve_triangular
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.errors import DataError, FittingError, OptionError, check_level, is_word
+from bayeslmm.errors import DataError, FittingError, OptionError, check_level, counted, is_word
 from bayeslmm.inference.options import MOST_CORES, check_count, resolve_seed
 from bayeslmm.inference.progress import progress_bar
 from bayeslmm.intervals.bootstrap import one_by_one, replicates
@@ -189,7 +189,9 @@ def extended(design: Design, along: int, count: int, multiple: int) -> Design:
     terms = tuple(_extended_term(term, codes, rows, drawn) for term in design.terms)
     X = np.ascontiguousarray(design.X[rows])
     if X.shape[1] and np.linalg.matrix_rank(X) < X.shape[1]:
-        raise DataError(f"With {count} groups the design does not identify all coefficients: ask for more groups.")
+        raise DataError(
+            f"With {counted(count, 'group')} the design does not identify all coefficients: ask for more groups."
+        )
     return replace(
         design,
         y=design.y[rows],

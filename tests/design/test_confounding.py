@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 import bayeslmm as blm
-from bayeslmm.design import build_design
+from bayeslmm.design import build_design, confounding
 from bayeslmm.design.checks import identifiability
 from bayeslmm.design.confounding import confounded, has_telling_level
 from bayeslmm.formula import parse
@@ -97,6 +97,14 @@ def test_weights_and_a_known_sigma():
     found = design("(1 | row)")
     assert confounded(found.terms, None, N, False) != ()
     assert confounded(found.terms, None, N, True) == ()
+
+
+@pytest.mark.parametrize("terms", [*CONFOUNDED, "(year | g)", "(1 | pair) + (x | g)"])
+def test_rows_in_pieces_say_the_same(terms, monkeypatch):
+    found = design(terms)
+    expected = confounded(found.terms, None, N, False)
+    monkeypatch.setattr(confounding, "CHUNK_ROWS", 7)
+    assert confounded(found.terms, None, N, False) == expected
 
 
 def test_the_status_names_them():

@@ -201,7 +201,7 @@ def test_what_cannot_be_computed(effects, message):
 
 def test_rows_in_messages_are_those_of_the_users_data():
     data = table().assign(z=lambda d: d["z"].where(d.index != 40, -1.0), x=lambda d: d["x"].where(d.index > 2))
-    with pytest.raises(DataError, match=r"log\(z\) is not finite in 1 rows, first in row 40:"):
+    with pytest.raises(DataError, match=r"log\(z\) is not finite in 1 row, first in row 40:"):
         columns("y ~ log(z) + x", data)
     with pytest.raises(DataError, match=r"first in row 40 \(index 47\):"):
         columns("y ~ log(z) + x", data.set_index(np.arange(80) + 7))

@@ -158,7 +158,7 @@ def test_true_and_false_are_no_weights():
 
 def test_what_is_masked_is_missing():
     masked = np.ma.array(np.ones(N), mask=np.arange(N) == 3)
-    with pytest.raises(DataError, match=r"'\(weights\)' are missing in 1 rows, first in row 3"):
+    with pytest.raises(DataError, match=r"'\(weights\)' are missing in 1 row, first in row 3"):
         design(table(), weights=masked)
     assert design(table(), offset=masked).n == N - 1
     assert design({name: table()[name] for name in ("y", "g")} | {"x": masked * table()["x"].to_numpy()}).n == N - 1

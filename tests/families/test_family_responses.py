@@ -68,26 +68,36 @@ def test_trials_three_ways(values, request_):
 @pytest.mark.parametrize(
     ("name", "values", "request_", "message"),
     [
-        ("poisson", [1, -2, 0, -3], {}, r"2 rows that are negative: b \(-2.0\), d \(-3.0\). Counts are whole numbers"),
-        ("poisson", [1, 2.5, 0, 3], {}, r"1 row that are not whole numbers: b \(2.5\)"),
-        ("negative_binomial", [1, np.nan, 0, 3], {}, r"not finite numbers: b \(nan\). Drop these rows"),
+        ("poisson", [1, -2, 0, -3], {}, r"y is negative in 2 rows: b \(-2.0\), d \(-3.0\). Counts are whole numbers"),
+        ("poisson", [1, 2.5, 0, 3], {}, r"y is not a whole number in 1 row: b \(2.5\)"),
+        ("negative_binomial", [1, np.nan, 0, 3], {}, r"is not a finite number in 1 row: b \(nan\). Drop these rows"),
         ("hurdle_poisson", ["x", "y", "z", "w"], {}, "values of type str.*needs numbers"),
-        ("gamma", [1, 0, 2, 3], {}, r"not positive: b \(0.0\).*model zeros apart"),
-        ("lognormal", [1, 0, 2, 3], {}, r"not positive: b \(0.0\)"),
-        ("beta", [0.2, 0, 1, 0.3], {}, r"not strictly between 0 and 1: b \(0.0\), c \(1.0\).*'binomial'"),
-        ("bernoulli", [0, 1, 2, 1], {}, r"neither 0 nor 1: c \(2.0\).*'binomial'"),
+        ("gamma", [1, 0, 2, 3], {}, r"is not positive in 1 row: b \(0.0\).*model zeros apart"),
+        ("lognormal", [1, 0, 2, 3], {}, r"is not positive in 1 row: b \(0.0\)"),
+        ("beta", [0.2, 0, 1, 0.3], {}, r"not strictly between 0 and 1 in 2 rows: b \(0.0\), c \(1.0\).*'binomial'"),
+        ("bernoulli", [0, 1, 2, 1], {}, r"is neither 0 nor 1 in 1 row: c \(2.0\).*'binomial'"),
         ("bernoulli", ["a", "b", "c", "a"], {}, "3 categories, 'a', 'b', 'c'.*'cumulative'"),
-        ("bernoulli", ["a", "b", "c", "a"], {"categories": ["a", "b"]}, r"none of the categories: c \(c\)"),
+        ("bernoulli", ["a", "b", "c", "a"], {"categories": ["a", "b"]}, r"is none of the categories in 1 row: c \(c\)"),
         ("bernoulli", [[1, 2]] * 4, {}, "two columns.*'binomial'"),
-        ("binomial", [[1, -2]] * 4, {}, "negative: a"),
-        ("binomial", [3, 0, 1, 1], {"trials": np.array([2, 1, 1, 1])}, r"more than their trials: a \(3.0\)"),
-        ("binomial", [0, 0, 1, 1], {"trials": np.array([2, 1, 0, 1])}, "more than their trials: c"),
-        ("binomial", [0, 0, 0, 1], {"trials": np.array([2, 1, 0, 1])}, "without a trial: c"),
+        ("binomial", [[1, -2]] * 4, {}, "is negative in 4 rows: a"),
+        (
+            "binomial",
+            [3, 0, 1, 1],
+            {"trials": np.array([2, 1, 1, 1])},
+            r"more than the number of trials in 1 row: a \(3.0\)",
+        ),
+        ("binomial", [0, 0, 1, 1], {"trials": np.array([2, 1, 0, 1])}, "is more than the number of trials in 1 row: c"),
+        ("binomial", [0, 0, 0, 1], {"trials": np.array([2, 1, 0, 1])}, "has no trial in 1 row: c"),
         ("binomial", [0.5, 0.2, 1, 0], {}, "nothing says of how many trials.*weights.*'beta'"),
-        ("binomial", [0.5, 1.5, 1, 0], {}, "no proportions: b"),
-        ("binomial", [0.5, 0.5, 1, 0], {"weights": np.array([2, 3, 1, 1])}, "not whole numbers of successes: b"),
-        ("poisson", [1, 2, 0, 3], {"weights": np.array([1, 0, 1, 1])}, "weights of .* not positive: b"),
-        ("cumulative", ["lo", "hi", None, "lo"], {}, "missing: c"),
+        ("binomial", [0.5, 1.5, 1, 0], {}, "is no proportion in 1 row: b"),
+        (
+            "binomial",
+            [0.5, 0.5, 1, 0],
+            {"weights": np.array([2, 3, 1, 1])},
+            "not a whole number of successes in 1 row: b",
+        ),
+        ("poisson", [1, 2, 0, 3], {"weights": np.array([1, 0, 1, 1])}, "A weight of y is not positive in 1 row: b"),
+        ("cumulative", ["lo", "hi", None, "lo"], {}, "y is missing in 1 row: c"),
         ("cumulative", ["lo", "hi", "hi", "lo"], {"categories": ["lo", "mid", "hi"]}, "no row of category 'mid'"),
     ],
 )
@@ -97,7 +107,7 @@ def test_refusals_name_rows_and_remedy(name, values, request_, message):
 
 
 def test_long_lists_of_rows_are_cut():
-    with pytest.raises(DataError, match=r"12 rows .* 4 \(-1.0\) and 7 more"):
+    with pytest.raises(DataError, match=r"12 rows: .* 4 \(-1.0\) and 7 more"):
         family("poisson").read(np.full(12, -1))
 
 

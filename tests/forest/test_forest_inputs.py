@@ -66,7 +66,7 @@ def test_response_as_a_frame():
 
 @pytest.mark.parametrize(
     ("value", "message"),
-    [(np.nan, "missing or infinite in 1 rows, first in row 3"), (np.inf, "row 3"), ("a", "must hold numbers")],
+    [(np.nan, "missing or infinite in 1 row, first in row 3"), (np.inf, "row 3"), ("a", "must hold numbers")],
 )
 def test_response_that_is_no_number(value, message):
     X, y = make()
@@ -295,7 +295,7 @@ def test_the_order_of_arguments_of_merf(Z):
 def test_what_is_masked_is_missing():
     X, y = make()
     features, hidden = X[["x", "w"]], np.arange(N) == 4
-    with pytest.raises(DataError, match="y is missing or infinite in 1 rows, first in row 4"):
+    with pytest.raises(DataError, match="y is missing or infinite in 1 row, first in row 4"):
         forest().fit(features, np.ma.array(y, mask=hidden), groups=X["g"])
     with pytest.raises(DataError, match="'g' has 1 missing values, first in row 4"):
         forest().fit(features, y, groups=np.ma.array(X["g"], mask=hidden))

@@ -53,5 +53,5 @@ def test_effects_cannot_be_integrated_out():
 
 
 def test_reml_is_for_normal_responses():
-    with pytest.raises(OptionError, match="REML is defined for normal responses"):
+    with pytest.raises(OptionError, match="REML is for normal responses"):
         blm.Model("y ~ x + (1 | g)", data_of(), family="poisson").fit("reml")

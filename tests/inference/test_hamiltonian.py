@@ -10,7 +10,7 @@ import bayeslmm as blm
 from bayeslmm.errors import FittingError, OptionError
 from bayeslmm.inference.hamiltonian import chains, sampling, whitening
 from bayeslmm.inference.hamiltonian.scores import CorrelationScores, scored_density
-from bayeslmm.inference.hamiltonian.whitening import secant_curvature, whiten
+from bayeslmm.inference.hamiltonian.whitening import centred, secants, whiten
 from bayeslmm.inference.importance import points
 from bayeslmm.inference.importance.points import weighted_points
 from bayeslmm.inference.importance.sampling import importance_draws
@@ -104,17 +104,27 @@ def test_density_of_scores(scored):
 
 
 def test_secants_of_a_normal_density_are_its_precision():
-    np.testing.assert_allclose(secant_curvature(whitened(Normal(3))), np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(secants(whitened(Normal(3)))[0], np.eye(3), atol=1e-12)
     # the slope of a logistic density grows less than the curvature at its centre says
-    wide = secant_curvature(whitened(Logistic([0.0, 0.0], [1.0, 2.0])))
+    wide = secants(whitened(Logistic([0.0, 0.0], [1.0, 2.0])))[0]
     h = whitening.SECANT
     np.testing.assert_allclose(wide, np.diag([np.tanh(h / 2) / h, np.tanh(h / 4) / (2 * h)]), rtol=1e-9)
+
+
+def test_a_normal_approximation_moves_to_the_mean():
+    """From a centre half a standard deviation off to the mean of a normal density, with its variance."""
+    off = Laplace(np.array([0.5, -0.3]), np.eye(2), 0.0, 0)
+    found = centred(WhitenedDensity(Normal(2, sd=1.5), off))
+    np.testing.assert_allclose(found.mode, 0.0, atol=1e-12)
+    np.testing.assert_allclose(found.covariance, 1.5**2 * np.eye(2), atol=1e-12)
+    far = Laplace(np.array([50.0, 0.0]), np.eye(2), 0.0, 0)
+    np.testing.assert_allclose(centred(WhitenedDensity(Normal(2), far)).mode, [50.0 - whitening.LONGEST_MOVE, 0.0])
 
 
 def test_whitening_makes_secants_of_a_model_even(scored):
     """After one more whitening the secants of a posterior with a weak variance lie nearer to the identity."""
     density = scored.density
-    spread = np.linalg.eigvalsh(secant_curvature(whiten(scored, find_laplace(density))))
+    spread = np.linalg.eigvalsh(secants(whiten(scored, find_laplace(density)))[0])
     assert spread.min() > 0.5 and spread.max() < 1.6
 
 

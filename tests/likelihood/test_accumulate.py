@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 
 from bayeslmm.design.centring import Centring, find_centring, no_centring
-from bayeslmm.likelihood.accumulate import add_by_level, add_nest, move_columns, sum_squares
+from bayeslmm.likelihood.accumulate import (
+    add_by_level,
+    add_effects,
+    add_nest,
+    add_weighted,
+    move_columns,
+    sum_squares,
+    weighted_products,
+)
 from bayeslmm.likelihood.columns import column_map
 
 ROUNDING = 1e-12  # relative: sums in another order
@@ -60,3 +68,27 @@ def test_a_column_that_changes_in_one_row_is_no_constant(change):
     assert find_centring(columns).constant.tolist() == [0.5, 0.0]
     columns[change, 0] = 2.5
     assert not find_centring(columns).spans_constant
+
+
+@pytest.mark.parametrize(("size", "width"), [(1, 1), (1, 2), (2, 1), (2, 4)])
+def test_weighted_products_are_those_of_matrices(size, width):
+    """One column beside one, and few products in all, have loops of their own."""
+    rng = np.random.default_rng(4)
+    codes = rng.integers(0, 6, 50).astype(np.int32)
+    weights, left, right = rng.normal(size=50), rng.normal(size=(50, size)), rng.normal(size=(50, width))
+    found = np.zeros((6, size, width))
+    add_weighted(codes, weights, left, right, found)
+    expected = [(weights * (codes == j) * left.T) @ right for j in range(6)]
+    np.testing.assert_allclose(found, expected, rtol=ROUNDING, atol=ROUNDING)
+    np.testing.assert_allclose(weighted_products(weights, left, right), sum(expected), rtol=ROUNDING, atol=ROUNDING)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_effects_reach_the_rows_of_their_level_only(size):
+    rng = np.random.default_rng(5)
+    codes = rng.integers(-1, 6, 50).astype(np.int32)
+    columns, effects = rng.normal(size=(50, size)), rng.normal(size=(6, size))
+    found = np.full(50, 7.0)
+    add_effects(codes, columns, effects, found)
+    expected = np.where(codes >= 0, np.sum(columns * effects[codes], axis=1), 0.0)
+    np.testing.assert_allclose(found, 7.0 + expected, rtol=ROUNDING)

@@ -193,7 +193,7 @@ def test_effects_are_told_apart_by_term() -> None:
         PairedProducts.of(kernel.products), kernel.lambdas([0.5] * 6), "ml", None, signs
     ).solved
     shapes = [(s.n_levels, s.n_columns) for s in kernel.shapes]
-    assert [b.shape[:2] for b in effects_by_term(solved, solved.lead, solved.trailing)] == shapes
+    assert [b.shape[:2] for b in effects_by_term(solved.eliminated.paired, solved.lead, solved.trailing)] == shapes
 
 
 def test_columns_are_solved_to_their_tolerances() -> None:

@@ -54,9 +54,9 @@ def test_trials_and_categories(data):
 def test_refusals_name_the_column(data):
     model = blm.Model("y ~ x + (1 | g)", data, family="poisson")
     Y = pd.DataFrame({"a": data["y"], "b": data["y"].where(data.index != 4, -2)})
-    with pytest.raises(blm.DataError, match=r"Column 'b' of Y has 1 row that are negative: 4 \(-2"):
+    with pytest.raises(blm.DataError, match=r"Column 'b' of Y is negative in 1 row: 4 \(-2"):
         model.fit_many(Y)
-    with pytest.raises(blm.DataError, match="Column 1 of Y has 160 rows that are not whole"):
+    with pytest.raises(blm.DataError, match="Column 1 of Y is not a whole number in 160 rows"):
         model.fit_many(np.column_stack([data["y"], data["y"] + 0.5]))
     with pytest.raises(blm.DataError, match="one value for each of 160 rows"):
         model.fit_many(Y.to_numpy()[1:])

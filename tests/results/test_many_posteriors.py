@@ -66,12 +66,21 @@ def test_crossed_terms_with_offset_stated_priors_and_a_collinear_column():
     close_to(row.iloc[0], blm.Model(formula, data.assign(y=other), **options).fit("importance", seed=4))
 
 
+def test_families_have_posteriors_of_other_responses_too():
+    ticks = blm.load_dataset("grouseticks")
+    model = blm.Model("TICKS ~ cHEIGHT + (1 | BROOD)", ticks, family="poisson")
+    other = np.random.default_rng(1).permutation(ticks["TICKS"].to_numpy())
+    row = model.fit_many(pd.DataFrame({"shuffled": other}), "importance", draws=DRAWS, seed=2).loc["shuffled"]
+    close_to(row, blm.Model(model.formula, ticks.assign(TICKS=other), family="poisson").fit("importance", seed=4))
+    assert row["status"] == "ok"
+
+
 def test_refusals(sleepstudy, responses):
     model = blm.Model(FORMULA, sleepstudy)
-    with pytest.raises(blm.DataError, match="Response 1 of Y"):
+    with pytest.raises(blm.DataError, match="Column 'large' of Y"):
         model.fit_many(responses.assign(large=np.inf), "importance")
     with pytest.raises(blm.OptionError, match="draws"):
         model.fit_many(responses, "importance", draws=0)
     counts = blm.Model("TICKS ~ 1 + (1 | BROOD)", blm.load_dataset("grouseticks"), family="poisson")
-    with pytest.raises(blm.OptionError, match="fit_many is for normal responses"):
-        counts.fit_many(np.ones((403, 2)), "importance")
+    with pytest.raises(blm.DataError, match="Column 1 of Y is negative in 403 rows"):
+        counts.fit_many(np.tile([1.0, -1.0], (403, 1)), "importance")

@@ -269,7 +269,7 @@ def test_a_cell_without_data_is_not_estimable(missing_cell):
     model, new = missing_cell
     fit = model.fit("reml")
     assert fit.dropped_columns == ("a[T.q]:b[T.w]",)
-    with pytest.warns(UserWarning, match=r"1 rows, first of row 1, is not estimable.*'a\[T.q\]:b\[T.w\]'"):
+    with pytest.warns(UserWarning, match=r"1 row, first of row 1, is not estimable.*'a\[T.q\]:b\[T.w\]'"):
         plain = fit.predict(new)
     assert np.isfinite(plain).all()
     with pytest.warns(UserWarning, match="predicted as NaN"):

@@ -84,7 +84,7 @@ def test_successes_of_the_same_trials_in_every_spelling(way, tmp_path):
         np.testing.assert_allclose(again.fixef(), new.fixef(), atol=COEFFICIENTS)
     loaded = blm.load(again.save(tmp_path / way))
     assert loaded.objective == pytest.approx(new.objective, abs=OBJECTIVE)
-    with pytest.raises(blm.DataError, match="more than their trials: 3 "):
+    with pytest.raises(blm.DataError, match="more than the number of trials in 1 row: 3 "):
         fit.refit(np.where(np.arange(len(data)) == 3, 99, other))
     if way == "weights":
         with pytest.raises(blm.DataError, match="other trials"):
@@ -132,7 +132,7 @@ def test_refusals():
     data["y"] = rng.poisson(np.exp(eta))
     model = blm.Model("y ~ x + (1 | g)", data, family="poisson")
     fit = model.fit("ml")
-    with pytest.raises(blm.DataError, match=r"The new response has 1 row that are negative: 5 \(-1\.0\)"):
+    with pytest.raises(blm.DataError, match=r"The new response is negative in 1 row: 5 \(-1\.0\)"):
         fit.refit(data["y"].where(data.index != 5, -1))
     with pytest.raises(blm.DataError, match="one value for each of 192 rows"):
         fit.refit([1, 2])

@@ -13,7 +13,7 @@ from bayeslmm.design import Design, NewRows, build_design, dotted_names, new_row
 from bayeslmm.design.alignment import index_difference
 from bayeslmm.design.columns import holds_text, unmasked
 from bayeslmm.design.names import RESERVED_RESPONSES
-from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError
+from bayeslmm.errors import BayeslmmError, DataError, FormulaError, OptionError, counted
 from bayeslmm.formula import Formula, check_expression, parse, quoted
 from bayeslmm.formula.formula import COVARIANCE_BARS
 from bayeslmm.types import Array, Missing
@@ -335,7 +335,9 @@ def read_response(y: Any, table: Any) -> Array:
     _check_length("y", len(values), len(table))
     bad = ~np.isfinite(values)
     if bad.any():
-        raise DataError(f"y is missing or infinite in {bad.sum()} rows, first in row {int(np.argmax(bad))}.")
+        raise DataError(
+            f"y is missing or infinite in {counted(int(bad.sum()), 'row')}, first in row {int(np.argmax(bad))}."
+        )
     return values
 
 

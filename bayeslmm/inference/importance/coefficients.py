@@ -4,7 +4,7 @@ Coefficients are drawn for the draws that are returned and no others, into the a
 holds besides is one piece of `PIECE_NUMBERS` numbers per thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,15 +13,17 @@ from numpy.typing import NDArray
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.normal_prior import Eliminated
-from bayeslmm.likelihood.threads import in_threads, worker_threads
+from bayeslmm.likelihood.threads import blas_threads, in_threads, worker_threads
 from bayeslmm.posterior.batched_density import BatchedDensity
 from bayeslmm.posterior.conditional_draws import draw_coefficients
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.iterative_density import IterativeDensity
+from bayeslmm.posterior.surface_density import SurfaceDensity
 from bayeslmm.types import Array
 
 PIECE_NUMBERS = 1 << 18  # random numbers held at once by a thread
 SOLVED_AT_ONCE = 8  # draws by conjugate gradients, whose passes over the data cost less when they are shared
+SOLVED_EACH = 16  # of these where each has its own point
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +89,9 @@ def coefficients_at(
     )
     effects = sum(shape.n_effects for shape in kernel.shapes)
     longest = max(1, PIECE_NUMBERS // (effects + kernel.p + 1))
+    if isinstance(density, SurfaceDensity):
+        _draw_on_surface(density, phi, chosen, options.seed, found, keep, report)
+        return found
     if isinstance(density, IterativeDensity):
         longest = max(longest, SOLVED_AT_ONCE)
     pieces = _pieces(chosen, longest)
@@ -134,6 +139,39 @@ def _pieces(chosen: NDArray[np.intp], longest: int) -> list[tuple[int, NDArray[n
         for places in np.split(order, starts[1:])
         for start in range(0, len(places), longest)
     ]
+
+
+def _draw_on_surface(
+    density: SurfaceDensity,
+    phi: Array,
+    chosen: NDArray[np.intp],
+    seed: int,
+    found: PointCoefficients,
+    keep: Sequence[bool],
+    report: Callable[[int], None] | None,
+) -> None:
+    """Draw at the points chosen, the random effects of several draws at once."""
+    kernel = density.kernel
+    shift = kernel.fixed.centring.constant * kernel.y_mean
+    beta = np.empty((kernel.p, len(chosen)))
+    for point, places in _pieces(chosen, len(chosen)):
+        rng = np.random.default_rng([seed, 1 << 20, point])
+        grid = density.grid(phi[point])
+        found.sigma[places] = grid.draw(rng.uniform(size=len(places)))
+        beta[:, places] = grid.posterior.draw(found.sigma[places], rng.standard_normal((kernel.p, len(places))))
+    found.beta[:] = (kernel.fixed.matrix @ beta).T + shift
+    if not any(keep):
+        return
+    with blas_threads(0):
+        for start in range(0, len(chosen), SOLVED_EACH):
+            some = slice(start, start + SOLVED_EACH)
+            rng = np.random.default_rng([seed, 3 << 20, start])
+            drawn = density.draw_effects(phi[chosen[some]], beta[:, some], found.sigma[some], rng)
+            for out, effects, columns, kept in zip(found.effects, drawn, kernel.maps, keep, strict=True):
+                if kept:
+                    out[some] = np.einsum("st,jtm->mjs", columns.matrix, effects)
+            if report is not None:
+                report(min(start + SOLVED_EACH, len(chosen)))
 
 
 def _draw_compiled(

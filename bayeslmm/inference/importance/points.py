@@ -11,13 +11,13 @@ TOMACS 8(1)): see `replicated_size`.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy  # scipy.stats takes a second to load and does so at its first use
-from numpy.typing import NDArray
 
 from bayeslmm.covariance import sd_places
+from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
@@ -26,11 +26,14 @@ from bayeslmm.inference.importance.proposals import (
     moment_proposal,
 )
 from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
+from bayeslmm.inference.importance.scored import scored_proposal
+from bayeslmm.inference.importance.sizes import parameter_sizes, replicated_size
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.normal_prior import Eliminated
 from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
 from bayeslmm.posterior.batched_density import BatchedDensity
+from bayeslmm.posterior.conditional_draws import covariance_parameters
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.iterative_density import IterativeDensity
 from bayeslmm.types import Array
@@ -41,6 +44,10 @@ MODERATE_POINTS = 1024  # where a point takes a millisecond, mostly of Python
 SMALL_ORDER = 200  # below this order of the trailing matrix points are cheap
 SMALL_TERM = 20_000  # below this number of effects of a single term they are, too
 LAPLACE_DOF = 7.0
+COSTLY_DOF = 30.0  # a posterior that takes long to evaluate has many levels and is near normal; rounds mend the rest
+SCORED_FROM = 10  # parameters from which proposals are made in normal scores of sds and correlations
+SCORED_DOF = 30.0
+SCORED_POINTS = 256  # of a round there: the first proposals are good, and moments of few points mend them soon
 MOMENT_DOF = 12.0  # at least; with more dimensions the tails of a t in all of them waste more points
 MOMENT_ROUNDS = 3  # after these a k-hat up to the limit is good enough
 MOST_ROUNDS = 24
@@ -49,7 +56,8 @@ GAIN = 1.1  # times the largest effective size so far that counts as one
 GOOD_K_HAT = 0.5
 BAD_K_HAT = 0.7
 LARGEST_WEIGHT = 50.0  # a weight this many times the average carries the estimate alone
-ENOUGH_EFFECTIVE = 400.0
+ENOUGH_EFFECTIVE = 400.0  # of every parameter
+FEW_DRAWS = 3.0  # times that: fewer draws are worth less than it, however many points there are
 REPLICATES = 4  # sets of points scrambled apart
 LARGEST_REPLICATE = 1024  # proposals learn more from several rounds than from one long one
 REPLICATE_POINTS = 8  # points of a set per dimension, at least twice that
@@ -84,6 +92,8 @@ class WeightedPoints:
         Points at which the kernel failed.
     rounds
         Proposal rounds, the first included.
+    worst_size
+        Independent draws that the points are worth for the mean of the worst standard deviation or correlation.
     """
 
     phi: Array
@@ -95,13 +105,16 @@ class WeightedPoints:
     laplace: Laplace
     failures: int
     rounds: int
+    worst_size: float = np.inf
 
     @property
     def trouble(self) -> str:
         """Say in a sentence why the weights should not be used; empty if they are fine."""
-        if self.effective_size < ENOUGH_EFFECTIVE:
+        size = min(self.effective_size, self.worst_size)
+        if size < ENOUGH_EFFECTIVE:
+            where = " for the worst parameter" if self.effective_size >= ENOUGH_EFFECTIVE else ""
             return (
-                f"importance sampling reached an effective size of {self.effective_size:.0f} of "
+                f"importance sampling reached an effective size of {size:.0f}{where} of "
                 f"{len(self.phi)} points, fewer than {ENOUGH_EFFECTIVE:.0f}"
             )
         if uneven(self.smoothed):
@@ -142,13 +155,15 @@ def weighted_points(
     if d == 0:
         sampler.add(None, 0, np.zeros((1, 0)))
         return sampler.finish(laplace)
-    covariance = laplace.covariance[:d, :d]
-    proposals = laplace_proposals(laplace.mode[:d], covariance, sd_places(density.kernel.shapes), LAPLACE_DOF)
+    proposals, dof = sampler.first_proposals(laplace), max(MOMENT_DOF, d)
+    if sampler.scored:
+        dof = SCORED_DOF
+        laplace = replace(laplace, evaluations=laplace.evaluations + 4 * density.dimension)
     sampler.round(proposals, sampler.first_count(len(proposals)))
     while not sampler.finished:
         smoothed = sampler.weights()
         proposals = [
-            moment_proposal(p, sampler.phi, smoothed.weights, smoothed.effective_size, max(MOMENT_DOF, d))
+            moment_proposal(p, sampler.phi, smoothed.weights, smoothed.effective_size, dof, careful=sampler.scored)
             for p in proposals
         ]
         sampler.round(proposals, sampler.next_count())
@@ -168,7 +183,8 @@ class _Sampler:
         self.density, self.batched = density, batched
         self.seed = options.seed
         self.report = report
-        self.costly = is_costly(density)
+        self.scored = is_scored(density)
+        self.costly = is_costly(density) and not self.scored
         most = MOST_POINTS if density.single is not None else MODERATE_POINTS
         self.wanted = (
             REPLICATES * replicate_points(density.n_phi)
@@ -176,6 +192,9 @@ class _Sampler:
             else _power_of_two(min(max(options.draws * options.chains, FIRST_POINTS), most))
         )
         self.sets = REPLICATES if self.costly else 1
+        draws = options.draws * options.chains
+        few = draws < FEW_DRAWS * ENOUGH_EFFECTIVE
+        self.needed = ENOUGH_EFFECTIVE if few else ENOUGH_EFFECTIVE / (1.0 - ENOUGH_EFFECTIVE / draws)
         self.proposals: list[StudentProposal] = []
         self.counts: list[int] = []
         self.phi = np.zeros((0, density.n_phi))
@@ -183,6 +202,14 @@ class _Sampler:
         self.replicate = np.zeros(0, dtype=np.intp)
         self.rounds = 0
         self.best, self.idle = 0.0, 0  # the largest effective size so far, and rounds since it last grew
+
+    def first_proposals(self, laplace: Laplace) -> list[StudentProposal]:
+        """Return what the first round draws from."""
+        if self.scored:
+            return [scored_proposal(self.density, laplace, SCORED_DOF)]
+        found = laplace.of_first(self.density.n_phi)
+        dof = COSTLY_DOF if self.costly else LAPLACE_DOF
+        return laplace_proposals(found.mode, found.covariance, sd_places(self.density.kernel.shapes), dof)
 
     def round(self, proposals: Sequence[StudentProposal], count: int) -> None:
         """Add `count` points, shared among the proposals, each's in sets scrambled apart."""
@@ -227,26 +254,38 @@ class _Sampler:
             found = max(found, replicated_size(self.phi, smoothed.weights, self.replicate))
         return found
 
+    def worst_size(self, smoothed: SmoothedWeights) -> float:
+        """Return the independent draws that the points are worth for the worst parameter."""
+        if not self.proposals:
+            return np.inf
+        gain = self.effective_size(smoothed) / smoothed.effective_size
+        return gain * float(np.min(parameter_sizes(point_parameters(self.density, self.phi), smoothed.weights)))
+
     @property
     def finished(self) -> bool:
-        """Whether the points are enough, or further rounds of proposals do not help."""
+        """Whether the points are enough for every parameter, or further rounds of proposals do not help."""
         smoothed = self.weights()
-        size = self.effective_size(smoothed)
-        if len(self.phi) >= self.wanted and smoothed.k_hat < GOOD_K_HAT and size >= ENOUGH_EFFECTIVE:
+        size = min(self.effective_size(smoothed), self.worst_size(smoothed))
+        if len(self.phi) >= self.wanted and smoothed.k_hat < GOOD_K_HAT and size >= self.needed:
             return True
         if size > GAIN * self.best:
             self.best, self.idle = size, 0
         else:
             self.idle += 1
-        reliable = size >= ENOUGH_EFFECTIVE and not uneven(smoothed)
-        return self.rounds > MOST_ROUNDS or (self.rounds > MOMENT_ROUNDS and (reliable or self.idle >= PATIENCE))
+        reliable = size >= self.needed and not uneven(smoothed)
+        patience = PATIENCE * (2 if self.scored else 1)  # rounds there are half as long
+        return self.rounds > MOST_ROUNDS or (self.rounds > MOMENT_ROUNDS and (reliable or self.idle >= patience))
 
     def first_count(self, n_proposals: int) -> int:
         """Points of the first round."""
+        if self.scored:
+            return SCORED_POINTS
         return n_proposals * self.wanted if self.costly else FIRST_POINTS
 
     def next_count(self) -> int:
         """Points of the next round."""
+        if self.scored:
+            return SCORED_POINTS
         if self.costly:
             return self.wanted
         return max(FIRST_POINTS, min(self.wanted, _power_of_two(len(self.phi))))
@@ -265,6 +304,7 @@ class _Sampler:
             laplace=laplace,
             failures=int(np.sum(~np.isfinite(self.logs))),
             rounds=self.rounds,
+            worst_size=self.worst_size(smoothed),
         )
 
 
@@ -313,44 +353,26 @@ def log_densities(
     return np.where(np.isfinite(logs), logs, -np.inf)
 
 
+def is_scored(density: CovarianceDensity) -> bool:
+    """Whether a density has so many parameters, and a gradient, that proposals are made in normal scores."""
+    return density.n_phi >= SCORED_FROM and not isinstance(density, IterativeDensity)
+
+
+def point_parameters(density: CovarianceDensity, phi: Array) -> Array:
+    """Return standard deviations, in units of sigma, and correlations at points (m, d), shape (m, K)."""
+    sds, correlations = covariance_parameters(density, phi, np.ones(len(phi)))
+    pairs = [pair_values(c) for c in correlations if c is not None]
+    return np.nan_to_num(np.hstack([*sds, *pairs]))
+
+
 def is_costly(density: CovarianceDensity) -> bool:
     """Whether a point takes so long that there should be few."""
     if density.single is not None:
         return density.kernel.shapes[0].n_effects >= SMALL_TERM
     if isinstance(density, IterativeDensity):
-        return True
-    return density.kernel.products.order >= SMALL_ORDER
-
-
-def replicated_size(phi: Array, weights: Array, replicate: NDArray[np.intp]) -> float:
-    r"""Return the independent draws that would estimate means and variances of phi with the error of these points.
-
-    With R sets of points scrambled apart, the weighted mean of a function f is a ratio whose variance is estimated by
-
-    .. math:: \hat v(f) = \frac{R}{R - 1} \sum_r \Bigl[\sum_{i \in r} w_i (f_i - \hat f)\Bigr]^2, \qquad
-              n(f) = \frac{\operatorname{var}(f \mid y)}{\hat v(f)} .
-
-    f runs over the coordinates and their squared distances from the mean, n is the harmonic mean of n(f): each has
-    R - 1 degrees of freedom alone, and the harmonic mean is near the worst.
-
-    Parameters
-    ----------
-    phi
-        Shape (m, d).
-    weights
-        Shape (m,), summing to one.
-    replicate
-        The set of each point, shape (m,), 0 to R - 1.
-    """
-    count = int(replicate.max()) + 1
-    centred = phi - weights @ phi
-    squares = centred**2
-    functions = np.hstack([centred, squares - weights @ squares])
-    spread = weights @ functions**2
-    sums = np.array([weights[replicate == r] @ functions[replicate == r] for r in range(count)])
-    error = count / (count - 1) * np.sum(sums**2, axis=0)
-    shares = np.divide(error, spread, out=np.zeros_like(error), where=spread > 0)
-    return float(1.0 / max(float(np.mean(shares)), np.finfo(float).tiny))
+        return density.costly
+    products = density.kernel.products
+    return products.order >= SMALL_ORDER or products.sparse is not None
 
 
 def replicate_points(dimension: int) -> int:

@@ -7,6 +7,7 @@ normal.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,16 @@ WEAK_VARIANCE = 0.06  # variance of log t from which a standard deviation counts
 LARGEST_SHARE = 0.9  # cap on that variance when matching the truncated normal
 SMALLEST_RATIO = 1e-14  # t, in units of the truncated normal's scale, below which it is zero to working precision
 LOG_2PI = float(np.log(2.0 * np.pi))
+
+
+class Coordinates(Protocol):
+    """Coordinates in which a posterior is near normal."""
+
+    def forward(self, phi: Array) -> tuple[Array, Array]:
+        """Return x and log |dx/dphi|, shapes (m, d) and (m,)."""
+
+    def backward(self, x: Array) -> Array:
+        """Return phi for x, shape (m, d)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +108,7 @@ def truncated_map(
 class StudentProposal:
     """A multivariate t with `dof` degrees of freedom in the coordinates of a map."""
 
-    map: TruncatedMap
+    map: Coordinates
     centre: Array
     root: Array
     dof: float
@@ -136,19 +147,36 @@ def laplace_proposals(mode: Array, covariance: Array, sd_places: Sequence[int], 
 
 
 def moment_proposal(
-    previous: StudentProposal, phi: Array, weights: Array, effective_size: float, dof: float
+    previous: StudentProposal, phi: Array, weights: Array, effective_size: float, dof: float, *, careful: bool = False
 ) -> StudentProposal:
     """Return a proposal with the weighted moments of phi in the coordinates of a previous one.
 
     With few effective points the covariance is shrunk towards the previous one.
+
+    Parameters
+    ----------
+    previous
+        The proposal to improve on.
+    phi, weights
+        Points so far, shape (m, d), and their weights, shape (m,).
+    effective_size
+        What they are worth.
+    dof
+        Degrees of freedom.
+    careful
+        Whether the previous proposal is near already: it then counts as many points as a covariance matrix has
+        entries, and the centre is shrunk towards its own, too.
     """
     x, _ = previous.map.forward(phi)
     centre = weights @ x
     centred = x - centre
     observed = (centred.T * weights) @ centred
     d = len(centre)
-    faith = effective_size / (effective_size + 2.0 * d)
+    worth = 0.5 * d * (d + 1.0) if careful else 2.0 * d
+    faith = effective_size / (effective_size + worth)
     covariance = faith * observed + (1.0 - faith) * previous.root @ previous.root.T
+    if careful:
+        centre = previous.centre + effective_size / (effective_size + d) * (centre - previous.centre)
     return StudentProposal(previous.map, centre, cholesky_factor(covariance), dof)
 
 

@@ -28,6 +28,7 @@ from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.effect_summaries import components_of_points, summarise_effects
 from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.posterior.iterative_density import IterativeDensity
+from bayeslmm.posterior.surface_density import SurfaceDensity
 from bayeslmm.types import Array
 
 HANDOVER_TUNE = 1000  # warm-up iterations of NUTS where it takes over
@@ -57,6 +58,8 @@ def importance_draws(
     errors = {}
     if isinstance(density, IterativeDensity):
         errors["log_density_error"] = density.difference_error(points.phi, points.smoothed.weights)
+    if isinstance(density, SurfaceDensity):
+        errors["share_beyond"] = density.share_beyond(points.phi[chosen])
 
     def cut(values: NDArray[Any]) -> NDArray[Any]:
         """Cut draws into chains."""

@@ -33,7 +33,7 @@ class Maximum:
         Euclidean norm of the gradient in coordinates of unit curvature: half its square is about what more steps
         could gain.
     code
-        "converged", "boundary" or "failed".
+        "converged", "boundary" or "failed"; of a generalized model also "doubtful".
     message
         The same as a sentence.
     """

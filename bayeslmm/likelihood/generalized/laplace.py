@@ -30,10 +30,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bayeslmm.errors import FittingError
+from bayeslmm.likelihood.accumulate import weighted_products
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.generalized.mode import Mode, Problem, find_mode
 from bayeslmm.likelihood.generalized.pair_inverse import PairInverse, pair_inverse, row_products
-from bayeslmm.likelihood.generalized.predictor import scale_back, scale_effects
+from bayeslmm.likelihood.generalized.predictor import scale_back, scale_effects, times
 from bayeslmm.likelihood.generalized.solve import solve
 from bayeslmm.types import Array
 
@@ -72,12 +73,15 @@ class Gradient:
     response
         Of the determinant to a force t on the inner coefficients, which adds t'beta to h, (p,); empty where there are
         none.
+    eta
+        By a shift of each row's linear predictor, the mode moving with it, (n,).
     """
 
     lambdas: tuple[Array, ...]
     beta: Array
     working: Array
     response: Array
+    eta: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,10 +212,11 @@ def assemble(
         What replaces the derivatives of h; None for h itself.
     """
     predictor, lambdas = problem.predictor, point.lambdas
-    slopes, weights = mode.rows[1], -mode.rows[2]
-    scaled = [z @ factor for z, factor in zip(predictor.z, lambdas, strict=True)]
+    slopes, bends = mode.rows[1], mode.rows[2]
+    scaled = [times(z, factor) for z, factor in zip(predictor.z, lambdas, strict=True)]
     products = row_products(inverse, predictor, scaled)
-    c = -products.leverages * mode.rows[3]
+    c = products.leverages * mode.rows[3]
+    np.negative(c, out=c)
     right = scale_back(predictor.by_level(c), lambdas)
     if explicit is not None and explicit.by_u is not None:
         right = [r - 2.0 * extra for r, extra in zip(right, explicit.by_u, strict=True)]
@@ -219,13 +224,15 @@ def assemble(
     response = predictor.effects(scale_effects(g, lambdas))
     if problem.inner:
         response += predictor.X @ g_fixed
-    a = c - weights * response
-    direct = a - 2.0 * slopes if explicit is None else a
+    direct = np.multiply(bends, response)
+    direct += c
+    if explicit is None:
+        direct -= 2.0 * slopes
     at_levels = predictor.by_level(direct)
     scores = predictor.by_level(slopes)
     by_lambda = []
     for k, z in enumerate(predictor.z):
-        slope = at_levels[k].T @ mode.u[k] + scores[k].T @ g[k] + 2.0 * (weights[:, None] * z).T @ products.terms[k]
+        slope = at_levels[k].T @ mode.u[k] + scores[k].T @ g[k] - 2.0 * weighted_products(bends, z, products.terms[k])
         by_lambda.append(slope if explicit is None else slope - 2.0 * explicit.lambdas[k])
     by_beta = np.zeros(0) if problem.inner else predictor.X.T @ direct
     by_working = response * by_dispersion[:, 1] - products.leverages * by_dispersion[:, 2]
@@ -234,11 +241,15 @@ def assemble(
     else:
         by_working -= 2.0 * explicit.working
         by_beta = by_beta - 2.0 * explicit.beta
-    return Gradient(tuple(by_lambda), by_beta, by_working, g_fixed)
+    return Gradient(tuple(by_lambda), by_beta, by_working, g_fixed, direct)
 
 
-def predict_mode(problem: Problem, old: Evaluation, point: Point) -> tuple[list[Array], Array]:
+def predict_mode(
+    problem: Problem, old: Evaluation, point: Point, shift: Array | None = None
+) -> tuple[list[Array], Array]:
     r"""Return u and beta at a new point to first order, moved along their derivative.
+
+    `shift` (n,) is what the offset of the new point has more than that of the old one.
 
     :math:`\Omega\,du = d\Lambda^\top Z^\top\ell' + \Lambda^\top Z^\top(-W(X\,d\beta + Z\,d\Lambda\,u)
     + \partial_\phi\ell'\,d\phi)`; the inner coefficients likewise.
@@ -248,6 +259,8 @@ def predict_mode(problem: Problem, old: Evaluation, point: Point) -> tuple[list[
     moved = predictor.effects(scale_effects(mode.u, change))
     if not problem.inner:
         moved += predictor.X @ (point.beta - old.point.beta)
+    if shift is not None:
+        moved += shift
     source = mode.rows[2] * moved
     step = point.working - old.point.working
     if np.any(step):

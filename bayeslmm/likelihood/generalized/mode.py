@@ -26,6 +26,7 @@ from bayeslmm.types import Array
 
 NEGLIGIBLE = 1e-16  # expected gain of h, twice, at which the mode is found: eta is then known to 1e-8 standard errors
 RIDGE = 1e-12  # of the total weight, added to directions of the coefficients that have no information left
+ROUGH = 1e-8  # in a search whose end is where another one starts
 STALLED = 1e-7  # and at which a step that rounding keeps from raising h may stand for the last one
 ROUNDING = 1e-14  # relative error of h
 SUFFICIENT = 1e-4  # share of the expected gain that a step must bring
@@ -45,6 +46,8 @@ class Problem:
         Whether the coefficients are found with the random effects, in the inner loop.
     prior
         Their prior there, in the kernel's columns; None for a flat one.
+    negligible
+        Expected gain of h, twice, at which its mode is found.
     """
 
     family: Family
@@ -52,6 +55,7 @@ class Problem:
     predictor: Predictor
     inner: bool = False
     prior: NormalPrior | None = None
+    negligible: float = NEGLIGIBLE
 
     @property
     def n_inner(self) -> int:
@@ -137,7 +141,7 @@ def find_mode(problem: Problem, lambdas: Sequence[Array], working: Array, beta: 
         gain = sum(float(np.sum(r * d)) for r, d in zip(right, step, strict=True)) + float(right_fixed @ step_fixed)
         if not np.isfinite(gain):
             raise FittingError("A step of the search for the mode of the random effects is not finite.")
-        if gain <= NEGLIGIBLE and observed:
+        if gain <= problem.negligible and observed:
             return _mode(state, factor, n_steps)
         moved = _halve(problem, lambdas, working, state, step, step_fixed, gain)
         if moved is None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.design.centring import Centring, find_centring, no_centring
-from bayeslmm.likelihood.accumulate import add_by_level, add_effects
+from bayeslmm.likelihood.accumulate import add_effects, add_weighted, weighted_products
 from bayeslmm.likelihood.columns import ColumnMap, TermArrays, column_map, term_map
 from bayeslmm.likelihood.crossproducts import CrossProducts, Sums
 from bayeslmm.likelihood.layout import check_memory, choose_layout
@@ -147,20 +147,19 @@ class Predictor:
         p = self.p if fixed else 0
         sums = Sums(self.pattern, p)
         layout, codes = self.pattern.layout, self.pattern.codes
-        weighted = [weights[:, None] * z for z in self.z]
         for place, k in enumerate(layout.nest):
             related = (
                 self.z[k] if len(layout.nest) - place == 1 else np.hstack([self.z[m] for m in layout.nest[place:]])
             )
-            add_by_level(codes[k], weighted[k], related, sums.nest_z[place])
+            add_weighted(codes[k], weights, self.z[k], related, sums.nest_z[place])
         for k, pairs, blocks in zip(layout.trailing, self.pattern.lead_rows, sums.lead, strict=True):
-            add_by_level(pairs, weighted[layout.nest[0]], self.z[k], blocks)
+            add_weighted(pairs, weights, self.z[layout.nest[0]], self.z[k], blocks)
         for pair, blocks in zip(self.pattern.trailing, sums.trailing, strict=True):
-            add_by_level(pair.pair_of_row, weighted[pair.terms[0]], self.z[pair.terms[1]], blocks)
+            add_weighted(pair.pair_of_row, weights, self.z[pair.terms[0]], self.z[pair.terms[1]], blocks)
         if p:
             for k, out in zip((*layout.nest, *layout.trailing), (*sums.nest_xy, *sums.trailing_xy), strict=True):
-                add_by_level(codes[k], weighted[k], self.X, out)
-            sums.xy[:p, :p] = self.X.T @ (weights[:, None] * self.X)
+                add_weighted(codes[k], weights, self.z[k], self.X, out)
+            sums.xy[:p, :p] = weighted_products(weights, self.X, self.X)
             if precision is not None:
                 sums.xy[:p, :p] += precision
         sums.xy[p, p] = 1.0
@@ -169,17 +168,26 @@ class Predictor:
 
 def scale_effects(u: Sequence[Array], lambdas: Sequence[Array]) -> list[Array]:
     """Return b = Lambda u, (J, S) per term."""
-    return [values @ factor.T for values, factor in zip(u, lambdas, strict=True)]
+    return [times(values, factor.T) for values, factor in zip(u, lambdas, strict=True)]
 
 
 def scale_back(v: Sequence[Array], lambdas: Sequence[Array]) -> list[Array]:
     """Return Lambda' v, (J, S) per term."""
-    return [values @ factor for values, factor in zip(v, lambdas, strict=True)]
+    return [times(values, factor) for values, factor in zip(v, lambdas, strict=True)]
+
+
+def times(rows: Array, matrix: Array) -> Array:
+    """Return the product of many short rows (n, S) and a small matrix (S, S); BLAS is slow where S is one."""
+    return rows * matrix[0, 0] if matrix.shape == (1, 1) else rows @ matrix
 
 
 @numba.njit(cache=True, nogil=True)
 def add_values(codes: Array, columns: Array, values: Array, out: Array) -> None:
     """``out[codes[i]] += columns[i] * values[i]``; columns (n, S), values (n,), out (J, S)."""
+    if columns.shape[1] == 1:
+        for i in range(len(values)):
+            out[codes[i], 0] += columns[i, 0] * values[i]
+        return
     for i in range(len(values)):
         for s in range(columns.shape[1]):
             out[codes[i], s] += columns[i, s] * values[i]

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from bayeslmm.likelihood.iterative.conjugate_gradients import conjugate_gradients, inverse_root
-from bayeslmm.likelihood.iterative.eliminated import Eliminated
+from bayeslmm.likelihood.iterative.eliminated import Eliminated, PairedProducts
 from bayeslmm.likelihood.iterative.evaluation import Solved, rademacher, term_scores
 from bayeslmm.likelihood.kernel import Conditional, Kernel
 from bayeslmm.types import Array, Codes
@@ -47,7 +47,7 @@ def conditional_modes(kernel: Kernel, theta: ArrayLike, solved: Solved, sigma: f
     """
     lambdas = kernel.lambdas(theta)
     columns = kernel.fixed.matrix
-    effects = effects_by_term(solved, *solved.of_response(solved.lead, solved.trailing))
+    effects = effects_by_term(solved.eliminated.paired, *solved.of_response(solved.lead, solved.trailing))
     spherical = [term_scores(solved, k)[1] @ factor for k, factor in enumerate(lambdas)]
     return Conditional(
         beta=columns @ solved.beta + kernel.fixed.centring.constant * kernel.y_mean,
@@ -59,9 +59,8 @@ def conditional_modes(kernel: Kernel, theta: ArrayLike, solved: Solved, sigma: f
     )
 
 
-def effects_by_term(solved: Solved, lead: Array, trailing: Array) -> list[Array]:
+def effects_by_term(paired: PairedProducts, lead: Array, trailing: Array) -> list[Array]:
     """Return effects of the leading term (J_0, S_0, ...) and stacked ones (q_T, ...) per term, formula order."""
-    paired = solved.eliminated.paired
     shapes = paired.products.layout.shapes
     found: list[Array] = [lead] * len(shapes)
     for pairs in paired.pairs:
@@ -87,7 +86,7 @@ def effect_variances(kernel: Kernel, solved: Solved, sigma: float, *, estimated:
     for pairs, block in zip(paired.pairs, trailing, strict=True):
         blocks[pairs.term] = block
     if estimated and kernel.p:
-        by_x = effects_by_term(solved, solved.lead[:, :, :-1], solved.trailing[:, :-1])
+        by_x = effects_by_term(paired, solved.lead[:, :, :-1], solved.trailing[:, :-1])
         inverse = np.linalg.inv(solved.precision)
         blocks = [block + x @ inverse @ x.transpose(0, 2, 1) for block, x in zip(blocks, by_x, strict=True)]
     return [sigma**2 * (m.matrix @ block @ m.matrix.T) for m, block in zip(kernel.maps, blocks, strict=True)]
@@ -206,8 +205,8 @@ def _variance_of_some(solved: Solved, rows: RowsOfKernel) -> Array:
     m = len(rows.fixed)
     lead = np.zeros((*solved.lead.shape[:2], m))
     trailing = np.zeros((len(solved.trailing), m))
-    places = effects_by_term(solved, lead, trailing)
-    by_x = effects_by_term(solved, solved.lead[:, :, :-1], solved.trailing[:, :-1])
+    places = effects_by_term(paired, lead, trailing)
+    by_x = effects_by_term(paired, solved.lead[:, :, :-1], solved.trailing[:, :-1])
     fixed = rows.fixed.copy()
     for place, x, codes, columns in zip(places, by_x, rows.codes, rows.columns, strict=True):
         known = np.flatnonzero(codes >= 0)
@@ -239,7 +238,7 @@ def draw_effects(solved: Solved, beta: Array, sigma: Array, rng: np.random.Gener
     # given the trailing effects, the leading ones are independent level by level
     lead = eliminated.lead_effects(paired.products.nest_xy[0] @ weights, trailing)
     lead += sigma * (_symmetric_root(eliminated.middle) @ rng.standard_normal(lead.shape))
-    return effects_by_term(solved, lead, trailing)
+    return effects_by_term(paired, lead, trailing)
 
 
 def _symmetric_root(blocks: Array) -> Array:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from bayeslmm.design.design import RandomTerm
 from bayeslmm.design.streamed import is_streamed
+from bayeslmm.errors import counted
 from bayeslmm.report import Markup, Section
 from bayeslmm.report.graph import Node, Plate, graph_svg
 
@@ -82,7 +83,7 @@ def _effects(term: RandomTerm) -> str:
     """Return the distribution of a level's effects."""
     effects = ", ".join(_name(effect) for effect in term.effects[:MOST_EFFECTS])
     more = ", …" if term.n_columns > MOST_EFFECTS else ""
-    where = f"for each of {term.n_levels} levels of {_name(term.factor)}"
+    where = f"for each of {counted(term.n_levels, 'level')} of {_name(term.factor)}"
     if term.n_columns == 1:
         return f"effects of {effects} ~ Normal(0, sd²) {where}"
     if term.has_correlations:
@@ -94,13 +95,16 @@ def _graph(fit: "Fit") -> tuple[list[Node], list[Node], Node, Plate]:
     """Return parameters, effects in their plates, the response, and the plate of the rows."""
     design, family = fit.design, getattr(fit, "family", None)
     parameters = (
-        [Node("beta", "β", f"{design.p} coefficients" if design.p != 1 else design.fixed_names[0])] if design.p else []
+        [Node("beta", "β", counted(design.p, "coefficient") if design.p != 1 else design.fixed_names[0])]
+        if design.p
+        else []
     )
     groups = []
     for k, term in enumerate(design.terms):
         label = "sd" if term.n_columns == 1 or not term.has_correlations else "sd, cor"
         parameters.append(Node(f"sd{k}", label, str(term.name)))
-        groups.append(Node(f"b{k}", "b", f"{term.factor}: {term.n_levels} levels", parents=(f"sd{k}",)))
+        levels = f"{term.factor}\n{counted(term.n_levels, 'level')}"
+        groups.append(Node(f"b{k}", "b", levels, parents=(f"sd{k}",)))
     if family is None and fit.spec.sigma is None:
         parameters.append(Node("sigma", "σ", "residual sd"))
     elif family is not None:
@@ -108,5 +112,5 @@ def _graph(fit: "Fit") -> tuple[list[Node], list[Node], Node, Plate]:
     own = {parent for group in groups for parent in group.parents}
     direct = tuple(node.key for node in parameters if node.key not in own)
     response = Node("y", "y", design.response, parents=(*direct, *(group.key for group in groups)), observed=True)
-    rows = f"{fit.nobs} rows" + (", streamed" if is_streamed(design) else "")
+    rows = counted(fit.nobs, "row") + (", streamed" if is_streamed(design) else "")
     return parameters, groups, response, Plate(rows)

@@ -73,7 +73,7 @@ OPTIMUM = Table(
         "sigma": Number(),
         "objective": Number(),
         "gradient_norm": Number(),
-        "code": Text(("converged", "boundary", "failed")),
+        "code": Text(("converged", "boundary", "doubtful", "failed")),
         "message": Text(),
         "thetas": ListOf(ListOf(Number())),
         "objectives": ListOf(Number()),

@@ -1,21 +1,25 @@
 r"""Standard errors of a generalized mixed model: the Hessian of the whole, from differences of the exact gradient.
 
 The covariance of :math:`(\theta, \beta, \phi)` is twice the inverse of the Hessian of :math:`-2\log L`. It is computed
-in the kernel's columns, in units of about a standard error, with central differences, three gradients for a parameter
-in all, and carried to the user's columns by the derivative of the map. Entries of a factor that lie on the boundary
+in the kernel's columns, in units of about a standard error, with central differences, two gradients for a parameter,
+and carried to the user's columns by the derivative of the map. Entries of a factor that lie on the boundary
 stay there.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from bayeslmm.errors import FittingError
+from bayeslmm.inference.optimum.chart import Chart
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, user_theta
 from bayeslmm.inference.optimum.generalized.objective import Objective, Parameters
-from bayeslmm.inference.optimum.generalized.search import split_gradient
+from bayeslmm.inference.optimum.generalized.search import dispersion_spread, effect_shares, split_gradient
+from bayeslmm.likelihood.generalized.laplace import Evaluation
+from bayeslmm.likelihood.generalized.mode import factor_at
 from bayeslmm.types import Array
 
+LEAST_CURVATURE = 1e-4  # of the objective by a kernel's column: longer steps say nothing about what is here
 STEP = 0.002  # of a rough standard error: rounding of the gradient and the next order then cost some 1e-6 of a variance
 
 
@@ -62,7 +66,7 @@ def uncertainty(fit: GeneralizedMaximum) -> Uncertainty:
     if fit.objective.problem.inner:
         raise FittingError("Standard errors need the coefficients as parameters: fit with n_quad=1 or more.")
     vector = _Vector(fit.objective, fit.solution.parameters)
-    units = vector.units()
+    units = vector.units(fit.solution.evaluation)
     hessian = np.empty((len(units), len(units)))
     for a, unit in enumerate(units):
         axis = np.zeros(len(units))
@@ -106,17 +110,32 @@ class _Vector:
         pieces = [slope[entries] for slope, entries in zip(by_lambda, self.free, strict=True)]
         return np.concatenate([np.zeros(0), *pieces, rest])
 
-    def units(self) -> Array:
-        """Return rough standard errors, by one-sided differences of the gradient along each axis."""
-        size = self.n_lambda + self.n_beta + len(self.centre.free)
-        here = self.gradient(np.zeros(size))
-        units = np.empty(size)
-        for a in range(size):
-            step = np.zeros(size)
-            step[a] = 1e-4
-            curvature = (self.gradient(step)[a] - here[a]) / 1e-4
-            units[a] = np.sqrt(2.0 / max(abs(curvature), 1e-4))
-        return units
+    def units(self, here: Evaluation) -> Array:
+        """Return rough standard errors along each axis: those of the search's coordinates, from what is known here."""
+        curvatures = [np.zeros(0)]
+        if self.shapes:
+            chart = Chart(self.centre.lambdas, effect_shares(here), self.shapes, False)
+            for term, entries in zip(chart.terms, self.free, strict=True):
+                scaled = np.zeros_like(term.base)
+                scaled[term.entries] = term.units
+                curvatures.append((scaled[entries] / np.diag(term.base)[entries[0]]) ** 2)
+        curvatures.append(self._information(here))
+        if len(self.centre.free):
+            spread = dispersion_spread(self.objective, self.centre)
+            curvatures.append(spread**-2.0)
+        return np.sqrt(2.0 / np.maximum(np.concatenate(curvatures), LEAST_CURVATURE))
+
+    def _information(self, here: Evaluation) -> Array:
+        """Return twice the information about each coefficient, the others known, (p,)."""
+        if not self.n_beta:
+            return np.zeros(0)
+        problem = replace(self.objective.problem, inner=True, prior=None)
+        weights = -here.mode.rows[2]
+        try:
+            known = np.sum(factor_at(problem, self.centre.lambdas, weights).R_X ** 2, axis=1)
+        except FittingError:  # separated, or a density that is not log-concave
+            known = np.abs(weights) @ problem.predictor.X**2
+        return 2.0 * known
 
     def to_user(self, fit: GeneralizedMaximum) -> Array:
         """Return the derivative of the user's parameters by the vector."""

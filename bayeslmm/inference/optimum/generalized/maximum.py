@@ -16,11 +16,18 @@ from bayeslmm.design.centring import centring_beside_level, find_centring
 from bayeslmm.errors import ModelError
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
-from bayeslmm.inference.optimum.generalized.search import Solution, dispersion_spread, em_steps, minimise
+from bayeslmm.inference.optimum.generalized.search import (
+    NEGLIGIBLE_GAIN,
+    ROUGH_GAIN,
+    Solution,
+    dispersion_spread,
+    em_steps,
+    minimise,
+)
 from bayeslmm.inference.optimum.generalized.start import starting_parameters
 from bayeslmm.likelihood.columns import TermArrays, factor_to_user
 from bayeslmm.likelihood.generalized.laplace import random_factor
-from bayeslmm.likelihood.generalized.mode import Problem
+from bayeslmm.likelihood.generalized.mode import NEGLIGIBLE, ROUGH, Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor, scale_effects
 from bayeslmm.likelihood.generalized.quadrature import check_quadrature
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
@@ -142,11 +149,13 @@ def maximise_generalized(
     predictor = Predictor.build(X, terms, offset, names, None if family.takes_constant else centring_beside_level(X))
     check_quadrature(predictor, n_quad)
     dispersion = Dispersion(family.n_dispersion, zero_columns)
-    inner = Objective(Problem(family, response, predictor, inner=True), dispersion)
+    last = n_quad == 0
+    negligible = NEGLIGIBLE if last else ROUGH
+    inner = Objective(Problem(family, response, predictor, inner=True, negligible=negligible), dispersion)
     start = em_steps(inner, starting_parameters(inner.problem, dispersion))
     scales = dispersion_spread(inner, start) if dispersion.n_free else np.zeros(0)
-    first = minimise(inner, start, np.diag(scales))
-    if n_quad == 0:
+    first = minimise(inner, start, np.diag(scales), NEGLIGIBLE_GAIN if last else ROUGH_GAIN)
+    if last:
         return result(inner, first, n_quad, tuple(inner.values))
     mode = first.evaluation.mode
     outer = Objective(

@@ -103,6 +103,8 @@ class Objective:
             If there is no mode at these parameters.
         """
         point = Point(parameters.lambdas, self.dispersion.working(parameters.free), parameters.beta)
+        if self.last is not None and self._is_last(point) and (self.last.gradient is not None or not gradient):
+            return self.last
         with (
             blas_threads(self.problem.predictor.pattern.layout.n_trailing + self.problem.n_inner + 1),
             np.errstate(over="ignore", invalid="ignore", under="ignore"),
@@ -111,7 +113,7 @@ class Objective:
             if self.last is None:
                 start = self.problem.predictor.zeros() if self.start is None else self.start
             else:
-                start, beta = predict_mode(self.problem, self.last, point)
+                start, beta = self.predict(self.last, point)
                 point = replace(point, beta=beta)
             found = self.evaluate(point, start, gradient=gradient)
         if not np.isfinite(found.value):
@@ -119,6 +121,20 @@ class Objective:
         self.values.append(found.value)
         self.last = found
         return found
+
+    def _is_last(self, point: Point) -> bool:
+        """Whether the last evaluation was made here, wherever the search for inner coefficients would start."""
+        last = self.last
+        return (
+            last is not None
+            and all(np.array_equal(a, b) for a, b in zip(point.lambdas, last.point.lambdas, strict=True))
+            and np.array_equal(point.working, last.point.working)
+            and (self.problem.inner or np.array_equal(point.beta, last.point.beta))
+        )
+
+    def predict(self, last: Evaluation, point: Point) -> tuple[list[Array], Array]:
+        """Return effects and coefficients at a point to first order, from those of the last evaluation."""
+        return predict_mode(self.problem, last, point)
 
     def evaluate(self, point: Point, start: Sequence[Array], *, gradient: bool) -> Evaluation:
         """Evaluate at a point, effects started from `start`."""

@@ -20,6 +20,7 @@ from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.types import Array
 
 NEGLIGIBLE_GAIN = 1e-9  # of the objective; parameters are then known to 5e-5 of a standard error
+ROUGH_GAIN = 1e-6  # where another search follows: the gradient is then below `ACCEPTED_GRADIENT` in any case
 ACCEPTED_GRADIENT = 2e-3  # in coordinates of unit curvature
 SMALL_PIVOT = 1e-4  # a diagonal of lambda, columns scaled, that may stand for zero
 NEGLIGIBLE = 2.5e-7  # rise of the objective for a zero that does not matter
@@ -103,7 +104,7 @@ def effect_shares(evaluation: Evaluation) -> list[Array]:
     return inverse_blocks(random_factor(evaluation.mode)).sums()
 
 
-def minimise(objective: Objective, start: Parameters, spread: Array) -> Solution:
+def minimise(objective: Objective, start: Parameters, spread: Array, tolerance: float = NEGLIGIBLE_GAIN) -> Solution:
     """Minimise from a start.
 
     Parameters
@@ -114,6 +115,8 @@ def minimise(objective: Objective, start: Parameters, spread: Array) -> Solution
         Where to start.
     spread
         Matrix that turns coordinates of unit curvature into changes of coefficients and dispersion.
+    tolerance
+        Gain of the objective by a further step at which to stop.
 
     Raises
     ------
@@ -123,10 +126,10 @@ def minimise(objective: Objective, start: Parameters, spread: Array) -> Solution
     parameters, evaluation = start, objective(start)
     norm, escape = np.inf, None
     for _ in range(MAXIMUM_ROUNDS):
-        parameters, evaluation, norm = _descend(objective, parameters, evaluation, spread, False)
+        parameters, evaluation, norm = _descend(objective, parameters, evaluation, spread, False, tolerance)
         parameters, evaluation = _drop_negligible(objective, parameters, evaluation)
         if is_singular(parameters):
-            parameters, evaluation, norm = _descend(objective, parameters, evaluation, spread, True)
+            parameters, evaluation, norm = _descend(objective, parameters, evaluation, spread, True, tolerance)
             parameters, evaluation = _drop_negligible(objective, parameters, evaluation)
         escape = _leave_boundary(objective, parameters, evaluation)
         if escape is not None:
@@ -184,12 +187,12 @@ def _gradient(objective: Objective, parameters: Parameters) -> Array:
 
 
 def _descend(
-    objective: Objective, parameters: Parameters, evaluation: Evaluation, spread: Array, square: bool
+    objective: Objective, parameters: Parameters, evaluation: Evaluation, spread: Array, square: bool, tolerance: float
 ) -> tuple[Parameters, Evaluation, float]:
     norm = np.inf
     for _ in range(MAXIMUM_CHARTS):
         parameters, evaluation, norm, limited = _descend_in_coordinates(
-            objective, parameters, evaluation, spread, square
+            objective, parameters, evaluation, spread, square, tolerance
         )
         if not limited:
             break
@@ -197,7 +200,7 @@ def _descend(
 
 
 def _descend_in_coordinates(
-    objective: Objective, parameters: Parameters, evaluation: Evaluation, spread: Array, square: bool
+    objective: Objective, parameters: Parameters, evaluation: Evaluation, spread: Array, square: bool, tolerance: float
 ) -> tuple[Parameters, Evaluation, float, bool]:
     coordinates = Coordinates(objective, parameters, evaluation, spread, square)
     origin = np.zeros(coordinates.n_chart + spread.shape[1])
@@ -219,7 +222,7 @@ def _descend_in_coordinates(
             known[key] = moved, found, coordinates.slope(found, turned)
         return known[key][1].value, known[key][2]
 
-    end = descend(both, origin, tolerance=NEGLIGIBLE_GAIN, longest=coordinates.longest)
+    end = descend(both, origin, tolerance=tolerance, longest=coordinates.longest)
     moved, found, slope = known[end.x.tobytes()]
     signs = [np.where(np.diag(f) < 0, -1.0, 1.0) for f in moved.lambdas]
     if any((sign < 0).any() for sign in signs):

@@ -1,0 +1,92 @@
+"""Codes of whole numbers in the order in which rows bring them, before all levels are known."""
+
+from typing import Any
+
+import numba
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bayeslmm.design.design import Codes
+from bayeslmm.design.levels import LARGEST_TABLE, SPARSEST, whole_numbers
+
+ROOM = 2**22  # entries of a table that is worth its memory however few levels are known yet
+
+
+class FirstComeCoder:
+    """Numbers the distinct whole numbers of a column as they come.
+
+    A table over their range holds the code of each, -1 for a number not met yet.
+
+    Attributes
+    ----------
+    count
+        Levels met so far.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._low = 0
+        self._table: Codes = np.empty(0, dtype=np.int32)
+        self._dtype: Any = None
+
+    def codes(self, column: pd.Series) -> Codes | None:
+        """Return the code of each row, (n,); None where values are no whole numbers, or too far apart for a table."""
+        values = whole_numbers(column)
+        if values is None or not self._reach(values):
+            return None
+        self._dtype = values.dtype if self._dtype is None else np.promote_types(self._dtype, values.dtype)
+        codes, self.count = _number(values, self._low, self._table, self.count)
+        return codes
+
+    def merge(self, other: "FirstComeCoder") -> Codes | None:
+        """Return the codes here of the levels there, in the order of their codes there; None as ``codes`` does."""
+        found = other.levels()
+        mine = self.codes(pd.Series(found))
+        if mine is None:
+            return None
+        places = np.empty_like(mine)
+        places[other.order()] = mine
+        return places
+
+    def levels(self) -> NDArray[Any]:
+        """Return the levels in ascending order, (J,)."""
+        met = np.flatnonzero(self._table >= 0) + self._low
+        return met if self._dtype is None else met.astype(self._dtype)
+
+    def order(self) -> Codes:
+        """Return the codes of the levels in ascending order, (J,)."""
+        return self._table[self._table >= 0]
+
+    def _reach(self, values: NDArray[Any]) -> bool:
+        """Widen the table to the range of new values, to twice its length or more, unless they are too far apart."""
+        if len(values) == 0:
+            return True
+        low, high = int(values.min()), int(values.max())
+        start, end = self._low, self._low + len(self._table)
+        if len(self._table) and start <= low and high < end:
+            return True
+        span = high + 1 - low
+        if len(self._table):
+            low, high = min(low, start), max(high, end - 1)
+            span = high + 1 - low
+            longer = max(0, 2 * len(self._table) - span)  # ahead of numbers that ascend, or descend
+            low, high = (low - longer, high) if low < start else (low, high + longer)
+        if span > min(LARGEST_TABLE, max(SPARSEST * self.count, ROOM)):
+            return False
+        table = np.full(high + 1 - low, -1, dtype=np.int32)
+        table[start - low : end - low] = self._table
+        self._low, self._table = low, table
+        return True
+
+
+@numba.njit(cache=True, nogil=True)
+def _number(values: NDArray[Any], low: int, table: Codes, count: int) -> tuple[Codes, int]:
+    codes = np.empty(values.shape[0], dtype=np.int32)
+    for i in range(values.shape[0]):
+        place = values[i] - low
+        if table[place] < 0:
+            table[place] = count
+            count += 1
+        codes[i] = table[place]
+    return codes, count
