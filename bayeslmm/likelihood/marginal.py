@@ -138,9 +138,9 @@ def factor_gradients(
     """
     if evaluation is None or not evaluation.excess:
         evaluation = evaluate(products, lambdas, method, sigma, gradient=True)
-    if all(is_safe(factor) for factor in lambdas):
+    if all(is_safe(factor) or not factor.any() for factor in lambdas):  # where lambda is zero, so is the gradient
         return [
-            2.0 * solve_triangular(factor, excess, lower=True, trans=1)
+            2.0 * solve_triangular(factor, excess, lower=True, trans=1) if factor.any() else np.zeros_like(excess)
             for factor, excess in zip(lambdas, evaluation.excess, strict=True)
         ]
     slopes = covariance_gradients(products, lambdas, method, sigma)

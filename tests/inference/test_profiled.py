@@ -147,3 +147,15 @@ def test_nearly_collinear_columns_are_left_to_lapack():
     kernel = Kernel.build(x + rng.normal(size=n), X, [term])
     found, expected = (cls(kernel, "reml", None).point([np.eye(1)]) for cls in (CompiledLikelihood, Likelihood))
     assert found.value == expected.value
+
+
+def test_a_term_of_zero_variance_leaves_the_gradient_of_the_others_exact():
+    model = blm.Model(
+        "y ~ 1 + (1 | g) + (1 | h)", {"y": np.sin(np.arange(24)), "g": [0, 1, 2, 3] * 6, "h": [0, 1] * 12}
+    )
+    target = likelihood_of(model.kernel, "reml", None)
+    lambdas = [np.zeros((1, 1)), np.full((1, 1), 0.7)]
+    found = target.point(lambdas)
+    by_covariance = target.covariance_slopes(lambdas)
+    assert found.slopes[0] == 0
+    np.testing.assert_allclose(found.slopes[1], 2 * by_covariance[1] * 0.7, rtol=1e-6)
