@@ -301,7 +301,7 @@ def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit
 
 
 def _fit_generalized_map(model: Fittable, method: str, options: Options) -> PointFit:
-    from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
+    from bayeslmm.inference.optimum.generalized.posterior_maximum import maximise_generalized_posterior
     from bayeslmm.posterior.generalized_mixture import generalized_density
     from bayeslmm.results.generalized import generalized_fit
 

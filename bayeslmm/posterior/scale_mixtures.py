@@ -128,12 +128,16 @@ def stated_turn(priors: ModelPriors, fixed: ColumnMap) -> Array:
 
 def mixture_rows(mixtures: Sequence[Mixture], priors: ModelPriors, fixed: ColumnMap) -> Array:
     """Return the coefficients of the mixtures as functions of the kernel's, shape (K, p)."""
-    collinearity = priors.collinearity
-    turn = stated_turn(priors, fixed)
+    return np.asarray(stated_turn(priors, fixed)[independent_places(mixtures, priors)])
+
+
+def independent_places(mixtures: Sequence[Mixture], priors: ModelPriors) -> list[int]:
+    """Return the places of the mixtures' coefficients among those of independent columns."""
     places = [mixture.place for mixture in mixtures]
-    if collinearity is not None:
-        places = [int(np.searchsorted(collinearity.kept, place)) for place in places]
-    return np.asarray(turn[places])
+    collinearity = priors.collinearity
+    if collinearity is None:
+        return places
+    return [int(np.searchsorted(collinearity.kept, place)) for place in places]
 
 
 def prior_given_mixing(prior: NormalPrior, mixtures: Sequence[Mixture], rows: Array, log_w: Array) -> NormalPrior:

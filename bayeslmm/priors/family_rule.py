@@ -121,7 +121,8 @@ class BrmsFamilyRule(FamilyRule):
     With the link identity, log or inverse, l = median(link(y)) less the mean of the offset and m = max(2.5,
     mad(link(y))), median and mad rounded to one decimal, responses of zero counted as 0.1 where the link needs it; with
     any other link, and for categories, l and m are 0 and 2.5. Log-normal responses count by their logarithms. The
-    coefficients of a formula for the share of zeros keep the default priors, which brms has not.
+    coefficients of a formula for the share of zeros keep the default priors: brms has flat ones there, and the logistic
+    distribution for the intercept, and flat ones leave no posterior where a column separates zeros from the rest.
     """
 
     def __init__(self, design: Design, family: Family, response: Response) -> None:

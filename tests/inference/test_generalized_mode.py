@@ -3,16 +3,18 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 from scipy.optimize import minimize
 
 import bayeslmm as blm
 from bayeslmm.design import build_design
 from bayeslmm.families import Gaussian
 from bayeslmm.formula import parse
-from bayeslmm.inference.optimum.generalized.mode import maximise_generalized_posterior
+from bayeslmm.inference.optimum.generalized.posterior_maximum import maximise_generalized_posterior
 from bayeslmm.likelihood.generalized.mode import find_mode
 from bayeslmm.posterior.generalized_mixture import generalized_density
 from bayeslmm.priors.resolve import resolve_family_priors
+from bayeslmm.results.generalized import coefficient_covariance
 
 SAME_OPTIMUM = 1e-6  # absolute, in units of minus twice the log density: two searches for one minimum
 SAME_PLACE = 1e-4  # of an sd: the objective is known to 1e-9, and so the place to 3e-5 of a standard error
@@ -141,3 +143,71 @@ def test_a_start_where_weights_overflow_is_left():
     found = find_mode(problem, lambdas, none, np.zeros(2), far)
     np.testing.assert_allclose(found.u[0], known.u[0], atol=SAME_PLACE)
     np.testing.assert_allclose(found.beta, known.beta, atol=SAME_PLACE)
+
+
+@pytest.mark.parametrize(
+    "fixed",
+    [
+        {"Intercept": "StudentT(3, 200, 20)", "Days": "Normal(0, 20)"},
+        {"Intercept": "StudentT(3, 200, 20)", "Days": "Cauchy(0, 1)"},
+    ],
+)
+def test_coefficients_without_normal_priors_are_parameters_as_for_normal_responses(fixed):
+    formula, data = "Reaction ~ Days + (Days | Subject)", blm.load_dataset("sleepstudy")
+    priors = {**fixed, "sd_Subject": "HalfNormal(30)", "cor_Subject": "LKJ(1.5)", "sigma": "HalfStudentT(3, 20)"}
+    known = blm.Model(formula, data, priors=priors).fit("map")
+    design = build_design(parse(formula), data, family=Gaussian())
+    density = generalized_density(design, Gaussian(), resolve_family_priors(design, Gaussian(), design.outcome, priors))
+    found = maximise_generalized_posterior(density)
+    assert -2 * found.loglik == pytest.approx(known.objective, abs=SAME_OPTIMUM)
+    np.testing.assert_allclose(found.beta, known.fixef(), rtol=SAME_PLACE)
+    np.testing.assert_allclose(coefficient_covariance(found), known.modes.beta_cov, rtol=1e-3)
+
+
+def test_a_held_coefficient_is_where_a_dense_search_finds_it():
+    """Counts: Laplace's integral over intercept and effects by dense matrices, searched over (sd, slope)."""
+    rng = np.random.default_rng(5)
+    g = np.repeat(np.arange(6), 5)
+    x = rng.normal(size=30)
+    x -= x.mean()  # so that the intercept's prior, stated at the mean, is that of this column
+    y = rng.poisson(np.exp(0.5 + 0.8 * x + 0.5 * rng.normal(size=6)[g]))
+    priors = {"Intercept": "Normal(0, 2)", "x": "StudentT(3, 0, 0.2)", "sd_g": "Gamma(2, 2)"}
+    fit = blm.Model("y ~ x + (1 | g)", pd.DataFrame({"y": y, "x": x, "g": g}), family="poisson", priors=priors).fit(
+        "map"
+    )
+
+    def objective(at):
+        sd, slope = at
+        if sd <= 0:
+            return np.inf
+        columns = np.column_stack([np.ones(30), sd * np.eye(6)[g]])
+        precision = np.diag([1 / 4.0, *np.ones(6)])
+        v = np.zeros(7)
+        for _ in range(60):
+            mean = np.exp(columns @ v + slope * x)
+            information = columns.T @ (mean[:, None] * columns) + precision
+            v = v + np.linalg.solve(information, columns.T @ (y - mean) - precision @ v)
+        eta = columns @ v + slope * x
+        h = np.sum(stats.poisson.logpmf(y, np.exp(eta))) - 0.5 * v @ precision @ v
+        log_integral = h + 0.5 * np.linalg.slogdet(precision)[1] - 0.5 * np.linalg.slogdet(information)[1]
+        return -2 * (log_integral + stats.gamma.logpdf(sd, 2, scale=0.5) + stats.t.logpdf(slope, 3, scale=0.2))
+
+    sd, slope = float(fit.varcorr()["sd"].iloc[0]), float(fit.fixef()["x"])
+    assert fit.objective == pytest.approx(objective([sd, slope]), abs=SAME_OPTIMUM)
+    best = minimize(objective, [sd * 1.05, slope * 0.95], method="Nelder-Mead", options={"xatol": 1e-6, "fatol": 1e-9})
+    assert fit.objective == pytest.approx(best.fun, abs=SAME_OPTIMUM)
+    np.testing.assert_allclose([sd, slope], best.x, atol=1e-4)
+
+
+def test_presets_have_a_mode_and_kinks_are_refused(tmp_path):
+    data = grouped("bernoulli")
+    fit = blm.Model("y ~ x + (1 | g)", data, family="bernoulli", priors="brms").fit("map")
+    assert fit.status.ok
+    fit.save(tmp_path / "fit")
+    again = blm.load(tmp_path / "fit")
+    np.testing.assert_allclose(again.fixef(), fit.fixef(), rtol=SAME_PLACE)
+    np.testing.assert_allclose(again.coef_table(), fit.coef_table(), rtol=SAME_PLACE)
+    ordinal = blm.Model("y ~ x + (1 | g)", grouped("cumulative"), family="cumulative", priors={"x": "Cauchy(0, 1)"})
+    assert ordinal.fit("map").status.ok
+    with pytest.raises(blm.PriorError, match=r"x \(Laplace"):
+        blm.Model("y ~ x + (1 | g)", data, family="bernoulli", priors={"x": "Laplace(0, 1)"}).fit("map")

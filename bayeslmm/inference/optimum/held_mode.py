@@ -64,7 +64,7 @@ class HeldMode(PosteriorMode):
             shift=inverse @ kernel.fixed.centring.constant * kernel.y_mean,
             places=own,
             priors=tuple(priors.fixed[place] for place in places),
-            others=_prior_of_others(self.density.priors, own),
+            others=prior_of_others(self.density.priors, own),
         )
 
     def solve(self, lambdas: Sequence[Array]) -> tuple[FixedPosterior, float]:
@@ -108,8 +108,8 @@ def _equations(posterior: FixedPosterior) -> HeldEquations:
     return posterior.eliminated
 
 
-def _prior_of_others(priors: ModelPriors, held: NDArray[np.intp]) -> NormalPrior:
-    """Return the prior of the independent columns' coefficients that are not held; those held count as flat."""
+def prior_of_others(priors: ModelPriors, held: NDArray[np.intp]) -> NormalPrior:
+    """Return the prior of the independent columns' coefficients that are not held, whose own priors are flat ones."""
     location, precision, log_det = (np.asarray(part) for part in stated_prior(priors))
     precision = np.delete(np.delete(precision, held, axis=0), held, axis=1)
     return NormalPrior(precision, np.delete(location, held), float(log_det), int(np.sum(np.diag(precision) > 0)))

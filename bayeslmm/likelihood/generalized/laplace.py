@@ -73,12 +73,15 @@ class Gradient:
     response
         Of the determinant to a force t on the inner coefficients, which adds t'beta to h, (p,); empty where there are
         none.
+    eta
+        By a shift of each row's linear predictor, the mode moving with it, (n,).
     """
 
     lambdas: tuple[Array, ...]
     beta: Array
     working: Array
     response: Array
+    eta: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,11 +241,15 @@ def assemble(
     else:
         by_working -= 2.0 * explicit.working
         by_beta = by_beta - 2.0 * explicit.beta
-    return Gradient(tuple(by_lambda), by_beta, by_working, g_fixed)
+    return Gradient(tuple(by_lambda), by_beta, by_working, g_fixed, direct)
 
 
-def predict_mode(problem: Problem, old: Evaluation, point: Point) -> tuple[list[Array], Array]:
+def predict_mode(
+    problem: Problem, old: Evaluation, point: Point, shift: Array | None = None
+) -> tuple[list[Array], Array]:
     r"""Return u and beta at a new point to first order, moved along their derivative.
+
+    `shift` (n,) is what the offset of the new point has more than that of the old one.
 
     :math:`\Omega\,du = d\Lambda^\top Z^\top\ell' + \Lambda^\top Z^\top(-W(X\,d\beta + Z\,d\Lambda\,u)
     + \partial_\phi\ell'\,d\phi)`; the inner coefficients likewise.
@@ -252,6 +259,8 @@ def predict_mode(problem: Problem, old: Evaluation, point: Point) -> tuple[list[
     moved = predictor.effects(scale_effects(mode.u, change))
     if not problem.inner:
         moved += predictor.X @ (point.beta - old.point.beta)
+    if shift is not None:
+        moved += shift
     source = mode.rows[2] * moved
     step = point.working - old.point.working
     if np.any(step):

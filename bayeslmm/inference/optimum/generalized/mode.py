@@ -1,4 +1,4 @@
-r"""The posterior mode of a generalized model's (sd, correlations, dispersion).
+r"""What the posterior mode of a generalized model's (sd, correlations, dispersion) minimises.
 
 .. math:: f(\lambda, \phi) = -2\log\hat p(y \mid \lambda, \phi) - 2\sum_a \log h_a(\mathrm{sd}_a)
           - 2(\eta - 1)\log|R| - 2\sum_k \log h_k(\phi_k^*),
@@ -12,15 +12,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bayeslmm.errors import FittingError, PriorError
+from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.covariance_prior import log_correlation_prior, prior_factor_slope, ratios
-from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, result
-from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
-from bayeslmm.inference.optimum.generalized.search import dispersion_spread, em_steps, minimise
-from bayeslmm.inference.optimum.generalized.start import starting_parameters
+from bayeslmm.inference.optimum.generalized.objective import Objective, Parameters
 from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, evaluate
 from bayeslmm.posterior.generalized import GeneralizedDensity, log_dispersion_prior
-from bayeslmm.posterior.generalized_mixture import GeneralizedMixtureDensity
 from bayeslmm.types import Array
 
 STARTS = 2.0 ** np.array([0, -1, 1, -2, 2, -4, 4, -6, 6, -8, 8])  # multiples of the first sds, for bounded priors
@@ -40,7 +36,11 @@ class PosteriorObjective(Objective):
 
     def evaluate(self, point: Point, start: Sequence[Array], *, gradient: bool) -> Evaluation:
         """Evaluate at a point, effects started from `start`."""
-        found = evaluate(self.problem, point, start, integrated=True, gradient=gradient)
+        return self.with_priors(evaluate(self.problem, point, start, integrated=True, gradient=gradient))
+
+    def with_priors(self, found: Evaluation) -> Evaluation:
+        """Add the priors of covariances and dispersion to an evaluation of the likelihood."""
+        point = found.point
         value, by_lambda = self._covariances(point)
         by_working = np.zeros(len(point.working))
         first = 0
@@ -79,52 +79,7 @@ class PosteriorObjective(Objective):
         return value, slopes
 
 
-def posterior_objective(density: GeneralizedDensity) -> PosteriorObjective:
-    """Return what the posterior mode minimises.
-
-    Raises
-    ------
-    PriorError
-        If a coefficient's prior is neither normal nor flat.
-    """
-    if isinstance(density, GeneralizedMixtureDensity):
-        stated = density.stated
-        others = ", ".join(f"{stated.fixed_names[m.place]} ({stated.fixed[m.place]})" for m in density.mixtures)
-        raise PriorError(
-            "The posterior mode of a generalized model takes Normal and Flat priors of coefficients, which the prior "
-            f'of {others} is not: use method="importance" or "nuts".'
-        )
-    return PosteriorObjective(
-        problem=density.problem, dispersion=Dispersion(density.problem.family.n_dispersion), density=density
-    )
-
-
-def maximise_generalized_posterior(density: GeneralizedDensity) -> GeneralizedMaximum:
-    """Find the posterior mode of (sd, correlations, dispersion).
-
-    Returns
-    -------
-    GeneralizedMaximum
-        Its `loglik` is the log posterior up to the constants of the priors.
-
-    Raises
-    ------
-    PriorError
-        If a coefficient's prior is neither normal nor flat.
-    FittingError
-        If the objective cannot be evaluated at the start.
-    """
-    objective = posterior_objective(density)
-    likelihood = Objective(density.problem, objective.dispersion)
-    first = em_steps(likelihood, starting_parameters(density.problem, objective.dispersion))
-    start = _possible_start(objective, first)
-    scales = dispersion_spread(objective, start) if objective.dispersion.n_free else np.zeros(0)
-    found = result(objective, minimise(objective, start, np.diag(scales)), 0, tuple(objective.values))
-    prior = density.problem.prior
-    return replace(found, diverging=()) if prior is not None and prior.n_proper == len(prior.mean) else found
-
-
-def _possible_start(objective: PosteriorObjective, first: Parameters) -> Parameters:
+def possible_start(objective: PosteriorObjective, first: Parameters) -> Parameters:
     """Return a start at which the priors have a density.
 
     Raises

@@ -113,7 +113,7 @@ class Objective:
             if self.last is None:
                 start = self.problem.predictor.zeros() if self.start is None else self.start
             else:
-                start, beta = predict_mode(self.problem, self.last, point)
+                start, beta = self.predict(self.last, point)
                 point = replace(point, beta=beta)
             found = self.evaluate(point, start, gradient=gradient)
         if not np.isfinite(found.value):
@@ -131,6 +131,10 @@ class Objective:
             and np.array_equal(point.working, last.point.working)
             and (self.problem.inner or np.array_equal(point.beta, last.point.beta))
         )
+
+    def predict(self, last: Evaluation, point: Point) -> tuple[list[Array], Array]:
+        """Return effects and coefficients at a point to first order, from those of the last evaluation."""
+        return predict_mode(self.problem, last, point)
 
     def evaluate(self, point: Point, start: Sequence[Array], *, gradient: bool) -> Evaluation:
         """Evaluate at a point, effects started from `start`."""

@@ -10,9 +10,13 @@ from bayeslmm.covariance import count_theta, factors_from_theta
 from bayeslmm.design.centring import centring_beside_level
 from bayeslmm.errors import FittingError
 from bayeslmm.families import Family, Response
-from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, result
-from bayeslmm.inference.optimum.generalized.mode import posterior_objective
-from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
+from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum
+from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective
+from bayeslmm.inference.optimum.generalized.posterior_maximum import (
+    ended,
+    known_parameters,
+    posterior_objective,
+)
 from bayeslmm.inference.optimum.generalized.search import Solution
 from bayeslmm.likelihood.columns import TermArrays, factor_to_kernel
 from bayeslmm.likelihood.generalized.mode import Problem
@@ -92,12 +96,13 @@ def restore_maximum(
         for factor, columns, shape in zip(factors, predictor.maps, predictor.shapes, strict=True)
     )
     free = family.with_level(estimates.dispersion, -predictor.fixed.centring.level(estimates.beta))
-    parameters = Parameters(lambdas, predictor.fixed.inverse @ estimates.beta, free)
+    beta = predictor.fixed.inverse @ estimates.beta
     if density is None:
         problem = Problem(family, response, predictor, inner=estimates.n_quad == 0)
         objective = Objective(problem, dispersion, max(estimates.n_quad, 1))
     else:
         objective = posterior_objective(density)
+    parameters = known_parameters(objective, lambdas, beta, free)
     evaluation = objective(parameters)
     solution = Solution(
         parameters,
@@ -106,7 +111,7 @@ def restore_maximum(
         singular=estimates.status == "boundary",
         converged=estimates.status != "failed",
     )
-    return replace(result(objective, solution, estimates.n_quad, estimates.values), diverging=estimates.diverging)
+    return replace(ended(objective, solution, estimates.n_quad, estimates.values), diverging=estimates.diverging)
 
 
 def _clean(factor: Array) -> Array:
