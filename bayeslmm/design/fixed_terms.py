@@ -76,7 +76,7 @@ def term_places(recipe: ColumnRecipe) -> list[NDArray[np.intp]]:
 
 @dataclass(frozen=True, slots=True)
 class SumToZero:
-    """X with every category in sum-to-zero coding; the terms are those of the formula, all of them.
+    """X with every category in sum-to-zero coding; the terms are those of the formula that have a column kept.
 
     Attributes
     ----------
@@ -94,9 +94,13 @@ class SumToZero:
 
 
 def sum_to_zero_columns(design: Design) -> SumToZero:
-    """Return the columns of a design's fixed part in sum-to-zero coding."""
+    """Return the columns of a design's fixed part in sum-to-zero coding, but those of terms left out altogether."""
     recipe: Recipe = design.recipe
-    terms = recipe.fixed.terms
+    terms = tuple(
+        term
+        for term, columns in zip(recipe.fixed.terms, term_places(recipe.fixed), strict=True)
+        if np.isin(columns, recipe.kept).any()
+    )
     frame = design.data.iloc[design.rows]
     evaluator = Evaluator(frame, design.functions, recipe.memory, False, design.data.index, design.rows)
     X, spec = encode_terms(terms, _in_sum_coding(term_values(terms, evaluator), recipe), len(frame))

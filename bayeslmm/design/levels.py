@@ -139,7 +139,7 @@ class LevelCoder:
         self.levels = levels
         self._low = 0
         self._table: NDArray[np.int32] | None = None
-        if len(levels) and levels.dtype.kind in "iu" and isinstance(levels.dtype, np.dtype):
+        if len(levels) and whole_numbers(levels.to_series()) is not None:
             low, high = int(levels.min()), int(levels.max())
             if high - low < min(LARGEST_TABLE, max(SPARSEST * len(levels), 2**16)):
                 self._low = low

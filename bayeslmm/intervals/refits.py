@@ -1,8 +1,8 @@
 r"""Fits of one model to many responses, from where one of them ended.
 
 A response moves theta a little, so each search starts at the optimum of the first fit, in coordinates of unit curvature
-there, and takes a few steps. With a single random term an evaluation is one compiled loop. Where a search comes near
-the boundary or does not settle, the full search of `bayeslmm.inference.optimum.search` takes over.
+there, and takes a few steps. Where it comes near the boundary or does not settle, the full search of
+`bayeslmm.inference.optimum.search` takes over. With a single random term that is one compiled loop from the beginning.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.nuts.starting import starting_factors
+from bayeslmm.inference.nuts.starting import starting_factors, starting_factors_of_responses
 from bayeslmm.inference.optimum.maximum import code_of
 from bayeslmm.inference.optimum.profiled import Likelihood, is_compiled, likelihood_of
 from bayeslmm.inference.optimum.quasi_newton import descend
-from bayeslmm.inference.optimum.search import Point, Record, minimise
+from bayeslmm.inference.optimum.search import Point, Record, minimise, tolerance_of
 from bayeslmm.intervals.compiled_refits import Estimates, search_responses
 from bayeslmm.likelihood.conditional import fixed_modes
 from bayeslmm.likelihood.factor import factorise
@@ -111,17 +111,19 @@ class Refitter:
     def fit_block(self, structure: KernelStructure, Y: Array) -> Estimates | None:
         """Fit responses (n, m) in compiled loops; None where they are not faster, as with several random terms.
 
-        Those whose search did not settle inside are for :meth:`fit`.
+        Those whose search did not settle are for :meth:`fit`.
         """
         kernel = structure.kernel
-        if not self.interior or not is_compiled(kernel):
+        if not is_compiled(kernel):
             return None
         products, p = kernel.products, kernel.p
         zy, xy, yy = structure.response_products(Y)
+        z, zx, xx = products.nest_z[0], products.nest_xy[0][:, :, :p], products.xy[:p, :p]
+        starts = starting_factors_of_responses(z, zx, xx, zy, xy, yy, products.n, self.sigma)
+        shape = kernel.shapes[0]
         return search_responses(
-            products.nest_z[0], products.nest_xy[0][:, :, :p], products.xy[:p, :p], zy, xy, yy, products.n,
-            self.method == "reml", self.sigma, self.lambdas[0], self.entries[0], self.whitening, gain=GAIN,
-            near=NEAR_BOUNDARY, steps=MAXIMUM_STEPS,
+            z, zx, xx, zy, xy, yy, products.n, self.method == "reml", self.sigma, starts,
+            diagonal=shape.n_theta == shape.n_columns, gain=tolerance_of(kernel.shapes),
         )  # fmt: skip
 
     def _near(self, target: Likelihood) -> tuple[tuple[Array, ...], float, float, str] | None:

@@ -9,6 +9,7 @@ import numba
 import numpy as np
 
 from bayeslmm.likelihood.elimination import eliminate_level, scale_rows
+from bayeslmm.likelihood.marginal import SAFE_PIVOT
 from bayeslmm.types import Array
 
 NO_VARIANCE = 1e150  # precision's root of coefficients taken as known
@@ -204,6 +205,66 @@ def excess_single(low: Array, rows: Array, beta: Array, root: Array, sigma: floa
 
 
 @numba.njit(cache=True, nogil=True)
+def covariance_slope_single(
+    z: Array, xy: Array, factor: Array, low: Array, rows: Array, beta: Array, root: Array, sigma: float
+) -> Array:
+    r"""Return the derivative G of the profiled objective by ``lambda lambda'``, shape (S, S), lambda singular or not.
+
+    .. math:: G = \sum_j P_j - B_j (R R^\top)^{-1} B_j^\top - s_j s_j^\top / \sigma^2
+
+    with :math:`P_j = A_j - T_j^\top T_j` for the term's cross-products :math:`A_j` with itself and
+    :math:`T_j = L_j^{-1} \lambda^\top A_j`, and with its cross-products with X and with the residuals reduced alike:
+    :math:`B_j` and :math:`s_j`. Nothing is divided by lambda.
+
+    Parameters
+    ----------
+    z, xy, factor
+        As for :func:`reduce_single`.
+    low, rows
+        What it leaves.
+    beta, root, sigma
+        As for :func:`excess_single`.
+    """
+    n_levels, size, order = xy.shape
+    p = order - 1
+    out = np.zeros((size, size))
+    solved, reduced, column = np.empty((size, size)), np.empty((size, order)), np.empty(p)
+    for j in range(n_levels):
+        for t in range(size):
+            for s in range(size):
+                value = 0.0
+                for r in range(s, size):
+                    value += factor[r, s] * z[j, r, t]
+                for r in range(s):
+                    value -= low[j, s, r] * solved[r, t]
+                solved[s, t] = value / low[j, s, s]
+        for t in range(size):
+            for a in range(order):
+                value = xy[j, t, a]
+                for s in range(size):
+                    value -= solved[s, t] * rows[j, s, a]
+                reduced[t, a] = value
+            for a in range(p):
+                reduced[t, p] -= reduced[t, a] * beta[a]
+                column[a] = reduced[t, a]
+            solve_lower(root, column)
+            for a in range(p):
+                reduced[t, a] = column[a]
+        for s in range(size):
+            for t in range(s + 1):
+                value = z[j, s, t] - reduced[s, p] * reduced[t, p] / (sigma * sigma)
+                for r in range(size):
+                    value -= solved[r, s] * solved[r, t]
+                for a in range(p):
+                    value -= reduced[s, a] * reduced[t, a]
+                out[s, t] += value
+    for s in range(size):
+        for t in range(s):
+            out[t, s] = out[s, t]
+    return out
+
+
+@numba.njit(cache=True, nogil=True)
 def squares_single(low: Array, rows: Array, beta: Array) -> Array:
     """Return ``sum u_j u_j'``, shape (S, S), u at its conditional mean given beta."""
     n_levels, size, order = rows.shape
@@ -226,6 +287,37 @@ def squares_single(low: Array, rows: Array, beta: Array) -> Array:
 
 
 @numba.njit(cache=True, nogil=True)
+def coefficients_single(schur: Array) -> Array:
+    """Return the coefficients (p,) at their conditional mean, from the factor of what remains of X and y."""
+    p = schur.shape[0] - 1
+    beta = schur[p, :p].copy()
+    solve_upper(schur[:p, :p], beta)
+    return beta
+
+
+@numba.njit(cache=True, nogil=True)
+def root_single(schur: Array, reml: bool) -> Array:
+    """Return the root R of the coefficients' precision that a criterion supposes: ML takes them as known, (p, p)."""
+    p = schur.shape[0] - 1
+    return schur[:p, :p].copy() if reml else np.eye(p) * NO_VARIANCE
+
+
+@numba.njit(cache=True, nogil=True)
+def objective_single(log_det: float, schur: Array, n: int, reml: bool, sigma: float) -> tuple[float, float]:
+    """Return the objective but for the weights' logarithms, and sigma; arguments as in :func:`profiled_single`."""
+    p = schur.shape[0] - 1
+    dof = n - p if reml else n
+    r2 = schur[p, p] ** 2
+    if np.isnan(sigma):
+        sigma = np.sqrt(r2 / dof)
+    value = log_det + dof * np.log(2.0 * np.pi * sigma**2) + r2 / sigma**2
+    if reml:
+        for a in range(p):
+            value += 2.0 * np.log(schur[a, a])
+    return value, sigma
+
+
+@numba.njit(cache=True, nogil=True)
 def profiled_single(
     z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float, low: Array, rows: Array,
     schur: Array,
@@ -242,26 +334,20 @@ def profiled_single(
     Returns
     -------
     The objective but for the weights' logarithms, sigma, the excess and the gradient by lambda, both (S, S); NaN and
-    zeros where a pivot is not positive.
+    zeros where a pivot is not positive. Lambda may be singular.
     """
-    size, p = xy.shape[1], xy.shape[2] - 1
+    size = xy.shape[1]
     slope = np.zeros((size, size))
     log_det = reduce_single(z, xy, total, factor, low, rows, schur)
     if not np.isfinite(log_det):
         return np.nan, np.nan, np.zeros((size, size)), slope
-    beta = schur[p, :p].copy()
-    solve_upper(schur[:p, :p], beta)
-    dof = n - p if reml else n
-    r2 = schur[p, p] ** 2
-    if np.isnan(sigma):
-        sigma = np.sqrt(r2 / dof)
-    value = log_det + dof * np.log(2.0 * np.pi * sigma**2) + r2 / sigma**2
-    root = np.eye(p) * NO_VARIANCE
-    if reml:
-        for a in range(p):
-            value += 2.0 * np.log(schur[a, a])
-        root = schur[:p, :p].copy()
+    value, sigma = objective_single(log_det, schur, n, reml, sigma)
+    beta, root = coefficients_single(schur), root_single(schur, reml)
     excess = excess_single(low, rows, beta, root, sigma)
+    for s in range(size):
+        if not abs(factor[s, s]) >= SAFE_PIVOT:
+            by_covariance = covariance_slope_single(z, xy, factor, low, rows, beta, root, sigma)
+            return value, sigma, excess, 2.0 * by_covariance @ factor
     for s in range(size):
         column = excess[:, s].copy()
         solve_upper(factor, column)

@@ -131,6 +131,8 @@ def _energy(fit: PosteriorFit, ax: Any = None) -> "Figure":
 def _residuals(fit: Fit) -> "Figure":
     from bayeslmm.plots.residuals import residual_figure
 
+    if fit.design.outcome is not None:
+        return residual_figure(fit.fitted().to_numpy(), fit.residuals(kind="quantile").to_numpy(), "quantile residual")
     weights = 1.0 if fit.design.weights is None else np.sqrt(fit.design.weights)
     return residual_figure(fit.fitted().to_numpy(), (fit.residuals() * weights).to_numpy())
 

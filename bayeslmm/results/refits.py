@@ -67,14 +67,14 @@ def fit_columns(fit: "PointFit", model: FittedModel, Y: Array) -> tuple[Array, l
     width = n_parameters(fit) + fit.design.p + 1
     rows, codes = np.full((Y.shape[1], width), np.nan), ["failed"] * Y.shape[1]
     varying = np.ptp(Y, axis=0) > 0
-    settled = np.zeros(Y.shape[1], dtype=bool)
+    settled, singular = np.zeros(Y.shape[1], dtype=bool), np.zeros(Y.shape[1], dtype=bool)
     block = model.refitter.fit_block(model.structure, Y)
     if block is not None:
-        settled = block.settled & varying
+        settled, singular = block.settled & varying, block.singular
         rows[settled] = _block_rows(fit, model, block, Y)[settled]
     for place in range(Y.shape[1]):
         if settled[place]:
-            codes[place] = "converged"
+            codes[place] = "boundary" if singular[place] else "converged"
             continue
         try:
             if not varying[place]:

@@ -37,6 +37,7 @@ CAPTIONS = {
     "elbo": "The evidence lower bound at every step: it should have stopped rising",
     "history": "The objective at every evaluation of the optimiser",
 }
+OF_FAMILIES = "Quantile residuals, which vary like a standard normal distribution where the model is right"
 READING = {
     "point": "z is the estimate divided by its standard error; p compares it with the normal distribution, which is "
     "too hopeful where there are few groups.",
@@ -200,5 +201,8 @@ def _pictures(fit: Fit, others: Sequence[Fit], level: float) -> Section:
     for kind in ("ppc", "residuals", "trace", "elbo", "history"):
         if kind in kinds and (whole or kind in NEED_NO_EFFECTS):
             options = {"seed": 0} if kind == "ppc" else {}
-            parts.append(report_picture(CAPTIONS[kind], draw(fit, kind, options)))
+            caption = CAPTIONS[kind]
+            if kind == "residuals" and fit.design.outcome is not None:
+                caption = OF_FAMILIES
+            parts.append(report_picture(caption, draw(fit, kind, options)))
     return Section("Pictures", tuple(parts))

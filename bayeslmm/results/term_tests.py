@@ -55,10 +55,8 @@ def _contrasts(design: Design, terms: tuple[FixedTerm, ...], type: Any) -> list[
     if type == 2:
         containing = [[i for i, other in enumerate(terms) if term.is_within(other)] for term in terms]
         return type_2_contrasts(design.X, places, containing)
-    found = None
-    if not design.dropped_columns:
-        coded = sum_to_zero_columns(design)
-        found = type_3_contrasts(design.X, coded.X, coded.places, coded.differences)
+    coded = sum_to_zero_columns(design)
+    found = type_3_contrasts(design.X, coded.X, coded.places, coded.differences)
     if found is None:
         raise OptionError(
             "type=3 needs data in every cell of the interactions, and columns that do not depend on each other "

@@ -53,7 +53,7 @@ class FunctionPart:
     def batches(self, columns: Sequence[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
         """Yield the frames in slices."""
         first = 0
-        for number, given in enumerate(self.function()):
+        for number, given in enumerate(_yielded(self.function)):
             frame = _checked(given, columns, number)
             for start in range(0, len(frame), chunk_rows):
                 yield numbered(frame.iloc[start : start + chunk_rows], first + start)
@@ -71,9 +71,8 @@ class FunctionRows(Rows):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns, those of the first frame."""
-        for given in self._function():
-            names = given.schema.names if hasattr(given, "schema") and hasattr(given, "num_rows") else given.columns
-            return tuple(name for name in names if isinstance(name, str))
+        for given in _yielded(self._function):
+            return tuple(name for name in _names(given) if isinstance(name, str))
         raise DataError("The function yields no frame.")
 
     @property
@@ -96,11 +95,31 @@ def as_frame(given: Any, columns: Sequence[str]) -> pd.DataFrame:
         given = given.select(list(columns)).to_arrow()
     if type(given).__module__.split(".")[0] == "pyarrow" and hasattr(given, "num_rows"):
         return batch_frame(given, columns, 0)
-    raise DataError(f"A batch is a pandas or polars frame or an Arrow table, not a {type(given).__name__}.")
+    raise _no_batch(given)
+
+
+def _yielded(function: Callable[[], Iterable[Any]]) -> Iterable[Any]:
+    given = function()
+    if hasattr(given, "columns") or hasattr(given, "num_rows") or not isinstance(given, Iterable):
+        raise DataError(
+            f"The function returned a {type(given).__name__}: it must yield frames or Arrow tables one after another, "
+            "or return a list of them."
+        )
+    return given
+
+
+def _names(given: Any) -> list[Any]:
+    if not hasattr(given, "columns") and not hasattr(given, "num_rows"):
+        raise _no_batch(given)
+    return list(given.schema.names if hasattr(given, "num_rows") else given.columns)
+
+
+def _no_batch(given: Any) -> DataError:
+    return DataError(f"A batch is a pandas or polars frame or an Arrow table, not a {type(given).__name__}.")
 
 
 def _checked(given: Any, columns: Sequence[str], number: int) -> pd.DataFrame:
-    names = given.schema.names if hasattr(given, "num_rows") else getattr(given, "columns", ())
-    if absent := [name for name in columns if name not in list(names)]:
+    names = _names(given)
+    if absent := [name for name in columns if name not in names]:
         raise DataError(f"Batch {number + 1} has no column {absent[0]!r}, which the first has: add it.")
     return as_frame(given, columns)

@@ -90,7 +90,10 @@ class ParquetFile(Fragment):
         if not self.keys.isdisjoint(schema.names):  # a column that only the folder's name holds
             yield from Fragment._read(self, schema, chunk_rows)
             return
-        with pq.ParquetFile(self.name, buffer_size=BUFFER_BYTES) as file:
+        # Buffered in advance, the whole file stays in memory until it has been read.
+        with pq.ParquetFile(
+            self.name, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
+        ) as file:
             yield from file.iter_batches(chunk_rows, columns=schema.names, use_threads=False)
 
 
@@ -181,4 +184,8 @@ def _kind(kind: Any) -> str:
         return "numbers"
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "text"
-    return str(kind)
+    if pa.types.is_null(kind):
+        return "nothing but missing values"
+    if pa.types.is_boolean(kind):
+        return "truth values"
+    return "dates" if pa.types.is_temporal(kind) else str(kind)

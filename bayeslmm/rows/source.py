@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Protocol, Self, TypeVar
 
 import pandas as pd
@@ -84,13 +85,15 @@ def add_part(total: Fold, part: Part, columns: Sequence[str], chunk_rows: int) -
         What is wrong with a batch, the part named first.
     """
     for frame in part.batches(columns, chunk_rows):
-        with_part_named(total, frame, part.name)
+        with part_named(part.name):
+            total.add(frame, part.name)
 
 
-def with_part_named(total: Fold, frame: pd.DataFrame, part: str) -> None:
-    """Add one batch; an error says which part it is from."""
+@contextmanager
+def part_named(part: str) -> Iterator[None]:
+    """Let an error about a batch say which part it is from."""
     try:
-        total.add(frame, part)
+        yield
     except DataError as error:
         raise DataError(f"{part}: {error}" if part else str(error)) from error
 
@@ -107,4 +110,7 @@ def row_numbers(first: int, count: int) -> pd.RangeIndex:
 
 def unreadable(part: str, error: Exception) -> BayeslmmError:
     """Return the error for a part that its library cannot read, or that ends early."""
-    return DataError(f"{part} cannot be read: {str(error).rstrip('.')}. The file may be incomplete: write it again.")
+    if isinstance(error, FileNotFoundError):
+        return DataError(f"{part} is there no longer: keep the files as they are until the model is built.")
+    said = " ".join(str(error).split()).rstrip(". ")
+    return DataError(f"{part} cannot be read: {said}. The file may be incomplete: write it again.")

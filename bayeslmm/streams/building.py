@@ -16,7 +16,7 @@ from bayeslmm.design.table import used_columns
 from bayeslmm.design.texts import warn_of_levels
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.formula import Formula
-from bayeslmm.rows import Rows
+from bayeslmm.rows import Rows, part_named
 from bayeslmm.streams.deciding import Streamed, decide
 from bayeslmm.streams.one_reading import sum_in_one_reading
 from bayeslmm.streams.summing import Start, Summing, Triangle, sums_shape
@@ -96,14 +96,18 @@ def make_plan(
 
 
 def _first_batch(learned: Learned, rows: Rows, chunk_rows: int) -> tuple[Recipes, Start]:
-    for _, frame in rows.batches(learned.plan.columns, chunk_rows):
-        if len(read_batch(learned.plan, frame, "", Counts())[0]) == 0:
-            continue
-        recipes = make_recipes(learned, frame)
-        first = BatchReader(learned, recipes).read(frame, "", Counts())
-        assert first is not None
-        return recipes, Start(Summing, learned, recipes, sums_shape(learned, recipes, first))
-    raise DataError("The rows ended before the first: they changed while they were read.")
+    for part, frame in rows.batches(learned.plan.columns, chunk_rows):
+        with part_named(part):
+            if len(read_batch(learned.plan, frame, "", Counts())[0]) == 0:
+                continue
+            recipes = make_recipes(learned, frame)
+            first = BatchReader(learned, recipes).read(frame, "", Counts())
+            assert first is not None
+            return recipes, Start(Summing, learned, recipes, sums_shape(learned, recipes, first))
+    raise DataError(
+        "The source gave rows when it was read first and none the second time: it is read several times, and a "
+        "function must start anew whenever it is called."
+    )
 
 
 def _check_counts(first: Counts, second: Counts) -> None:

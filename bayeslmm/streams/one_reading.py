@@ -21,7 +21,7 @@ from bayeslmm.errors import BayeslmmError
 from bayeslmm.formula import Expression
 from bayeslmm.likelihood.partial_sums import PartialSums, SumsShape
 from bayeslmm.likelihood.threads import blas_threads
-from bayeslmm.rows import Rows
+from bayeslmm.rows import Rows, part_named
 from bayeslmm.streams.deciding import Streamed
 from bayeslmm.streams.summing import sums_shape
 from bayeslmm.types import Codes
@@ -60,15 +60,16 @@ def sum_in_one_reading(plan: Plan, rows: Rows, chunk_rows: int) -> Streamed | No
 
 
 def _first_rows(learned: Learned, rows: Rows, chunk_rows: int) -> "_Start | None":
-    for _, frame in rows.batches(learned.plan.columns, chunk_rows):
-        if len(read_batch(learned.plan, frame, "", Counts())[0]) == 0:
-            continue
-        recipes = make_recipes(learned, frame, _Numbers)
-        if any(recipe.spec is not None for recipe in (recipes.fixed, *recipes.effects)):
-            return None
-        first = _Reader(learned, recipes).read(frame, "", Counts())
-        assert first is not None
-        return _Start(learned, recipes, sums_shape(learned, recipes, first))
+    for part, frame in rows.batches(learned.plan.columns, chunk_rows):
+        with part_named(part):
+            if len(read_batch(learned.plan, frame, "", Counts())[0]) == 0:
+                continue
+            recipes = make_recipes(learned, frame, _Numbers)
+            if any(recipe.spec is not None for recipe in (recipes.fixed, *recipes.effects)):
+                return None
+            first = _Reader(learned, recipes).read(frame, "", Counts())
+            assert first is not None
+            return _Start(learned, recipes, sums_shape(learned, recipes, first))
     return None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import studentized_range
 from scipy.stats import t as t_distribution
 
 import bayeslmm as blm
@@ -182,6 +183,41 @@ def test_dunnett_by_simulation():
     expected = [np.mean(largest > x) for x in (2.4, 1.0, 3.5)]
     np.testing.assert_allclose(p, expected, atol=3e-3)  # four errors of the simulation
     value = critical_values(np.full(3, 8.0), "mvt", 4, half, 0.95)[0]
+    assert np.mean(largest > value) == pytest.approx(0.05, abs=2e-3)
+
+
+def pairs_of(k, sds=None):
+    """Return the correlations of all pairs of k independent means, singular from three means on."""
+    rows = np.array([np.eye(k)[i] - np.eye(k)[j] for i in range(k) for j in range(i + 1, k)])
+    covariance = rows @ np.diag(np.ones(k) if sds is None else np.square(sds)) @ rows.T
+    sd = np.sqrt(np.diag(covariance))
+    return covariance / np.outer(sd, sd)
+
+
+@pytest.mark.parametrize(("k", "df", "close"), [(3, 9.0, 2e-4), (4, np.inf, 5e-4), (8, 30.0, 1e-2)])
+def test_all_pairs_of_equal_errors_have_the_studentized_range(k, df, close):
+    t = np.array([1.2, 2.0, 3.0, 4.5])
+    correlation, m = pairs_of(k), k * (k - 1) // 2
+    found = adjusted_p(np.resize(t, m) if m > 4 else t[:m], np.full(m, df), "mvt", k, correlation)
+    expected = studentized_range.sf(np.sqrt(2) * np.resize(t, m), k, min(df, 1e6))
+    np.testing.assert_allclose(found, expected[: len(found)], rtol=close)
+    value = critical_values(np.full(m, df), "mvt", k, correlation, 0.95)[0]
+    assert value == pytest.approx(studentized_range.isf(0.05, k, min(df, 1e6)) / np.sqrt(2), rel=2e-3)
+
+
+def test_pairs_of_unequal_errors_by_simulation():
+    """Tukey's range is an upper limit where errors differ (Hayter 1984); Bonferroni is further still."""
+    sds = np.array([1.0, 2.0, 0.5])
+    rng = np.random.default_rng(4)
+    z, chi = sds * rng.normal(size=(400_000, 3)), rng.chisquare(10, size=400_000)
+    gaps = np.stack([z[:, i] - z[:, j] for i, j in ((0, 1), (0, 2), (1, 2))], axis=1)
+    largest = np.abs(gaps / np.sqrt([5.0, 1.25, 4.25])).max(axis=1) / np.sqrt(chi / 10)
+    correlation = pairs_of(3, sds)
+    p = adjusted_p(np.array([1.5, 2.5, 3.5]), np.full(3, 10.0), "mvt", 3, correlation)
+    expected = [np.mean(largest > x) for x in (1.5, 2.5, 3.5)]
+    np.testing.assert_allclose(p, expected, atol=3e-3)  # four errors of the simulation
+    value = critical_values(np.full(3, 10.0), "mvt", 3, correlation, 0.95)[0]
+    assert value < critical_values(np.full(3, 10.0), "tukey", 3, correlation, 0.95)[0]
     assert np.mean(largest > value) == pytest.approx(0.05, abs=2e-3)
 
 

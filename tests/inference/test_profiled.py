@@ -20,13 +20,68 @@ ROUNDING = 1e-10  # relative: the same sums in another order
 
 
 def single(size, correlated, p=2, levels=9, seed=3):
+    return Kernel.build(*single_arrays(size, correlated, p, levels, seed))
+
+
+def single_arrays(size, correlated, p=2, levels=9, seed=3):
     rng = np.random.default_rng(seed)
     n = 12 * levels
     Z = np.column_stack([np.ones(n), rng.normal(size=(n, size - 1))])
     X = np.column_stack([np.ones(n), rng.normal(size=(n, p - 1))])
     codes = rng.permutation(np.arange(n) % levels).astype(np.int32)
     y = X.sum(axis=1) + np.einsum("ns,ns->n", Z, rng.normal(size=(levels, size))[codes]) + rng.normal(size=n)
-    return Kernel.build(y, X, [dense.Term(codes, Z, levels, correlated)], rng.uniform(0.5, 2.0, n))
+    return y, X, [dense.Term(codes, Z, levels, correlated)], rng.uniform(0.5, 2.0, n)
+
+
+def dense_slope(arrays, factor, method, sigma):
+    """Return the sum over levels of Z_j'MZ_j - Z_j'V^-1 r r'V^-1 Z_j / sigma^2, V the n x n matrix over sigma^2."""
+    kernel = Kernel.build(*arrays)
+    y, X, (term,), weights = arrays
+    root = np.sqrt(weights)[:, None]
+    X, Z = root * kernel.fixed.apply(X), root * kernel.maps[0].apply(term.columns)
+    blocks = np.eye(term.n_levels)[term.codes]
+    Z = np.einsum("nj,ns->jns", blocks, Z)
+    V = np.eye(len(y)) + np.einsum("jns,st,jmt->nm", Z, factor @ factor.T, Z)
+    inverse = np.linalg.inv(V)
+    projected = inverse - inverse @ X @ np.linalg.solve(X.T @ inverse @ X, X.T @ inverse)
+    r = projected @ (root[:, 0] * (y - kernel.y_mean))
+    if sigma is None:
+        sigma = np.sqrt(r @ V @ r / (len(y) - (X.shape[1] if method == "reml" else 0)))
+    middle = (projected if method == "reml" else inverse) - np.outer(r, r) / sigma**2
+    return np.einsum("jns,nm,jmt->st", Z, middle, Z)
+
+
+SINGULAR = {
+    1: [np.zeros((1, 1))],
+    2: [np.zeros((2, 2)), np.array([[0.8, 0.0], [-0.5, 0.0]]), np.diag([0.0, 0.6])],
+    3: [np.zeros((3, 3)), np.array([[0.8, 0.0, 0.0], [-0.5, 1e-9, 0.0], [0.3, 0.2, 0.0]]), np.diag([0.7, 0.0, 0.4])],
+}
+
+
+@pytest.mark.parametrize("method", ["ml", "reml"])
+@pytest.mark.parametrize("sigma", [None, 1.3])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_derivatives_at_singular_factors_are_those_of_dense_matrices(size, sigma, method):
+    arrays = single_arrays(size, True)
+    target = CompiledLikelihood(Kernel.build(*arrays), method, sigma)
+    for factor in SINGULAR[size]:
+        expected = dense_slope(arrays, factor, method, sigma)
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(target.covariance_slopes([factor])[0], expected, rtol=1e-9, atol=1e-9 * scale)
+        point = target.point([factor])
+        np.testing.assert_allclose(point.slopes[0], 2 * expected @ factor, rtol=1e-9, atol=1e-9 * scale)
+        assert point.value == pytest.approx(Likelihood(target.kernel, method, sigma).value([factor]), rel=ROUNDING)
+        assert target.value([factor]) == pytest.approx(point.value, rel=ROUNDING)
+
+
+def test_a_singular_fit_asks_the_compiled_loops_alone(monkeypatch):
+    y, X, terms, weights = single_arrays(2, True)
+    kernel = Kernel.build(X.sum(axis=1) + np.sin(7.0 * np.arange(len(y))), X, terms, weights)
+    expected = maximise(kernel, "reml")
+    assert expected.code == "boundary"
+    for name in ("evaluate", "factor_gradients", "covariance_gradients"):
+        monkeypatch.delattr(profiled, name)
+    assert maximise(kernel, "reml").objective == expected.objective
 
 
 @pytest.mark.parametrize("method", ["ml", "reml"])

@@ -5,7 +5,13 @@ import pandas as pd
 import pytest
 
 import bayeslmm as blm
+from bayeslmm.inference.nuts.starting import starting_factors, starting_factors_of_responses
+from bayeslmm.inference.optimum.maximum import maximise
+from bayeslmm.intervals.compiled_singular import search_factor, triangular
+from bayeslmm.intervals.refits import Refitter
+from bayeslmm.results.refits import fitted_model
 
+SAME_OBJECTIVE = 1e-6  # a diagonal that does not matter may be zero in one search: 2.5e-7 each
 OBJECTIVE = 1e-7  # both searches stop where less than 1e-8 is left to gain
 
 
@@ -50,16 +56,94 @@ def test_each_is_the_fit_of_its_response(data, method, formula, options):
             np.testing.assert_allclose(row[places].astype(float), sds[: len(places)], rtol=5e-3, atol=1e-3)
 
 
-def test_most_responses_take_the_compiled_way(data, monkeypatch):
-    model = blm.Model("y ~ x + (x | g)", data)
-    Y = model.fit("reml").simulate(40, seed=1)
-    calls = []
-    from bayeslmm.intervals.refits import Refitter
-
-    real = Refitter.fit
+@pytest.fixture
+def alone(monkeypatch):
+    """The responses that are fitted one by one."""
+    calls, real = [], Refitter.fit
     monkeypatch.setattr(Refitter, "fit", lambda self, kernel: calls.append(1) or real(self, kernel))
-    found = model.fit_many(Y)
-    assert len(calls) <= (found["status"] != "converged").sum() + 2
+    return calls
+
+
+def hard_responses(data, size):
+    """Return noise, responses without variance between groups, of correlation one and minus one, and of the model."""
+    rng = np.random.default_rng(7)
+    groups, n = data["g"].to_numpy(), len(data)
+    noise = rng.normal(size=(n, 6))
+    within = noise[:, :3] - pd.DataFrame(noise[:, :3]).groupby(groups).transform("mean").to_numpy()
+    columns = np.column_stack([np.ones(n), data["x"], data["x"] ** 2])[:, :size]
+    weights = np.array([[0.8] * 4, [1.0, 1.0, -1.0, -1.0], [0.3] * 4])[:size]
+    rank_one = rng.normal(size=(25, 4))[groups] * (columns @ weights)
+    full = np.einsum("ns,nsm->nm", columns, rng.normal(size=(25, size, 3))[groups])
+    return np.column_stack([noise, within, rank_one + rng.normal(size=(n, 4)), full + rng.normal(size=(n, 3))])
+
+
+@pytest.mark.parametrize("method", ["reml", "ml"])
+@pytest.mark.parametrize(
+    ("formula", "size"),
+    [("y ~ x + (1 | g)", 1), ("y ~ x + (x | g)", 2), ("y ~ x + (x || g)", 2), ("y ~ x + (x + z | g)", 3)],
+)
+def test_noise_and_singular_responses_are_fitted_as_one_by_one(data, alone, formula, size, method):
+    data = data.assign(z=data["x"] ** 2)
+    Y = hard_responses(data, size)
+    found = blm.Model(formula, data).fit_many(Y, method)
+    assert len(alone) <= 2
+    assert 4 <= (found["status"] == "boundary").sum() < len(found)
+    for k, (_, row) in enumerate(found.iterrows()):
+        one = blm.Model(formula, data.assign(y=Y[:, k])).fit(method)
+        assert row["status"] == one.status.code
+        assert row["objective"] == pytest.approx(one.objective, abs=SAME_OBJECTIVE)
+        sds = one.varcorr()["sd"].dropna().to_numpy()
+        places = [*(c for c in found.columns if c.startswith("sd_")), "sigma"]
+        np.testing.assert_allclose(row[places].astype(float), sds, atol=1e-3 * one.sigma)
+        errors = one.coef_table(ddf="normal")["std_error"]
+        np.testing.assert_allclose(row[list(errors.index)].astype(float), one.fixef(), atol=1e-3 * errors.max())
+
+
+def test_a_first_fit_on_the_boundary_is_no_obstacle(data, alone):
+    noise = np.random.default_rng(2).normal(size=(len(data), 8))
+    within = noise[:, 0] - pd.Series(noise[:, 0]).groupby(data["g"]).transform("mean").to_numpy()
+    model = blm.Model("y ~ x + (1 | g)", data.assign(y=within))
+    assert model.fit("reml").status.code == "boundary"
+    expected = blm.Model("y ~ x + (1 | g)", data).fit_many(noise)
+    pd.testing.assert_frame_equal(model.fit_many(noise), expected, rtol=1e-6)
+    assert not alone
+
+
+def test_a_false_boundary_is_left(data):
+    """From a variance of zero the search has to find that the data have one."""
+    kernel = blm.Model("y ~ x + (x | g)", data).kernel
+    products, p = kernel.products, kernel.p
+    z, both = products.nest_z[0], products.nest_xy[0]
+    low, rows, schur = np.zeros(z.shape), np.zeros(both.shape), np.zeros((p + 1, p + 1))
+    expected = maximise(kernel, "reml")
+    for start in (np.zeros((2, 2)), np.diag([0.0, 1.0]), np.array([[1.0, 0.0], [1.0, 0.0]])):
+        _, value, sigma, settled = search_factor(
+            z, both, products.xy, products.n, True, np.nan, start, False, 1e-12, low, rows, schur
+        )
+        assert settled
+        assert value - products.log_weights + kernel.shift("reml") == pytest.approx(expected.objective, abs=1e-8)
+        assert sigma == pytest.approx(expected.sigma, rel=1e-5)
+
+
+def test_a_root_is_made_triangular():
+    root = np.random.default_rng(1).normal(size=(3, 4))
+    found = triangular(root)
+    np.testing.assert_allclose(found @ found.T, root @ root.T, atol=1e-14)
+    assert (np.diag(found) >= 0).all()
+    assert (np.triu(found, 1) == 0).all()
+
+
+@pytest.mark.parametrize("sigma", [None, 0.7])
+def test_starts_of_many_responses_are_those_of_each(data, sigma):
+    structure = fitted_model(blm.Model("y ~ x + (x | g)", data).fit("reml")).structure
+    Y = np.random.default_rng(5).normal(size=(len(data), 4))
+    products, p = structure.kernel.products, structure.kernel.p
+    found = starting_factors_of_responses(
+        products.nest_z[0], products.nest_xy[0][:, :, :p], products.xy[:p, :p], *structure.response_products(Y),
+        products.n, sigma,
+    )  # fmt: skip
+    expected = [starting_factors(structure.at(y).products, sigma)[0] for y in Y.T]
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def test_singular_constant_and_perfect_responses_among_others(data):

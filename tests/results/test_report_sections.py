@@ -70,6 +70,34 @@ def test_the_graph_is_svg_with_escaped_labels():
     assert len(root.findall(".//{*}line") or root.findall(".//line")) == 3
 
 
+@pytest.mark.parametrize(("groups", "others"), [(0, 1), (1, 1), (2, 2), (3, 2), (5, 1), (7, 2)])
+def test_no_arrow_of_the_graph_passes_through_a_label_or_a_node(groups, others):
+    own = [Node(f"sd{k}", "sd", f"group {k}") for k in range(groups)]
+    beside = [Node("beta", "β", "4 coefficients"), *(Node(f"d{k}", "shape", "dispersion") for k in range(others))]
+    effects = [Node(f"b{k}", "b", f"school:klass\n{10 * k} levels", (f"sd{k}",)) for k in range(groups)]
+    parents = tuple(node.key for node in (*beside, *effects))
+    svg = graph_svg([*own, *beside], effects, Node("y", "y", "weight", parents, observed=True), Plate("240 rows"))
+    root = ElementTree.fromstring(svg)
+    parts = {
+        name: [e.attrib | {"text": e.text} for e in root.iter() if e.tag.endswith(name)]
+        for name in ("line", "text", "ellipse")
+    }
+    labels = [t for t in parts["text"] if t.get("class") == "small"]
+    assert len(parts["line"]) == groups + len(parents)
+    for line in parts["line"]:
+        ends = np.array([[float(line[f"{axis}{end}"]) for axis in "xy"] for end in (1, 2)])
+        path = ends[0] + np.linspace(0.02, 0.98, 200)[:, None] * (ends[1] - ends[0])
+        for label in labels:
+            half, x, y = 3.0 * len(label["text"]), float(label["x"]), float(label["y"])  # letters of 11 px
+            assert not ((np.abs(path[:, 0] - x) < half) & (path[:, 1] > y - 9) & (path[:, 1] < y + 2)).any()
+        for node in parts["ellipse"]:
+            across = (path[:, 0] - float(node["cx"])) / float(node["rx"])
+            down = (path[:, 1] - float(node["cy"])) / float(node["ry"])
+            assert (across**2 + down**2 > 0.97).all()
+    bounds = [float(v) for v in root.attrib["viewBox"].split()]
+    assert max(float(t["y"]) for t in parts["text"]) < bounds[3]
+
+
 def test_means_and_contrasts_are_those_of_the_fit(fit, tmp_path):
     html = section(report(fit, tmp_path, pictures=False), "Means and contrasts")
     table = fit.means("treatment").table()

@@ -111,3 +111,17 @@ def test_effects_whose_draws_were_not_kept_are_left_out(bayes, tmp_path):
     assert html.count("<img ") == 3  # effects without curves of subjects, forest, trace
     assert "not drawn. The draws of the random effects of &#x27;Subject&#x27; were not kept" in html  # shrinkage
     assert "Random effects by level" not in headings(html)
+
+
+def test_residuals_of_families_are_shown_by_their_quantiles(tmp_path, monkeypatch):
+    """Raw residuals of counts have no one variance; and weights of proportions are trials."""
+    from bayeslmm.plots import residuals
+
+    drawn = []
+    real = residuals.residual_figure
+    monkeypatch.setattr(residuals, "residual_figure", lambda *a: drawn.append(a) or real(*a))
+    data = blm.load_dataset("cbpp").assign(share=lambda d: d["incidence"] / d["size"])
+    fit = blm.Model("share ~ period + (1 | herd)", data, family="binomial", weights="size").fit("ml")
+    page = fit.report(tmp_path / "share.html").read_text(encoding="utf-8")
+    assert "Quantile residuals" in page and "square root of the weights" not in page
+    np.testing.assert_array_equal(drawn[0][1], fit.residuals("quantile"))

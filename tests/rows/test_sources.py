@@ -160,3 +160,81 @@ def test_options(frame):
         blm.Model("Reaction ~ days + (1 | Subject)", frame, chunk_rows=50)
     with pytest.raises(blm.ModelError, match="is constant"):
         blm.Model("y ~ Days + (1 | Subject)", frame.assign(y=1.0), chunk_rows=50)
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [
+        ({"Days": None}, "'Days' holds nothing but missing values and holds numbers in the first file"),
+        ({"Days": True}, "'Days' holds truth values and holds numbers in the first file"),
+        ({"Days": pd.Timestamp("2020-01-01")}, "'Days' holds dates and holds numbers in the first file"),
+        ({"Subject": "308"}, "'Subject' holds text and holds numbers in the first file"),
+    ],
+)
+def test_types_that_change_between_files(folder, frame, second, said):
+    frame.iloc[120:].assign(**second).to_parquet(folder / "part-2.parquet")
+    with pytest.raises(blm.DataError, match=rf"part-2\.parquet: column {said}: write all files with the same types"):
+        blm.Model(FORMULA, folder)
+
+
+def test_a_first_file_with_a_fault_is_named(folder, frame):
+    frame.iloc[:60].assign(Days=[[1.0]] * 60).to_parquet(folder / "part-0.parquet")
+    (folder / "part-1.parquet").unlink()
+    (folder / "part-2.parquet").unlink()
+    with pytest.raises(blm.DataError, match=r"part-0\.parquet: Column 'Days' holds mixed values"):
+        blm.Model(FORMULA, folder)
+
+
+def test_a_file_that_is_gone_in_the_second_pass(folder, frame, monkeypatch):
+    from bayeslmm.rows import parquet
+
+    named = frame.assign(Subject="p" + frame["Subject"].astype(str))
+    named.iloc[:60].to_parquet(folder / "part-0.parquet")
+    named.iloc[60:120].to_parquet(folder / "part-1.parquet")
+    named.iloc[120:].to_parquet(folder / "part-2.parquet")
+    read, whole = [], parquet.ParquetFile.batches
+
+    def batches(self, columns, chunk_rows):
+        read.append(self.name)
+        if len(read) > 4 and (folder / "part-2.parquet").exists():  # a first batch, and one pass
+            (folder / "part-2.parquet").unlink()
+        return whole(self, columns, chunk_rows)
+
+    monkeypatch.setattr(parquet.ParquetFile, "batches", batches)
+    with pytest.raises(blm.DataError, match=r"part-2\.parquet is there no longer: keep the files as they are"):
+        blm.Model(FORMULA, folder)
+
+
+def test_damaged_pages_with_checksums(tmp_path, frame):
+    path = tmp_path / "rows.parquet"
+    pq.write_table(pa.Table.from_pandas(frame), path, write_page_checksum=True, compression="none")
+    held = bytearray(path.read_bytes())
+    first = pq.read_metadata(path).row_group(0).column(0)
+    end = (first.dictionary_page_offset or first.data_page_offset) + first.total_compressed_size
+    held[end - 4 : end] = bytes(255 - byte for byte in held[end - 4 : end])
+    path.write_bytes(held)
+    with pytest.raises(blm.DataError, match=r"rows\.parquet cannot be read.*(?i:checksum|crc)"):
+        blm.Model(FORMULA, path)
+
+
+@pytest.mark.parametrize("given", [None, 3, pd.DataFrame({"Reaction": [1.0]}), pa.table({"Reaction": [1.0]})])
+def test_functions_that_yield_nothing(given):
+    with pytest.raises(blm.DataError, match=rf"The function returned a {type(given).__name__}: it must yield frames"):
+        blm.Model(FORMULA, lambda: given)
+
+
+def test_batches_that_are_no_frames(frame):
+    for batches in ([3], [frame, 3]):
+        with pytest.raises(blm.DataError, match="A batch is a pandas or polars frame or an Arrow table, not a int"):
+            blm.Model(FORMULA, lambda batches=batches: batches)
+    spent = iter([frame.iloc[:50], frame.iloc[50:100], frame.iloc[100:]])
+    with pytest.raises(blm.DataError, match=r"none the second time: .* a function must start anew"):
+        blm.Model(FORMULA, lambda: spent)
+
+
+def test_labels_beyond_signed_numbers(tmp_path, frame):
+    large = frame.assign(Subject=frame["Subject"].to_numpy().astype(np.uint64) + np.uint64(2**63))
+    large.to_parquet(tmp_path / "large.parquet")
+    model = blm.Model(FORMULA, tmp_path / "large.parquet", chunk_rows=50)
+    assert model.design.terms[0].levels.tolist() == sorted(large["Subject"].unique())
+    assert model.objective(THETA) == pytest.approx(blm.Model(FORMULA, frame).objective(THETA), rel=1e-9)

@@ -193,3 +193,16 @@ def test_drop1_keeps_a_number_whose_interaction_is_in_the_model():
     """As R's ``drop.scope`` has it."""
     fit = blm.Model("weight ~ treatment * litsize + sex + (1 | litter)", blm.load_dataset("ratpup")).fit("reml")
     assert list(fit.drop1().index) == ["sex", "treatment:litsize"]
+
+
+def test_type_3_needs_no_column_that_was_left_out_with_its_whole_term():
+    """The model is the one without the term; a term of which some columns are left out has no test of type 3."""
+    data = blm.load_dataset("ratpup")
+    data["twice"] = 2.0 * data["litsize"] - 3.0
+    smaller = blm.lmm("weight ~ treatment * sex + litsize + (1 | litter)", data).anova(3)
+    fit = blm.lmm("weight ~ treatment * sex + litsize + twice + (1 | litter)", data)
+    assert fit.design.dropped_columns
+    pd.testing.assert_frame_equal(fit.anova(3), smaller, rtol=1e-6)
+    without = data[(data["treatment"] != "High") | (data["sex"] != "Male")]
+    with pytest.raises(blm.OptionError, match="data in every cell"):
+        blm.lmm("weight ~ treatment * sex + (1 | litter)", without).anova(3)

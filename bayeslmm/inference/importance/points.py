@@ -371,7 +371,8 @@ def is_costly(density: CovarianceDensity) -> bool:
         return density.kernel.shapes[0].n_effects >= SMALL_TERM
     if isinstance(density, IterativeDensity):
         return density.costly
-    return density.kernel.products.order >= SMALL_ORDER
+    products = density.kernel.products
+    return products.order >= SMALL_ORDER or products.sparse is not None
 
 
 def replicate_points(dimension: int) -> int:

@@ -41,10 +41,37 @@ def starting_factors(products: CrossProducts, sigma: float | None = None) -> lis
     return [np.diag(np.sqrt(share / rest)) for share in shares]
 
 
-def _shares(diagonal: Array, scores: Array, variance: float) -> Array:
-    """Return the share of each effect, (S,), from z'Wz and z'Wr by level, both (J, S)."""
+def starting_factors_of_responses(
+    z: Array, zx: Array, xx: Array, zy: Array, xy: Array, yy: Array, n: int, sigma: float | None = None
+) -> Array:
+    """Return what :func:`starting_factors` does for m responses of a single random term, (m, S, S).
+
+    Parameters
+    ----------
+    z, zx, xx
+        Cross-products of the term with itself (J, S, S), of the term with X (J, S, p), and of X (p, p).
+    zy, xy, yy
+        Those with the responses: (m, J, S), (m, p), (m,).
+    n, sigma
+        Number of rows, and the residual standard deviation, if it is known.
+    """
+    m, p = xy.shape
+    coefficients = np.linalg.lstsq(xx, xy.T, rcond=None)[0].T if p else np.zeros((m, 0))
+    left = yy - 2.0 * np.sum(coefficients * xy, axis=1) + np.sum((coefficients @ xx) * coefficients, axis=1)
+    known = left > 0.0
+    variance = np.where(known, left, 1.0) / n
+    shares = _shares(np.einsum("jss->js", z), zy - np.einsum("jsp,mp->mjs", zx, coefficients), variance)
+    if sigma is not None:
+        sds = np.sqrt(shares * variance[:, None]) / sigma
+    else:
+        sds = np.sqrt(shares / np.maximum(1.0 - shares.sum(axis=1), SMALLEST_REST)[:, None])
+    return np.where(known[:, None], sds, 1.0)[:, :, None] * np.eye(z.shape[1])
+
+
+def _shares(diagonal: Array, scores: Array, variance: Array | float) -> Array:
+    """Return the share of each effect, (..., S), from z'Wz (J, S) and z'Wr (..., J, S) by level; variance (...)."""
     by_residual = np.sum(diagonal, axis=0)
-    above = np.sum(scores**2, axis=0) / variance - by_residual
+    above = np.sum(scores**2, axis=-2) / np.asarray(variance)[..., None] - by_residual
     share = above / np.maximum(np.sum(diagonal**2, axis=0) - by_residual, np.finfo(float).tiny)
     return np.clip(share, SMALLEST_SHARE, LARGEST_SHARE)
 

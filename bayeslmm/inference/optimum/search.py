@@ -135,6 +135,12 @@ def minimise(objective: Objective, start: Sequence[Array], record: Record) -> Mi
     return Minimum(tuple(lambdas), point.value, norm, is_singular(lambdas), converged, point.sigma)
 
 
+def tolerance_of(shapes: Sequence[TermShape]) -> float:
+    """Return the gain of the objective at which a descent stops."""
+    effects = sum(shape.n_effects for shape in shapes)
+    return SMALL_MODEL_GAIN if effects <= SMALL_MODEL else NEGLIGIBLE_GAIN
+
+
 def is_singular(lambdas: Sequence[Array]) -> bool:
     """Whether some diagonal of lambda is zero."""
     return any((np.diag(f) == 0).any() for f in lambdas)
@@ -147,8 +153,7 @@ class _Search:
         self.objective = objective
         self.shapes = objective.shapes
         self.record = record
-        effects = sum(shape.n_effects for shape in objective.shapes)
-        self.tolerance = SMALL_MODEL_GAIN if effects <= SMALL_MODEL else NEGLIGIBLE_GAIN
+        self.tolerance = tolerance_of(objective.shapes)
 
     def point(self, lambdas: Sequence[Array]) -> Point:
         point = self.objective.point(lambdas)

@@ -103,7 +103,8 @@ def _graph(fit: "Fit") -> tuple[list[Node], list[Node], Node, Plate]:
     for k, term in enumerate(design.terms):
         label = "sd" if term.n_columns == 1 or not term.has_correlations else "sd, cor"
         parameters.append(Node(f"sd{k}", label, str(term.name)))
-        groups.append(Node(f"b{k}", "b", f"{term.factor}: {counted(term.n_levels, 'level')}", parents=(f"sd{k}",)))
+        levels = f"{term.factor}\n{counted(term.n_levels, 'level')}"
+        groups.append(Node(f"b{k}", "b", levels, parents=(f"sd{k}",)))
     if family is None and fit.spec.sigma is None:
         parameters.append(Node("sigma", "σ", "residual sd"))
     elif family is not None:
