@@ -61,7 +61,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bayeslmm {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_fit(commands.add_parser("fit", help="fit the model of a model file", description=_fit.__doc__))
+    _add_fit(commands.add_parser("fit", help="fit a model file, or a formula to a table", description=_fit.__doc__))
 
     models = commands.add_parser("models", help="list the model files of a folder", description=_models.__doc__)
     models.add_argument("folder", nargs="?", type=Path, default=Path("models"), help="default: models")

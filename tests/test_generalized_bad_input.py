@@ -88,6 +88,13 @@ def test_a_response_that_never_varies(name, value):
     assert np.sign(draws.beta[..., 0].mean()) == (1 if value else -1)
 
 
+@pytest.mark.parametrize(("name", "value"), [("gamma", 2.0), ("beta", 0.5), ("student", 2.0), ("lognormal", 2.0)])
+def test_a_measurement_that_never_varies_is_refused(name, value):
+    """The density at a perfect fit has no bound."""
+    with pytest.raises(blm.ModelError, match="constant"):
+        blm.Model("y ~ x + (1 | g)", frame(y=np.full(40, value)), family=name).fit("ml")
+
+
 def test_one_row_per_level():
     data, rng = yes_no()
     data["row"] = np.arange(len(data))

@@ -5,6 +5,12 @@ import re
 from benchmarks.peers.peer import Problem, Stopwatch, Timing, UnavailableError
 
 
+def single_term(formula: str) -> tuple[str, str, str]:
+    """Return the fixed part of a formula with one random term, the term's columns and its grouping factor."""
+    ((random, group),) = re.findall(r"\(([^()|]*)\|([^()|]*)\)", formula)
+    return re.sub(r"\s*\+\s*\([^()]*\)", "", formula), random.strip(), group.strip()
+
+
 class Statsmodels:
     def __init__(self, problem: Problem) -> None:
         try:
@@ -14,9 +20,7 @@ class Statsmodels:
             raise UnavailableError("statsmodels is not installed") from error
         self.version = f"statsmodels {statsmodels.__version__}"
         self.problem = problem
-        (random,) = re.findall(r"\(([^()|]*)\|([^()|]*)\)", problem.formula)
-        self.random, self.group = (part.strip() for part in random)
-        self.fixed = re.sub(r"\s*\+\s*\([^()]*\)", "", problem.formula)
+        self.fixed, self.random, self.group = single_term(problem.formula)
 
     def fit(self) -> Timing:
         import statsmodels.formula.api as smf

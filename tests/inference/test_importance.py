@@ -7,6 +7,7 @@ from scipy.integrate import quad
 
 import bayeslmm as blm
 from bayeslmm.errors import FittingError, OptionError
+from bayeslmm.inference.importance import coefficients
 from bayeslmm.inference.importance import points as importance_points
 from bayeslmm.inference.importance import sampling as importance
 from bayeslmm.inference.importance.handover import duration
@@ -21,6 +22,7 @@ from bayeslmm.inference.importance.psis import fit_pareto, pareto_quantile, smoo
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood import factor, lapack, threads
 from bayeslmm.posterior.density import CovarianceDensity
+from bayeslmm.posterior.single_density import SingleTerm
 
 
 @pytest.fixture(scope="module")
@@ -324,6 +326,30 @@ def test_memory_is_what_is_kept():
         tracemalloc.stop()
     assert draws.effects[0].nbytes == 400 * 20_000 * 8
     assert peak < 1.3 * draws.effects[0].nbytes
+
+
+def test_without_effects_each_point_is_eliminated_once(monkeypatch):
+    """Pieces of one draw where effects are kept: the other draws are the same, in as many pieces as points chosen."""
+    rng = np.random.default_rng(4)
+    g = np.repeat(np.arange(300), 4)
+    model = blm.Model("y ~ 1 + (1 | g)", {"g": g, "y": rng.normal(size=300)[g] + rng.normal(size=1200)})
+    monkeypatch.setattr(importance_points, "SMALL_TERM", 0)  # few points, several draws at each
+    monkeypatch.setattr(coefficients, "PIECE_NUMBERS", 302)
+    lengths = []
+    real = SingleTerm.draw
+
+    def counting(self, phi, uniforms, fixed, noise):
+        lengths.extend([uniforms.shape[1]] * (len(phi) if uniforms.shape[1] else 0))  # none where points are weighed
+        return real(self, phi, uniforms, fixed, noise)
+
+    monkeypatch.setattr(SingleTerm, "draw", counting)
+    kept = model.fit("importance", draws=200, chains=1, seed=1)
+    assert lengths == [1] * 200
+    lengths.clear()
+    none = model.fit("importance", draws=200, chains=1, seed=1, store=())
+    assert sum(lengths) == 200 and len(lengths) == len(np.unique(none.draws.stats["point"])) < 100
+    np.testing.assert_allclose(none.draws.beta, kept.draws.beta, rtol=1e-10)
+    np.testing.assert_allclose(none.draws.sigma, kept.draws.sigma, rtol=1e-10)
 
 
 def test_a_prior_that_rules_out_the_reml_estimate():

@@ -1,5 +1,7 @@
 """A Dask data frame on two workers gives the model of the frame."""
 
+import os
+
 import pytest
 
 import bayeslmm as blm
@@ -27,3 +29,34 @@ def test_two_workers():
             blm.Model(formula, dd.from_pandas(bad, npartitions=2))
     theta = [0.9, 0.1, 0.3]
     assert model.objective(theta) == pytest.approx(blm.Model(formula, frame).objective(theta), rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_worker_that_dies(tmp_path):
+    import dask.dataframe as dd
+
+    frame = blm.load_dataset("sleepstudy").astype({"Subject": int})
+    died = tmp_path / "died"
+    here = os.getpid()
+
+    def fatal(days):
+        """Return what it was given; the first worker that gets here dies."""
+        if os.getpid() != here and not died.exists():
+            died.touch()
+            os._exit(1)
+        return days
+
+    formula = "Reaction ~ fatal(Days) + (Days | Subject)"
+    with (
+        distributed.LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
+        ) as cluster,
+        distributed.Client(cluster),
+    ):
+        rows = dd.from_pandas(frame, npartitions=6)
+        model = blm.Model(formula, rows, chunk_rows=20, functions={"fatal": fatal})
+    assert died.exists()
+    whole = blm.Model(formula, frame, functions={"fatal": fatal})
+    assert model.design.n == whole.design.n  # no partition is lost, and none counts twice
+    theta = [0.9, 0.1, 0.3]
+    assert model.objective(theta) == pytest.approx(whole.objective(theta), rel=1e-9)

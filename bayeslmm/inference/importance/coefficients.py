@@ -94,10 +94,12 @@ def coefficients_at(
         return found
     if isinstance(density, IterativeDensity):
         longest = max(longest, SOLVED_AT_ONCE)
-    pieces = _pieces(chosen, longest)
     if density.single is not None:
-        _draw_compiled(density, phi, pieces, options.seed, found, longest)
+        if not any(keep):  # each piece eliminates the random effects anew, and without them needs few numbers
+            longest = max(1, PIECE_NUMBERS // (kernel.p + 1))
+        _draw_compiled(density, phi, _pieces(chosen, longest), options.seed, found, longest)
         return found
+    pieces = _pieces(chosen, longest)
 
     def draw(number: int, eliminated: Eliminated | None = None) -> None:
         """Draw at one point, a piece at a time."""
@@ -182,11 +184,16 @@ def _draw_compiled(
     found: PointCoefficients,
     longest: int,
 ) -> None:
-    """Draw for a single term in compiled loops, pieces of the same length in one call."""
+    """Draw for a single term in compiled loops, pieces of the same length in one call.
+
+    The numbers behind sigma and beta belong to draws, not to pieces, which depend on the effects that are kept.
+    """
     single, kernel = density.single, density.kernel
     assert single is not None
     shape = kernel.shapes[0]
     shift = kernel.fixed.centring.constant * kernel.y_mean
+    rng = np.random.default_rng([seed, 1 << 20])
+    uniforms, fixed = rng.uniform(size=len(found.sigma)), rng.standard_normal((len(found.sigma), kernel.p))
     by_length: dict[int, list[tuple[int, NDArray[np.intp]]]] = {}
     for piece in pieces:
         by_length.setdefault(len(piece[1]), []).append(piece)
@@ -197,10 +204,9 @@ def _draw_compiled(
             rows = np.ascontiguousarray(phi[[point for point, _ in some]])
             places = np.concatenate([place for _, place in some])
             rng = np.random.default_rng([seed, 1 << 20, length, start])
-            uniforms = rng.uniform(size=(len(some), length))
-            fixed = rng.standard_normal((len(some), length, kernel.p))
             noise = rng.standard_normal((len(some), length, found.effects[0].shape[1], shape.n_columns))
-            _, sigma, beta, effects = single.draw(rows, uniforms, fixed, noise)
+            own = places.reshape(len(some), length)
+            _, sigma, beta, effects = single.draw(rows, uniforms[own], fixed[own], noise)
             found.sigma[places] = sigma.ravel()
             found.beta[places] = beta.reshape(len(places), kernel.p) @ kernel.fixed.matrix.T + shift
             found.effects[0][places] = effects.reshape(len(places), *effects.shape[2:])

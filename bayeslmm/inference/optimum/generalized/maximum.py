@@ -146,6 +146,7 @@ def maximise_generalized(
     """
     family = family.for_response(response)
     _check(family, X, zero_columns)
+    _check_varies(family, response)
     predictor = Predictor.build(X, terms, offset, names, None if family.takes_constant else centring_beside_level(X))
     check_quadrature(predictor, n_quad)
     dispersion = Dispersion(family.n_dispersion, zero_columns)
@@ -164,6 +165,16 @@ def maximise_generalized(
     root = solve_triangular(mode.factor.R_X, np.eye(predictor.p), lower=True, trans=1) / np.sqrt(2.0)
     second = minimise(outer, replace(first.parameters, beta=mode.beta), block_diag(root, np.diag(scales)))
     return result(outer, second, n_quad, (*inner.values, *outer.values))
+
+
+def _check_varies(family: Family, response: Response) -> None:
+    """Refuse a constant response of a continuous family: its likelihood grows without end as the dispersion shrinks."""
+    y = response.y
+    if not family.n_dispersion or not len(y) or (y != y[0]).any():
+        return
+    below, up_to = family.cdf(response, family.start_predictor(response), family.start(response))
+    if np.array_equal(below, up_to):
+        raise ModelError(f"The response is constant ({y[0]:g}), so there is nothing to model.")
 
 
 def _check(family: Family, X: Array, zero_columns: Array | None) -> None:
