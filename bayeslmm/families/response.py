@@ -86,10 +86,17 @@ def numbers(values: Any, request: Request) -> Array:
     DataError
         If they are not numbers, or some are missing or infinite.
     """
+    raw = np.asarray(values)
+    text = None if raw.dtype.kind in "biuf" else next((value for value in raw.flat if isinstance(value, str)), None)
+    if text is not None:  # numpy would read the digits of texts without a word
+        raise DataError(
+            f"{request.name} holds texts such as {str(text)!r}; this family needs numbers: convert them with "
+            "pandas.to_numeric."
+        )
     try:
         found = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
-        kind = type(np.asarray(values).ravel()[0]).__name__
+        kind = type(raw.ravel()[0]).__name__
         raise DataError(f"{request.name} holds values of type {kind}; this family needs numbers.") from None
     refuse(~np.isfinite(found), found, request, "is not a finite number", "Drop these rows or fill them in.")
     return found
@@ -107,9 +114,14 @@ def refuse(wrong: NDArray[np.bool_], values: Array, request: Request, what: str,
     if not len(places):
         return
     labels = places if request.rows is None else [request.rows[i] for i in places[:SHOWN_ROWS]]
-    shown = ", ".join(f"{label!s} ({values[i]!s})" for label, i in zip(labels, places[:SHOWN_ROWS], strict=False))
+    shown = ", ".join(f"{label!s} ({_short(values[i])})" for label, i in zip(labels, places[:SHOWN_ROWS], strict=False))
     more = f" and {len(places) - SHOWN_ROWS} more" if len(places) > SHOWN_ROWS else ""
     raise DataError(f"{request.name} {what} in {counted(len(places), 'row')}: {shown}{more}. {remedy}")
+
+
+def _short(value: Any) -> str:
+    """Return a value as text, a number with six digits."""
+    return str(float(f"{value:.6g}")) if isinstance(value, float) else str(value)
 
 
 def single_column(values: Any, request: Request) -> Array:

@@ -41,6 +41,8 @@ def read_binary(values: Any, request: Request) -> Response:
         y, categories = ordered_codes(values, request)
         if len(categories) != 2:
             listed = ", ".join(map(repr, categories))
+            if len(categories) == 1:
+                raise DataError(f"{request.name} is {listed} in all rows; this family needs two categories.")
             raise DataError(
                 f"{request.name} has {len(categories)} categories, {listed}; this family needs two. For more, in an "
                 "order, use the family 'cumulative'."
