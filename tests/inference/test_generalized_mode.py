@@ -150,6 +150,9 @@ def test_a_start_where_weights_overflow_is_left():
     [
         {"Intercept": "StudentT(3, 200, 20)", "Days": "Normal(0, 20)"},
         {"Intercept": "StudentT(3, 200, 20)", "Days": "Cauchy(0, 1)"},
+        {"Intercept": "StudentT(3, 200, 20)", "Days": "Laplace(0, 0.5)"},
+        {"Intercept": "Laplace(200, 20)", "Days": "Laplace(0, 0.01)"},  # at its kink
+        {"Intercept": "Laplace(400, 1e3)", "Days": "Laplace(-5, 3)"},
     ],
 )
 def test_coefficients_without_normal_priors_are_parameters_as_for_normal_responses(fixed):
@@ -199,7 +202,51 @@ def test_a_held_coefficient_is_where_a_dense_search_finds_it():
     np.testing.assert_allclose([sd, slope], best.x, atol=1e-4)
 
 
-def test_presets_have_a_mode_and_kinks_are_refused(tmp_path):
+def test_many_kinks_are_where_the_normal_mode_has_them():
+    rng = np.random.default_rng(8)
+    data = pd.DataFrame(rng.normal(size=(80, 6)), columns=list("abcdef")).assign(g=np.arange(80) % 8)
+    data["b"] += 0.9 * data["a"]
+    data["y"] = data["a"] - 0.15 * data["c"] + 0.5 * rng.normal(size=8)[data["g"]] + rng.normal(size=80)
+    formula = "y ~ a + b + c + d + e + f + (1 | g)"
+    priors = dict.fromkeys("abcdef", "Laplace(0, 0.05)")
+    priors |= {"Intercept": "Normal(0, 5)", "sigma": "HalfStudentT(3, 1)", "sd_g": "HalfNormal(1)"}
+    known = blm.Model(formula, data, priors=priors).fit("map")
+    design = build_design(parse(formula), data, family=Gaussian())
+    density = generalized_density(design, Gaussian(), resolve_family_priors(design, Gaussian(), design.outcome, priors))
+    found = maximise_generalized_posterior(density)
+    assert -2 * found.loglik == pytest.approx(known.objective, abs=SAME_OPTIMUM)
+    zero = known.fixef().to_numpy() == 0
+    assert 1 < zero.sum() < 6
+    np.testing.assert_allclose(found.beta[zero], 0, atol=1e-9)
+    np.testing.assert_allclose(found.beta[~zero], known.fixef()[~zero], rtol=SAME_PLACE, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.3])
+def test_a_kink_of_counts_holds_a_coefficient_or_lets_it_go(scale, tmp_path):
+    """No nearby value is better, by fits with the slope as an offset and its prior by hand."""
+    data = grouped("negative_binomial")
+    data["x"] -= data["x"].mean()
+    others = {"Intercept": "Normal(0, 3)", "sd_g": "HalfNormal(1)"}
+    fit = blm.Model("y ~ x + (1 | g)", data, family="poisson", priors={**others, "x": f"Laplace(0, {scale})"}).fit(
+        "map"
+    )
+    slope = float(fit.fixef()["x"])
+    assert (slope == 0) == (scale == 0.01)
+
+    def objective(at):
+        moved = blm.Model("y ~ 1 + (1 | g)", data, family="poisson", priors=others, offset=at * data["x"])
+        return moved.fit("map").objective + 2 * abs(at) / scale + 2 * np.log(2 * scale)
+
+    assert fit.objective == pytest.approx(objective(slope), abs=SAME_OPTIMUM)
+    for step in (-0.01, 0.01):
+        assert objective(slope + step) > fit.objective
+    fit.save(tmp_path / "fit")
+    again = blm.load(tmp_path / "fit")
+    np.testing.assert_allclose(again.fixef(), fit.fixef(), rtol=1e-9)
+    assert again.objective == pytest.approx(fit.objective, abs=1e-8)
+
+
+def test_presets_have_a_mode(tmp_path):
     data = grouped("bernoulli")
     fit = blm.Model("y ~ x + (1 | g)", data, family="bernoulli", priors="brms").fit("map")
     assert fit.status.ok
@@ -209,5 +256,5 @@ def test_presets_have_a_mode_and_kinks_are_refused(tmp_path):
     np.testing.assert_allclose(again.coef_table(), fit.coef_table(), rtol=SAME_PLACE)
     ordinal = blm.Model("y ~ x + (1 | g)", grouped("cumulative"), family="cumulative", priors={"x": "Cauchy(0, 1)"})
     assert ordinal.fit("map").status.ok
-    with pytest.raises(blm.PriorError, match=r"x \(Laplace"):
-        blm.Model("y ~ x + (1 | g)", data, family="bernoulli", priors={"x": "Laplace(0, 1)"}).fit("map")
+    doubled = blm.Model("y ~ x + (1 | g)", data, family="bernoulli", priors={"x": "Laplace(0, 1)"})
+    assert doubled.fit("map").status.ok

@@ -1,4 +1,4 @@
-r"""The posterior mode of a generalized model where priors of coefficients are Student t or Cauchy.
+r"""The posterior mode of a generalized model where priors of coefficients are Student t, Cauchy or Laplace.
 
 As for normal responses (`bayeslmm.inference.optimum.held_mode`), coefficients with normal or flat priors are integrated
 out, and those with other priors, :math:`\gamma`, are parameters beside the standard deviations, correlations and
@@ -11,15 +11,17 @@ The kernel's coefficients are :math:`\beta = A\gamma + B\delta`, :math:`\delta` 
 speak of. So :math:`XA\gamma` is an offset, the columns of the inner loop are XB, and the derivative by
 :math:`\gamma` is that by the offset, :math:`A^\top X^\top(a - 2\ell')` in the words of
 `bayeslmm.likelihood.generalized.laplace`. Student t densities have no kink, but they are not log-concave: the search
-starts where normal priors of the same scale put the coefficients.
+starts where normal priors of the same scale put the coefficients. Laplace densities have one, where a coefficient may
+stay; then it is known, and the others are searched for on one side of theirs (`kinks`).
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bayeslmm.errors import PriorError
+from bayeslmm.inference.optimum.generalized.kinks import kinks_of, smooth_parts
 from bayeslmm.inference.optimum.generalized.mode import PosteriorObjective
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Parameters
 from bayeslmm.inference.optimum.generalized.search import Solution
@@ -49,9 +51,11 @@ class HeldObjective(PosteriorObjective):
     columns
         X A, (n, h), their root mean squares one.
     units
-        Of the free values, (h,).
+        Of the values, (h,).
     priors
         Of the held coefficients, h of them.
+    sides
+        On which side of its kink each is, (h,); those at it are known, the others are free values.
     """
 
     every: Problem
@@ -61,6 +65,19 @@ class HeldObjective(PosteriorObjective):
     columns: Array
     units: Array
     priors: tuple[Prior, ...]
+    sides: Array
+
+    @property
+    def known(self) -> NDArray[np.bool_]:
+        """Which of the held coefficients are at their kinks, (h,)."""
+        return kinks_of(self.priors, self.sides)
+
+    def held(self, free: Array) -> Array:
+        """Return all held coefficients, in units, for the free values, (h,)."""
+        known = self.known
+        values = np.array([p.mu if isinstance(p, Laplace) else 0.0 for p in self.priors]) / self.units
+        values[~known] = free
+        return values
 
     @property
     def n_dispersion(self) -> int:
@@ -69,56 +86,53 @@ class HeldObjective(PosteriorObjective):
 
     def parameters(self, lambdas: tuple[Array, ...], beta: Array, free: Array) -> Parameters:
         """Return the parameters at all of the kernel's coefficients (p,)."""
-        held = self.rows @ beta / self.units
-        rest = np.linalg.lstsq(self.others, beta - self.own @ held, rcond=None)[0]
-        return Parameters(lambdas, np.asarray(rest, dtype=float), np.append(free, held))
+        values = (self.rows @ beta / self.units)[~self.known]
+        rest = np.linalg.lstsq(self.others, beta - self.own @ self.held(values), rcond=None)[0]
+        return Parameters(lambdas, np.asarray(rest, dtype=float), np.append(free, values))
 
     def coefficients(self, point: Point, others: Array) -> Array:
         """Return all of the kernel's coefficients, (p,)."""
-        return np.asarray(self.own @ point.working[self.n_dispersion :] + self.others @ others)
+        return np.asarray(self.own @ self.held(point.working[self.n_dispersion :]) + self.others @ others)
 
     def predict(self, last: Evaluation, point: Point) -> tuple[list[Array], Array]:
         """Return effects and coefficients at a point to first order, from those of the last evaluation."""
         m = self.n_dispersion
         old, new = (replace(p, working=p.working[:m]) for p in (last.point, point))
-        shift = self.columns @ (point.working[m:] - last.point.working[m:])
+        shift = self.columns[:, ~self.known] @ (point.working[m:] - last.point.working[m:])
         return predict_mode(self.problem, replace(last, point=old), new, shift)
 
     def evaluate(self, point: Point, start: Sequence[Array], *, gradient: bool) -> Evaluation:
         """Evaluate at a point, effects started from `start`."""
         m = self.n_dispersion
-        held = point.working[m:]
+        held = self.held(point.working[m:])
         predictor = self.problem.predictor
         problem = replace(self.problem, predictor=replace(predictor, offset=predictor.offset + self.columns @ held))
         known = replace(point, working=point.working[:m])
         found = self.with_priors(evaluate(problem, known, start, integrated=True, gradient=gradient))
-        values = held * self.units
-        value = found.value - 2.0 * sum(float(prior.logpdf(v)) for prior, v in zip(self.priors, values, strict=True))
+        parts, values = smooth_parts(self.priors, self.sides), held * self.units
+        value = found.value - 2.0 * sum(float(part.logpdf(v)) for part, v in zip(parts, values, strict=True))
         if found.gradient is None:
             return replace(found, value=value, point=point)
-        slopes = self.units * [float(prior.dlogpdf(v)) for prior, v in zip(self.priors, values, strict=True)]
+        slopes = self.units * [float(part.dlogpdf(v)) for part, v in zip(parts, values, strict=True)]
         by_held = self.columns.T * found.gradient.eta - 2.0 * slopes[:, None] / predictor.n
-        moved = replace(found.gradient, working=np.vstack([found.gradient.working, by_held]))
+        moved = replace(found.gradient, working=np.vstack([found.gradient.working, by_held[~self.known]]))
         return replace(found, value=value, point=point, gradient=moved)
 
+    def ends(self, solution: Solution) -> tuple[Array, Array]:
+        """Return where a search left the held coefficients, and the derivatives by them but for their priors, (h,)."""
+        evaluation = solution.evaluation
+        if evaluation.gradient is None:
+            evaluation = self(solution.parameters)
+        assert evaluation.gradient is not None
+        values = self.units * self.held(evaluation.point.working[self.n_dispersion :])
+        return values, self.columns.T @ evaluation.gradient.eta / self.units
 
-def held_objective(density: GeneralizedMixtureDensity) -> HeldObjective:
-    """Return what the posterior mode minimises.
 
-    Raises
-    ------
-    PriorError
-        If a coefficient's prior is a Laplace one, whose kink the search does not see.
-    """
+def held_objective(density: GeneralizedMixtureDensity, sides: Array) -> HeldObjective:
+    """Return what the posterior mode minimises, given the sides of kinks that coefficients lie on, (h,)."""
     stated, problem = density.stated, density.problem
-    if kinks := [m.place for m in density.mixtures if isinstance(stated.fixed[m.place], Laplace)]:
-        named = ", ".join(f"{stated.fixed_names[place]} ({stated.fixed[place]})" for place in kinks)
-        raise PriorError(
-            "The posterior mode of a generalized model takes Normal, Flat, StudentT and Cauchy priors of coefficients, "
-            f'which the prior of {named} is not: use method="importance" or "nuts".'
-        )
     predictor = problem.predictor
-    places = np.array(independent_places(density.mixtures, stated))
+    places, priors = np.array(independent_places(density.mixtures, stated)), held_priors(density)
     flat = tuple(Flat() if as_mixture(place, prior) else prior for place, prior in enumerate(stated.fixed))
     inverse = np.linalg.inv(stated_turn(stated, predictor.fixed))
     own, others = inverse[:, places], np.delete(inverse, places, axis=1)
@@ -127,7 +141,7 @@ def held_objective(density: GeneralizedMixtureDensity) -> HeldObjective:
     rest = replace(predictor, X=np.ascontiguousarray(predictor.X @ others))
     return HeldObjective(
         problem=replace(problem, predictor=rest, prior=prior_of_others(replace(stated, fixed=flat), places)),
-        dispersion=Dispersion(problem.family.n_dispersion + len(places)),
+        dispersion=Dispersion(problem.family.n_dispersion + int(np.sum(~kinks_of(priors, sides)))),
         density=density,
         every=problem,
         rows=density.rows,
@@ -135,8 +149,14 @@ def held_objective(density: GeneralizedMixtureDensity) -> HeldObjective:
         others=others,
         columns=predictor.X @ own * units,
         units=units,
-        priors=tuple(stated.fixed[m.place] for m in density.mixtures),
+        priors=priors,
+        sides=sides,
     )
+
+
+def held_priors(density: GeneralizedMixtureDensity) -> tuple[Prior, ...]:
+    """Return the priors of the held coefficients."""
+    return tuple(density.stated.fixed[mixture.place] for mixture in density.mixtures)
 
 
 def every_coefficient(objective: HeldObjective, solution: Solution) -> tuple[PosteriorObjective, Solution]:

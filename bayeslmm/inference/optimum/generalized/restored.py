@@ -101,7 +101,7 @@ def restore_maximum(
         problem = Problem(family, response, predictor, inner=estimates.n_quad == 0)
         objective = Objective(problem, dispersion, max(estimates.n_quad, 1))
     else:
-        objective = posterior_objective(density)
+        objective = posterior_objective(density, beta)
     parameters = known_parameters(objective, lambdas, beta, free)
     evaluation = objective(parameters)
     solution = Solution(
