@@ -258,8 +258,11 @@ class _Sampler:
         """Return the independent draws that the points are worth for the worst parameter."""
         if not self.proposals:
             return np.inf
-        gain = self.effective_size(smoothed) / smoothed.effective_size
-        return gain * float(np.min(parameter_sizes(point_parameters(self.density, self.phi), smoothed.weights)))
+        size = self.effective_size(smoothed)
+        parameters = point_parameters(self.density, self.phi)
+        if not parameters.shape[1]:  # no random term: the points are of the scales of coefficients' priors
+            return size
+        return size / smoothed.effective_size * float(np.min(parameter_sizes(parameters, smoothed.weights)))
 
     @property
     def finished(self) -> bool:
@@ -362,7 +365,7 @@ def point_parameters(density: CovarianceDensity, phi: Array) -> Array:
     """Return standard deviations, in units of sigma, and correlations at points (m, d), shape (m, K)."""
     sds, correlations = covariance_parameters(density, phi, np.ones(len(phi)))
     pairs = [pair_values(c) for c in correlations if c is not None]
-    return np.nan_to_num(np.hstack([*sds, *pairs]))
+    return np.nan_to_num(np.hstack([np.empty((len(phi), 0)), *sds, *pairs]))
 
 
 def is_costly(density: CovarianceDensity) -> bool:
