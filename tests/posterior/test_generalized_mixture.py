@@ -110,7 +110,6 @@ def test_a_prior_that_is_no_mixture_is_refused_with_what_takes_it(data):
             model.fit(method, progressbar=False) if method != "map" else model.fit(method)
 
 
-def test_the_mode_says_which_methods_take_what_it_does_not(data):
+def test_all_of_these_priors_have_a_mode(data):
     model = blm.Model("y ~ x + z + (1 | g)", data, family="poisson", priors=STATED)
-    with pytest.raises(PriorError, match=r'prior of x \(Laplace.*method="importance" or "nuts"'):
-        model.fit("map")
+    assert model.fit("map").status.ok
