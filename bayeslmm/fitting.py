@@ -260,21 +260,13 @@ def _density(model: Fittable, priors: "ModelPriors") -> "CovarianceDensity":
 
 
 def _fit_generalized_likelihood(model: Fittable, method: str, options: Options) -> PointFit:
-    from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
+    from bayeslmm.inference.optimum.generalized.maximum import maximise_design
     from bayeslmm.results.generalized import generalized_fit
 
     design = model.design
     family = cast("Family", model.family)
     _require_identified([f for f in model.findings if f.kind != "confounded"], f'method="{method}"')
-    found = maximise_generalized(
-        family,
-        design.outcome,
-        design.X,
-        design.terms,
-        offset=design.offset,
-        n_quad=options.n_quad,
-        names=[term.name for term in design.terms],
-    )
+    found = maximise_design(family, design, options.n_quad)
     return generalized_fit(design, model.spec, found, unidentified(model))
 
 

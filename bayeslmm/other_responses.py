@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from bayeslmm.design.design import Design
 from bayeslmm.errors import BayeslmmError
 from bayeslmm.fitting import Fittable, run_method
 from bayeslmm.inference.options import MOST_CORES, Options, check_count, resolve_seed
+from bayeslmm.inference.workers import in_workers
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.new_response import KernelStructure
 from bayeslmm.results.comparison import estimates
@@ -110,19 +112,14 @@ def sample_many(models: ResponseModels, Y: Any, draws: int, seed: Any, cores: in
     responses, names = models.read(Y)
     options = Options(draws=draws, chains=1, seed=resolve_seed(seed), store=(), handover="keep")
     pieces = [(responses[start : start + PIECE], start) for start in range(0, len(responses), PIECE)]
-    if cores == 1:
-        found = [_sample_columns(models, piece, start, options) for piece, start in pieces]
-    else:
-        from joblib import Parallel, delayed
-
-        sample = delayed(_sample_columns)
-        found = Parallel(n_jobs=cores)(sample(models, piece, start, options) for piece, start in pieces)
-    rows = [row for block in found for row in block]
+    rows = [row for block in in_workers(partial(_sample_columns, models, options), pieces, cores) for row in block]
     columns = max(rows, key=len, default={}).keys()
     return pd.DataFrame(rows, index=names, columns=list(columns))
 
 
-def _sample_columns(models: ResponseModels, responses: list[Any], start: int, options: Options) -> list[dict[str, Any]]:
+def _sample_columns(models: ResponseModels, options: Options, piece: tuple[list[Any], int]) -> list[dict[str, Any]]:
+    """Sample some responses, the first of which has this place in Y."""
+    responses, start = piece
     seeds = [np.random.SeedSequence([options.seed, start + k]).generate_state(1)[0] for k in range(len(responses))]
     return [
         _sample(models, response, replace(options, seed=int(seed)))

@@ -5,7 +5,7 @@ whole levels of the outermost grouping factor are drawn with replacement, and a 
 Replicate i has its own generator, child i of the seed, so the result does not depend on how replicates are shared out.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from scipy.special import ndtr, ndtri
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import FittingError, OptionError
+from bayeslmm.inference.workers import in_workers
 from bayeslmm.intervals.refits import Estimate, Refitter
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.new_response import KernelStructure
@@ -159,20 +160,11 @@ def replicates(
     seeds = np.random.SeedSequence(seed).spawn(n)
     pieces = [seeds[i : i + LARGEST_PIECE] for i in range(0, n, LARGEST_PIECE)]
     found: list[Any] = []
-    for made in _pieces(piece, pieces, cores):
+    for made in in_workers(piece, pieces, cores):
         found += made
         if report is not None:
             report(len(found))
     return found
-
-
-def _pieces(piece: Callable[..., Any], pieces: Sequence[Any], cores: int) -> Iterator[list[Any]]:
-    if cores == 1:
-        yield from (piece(seeds) for seeds in pieces)
-        return
-    from joblib import Parallel, delayed
-
-    yield from Parallel(n_jobs=cores, return_as="generator")(delayed(piece)(seeds) for seeds in pieces)
 
 
 def one_by_one(one: Callable[[np.random.Generator], Any], seeds: Sequence[np.random.SeedSequence]) -> list[Any]:

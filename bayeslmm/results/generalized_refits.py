@@ -11,7 +11,7 @@ from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import Design
 from bayeslmm.errors import DataError, FittingError
 from bayeslmm.families import Family, Response
-from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, maximise_generalized
+from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, maximise_design
 from bayeslmm.inference.optimum.generalized.refit import maximise_again, moved_to
 from bayeslmm.intervals.bootstrap import design_of_levels, outermost, rows_of_levels
 from bayeslmm.results.generalized_profiles import single_dispersions
@@ -71,7 +71,7 @@ def maximum_for(maximum: GeneralizedMaximum, design: Design, response: Response)
             return found
     except FittingError:
         pass
-    return _from_the_beginning(maximum, replace(design, outcome=response), maximum.family)
+    return maximise_design(maximum.family, replace(design, outcome=response), maximum.n_quad)
 
 
 def maximum_of_rows(maximum: GeneralizedMaximum, design: Design, family: Family) -> GeneralizedMaximum:
@@ -88,7 +88,7 @@ def maximum_of_rows(maximum: GeneralizedMaximum, design: Design, family: Family)
             return found
     except FittingError:
         pass
-    return _from_the_beginning(maximum, design, family)
+    return maximise_design(family, design, maximum.n_quad)
 
 
 def at_design(
@@ -98,18 +98,6 @@ def at_design(
     names = [term.name for term in design.terms]
     return moved_to(
         maximum, family, design.outcome, design.X, design.terms, offset=design.offset, names=names, beta=beta
-    )
-
-
-def _from_the_beginning(maximum: GeneralizedMaximum, design: Design, family: Family) -> GeneralizedMaximum:
-    return maximise_generalized(
-        family,
-        design.outcome,
-        design.X,
-        design.terms,
-        offset=design.offset,
-        n_quad=maximum.n_quad,
-        names=[term.name for term in design.terms],
     )
 
 

@@ -10,6 +10,7 @@ import pandas as pd
 from bayeslmm.design.design import Design
 from bayeslmm.errors import DataError, FittingError
 from bayeslmm.families import Family, Response
+from bayeslmm.inference.workers import in_workers
 from bayeslmm.results.family_response import at_rows_of, read_family_response
 from bayeslmm.results.generalized import coefficient_covariance
 from bayeslmm.results.generalized_refits import maximum_for, parameters
@@ -26,13 +27,7 @@ def fit_many_generalized(fit: "GeneralizedPointFit", Y: Any, cores: int) -> pd.D
     """Fit the model of a generalized fit to the columns of Y; see :meth:`Model.fit_many`."""
     responses, names = read_family_responses(fit.design, fit.family, Y)
     pieces = [responses[start : start + PIECE] for start in range(0, len(responses), PIECE)]
-    if cores == 1:
-        found = [_fit_piece(fit, piece) for piece in pieces]
-    else:
-        from joblib import Parallel, delayed
-
-        found = Parallel(n_jobs=cores)(delayed(partial(_fit_piece, fit))(piece) for piece in pieces)
-    rows = [row for piece in found for row in piece]
+    rows = [row for piece in in_workers(partial(_fit_piece, fit), pieces, cores) for row in piece]
     errors = [f"std_error[{name}]" for name in fit.design.fixed_names]
     columns = [*parameter_names(fit), *errors, "objective"]
     frame = pd.DataFrame(np.array([numbers for numbers, _ in rows]), index=names, columns=columns)

@@ -1,5 +1,6 @@
 """One model fitted to many responses: voxels, genes, simulated data."""
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -8,6 +9,7 @@ import pandas as pd
 from bayeslmm.design.design import Design
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.inference.options import MOST_CORES, check_count
+from bayeslmm.inference.workers import in_workers
 from bayeslmm.results.profiles import parameter_names
 from bayeslmm.results.refits import fit_columns, fitted_model
 from bayeslmm.types import Array
@@ -33,12 +35,7 @@ def fit_many(fit: "PointFit", Y: Any, cores: int | None) -> pd.DataFrame:
     model, offset = fitted_model(fit), fit.design.offset
     if offset is not None:
         pieces = [piece - offset[:, None] for piece in pieces]
-    if cores == 1:
-        found = [fit_columns(fit, model, piece) for piece in pieces]
-    else:
-        from joblib import Parallel, delayed
-
-        found = Parallel(n_jobs=cores)(delayed(fit_columns)(fit, model, piece) for piece in pieces)
+    found = list(in_workers(partial(fit_columns, fit, model), pieces, cores))
     numbers = np.concatenate([block for block, _ in found])
     errors = [f"std_error[{name}]" for name in fit.design.fixed_names]
     frame = pd.DataFrame(numbers, index=names, columns=[*parameter_names(fit), *errors, "objective"])

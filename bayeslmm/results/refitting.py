@@ -62,12 +62,11 @@ def fit_family_response(
     design: Design, spec: ModelSpec, family: Family, y: Any, notes: tuple[str, ...]
 ) -> "GeneralizedPointFit":
     """Fit a generalized model's design to another response by maximum likelihood."""
-    from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
+    from bayeslmm.inference.optimum.generalized.maximum import maximise_design
     from bayeslmm.results.generalized import generalized_fit
 
     design = family_design(design, family, y)
-    names = [term.name for term in design.terms]
-    found = maximise_generalized(family, design.outcome, design.X, design.terms, offset=design.offset, names=names)
+    found = maximise_design(family, design)
     return generalized_fit(design, replace(spec, formula=design.formula.text), found, notes)
 
 

@@ -110,14 +110,11 @@ def _reduced_optimum(fit: "PointFit", reduced: Design) -> tuple[float, int]:
     if reduced.outcome is None:
         best = maximise(build_kernel(reduced), fit.method, sigma=fit.spec.sigma)
         return best.objective, len(best.theta)
-    from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
+    from bayeslmm.inference.optimum.generalized.maximum import maximise_design
 
     generalized = cast("GeneralizedPointFit", fit)
-    found = maximise_generalized(
-        generalized.family, reduced.outcome, reduced.X, reduced.terms, offset=reduced.offset,
-        n_quad=generalized.maximum.n_quad if reduced.terms else min(generalized.maximum.n_quad, 1),
-        names=[term.name for term in reduced.terms],
-    )  # fmt: skip
+    n_quad = generalized.maximum.n_quad
+    found = maximise_design(generalized.family, reduced, n_quad if reduced.terms else min(n_quad, 1))
     return -2.0 * found.loglik, len(found.theta)
 
 

@@ -15,6 +15,7 @@ from bayeslmm.design.zero_part import family_at_rows
 from bayeslmm.errors import DataError, FittingError, ModelError, OptionError, check_level, warn_user
 from bayeslmm.inference.options import MOST_CORES, check_count
 from bayeslmm.inference.progress import progress_bar
+from bayeslmm.inference.workers import in_workers
 from bayeslmm.methods import find_method
 from bayeslmm.model import Model
 from bayeslmm.studies.folds import make_folds
@@ -239,13 +240,7 @@ def cross_validate(
 
 def _all_folds(task: _Task, count: int, workers: int, report: Any) -> list[Scored | str]:
     found: list[Scored | str] = []
-    if workers == 1:
-        results: Any = map(task.run, range(count))
-    else:
-        from joblib import Parallel, delayed
-
-        results = Parallel(n_jobs=workers, return_as="generator")(delayed(task.run)(fold) for fold in range(count))
-    for result in results:
+    for result in in_workers(task.run, range(count), workers):
         found.append(result)
         if report is not None:
             report(len(found))

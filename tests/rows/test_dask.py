@@ -1,6 +1,7 @@
 """A Dask data frame on two workers gives the model of the frame."""
 
 import os
+from contextlib import contextmanager
 
 import pytest
 
@@ -10,18 +11,24 @@ pytest.importorskip("dask.dataframe")
 distributed = pytest.importorskip("distributed")
 
 
-@pytest.mark.filterwarnings("ignore")  # those of Dask's own sockets and event loops
-def test_two_workers():
-    import dask.dataframe as dd
-
-    frame = blm.load_dataset("sleepstudy").astype({"Subject": int})
-    formula = "Reaction ~ scale(Days) + (Days | Subject)"
+@contextmanager
+def two_workers():
     with (
         distributed.LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
         ) as cluster,
         distributed.Client(cluster),
     ):
+        yield
+
+
+@pytest.mark.filterwarnings("ignore")  # those of Dask's own sockets and event loops
+def test_two_workers():
+    import dask.dataframe as dd
+
+    frame = blm.load_dataset("sleepstudy").astype({"Subject": int})
+    formula = "Reaction ~ scale(Days) + (Days | Subject)"
+    with two_workers():
         model = blm.Model(formula, dd.from_pandas(frame, npartitions=5), chunk_rows=20)
         with pytest.raises(blm.DataError, match=r"partition 2 of 2: Column 'Days' is infinite"):
             bad = frame.astype({"Days": float})
@@ -47,12 +54,7 @@ def test_a_worker_that_dies(tmp_path):
         return days
 
     formula = "Reaction ~ fatal(Days) + (Days | Subject)"
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, silence_logs=50
-        ) as cluster,
-        distributed.Client(cluster),
-    ):
+    with two_workers():
         rows = dd.from_pandas(frame, npartitions=6)
         model = blm.Model(formula, rows, chunk_rows=20, functions={"fatal": fatal})
     assert died.exists()

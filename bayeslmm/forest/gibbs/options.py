@@ -7,6 +7,7 @@ from typing import Any, Literal, TypeVar
 import numpy as np
 
 from bayeslmm.errors import OptionError
+from bayeslmm.inference.workers import in_workers
 
 Outer = Literal["bootstrap"]
 Result = TypeVar("Result")
@@ -70,8 +71,4 @@ def _number(entropy: Any) -> int:
 def run_chains(work: Callable[[np.random.Generator], Result], options: SamplingOptions) -> list[Result]:
     """Run the chains, in processes of their own if more than one core may be used; the draws are the same."""
     generators = chain_generators(options)
-    if options.cores == 1 or options.chains == 1:
-        return [work(rng) for rng in generators]
-    from joblib import Parallel, delayed
-
-    return list(Parallel(n_jobs=min(options.cores, options.chains))(delayed(work)(rng) for rng in generators))
+    return list(in_workers(work, generators, min(options.cores, options.chains)))

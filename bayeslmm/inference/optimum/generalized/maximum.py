@@ -13,6 +13,7 @@ from scipy.linalg import block_diag, solve_triangular
 
 from bayeslmm.covariance import TermShape, theta_from_factors
 from bayeslmm.design.centring import centring_beside_level, find_centring
+from bayeslmm.design.design import Design
 from bayeslmm.errors import ModelError
 from bayeslmm.families import Family, Response
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
@@ -244,3 +245,16 @@ def user_theta(predictor: Predictor, parameters: Parameters) -> Array:
         factor_to_user(f, m, s) for f, m, s in zip(parameters.lambdas, predictor.maps, predictor.shapes, strict=True)
     ]
     return theta_from_factors(factors, predictor.shapes)
+
+
+def maximise_design(family: Family, design: Design, n_quad: int = 1) -> GeneralizedMaximum:
+    """Return :func:`maximise_generalized` for the response, the columns and the terms of a design."""
+    return maximise_generalized(
+        family,
+        design.outcome,
+        design.X,
+        design.terms,
+        offset=design.offset,
+        n_quad=n_quad,
+        names=[term.name for term in design.terms],
+    )
