@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.design.held_columns import HeldColumns, one_by_one
 from bayeslmm.types import Array
 
 
@@ -63,14 +64,15 @@ class Summaries:
     terms: tuple[ColumnSummary, ...]
 
 
-def summarise(columns: Array, weights: Array | None) -> ColumnSummary:
-    """Return moments and ranges of columns, shape (n, K)."""
-    n = len(columns)
-    mean = np.array([np.average(column, weights=weights) for column in columns.T])
+def summarise(matrix: Array | HeldColumns, weights: Array | None) -> ColumnSummary:
+    """Return moments and ranges of the columns of a matrix (n, K)."""
+    n, columns = len(matrix), one_by_one(matrix)
+    mean = np.array([np.average(column, weights=weights) for column in columns])
     if n < 2:
         sd = np.full(len(mean), np.nan)
     else:
-        squares = [np.average((x - m) ** 2, weights=weights) for x, m in zip(columns.T, mean, strict=True)]
+        squares = [np.average((x - m) ** 2, weights=weights) for x, m in zip(columns, mean, strict=True)]
         sd = np.sqrt(np.array(squares) * n / (n - 1))
-    binary = np.array([bool(np.all((column == 0) | (column == 1))) for column in columns.T], dtype=bool)
-    return ColumnSummary(mean, sd, columns.min(axis=0), columns.max(axis=0), binary)
+    low, high = (np.array([end(column) for column in columns], dtype=float) for end in (np.min, np.max))
+    binary = np.array([bool(np.all((column == 0) | (column == 1))) for column in columns], dtype=bool)
+    return ColumnSummary(mean, sd, low, high, binary)
