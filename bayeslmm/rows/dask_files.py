@@ -38,6 +38,8 @@ def _reads_all(expression: Any) -> bool:
 
 
 def _same(value: Any, default: Any) -> bool:
+    if isinstance(value, dict) and not any(value.values()):  # options that say nothing
+        return True
     return type(value) is type(default) and value == default
 
 
