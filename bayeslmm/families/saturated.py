@@ -2,8 +2,8 @@ r"""The saturated model: every row has the linear predictor that suits it best.
 
 .. math:: d_i = 2\,\bigl\{\sup_\eta \ell_i(\eta, \phi) - \ell_i(\eta_i, \phi)\bigr\}
 
-is the scaled deviance of row i, the dispersion parameters the same in both; its signed root is the deviance residual. The
-supremum is looked for by the sign of :math:`\ell_i'`, with one maximum in every family: steps that double until it
+is the scaled deviance of row i, the dispersion parameters the same in both; its signed root is the deviance residual.
+The supremum is looked for by the sign of :math:`\ell_i'`, with one maximum in every family: steps that double until it
 changes, then bisection; where the maximum lies at infinity (no successes, a count of zero) the last step is far enough.
 
 Source: McCullagh and Nelder (1989), *Generalized Linear Models*, sections 2.3 and 2.4.3.
