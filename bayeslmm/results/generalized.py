@@ -314,8 +314,11 @@ class GeneralizedPointFit(PointFit):
         ----------
         kind
             "raw" (or "response"): observed minus mean, of counts where there are trials; "pearson": that over the
-            standard deviation; "quantile": the normal quantile of P(Y < y) + u P(Y = y) with u uniform (Dunn and Smyth
-            1996), standard normal if the model is right and the random effects are known.
+            standard deviation; "deviance": the root of the row's part of the scaled deviance, twice the distance of
+            the log density from its highest at these dispersion parameters, with the sign of "raw" (R's gamma models
+            leave out the shape: ours are theirs times its root); "quantile": the normal quantile of
+            P(Y < y) + u P(Y = y) with u uniform (Dunn and Smyth 1996), standard normal if the model is right and the
+            random effects are known.
         random
             "all": about the conditional means; "none": about those of the typical group.
         seed
