@@ -73,6 +73,8 @@ def summarise(matrix: Array | HeldColumns, weights: Array | None) -> ColumnSumma
     else:
         squares = [np.average((x - m) ** 2, weights=weights) for x, m in zip(columns, mean, strict=True)]
         sd = np.sqrt(np.array(squares) * n / (n - 1))
-    low, high = (np.array([end(column) for column in columns], dtype=float) for end in (np.min, np.max))
-    binary = np.array([bool(np.all((column == 0) | (column == 1))) for column in columns], dtype=bool)
-    return ColumnSummary(mean, sd, low, high, binary)
+    kind = columns[0].dtype if columns else np.float64
+    low, high = (np.array([f(column) for column in columns], dtype=kind) for f in (np.min, np.max))
+    within = (low >= 0) & (high <= 1)  # what else may be between costs a pass over the rows
+    binary = np.array([bool(w and np.all((x == 0) | (x == 1))) for x, w in zip(columns, within, strict=True)])
+    return ColumnSummary(mean, sd, low, high, binary.astype(bool))
