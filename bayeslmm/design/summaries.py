@@ -72,5 +72,7 @@ def summarise(columns: Array, weights: Array | None) -> ColumnSummary:
     else:
         squares = [np.average((x - m) ** 2, weights=weights) for x, m in zip(columns.T, mean, strict=True)]
         sd = np.sqrt(np.array(squares) * n / (n - 1))
-    binary = np.array([bool(np.all((column == 0) | (column == 1))) for column in columns.T], dtype=bool)
-    return ColumnSummary(mean, sd, columns.min(axis=0), columns.max(axis=0), binary)
+    low, high = (np.array([f(column) for column in columns.T], dtype=columns.dtype) for f in (np.min, np.max))
+    within = (low >= 0) & (high <= 1)  # what else may be between costs a pass over the rows
+    binary = np.array([bool(w and np.all((x == 0) | (x == 1))) for x, w in zip(columns.T, within, strict=True)])
+    return ColumnSummary(mean, sd, low, high, binary.astype(bool))

@@ -25,6 +25,8 @@ class SingleTerm:
     ----------
     z, xy, total
         Cross-products, shapes (J, S, S), (J, S, p + 1), (p + 1, p + 1).
+    z_last, xy_last
+        The first two with the levels last.
     scale
         Kernel columns per prior column, shape (S,).
     turn
@@ -46,6 +48,8 @@ class SingleTerm:
     z: Array
     xy: Array
     total: Array
+    z_last: Array
+    xy_last: Array
     scale: Array
     turn: Array
     codes: Array
@@ -87,8 +91,8 @@ class SingleTerm:
         beta = np.zeros(fixed.shape)
         effects = np.zeros(noise.shape)
         draw_points(
-            phi, self.z, self.xy, self.total, self.scale, self.turn, self.codes, self.exponents,
-            self.precision, self.mean, self.constant, self.n_rows, self.sigma,
+            phi, self.z, self.xy, self.total, self.z_last, self.xy_last, self.scale, self.turn,
+            self.codes, self.exponents, self.precision, self.mean, self.constant, self.n_rows, self.sigma,
             uniforms, fixed, noise, log_densities, sigma, beta, effects,
         )  # fmt: skip
         return log_densities, sigma, beta, effects

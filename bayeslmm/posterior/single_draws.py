@@ -8,6 +8,7 @@ import numba
 import numpy as np
 
 from bayeslmm.likelihood.single_term import effects_single, reduce_single
+from bayeslmm.likelihood.tiled_levels import reduce_levels
 from bayeslmm.posterior.sigma_grid import REACH, accumulate, log_given_phi, quantile, sigma_nodes
 from bayeslmm.posterior.single_coordinates import log_correlation, unpack_single
 from bayeslmm.types import Array
@@ -122,8 +123,8 @@ def fixed_single(
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def draw_points(
-    phi: Array, z: Array, xy: Array, total: Array, scale: Array, turn: Array, codes: Array, exponents: Array,
-    precision: Array, mean: Array, constant: float, n_rows: int, known_sigma: float,
+    phi: Array, z: Array, xy: Array, total: Array, z_last: Array, xy_last: Array, scale: Array, turn: Array,
+    codes: Array, exponents: Array, precision: Array, mean: Array, constant: float, n_rows: int, known_sigma: float,
     uniforms: Array, fixed: Array, noise: Array, log_densities: Array, sigma: Array, beta: Array, effects: Array,
 ) -> None:  # fmt: skip
     """Evaluate log p(phi | y) and draw sigma, beta and b.
@@ -132,7 +133,7 @@ def draw_points(
     ----------
     phi
         Points, shape (m, d).
-    z, xy, total, scale, turn, codes, exponents, precision, mean, constant, n_rows, known_sigma
+    z, xy, total, z_last, xy_last, scale, turn, codes, exponents, precision, mean, constant, n_rows, known_sigma
         The model, as in `SingleTerm`.
     uniforms, fixed, noise
         Uniform numbers (m, r) and standard normals (m, r, p) and (m, r, J, S); the latter are overwritten.
@@ -145,8 +146,9 @@ def draw_points(
     sampled = np.isnan(known_sigma)
     ratios, partial, lower = np.empty(size), np.empty((size, size)), np.empty((size, size))
     factor, user = np.empty((size, size)), np.empty((size, size))
-    low, rows = np.empty((n_levels, size, size)), np.empty((n_levels, size, p + 1))
-    schur = np.empty((p + 1, p + 1))
+    drawn = n_levels if effects.shape[2] > 0 else 0
+    low, rows = np.empty((drawn, size, size)), np.empty((drawn, size, p + 1))
+    schur, unused = np.empty((p + 1, p + 1)), np.empty((p + 1, p + 1))
     work, vectors, root = np.empty((p, p)), np.empty((p, p)), np.empty((p, p))
     estimate, pull, distance, step = np.empty(p), np.empty(p), np.empty(p), np.empty(p)
     logs, slopes, cumulative = np.empty(2 * REACH + 1), np.empty(2 * REACH + 1), np.empty(2 * REACH + 1)
@@ -164,7 +166,7 @@ def draw_points(
                 for c in range(b, size):
                     value += turn[a, c] * ratios[c] * lower[c, b]
                 user[a, b] = value
-        log_det = reduce_single(z, xy, total, factor, low, rows, schur)
+        log_det = reduce_levels(z_last, xy_last, total, factor, schur)
         if not np.isfinite(log_det):
             continue
         log_det += fixed_single(schur, precision, mean, work, vectors, estimate, root, pull, distance)
@@ -193,7 +195,8 @@ def draw_points(
                 for k in range(p):
                     value += root[a, k] * step[k]
                 beta[i, r, a] = value
-        if effects.shape[2] > 0:
+        if drawn:
+            reduce_single(z, xy, total, factor, low, rows, unused)
             draw_effects(low, rows, beta[i], sigma[i], user, noise[i], effects[i])
 
 
