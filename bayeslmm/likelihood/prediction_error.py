@@ -17,6 +17,7 @@ from scipy.linalg import solve_triangular
 from bayeslmm.likelihood.columns import ColumnMaps
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.selected_inverse import trailing_inverse
+from bayeslmm.likelihood.sparse.rows_quadratic import rows_quadratic
 from bayeslmm.likelihood.sparse.trailing import SparseTrailing
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array, Codes, Index
@@ -88,6 +89,8 @@ def error_variance(factor: Factor, rows: PredictorRows, R_X: Array | None = None
         variance += _nest_part(factor, rows, fixed)
         return variance + _squares(R_X, fixed)
     solved = _leading_part(factor, rows, fixed, variance)
+    if factor.sparse is not None and m > RIGHT_SIDES:
+        return variance + _trailing_where_filled(factor, rows, solved, fixed, R_X)
     if factor.sparse is not None or m <= factor.order - 1:
         return variance + _trailing_by_solves(factor, rows, solved, fixed, R_X)
     inverse = trailing_inverse(factor, R_X)
@@ -223,9 +226,35 @@ def _sparse_squares(sparse: SparseTrailing, right: Array, fixed: Array, R_X: Arr
 def _trailing_by_inverse(factor: Factor, rows: PredictorRows, solved: Array, fixed: Array, inverse: Array) -> Array:
     """Form the quadratic of the trailing inverse with each row's few entries; for many rows."""
     products = factor.products
-    lead, trailing = products.layout.nest[0], products.layout.trailing
+    places, values = _own_entries(factor, rows)
+    return sparse_rows_quadratic(
+        products.entry_starts, products.entry_columns, factor.entries, rows.codes[products.layout.nest[0]], solved,
+        places, values, np.ascontiguousarray(fixed), inverse,
+    )  # fmt: skip
+
+
+def _trailing_where_filled(factor: Factor, rows: PredictorRows, solved: Array, fixed: Array, R_X: Array) -> Array:
+    """Do the same with the inverse where a sparse factor has entries, and solve for rows that need others."""
+    assert factor.sparse is not None
+    products = factor.products
+    codes = rows.codes[products.layout.nest[0]]
+    places, values = _own_entries(factor, rows)
+    found, rest = rows_quadratic(
+        factor.sparse, products.entry_starts, factor.entries, codes, solved, places, values, fixed
+    )
+    found += _squares(R_X, rest)
+    other = np.flatnonzero(np.isnan(found))
+    if len(other):
+        some = PredictorRows(tuple(c[other] for c in rows.codes), tuple(e[other] for e in rows.effects), fixed[other])
+        found[other] = _trailing_by_solves(factor, some, solved[other], fixed[other], R_X)
+    return found
+
+
+def _own_entries(factor: Factor, rows: PredictorRows) -> tuple[Index, Array]:
+    """Return each row's trailing effects, -1 for none, and its entries there, (m, k) each."""
+    trailing = factor.products.layout.trailing
     sizes = [rows.effects[k].shape[1] for k in trailing]
-    m = len(fixed)
+    m = len(rows.fixed)
     places = np.full((m, sum(sizes)), -1, dtype=np.int64)
     values = np.zeros((m, sum(sizes)))
     first = 0
@@ -235,10 +264,7 @@ def _trailing_by_inverse(factor: Factor, rows: PredictorRows, solved: Array, fix
             places[:, first + s] = np.where(codes >= 0, start + codes * size + s, -1)
             values[:, first + s] = rows.effects[k][:, s]
         first += size
-    return sparse_rows_quadratic(
-        products.entry_starts, products.entry_columns, factor.entries, rows.codes[lead], solved,
-        places, values, np.ascontiguousarray(fixed), inverse,
-    )  # fmt: skip
+    return places, values
 
 
 def _starts(factor: Factor) -> list[int]:
