@@ -305,24 +305,19 @@ def sparse_rows_quadratic(
     starts: Index, columns: Places, entries: Array, codes: Codes, solved: Array,
     places: Index, values: Array, fixed: Array, inverse: Array,
 ) -> Array:  # fmt: skip
-    """Return ``t' P t`` of each row, P = inverse (symmetric) and t its entries: those of the leading level, own, x."""
-    m, n_own, n_fixed = places.shape[0], places.shape[1], fixed.shape[1]
-    widest = n_own + n_fixed
-    for j in range(starts.shape[0] - 1):
-        widest = max(widest, starts[j + 1] - starts[j] + n_own + n_fixed)
-    index, value = np.empty(widest, dtype=np.int64), np.empty(widest)
+    """Return ``t' P t`` of each row, P = inverse (symmetric) and t its entries: those of the leading level, own, x.
+
+    With E_j the entries of a leading level and v what is left of the row there, t is -E_j'v and the row's own entries,
+    and ``E_j P E_j'`` is the same for all rows of the level.
+    """
+    m, n_own, n_fixed, size = places.shape[0], places.shape[1], fixed.shape[1], solved.shape[1]
+    index, value = np.empty(n_own + n_fixed, dtype=np.int64), np.empty(n_own + n_fixed)
     first_x = inverse.shape[0] - n_fixed
+    of_level = np.zeros((starts.shape[0] - 1, size, size))
+    known = np.zeros(starts.shape[0] - 1, dtype=np.bool_)
     out = np.empty(m)
     for i in range(m):
         count = 0
-        j = codes[i]
-        if j >= 0:
-            for e in range(starts[j], starts[j + 1]):
-                total = 0.0
-                for s in range(solved.shape[1]):
-                    total -= entries[s, e] * solved[i, s]
-                index[count], value[count] = columns[e], total
-                count += 1
         for c in range(n_own):
             if places[i, c] >= 0:
                 index[count], value[count] = places[i, c], values[i, c]
@@ -331,11 +326,38 @@ def sparse_rows_quadratic(
             index[count], value[count] = first_x + a, fixed[i, a]
             count += 1
         total = 0.0
-        for e in range(count):
-            row = inverse[index[e]]
-            inner = 0.5 * row[index[e]] * value[e]
-            for f in range(e + 1, count):
-                inner += row[index[f]] * value[f]
-            total += 2.0 * inner * value[e]
+        j = codes[i]
+        if j >= 0:
+            if not known[j]:
+                add_quadratic_of_level(starts[j], starts[j + 1], columns, entries, inverse, of_level[j])
+                known[j] = True
+            for s in range(size):
+                for t in range(size):
+                    total += solved[i, s] * of_level[j, s, t] * solved[i, t]
+        for c in range(count):
+            row = inverse[index[c]]
+            inner = 0.0
+            for d in range(count):
+                inner += row[index[d]] * value[d]
+            if j >= 0:
+                for e in range(starts[j], starts[j + 1]):
+                    for s in range(size):
+                        inner -= 2.0 * row[columns[e]] * entries[s, e] * solved[i, s]
+            total += inner * value[c]
         out[i] = total
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def add_quadratic_of_level(first: int, last: int, columns: Places, entries: Array, inverse: Array, out: Array) -> None:
+    """Add ``E P E'`` of the entries from first to last, (S, S)."""
+    size = out.shape[0]
+    for e in range(first, last):
+        row = inverse[columns[e]]
+        for s in range(size):
+            inner = 0.5 * row[columns[e]] * entries[s, e]
+            for f in range(e + 1, last):
+                inner += row[columns[f]] * entries[s, f]
+            for t in range(size):
+                out[s, t] += inner * entries[t, e]
+                out[t, s] += inner * entries[t, e]
