@@ -426,7 +426,7 @@ class Model:
             covariance parameters, and hands over to NUTS or "hmc" where it must; "hmc" is Hamiltonian Monte Carlo
             for models of many covariance parameters, which needs few gradients; "advi" fits a normal
             approximation; "map" finds the mode of sds, correlations and sigma, and of coefficients
-            whose priors are Student t, Cauchy or Laplace; "reml" and "ml" maximise the
+            whose priors are Student t, Cauchy, Laplace or logistic; "reml" and "ml" maximise the
             (restricted) likelihood.
         draws, tune, chains
             Retained draws and warm-up iterations per chain, and number of chains.

@@ -1,4 +1,4 @@
-r"""A generalized model's posterior where coefficients have Student t, Cauchy or Laplace priors.
+r"""A generalized model's posterior where coefficients have Student t, Cauchy, Laplace or logistic priors.
 
 Each such coefficient adds a coordinate log w to x (`bayeslmm.posterior.scale_mixtures`), given which its prior is
 :math:`N(\mu, s^2/w)` and everything is as with normal priors. Laplace's objective f there has, with :math:`r^\top\beta`
@@ -148,8 +148,8 @@ def generalized_density(design: Design, family: Family, priors: ModelPriors) -> 
     normal = at_one(priors, mixtures)
     if others := not_normal(normal):
         raise PriorError(
-            "Coefficients are integrated out under Normal, Flat, StudentT, Cauchy and Laplace priors, which the prior "
-            f'of {", ".join(others)} is not: state one of these, or use method="advi".'
+            "Coefficients are integrated out under Normal, Flat, StudentT, Cauchy, Laplace and Logistic priors, which "
+            f'the prior of {", ".join(others)} is not: state one of these, or use method="advi".'
         )
     family = family.for_response(design.outcome)
     design = independent_columns_of(design)

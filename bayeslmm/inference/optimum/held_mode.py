@@ -1,4 +1,4 @@
-r"""The posterior mode where priors of coefficients are Student t, Cauchy or Laplace.
+r"""The posterior mode where priors of coefficients are Student t, Cauchy, Laplace or logistic.
 
 Coefficients with normal or flat priors are integrated out, as the random effects are. Those of H are parameters beside
 the standard deviations, correlations and sigma, with the densities that the user stated:
@@ -47,7 +47,7 @@ class HeldMode(PosteriorMode):
     kernel
         The data.
     priors
-        The model's priors, one of them at least Student t, Cauchy or Laplace.
+        The model's priors, one of them at least Student t, Cauchy, Laplace or logistic.
     sigma
         The residual standard deviation where it is known.
     """
