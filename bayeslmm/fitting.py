@@ -250,6 +250,10 @@ def _usable_priors(model: Fittable) -> "ModelPriors":
     priors = model.resolved_priors
     unguarded = [finding for finding in model.findings if _is_flat(priors, finding)]
     _require_identified(unguarded, "flat priors")
+    if model.family is not None:
+        from bayeslmm.posterior.zero_coefficients import check_zero_coefficients
+
+        check_zero_coefficients(model.design, model.family, priors)
     return priors
 
 
