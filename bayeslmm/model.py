@@ -263,8 +263,7 @@ class Model:
     def posterior_design(self) -> "Design":
         """The design of posteriors: that of the likelihood, with collinear columns that the priors tell apart.
 
-        They are kept where the priors of the columns that likelihoods leave out are proper; those of a generalized
-        model where these are normal, and those of the columns they depend on normal or flat.
+        They are kept where the priors of the columns that likelihoods leave out are proper.
         """
         return self._design_with_priors[0] if self._design.dropped_columns else self._design
 
@@ -275,7 +274,7 @@ class Model:
 
         whole = with_all_columns(self._design)
         priors = self._priors_of(whole)
-        if identifies(priors, normal=self._family is not None):
+        if identifies(priors):
             return whole, priors
         refuse_stated(self._design.dropped_columns, priors)
         return self._design, self._priors_of(self._design)

@@ -172,7 +172,7 @@ def identifies(priors: ModelPriors, *, normal: bool = False) -> bool:
     priors
         Those of all columns; of the columns that likelihoods leave out they must be proper.
     normal
-        Whether those of all columns concerned must be normal or flat, too, as generalized models need them.
+        Whether those of all columns concerned must be normal or flat, too.
     """
     collinearity = priors.collinearity
     if collinearity is None:
