@@ -639,12 +639,19 @@ class Model:
             If `draws` is not a whole number of at least one.
         PriorError
             If a prior is improper.
+        UnavailableError
+            If the response is not normal.
         """
         from bayeslmm.inference.options import check_count, generator
         from bayeslmm.priors.predictive import prior_predictive
         from bayeslmm.results.arviz_bridge import inference_data
         from bayeslmm.results.draws_dataset import prior_datasets
 
+        if self._family is not None:
+            raise UnavailableError(
+                f"prior_predictive is for normal responses; this model's family is {self._family.name!r}: use "
+                "pymc.sample_prior_predictive(draws, model=model.to_pymc())."
+            )
         count = check_count("draws", draws, 1, 1_000_000)
         design, sigma = self.posterior_design, self._spec.sigma
         simulated = prior_predictive(design, self.resolved_priors, draws=count, seed=generator(seed), sigma=sigma)

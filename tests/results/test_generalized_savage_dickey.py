@@ -47,7 +47,7 @@ MODELS = [
     ("y ~ {} + (1 | g)", "poisson", "x"),
     ("yes ~ {} + (x | g)", "bernoulli", "between"),
     ("grade ~ {} + (1 | g)", "cumulative", "between"),
-    ("y ~ {} + (1 | g)", "zero_inflated_poisson", "between"),
+    ("y ~ {} + (1 | g)", "hurdle_poisson", "between"),
 ]
 
 
