@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import bayeslmm as blm
+from bayeslmm.errors import UnavailableError
 from bayeslmm.posterior.generalized_mixture import generalized_density
 from bayeslmm.priors import Flat, HalfStudentT, StudentT
 from bayeslmm.priors.decov import Decov
@@ -137,5 +138,5 @@ def test_unknown_names_are_answered_with_those_of_the_dispersions(family, option
 
 
 def test_simulation_from_the_priors_says_what_takes_families():
-    with pytest.raises(blm.UnavailableError, match="sample_prior_predictive"):
+    with pytest.raises(UnavailableError, match="sample_prior_predictive"):
         blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").prior_predictive()
