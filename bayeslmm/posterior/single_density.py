@@ -78,7 +78,7 @@ class SingleTerm:
             Shape (m, d).
         uniforms, fixed, noise
             Uniform numbers (m, r) and standard normals (m, r, p) and (m, r, J, S), or (m, r, 0, S) for no b;
-            the last are overwritten.
+            the last become b.
 
         Returns
         -------
@@ -89,13 +89,12 @@ class SingleTerm:
         log_densities = np.empty(m)
         sigma = np.ones((m, r))
         beta = np.zeros(fixed.shape)
-        effects = np.zeros(noise.shape)
         draw_points(
             phi, self.z, self.xy, self.total, self.z_last, self.xy_last, self.scale, self.turn,
             self.codes, self.exponents, self.precision, self.mean, self.constant, self.n_rows, self.sigma,
-            uniforms, fixed, noise, log_densities, sigma, beta, effects,
+            uniforms, fixed, noise, log_densities, sigma, beta,
         )  # fmt: skip
-        return log_densities, sigma, beta, effects
+        return log_densities, sigma, beta, noise
 
     def values(self, phi: Array) -> Array:
         """Return log p(phi | y) at many points (m, d), -inf where the kernel fails, shape (m,)."""
