@@ -10,7 +10,7 @@ import numpy as np
 from bayeslmm.likelihood.single_term import draw_effects, reduce_single
 from bayeslmm.likelihood.tiled_levels import reduce_levels
 from bayeslmm.posterior.sigma_grid import REACH, accumulate, log_given_phi, quantile, sigma_nodes
-from bayeslmm.posterior.single_coordinates import log_correlation, unpack_single
+from bayeslmm.posterior.single_coordinates import fill_factors, log_correlation
 from bayeslmm.types import Array
 
 SWEEPS = 60  # of Jacobi rotations, at most; six are usual
@@ -145,7 +145,6 @@ def draw_points(
     n_levels, size = z.shape[0], z.shape[1]
     p = mean.shape[0]
     sampled = np.isnan(known_sigma)
-    ratios, partial, lower = np.empty(size), np.empty((size, size)), np.empty((size, size))
     factor, user = np.empty((size, size)), np.empty((size, size))
     drawn = n_levels if noise.shape[2] > 0 else 0
     low, rows = np.empty((drawn, size, size)), np.empty((drawn, size, p + 1))
@@ -155,18 +154,8 @@ def draw_points(
     logs, slopes, cumulative = np.empty(2 * REACH + 1), np.empty(2 * REACH + 1), np.empty(2 * REACH + 1)
     for i in range(phi.shape[0]):
         log_densities[i] = -np.inf
-        unpack_single(phi[i], size, exponents.shape[0] > 0, ratios, partial, lower)
-        log_jacobian = 0.0
-        for a in range(size):
-            log_jacobian += phi[i, a]
-            for b in range(size):
-                factor[a, b] = scale[a] * ratios[a] * lower[a, b]
-        for a in range(size):
-            for b in range(size):
-                value = 0.0
-                for c in range(b, size):
-                    value += turn[a, c] * ratios[c] * lower[c, b]
-                user[a, b] = value
+        ratios = fill_factors(phi[i], scale, turn, exponents.shape[0] > 0, factor, user)
+        log_jacobian = np.sum(phi[i, :size])
         log_det = reduce_levels(z_last, xy_last, total, factor, schur)
         if not np.isfinite(log_det):
             continue
