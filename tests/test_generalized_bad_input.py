@@ -73,6 +73,26 @@ def test_separation_is_named_and_proper_priors_fit():
     assert 0 < slope.mean() < 4 * 2.5 / data.rare.std()  # within four standard deviations of its prior
 
 
+@pytest.mark.parametrize("name", ["zero_inflated_poisson", "hurdle_poisson"])
+def test_columns_that_separate_the_zeros_are_named(name):
+    rng = np.random.default_rng(5)
+    dry = np.arange(80) < 12
+    data = frame(y=np.where(dry, 0, 1 + rng.poisson(3, 80)), dry=dry.astype(float))
+    fit = blm.Model("y ~ x + (1 | g)", data, family=name, zero="~ dry").fit("ml")
+    assert fit.status.code == "doubtful"
+    assert "no maximum in zero[Intercept], zero[dry]: the columns of zero= separate the zeros" in fit.status.message
+
+
+@pytest.mark.parametrize(
+    ("name", "said"), [("negative_binomial", "shape is infinity"), ("hurdle_poisson", "zero is 0")]
+)
+def test_a_parameter_that_the_data_do_not_ask_for_is_named(name, said):
+    y = 1 + np.random.default_rng(5).binomial(6, 0.5, 80)
+    fit = blm.Model("y ~ x + (1 | g)", frame(y=y), family=name).fit("ml")
+    assert f"The estimate of {said}: these data do not ask for it" in fit.status.message
+    assert fit.status.ok
+
+
 @pytest.mark.parametrize(("name", "value"), [("bernoulli", 0), ("bernoulli", 1), ("poisson", 0)])
 def test_a_response_that_never_varies(name, value):
     """Maximum likelihood refuses or flags; priors keep the posterior finite."""

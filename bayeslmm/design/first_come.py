@@ -1,5 +1,6 @@
 """Codes of whole numbers in the order in which rows bring them, before all levels are known."""
 
+from copy import copy
 from typing import Any
 
 import numba
@@ -57,6 +58,14 @@ class FirstComeCoder:
     def order(self) -> Codes:
         """Return the codes of the levels in ascending order, (J,)."""
         return self._table[self._table >= 0]
+
+    def packed(self) -> "FirstComeCoder":
+        """Return the codes without room for numbers before and after those met; they share memory with these."""
+        met = np.flatnonzero(self._table >= 0)
+        found = copy(self)
+        if len(met):
+            found._low, found._table = self._low + int(met[0]), self._table[met[0] : met[-1] + 1]
+        return found
 
     def _reach(self, values: NDArray[Any]) -> bool:
         """Widen the table to the range of new values, to twice its length or more, unless they are too far apart."""

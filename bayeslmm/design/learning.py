@@ -6,7 +6,7 @@ on the order of the batches.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from copy import copy, deepcopy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -181,6 +181,12 @@ class Lesson:
         merge_each(self.combinations, other.combinations)
         merge_each(self.levels, other.levels)
         merge_each(self.gathered, other.gathered)
+
+    def packed(self) -> "Lesson":
+        """Return what the batches said, without what was known before."""
+        found = copy(self)
+        found.memory, found.coders, found.parts_of = Memory(), {}, {}
+        return found
 
     def note_kind(self, name: str, kind: Kind) -> None:
         """Refuse a column that is numeric in one batch and a category in another."""

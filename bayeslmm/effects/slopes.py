@@ -2,9 +2,13 @@ r"""Slopes: derivatives of the mean by a predictor.
 
 Central differences of the rows, :math:`(X(x + h) - X(x - h)) / 2h`; at the ends of the data's range, beyond which some
 bases do not reach, the difference of second order to one side. The error is of order h².
+
+Through a curved inverse link the differences are those of :math:`g^{-1}(x^\top\beta + o)`, and they are averaged over
+the grid on the response's scale: the slope of an average of means is the average of their slopes. A point fit has them
+by the delta method, linearised at the estimates, and a posterior draw by draw.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,8 +16,10 @@ import numpy as np
 from bayeslmm.design.design import Design
 from bayeslmm.design.mean_rows import MeanRows, check_predictor, mean_rows, predictor_frame, predictor_levels
 from bayeslmm.effects.grid import Grid, check_at, cross
+from bayeslmm.effects.scales import Scale
 from bayeslmm.effects.specification import Specification
 from bayeslmm.errors import DataError
+from bayeslmm.types import Array
 
 STEP = 1e-4  # of the range of the predictor
 
@@ -59,3 +65,30 @@ def slope_grid(
         evaluated[0].departure,
     )
     return Grid(crossing.labels, slopes.combine(crossing.averages), by, crossing, parts)
+
+
+def linearised_slopes(design: Design, grid: Grid, beta: Array, scale: Scale) -> MeanRows:
+    """Return the slopes of the response's mean, linearised at the coefficients beta (p,)."""
+    jacobian, values = np.zeros((len(grid.crossing.frame), design.p)), np.zeros(len(grid.crossing.frame))
+    for weights, rows in _evaluated(design, grid):
+        eta = rows.X @ beta + rows.offset
+        jacobian += (weights * scale.derivative(eta))[:, None] * rows.X
+        values += weights * scale.inverse(eta)
+    averages = grid.crossing.averages
+    jacobian = averages @ jacobian
+    return MeanRows(jacobian, averages @ values - jacobian @ beta, grid.rows.departure)
+
+
+def drawn_slopes(design: Design, grid: Grid, beta: Array, scale: Scale) -> Array:
+    """Return the slopes of the response's mean at draws of the coefficients (D, p), shape (D, m)."""
+    found = np.zeros((len(beta), len(grid.crossing.frame)))
+    for weights, rows in _evaluated(design, grid):
+        found += weights * scale.inverse(beta @ rows.X.T + rows.offset)
+    return np.asarray(found @ grid.crossing.averages.T)
+
+
+def _evaluated(design: Design, grid: Grid) -> Iterator[tuple[Array, MeanRows]]:
+    """Yield the weights of each part of the differences and the fixed part there."""
+    for weights, frame in grid.parts:
+        if np.any(weights != 0):
+            yield weights, mean_rows(design, frame.drop(columns=[*grid.crossing.groups]))

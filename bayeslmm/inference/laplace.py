@@ -47,7 +47,9 @@ class Laplace:
         return replace(self, mode=self.mode[:d], covariance=self.covariance[:d, :d])
 
 
-def find_laplace(density: CovarianceDensity, batched: BatchedDensity | None = None) -> Laplace:
+def find_laplace(
+    density: CovarianceDensity, batched: BatchedDensity | None = None, start: tuple[Array, int] | None = None
+) -> Laplace:
     """Maximise the posterior of (phi, log sigma) from the REML estimate and measure its curvature.
 
     LAPACK gets one thread: with more it rounds in another way, and draws would depend on the number of cores.
@@ -58,6 +60,8 @@ def find_laplace(density: CovarianceDensity, batched: BatchedDensity | None = No
         The model.
     batched
         The density on a device, where the gradients around the mode are then computed.
+    start
+        What `reml_start` returns, where it is known.
 
     Raises
     ------
@@ -65,13 +69,13 @@ def find_laplace(density: CovarianceDensity, batched: BatchedDensity | None = No
         If the density cannot be evaluated at its start.
     """
     with blas_threads(0):
-        return _climb(density, batched)
+        return _climb(density, batched, start)
 
 
-def _climb(density: CovarianceDensity, batched: BatchedDensity | None) -> Laplace:
+def _climb(density: CovarianceDensity, batched: BatchedDensity | None, known: tuple[Array, int] | None) -> Laplace:
     if density.dimension == 0:
         return Laplace(np.zeros(0), np.zeros((0, 0)), density.value(np.zeros(0)), 1)
-    start, evaluations = reml_start(density)
+    start, evaluations = reml_start(density) if known is None else known
     count = 0
 
     def negative(x: Array) -> tuple[float, Array]:

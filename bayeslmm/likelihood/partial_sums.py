@@ -162,13 +162,24 @@ class PartialSums:
                 continue
             note_range(own, self.low[k + 1], self.high[k + 1], self.binary[k + 1])
 
-    def merge(self, other: "PartialSums") -> None:
-        """Add the sums of other rows, made by the same shape."""
+    def merge(self, other: "PartialSums", places: Codes | None = None) -> None:
+        """Add the sums of other rows, made by the same shape.
+
+        Parameters
+        ----------
+        other
+            The sums.
+        places
+            Where the levels of the only term there are here, (J,); None where all levels are the same ones.
+        """
         self.n += other.n
         self.log_weights += other.log_weights
         self.gram += other.gram
         for mine, theirs in zip(self.by_level, other.by_level, strict=True):
-            mine += theirs
+            if places is None:
+                mine += theirs
+            else:
+                add_levels(places, theirs.reshape(len(theirs), -1), mine.reshape(len(mine), -1))
         for key, sums in self.pairs.items():
             sums.merge(other.pairs[key])
         self.low = [np.minimum(mine, theirs) for mine, theirs in zip(self.low, other.low, strict=True)]
@@ -186,6 +197,13 @@ class PartialSums:
         room[: len(held)] = held
         self.by_level = [room]
         self.shape = replace(self.shape, levels=(len(room),))
+
+    def first_levels(self, count: int) -> "PartialSums":
+        """Return the sums of the first levels of the only term; they share memory with these."""
+        found = copy(self)
+        found.by_level = [held[:count] for held in self.by_level]
+        found.shape = replace(self.shape, levels=(count,))
+        return found
 
     def renumbered(self, places: Codes, levels: tuple[int, ...]) -> "PartialSums":
         """Return the sums with the first levels of the only term at other places among `levels`."""
@@ -227,6 +245,14 @@ def add_rows(codes: Codes, right: Array, root: Array, out: Array) -> None:
         left = root[i] if weighted else 1.0
         for t in range(width):
             out[j, t] += left * right[i, t]
+
+
+@numba.njit(cache=True, nogil=True)
+def add_levels(places: Codes, theirs: Array, mine: Array) -> None:
+    """``mine[places[j]] += theirs[j]`` for the first levels; places (J,), theirs (J or more, w), mine (·, w)."""
+    for j in range(places.shape[0]):
+        for t in range(theirs.shape[1]):
+            mine[places[j], t] += theirs[j, t]
 
 
 @numba.njit(cache=True, nogil=True)

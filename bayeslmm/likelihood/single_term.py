@@ -345,19 +345,27 @@ def slopes_single(
     return excess, slope
 
 
-@numba.njit(cache=True, nogil=True)
-def effects_single(low: Array, rows: Array, beta: Array, noise: Array, out: Array) -> None:
-    """Solve for u given beta: ``L_j' u_j = y_j - X_j beta + noise_j``.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def draw_effects(low: Array, rows: Array, beta: Array, sigma: Array, turn: Array, noise: Array) -> None:
+    """Overwrite standard normals with draws of b = T u given beta: ``L_j' u_j = y_j - X_j beta + sigma noise_j``.
 
-    beta (m, p), noise (m, J, S) already times sigma, out (m, J, S).
+    low (J, S, S) and rows (J, S, p + 1) are what `reduce_single` leaves, low's diagonal inverted; beta (r, p), sigma
+    (r,), turn (S, S), noise (r, J, S).
     """
     n_levels, size, order = rows.shape
-    for i in range(beta.shape[0]):
+    u = np.empty(size)
+    for i in range(noise.shape[0]):
+        own, scale = beta[i], sigma[i]
         for j in range(n_levels):
             for s in range(size - 1, -1, -1):
-                value = rows[j, s, order - 1] + noise[i, j, s]
+                value = rows[j, s, order - 1] + scale * noise[i, j, s]
                 for a in range(order - 1):
-                    value -= rows[j, s, a] * beta[i, a]
-                for r in range(s + 1, size):
-                    value -= low[j, r, s] * out[i, j, r]
-                out[i, j, s] = value / low[j, s, s]
+                    value -= rows[j, s, a] * own[a]
+                for t in range(s + 1, size):
+                    value -= low[j, t, s] * u[t]
+                u[s] = value * low[j, s, s]
+            for s in range(size):
+                value = 0.0
+                for t in range(size):
+                    value += turn[s, t] * u[t]
+                noise[i, j, s] = value

@@ -24,6 +24,7 @@ from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import Eliminated, FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
+from bayeslmm.likelihood.tiled_levels import levels_last
 from bayeslmm.posterior.coded_priors import encode
 from bayeslmm.posterior.coefficient_priors import cannot_integrate, kernel_prior
 from bayeslmm.posterior.collinear_prior import collinear_prior
@@ -412,10 +413,14 @@ def compile_single(density: CovarianceDensity) -> SingleTerm | None:
     move = columns.inverse @ term.centring.matrix / columns.scale
     moved = not np.array_equal(term.centring.means, columns.centring.means)
     z, xy = products.nest_z[0], products.nest_xy[0]
+    if moved:
+        z, xy = np.ascontiguousarray(move.T @ z @ move), np.ascontiguousarray(move.T @ xy)
     return SingleTerm(
-        z=np.ascontiguousarray(move.T @ z @ move) if moved else z,
-        xy=np.ascontiguousarray(move.T @ xy) if moved else xy,
+        z=z,
+        xy=xy,
         total=products.xy,
+        z_last=levels_last(z),
+        xy_last=levels_last(xy),
         scale=columns.scale,
         turn=np.ascontiguousarray(term.centring.matrix, dtype=float),
         codes=density.codes,

@@ -170,7 +170,7 @@ class Fit(MeansMethods, VarianceMethods, TidyingMethods):
         kind
             "raw": observed minus mean; of the rows of the fit also "pearson": over the standard deviation of the
             response; "standardized": over that of the residual itself; "quantile": the normal quantile of the
-            response's distribution function, which for normal responses is "pearson".
+            response's distribution function, and "deviance", which for normal responses are "pearson".
         random
             "all": about the means with the random effects; "none": about those of the typical group.
 

@@ -32,6 +32,7 @@ from bayeslmm.results.coefficient_tests import GeneralizedErrorsOfFit
 from bayeslmm.results.fit import PriorTable
 from bayeslmm.results.generalized_limits import predictor_errors
 from bayeslmm.results.generalized_simulation import family_of_rows, family_responses
+from bayeslmm.results.maximum_message import is_endless, maximum_message
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, Request, linear_predictor
 from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
@@ -313,8 +314,11 @@ class GeneralizedPointFit(PointFit):
         ----------
         kind
             "raw" (or "response"): observed minus mean, of counts where there are trials; "pearson": that over the
-            standard deviation; "quantile": the normal quantile of P(Y < y) + u P(Y = y) with u uniform (Dunn and Smyth
-            1996), standard normal if the model is right and the random effects are known.
+            standard deviation; "deviance": the root of the row's part of the scaled deviance, twice the distance of
+            the log density from its highest at these dispersion parameters, with the sign of "raw" (R's gamma models
+            leave out the shape: ours are theirs times its root); "quantile": the normal quantile of
+            P(Y < y) + u P(Y = y) with u uniform (Dunn and Smyth 1996), standard normal if the model is right and the
+            random effects are known.
         random
             "all": about the conditional means; "none": about those of the typical group.
         seed
@@ -426,7 +430,7 @@ def generalized_fit(
     priors: PriorTable | None = None,
 ) -> GeneralizedPointFit:
     """Wrap the maximum of a generalized likelihood, or, where there are priors, of a posterior."""
-    fit = fit_with_message(design, spec, found, _message(design, found, notes), priors)
+    fit = fit_with_message(design, spec, found, maximum_message(design, found, notes), priors)
     if found.family.name in FIXED_VARIANCE and fit.overdispersion > OVERDISPERSED:
         sentence = (
             f"The responses vary more than the {found.family.name} family allows: Pearson's chi-square is "
@@ -449,7 +453,7 @@ def fit_with_message(
         thetas=np.empty((len(found.values), 0)),
         objectives=np.asarray(found.values, dtype=float),
         gradient_norm=found.gradient_norm,
-        code="doubtful" if found.diverging and found.status != "failed" else found.status,
+        code="doubtful" if is_endless(found) and found.status != "failed" else found.status,
         message=message,
     )
     modes = Conditional(found.beta, coefficient_covariance(found), 1.0, found.u, found.b, found.b_cov)
@@ -471,41 +475,3 @@ def coefficient_covariance(found: GeneralizedMaximum) -> Array:
     mode, fixed = found.solution.evaluation.mode, found.objective.problem.predictor.fixed
     root = fixed.matrix @ solve_triangular(mode.factor.R_X, np.eye(p), lower=True, trans=1)
     return root @ root.T  # type: ignore[no-any-return]
-
-
-def _message(design: Design, found: GeneralizedMaximum, notes: tuple[str, ...]) -> str:
-    said = {
-        "converged": f"Converged: the scaled gradient is {found.gradient_norm:.1e}.",
-        "boundary": (
-            "Converged on the boundary: the covariance of a random term is singular (a variance of zero or a "
-            "correlation of one), so the data support fewer random effects than the formula has."
-        ),
-        "failed": (
-            f"The search stopped with a scaled gradient of {found.gradient_norm:.1e}: do not trust these estimates. "
-            "Simplify the random effects or rescale the columns."
-        ),
-    }[found.status]
-    if not found.diverging:
-        return " ".join([said, *notes])
-    return " ".join([_no_maximum(design, found), *([] if found.status == "converged" else [said]), *notes])
-
-
-def _no_maximum(design: Design, found: GeneralizedMaximum) -> str:
-    """Say which coefficients run to infinity, and why."""
-    names = [design.fixed_names[j] for j in found.diverging]
-    one = len(names) == 1
-    response = found.objective.problem.response
-    levels = np.unique(response.y / response.size if len(response.size) else response.y)
-    if len(levels) == 1:
-        why = "all responses are the same"
-    else:
-        why = "the column separates" if one else "the columns separate"
-        why += " the responses completely"
-    theirs = "its coefficient and standard error mean" if one else "their coefficients and standard errors mean"
-    remedy = (
-        "" if len(levels) == 1 else ("Leave it out, join levels, or " if one else "Leave some out, join levels, or ")
-    )
-    ask = f"{remedy}state a prior and sample the posterior."
-    return (
-        f"The likelihood has no maximum in {', '.join(names)}: {why}, and {theirs} nothing. {ask[0].upper()}{ask[1:]}"
-    )

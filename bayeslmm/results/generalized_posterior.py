@@ -382,8 +382,8 @@ class GeneralizedPosteriorFit(PosteriorFit):
         Parameters
         ----------
         kind
-            "raw": observed minus posterior mean, of counts where there are trials; "pearson" and "quantile" as for a
-            point fit, at the posterior means of the linear predictor and of the dispersion parameters.
+            "raw": observed minus posterior mean, of counts where there are trials; "pearson", "deviance" and "quantile"
+            as for a point fit, at the posterior means of the linear predictor and of the dispersion parameters.
         random
             "all": about the conditional means; "none": about those of the typical group.
         seed

@@ -10,7 +10,7 @@ from bayeslmm.effects.adjustment import Adjustment
 from bayeslmm.effects.counterfactual import Counterfactual, counterfactual, drawn_means, linear_means, linearised_means
 from bayeslmm.effects.estimates import EffectEstimates, check_scale
 from bayeslmm.effects.grid import Grid, Weights, reference_grid
-from bayeslmm.effects.slopes import slope_grid
+from bayeslmm.effects.slopes import drawn_slopes, linearised_slopes, slope_grid
 from bayeslmm.effects.specification import Specification, names_given, read_specification
 from bayeslmm.errors import OptionError
 from bayeslmm.results.mean_scale import natural_scale, scale_of_fit
@@ -76,8 +76,9 @@ class MeansMethods:
         at: Mapping[str, Any] | None = None,
         weights: Weights = "equal",
         ddf: str | None = None,
+        scale: str = "link",
     ) -> EffectEstimates:
-        """Return derivatives of the mean by a numeric predictor, on the scale on which the model is linear.
+        """Return derivatives of the mean by a numeric predictor.
 
         Parameters
         ----------
@@ -88,11 +89,16 @@ class MeansMethods:
             Values of predictors, of the variable itself too.
         weights, ddf
             As for :meth:`means`.
+        scale
+            "link", on which the model is linear, or "response": of the response's mean, through the inverse of the link
+            or of a transformed response, with averages over the grid taken on that scale, as R's
+            ``emtrends(regrid = "response")`` has them. They depend on where the other predictors are; averages over
+            the rows of the data are those of :meth:`comparisons`.
 
         Raises
         ------
         OptionError
-            If an option is unknown.
+            If an option is unknown, or slopes of named groups are asked for on the response's scale.
         DataError
             If the variable is no numeric predictor.
         """
@@ -102,7 +108,27 @@ class MeansMethods:
             raise OptionError(f"slopes are of one variable, and {variable!r} names several: write 'x | treatment'.")
         # contrasts compare the slopes of the groups, so these are shown and not families
         wanted = read_specification(" * ".join(read.by)) if read.by else None
-        return _estimates(fit, slope_grid(fit.design, read.shown[0], wanted, at, weights), "slopes", ddf, "link")
+        grid = slope_grid(fit.design, read.shown[0], wanted, at, weights)
+        transform = scale_of_fit(fit)
+        if (
+            check_scale(scale, transform, fit.design.response) == "link"
+            or transform is None
+            or transform.name == "identity"
+        ):
+            return _estimates(fit, grid, "slopes", ddf, "link")
+        if grid.crossing.groups:
+            raise OptionError(
+                f"Slopes of named groups are on the link's scale; comparisons({variable!r}) has differences of their "
+                "means on the response's scale."
+            )
+        source = _source(fit, ddf)
+        if isinstance(source, np.ndarray):
+            source = drawn_slopes(fit.design, grid, source, transform)
+            m = len(grid.labels)
+            rows = MeanRows(np.eye(m), np.zeros(m), grid.rows.departure)
+        else:
+            rows = linearised_slopes(fit.design, grid, source.beta, transform)
+        return EffectEstimates(grid.labels, rows, source, "slopes", grid.by, None)
 
     def comparisons(
         self,

@@ -9,6 +9,7 @@ With :math:`\hat y` the mean of a row, conditional on the random effects or of t
   leverage of the row in coefficients and random effects, or :math:`\sqrt{V_{ii} - x^\top\mathrm{Cov}(\hat\beta)x}`
   without them; of a posterior the variance of the mean over the draws takes the place of :math:`\sigma^2 h/w` and of
   :math:`x^\top\mathrm{Cov}(\hat\beta)x`, with which it agrees under flat priors and known covariance parameters;
+- deviance: the root of the row's part of the scaled deviance, with the sign of raw; for normal responses it is pearson;
 - quantile: the standard normal quantile of the response's distribution function, which for normal responses is pearson.
 
 Source: Pinheiro and Bates (2000), *Mixed-Effects Models in S and S-PLUS*, chapter 4; Dunn and Smyth (1996).
@@ -28,8 +29,8 @@ if TYPE_CHECKING:
     from bayeslmm.results.fit import Fit
     from bayeslmm.results.point import PointFit
 
-ResidualKind = Literal["raw", "pearson", "standardized", "quantile"]
-FamilyResidualKind = Literal["raw", "response", "pearson", "standardized", "quantile"]
+ResidualKind = Literal["raw", "pearson", "deviance", "standardized", "quantile"]
+FamilyResidualKind = Literal["raw", "response", "pearson", "deviance", "standardized", "quantile"]
 ResidualEffects = Literal["all", "none"]
 
 
@@ -121,6 +122,10 @@ def family_residuals(
         u = generator(seed).uniform(size=len(low))
         return np.asarray(ndtri(np.clip(low + u * (high - low), 1e-300, 1 - 1e-16)))
     values = outcome.y - outcome.size * family.mean(eta, working)
+    if kind == "deviance":
+        from bayeslmm.families.saturated import scaled_deviance
+
+        return np.asarray(np.copysign(np.sqrt(scaled_deviance(family, outcome, eta, working)), values))
     if kind == "pearson":
         values = values / np.sqrt(family.variance(outcome, eta, working))
     return np.asarray(values)

@@ -1,10 +1,11 @@
 """Parquet files, and pyarrow's data sets and tables."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -31,7 +32,7 @@ class Fragment:
         import pyarrow as pa
 
         schema = self.checked_schema(columns)
-        first = 0
+        first = self.first_row
         try:
             for batch in self._read(schema, chunk_rows):
                 if batch.num_rows:
@@ -39,6 +40,11 @@ class Fragment:
                     first += batch.num_rows
         except (pa.ArrowException, OSError) as error:
             raise unreadable(self.name, error) from error
+
+    @property
+    def first_row(self) -> int:
+        """The place of the first row in the file."""
+        return 0
 
     def _read(self, schema: Any, chunk_rows: int) -> Iterator[Any]:
         return self.fragment.to_batches(  # type: ignore[no-any-return]
@@ -82,19 +88,54 @@ class Fragment:
 
 @dataclass(frozen=True, slots=True)
 class ParquetFile(Fragment):
-    """A Parquet file, decoded in the thread that adds it up: the scanner's threads cost half as much again."""
+    """A Parquet file, decoded in the thread that adds it up: the scanner's threads cost half as much again.
+
+    Attributes
+    ----------
+    groups
+        The row groups that are read, None for all.
+    """
+
+    groups: range | None = None
+
+    def pieces(self, count: int) -> Sequence["ParquetFile"]:
+        """Return the file in at most `count` runs of its row groups."""
+        import pyarrow as pa
+
+        if count < 2:
+            return [self]
+        try:
+            n_groups = self.fragment.num_row_groups
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(self.name, error) from error
+        if n_groups < 2:
+            return [self]
+        ends = sorted({n_groups * k // count for k in range(count + 1)})
+        return [replace(self, groups=range(first, end)) for first, end in pairwise(ends)]
+
+    @property
+    def first_row(self) -> int:
+        """The place of the first row in the file."""
+        if not self.groups:
+            return 0
+        return sum(group.num_rows for group in self.fragment.row_groups[: self.groups.start])
 
     def _read(self, schema: Any, chunk_rows: int) -> Iterator[Any]:
         from pyarrow import parquet as pq
 
         if not self.keys.isdisjoint(schema.names):  # a column that only the folder's name holds
-            yield from Fragment._read(self, schema, chunk_rows)
+            chosen = self.fragment if self.groups is None else self.fragment.subset(row_group_ids=list(self.groups))
+            yield from Fragment._read(replace(self, fragment=chosen), schema, chunk_rows)
             return
         # Buffered in advance, the whole file stays in memory until it has been read.
         with pq.ParquetFile(
             self.name, buffer_size=BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True
         ) as file:
-            yield from file.iter_batches(chunk_rows, columns=schema.names, use_threads=False)
+            groups = range(file.num_row_groups) if self.groups is None else self.groups
+            yield from file.iter_batches(chunk_rows, row_groups=groups, columns=schema.names, use_threads=False)
+
+
+F = TypeVar("F", bound=Fragment)
 
 
 class DatasetRows(Rows):
@@ -104,12 +145,10 @@ class DatasetRows(Rows):
     ----------
     dataset
         The data set.
-    piece
-        How its files are read.
     """
 
-    def __init__(self, dataset: Any, piece: type[Fragment] = Fragment) -> None:
-        self._dataset, self._piece = dataset, piece
+    def __init__(self, dataset: Any) -> None:
+        self._dataset = dataset
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -119,14 +158,31 @@ class DatasetRows(Rows):
     @cached_property
     def parts(self) -> Sequence[Fragment]:
         """The files, by name."""
+        return self._fragments(Fragment)
+
+    def _fragments(self, kind: type[F]) -> Sequence[F]:
         import pyarrow.dataset as ds
 
         found = []
         for number, fragment in enumerate(self._dataset.get_fragments()):
             keys = frozenset(ds.get_partition_keys(fragment.partition_expression))
             name = getattr(fragment, "path", None) or f"table {number + 1}"
-            found.append(self._piece(str(name), fragment, self._dataset.schema, keys))
+            found.append(kind(str(name), fragment, self._dataset.schema, keys))
         return found
+
+
+class ParquetRows(DatasetRows):
+    """Parquet files, one after another."""
+
+    @cached_property
+    def parts(self) -> Sequence[ParquetFile]:
+        """The files, by name."""
+        return self._fragments(ParquetFile)
+
+    def pieces(self, count: int) -> Sequence[ParquetFile]:
+        """Return the files, or runs of their row groups where there are fewer files than `count`."""
+        per_file = -(-count // len(self.parts))
+        return [piece for file in self.parts for piece in file.pieces(per_file)]
 
 
 def table_rows(table: Any) -> Rows:
@@ -136,7 +192,7 @@ def table_rows(table: Any) -> Rows:
     return DatasetRows(ds.dataset(table))
 
 
-def parquet_rows(path: str | Path) -> Rows:
+def parquet_rows(path: str | Path) -> ParquetRows:
     """Return the rows of a Parquet file, of all files of a folder, or of those a pattern matches.
 
     Raises
@@ -144,14 +200,24 @@ def parquet_rows(path: str | Path) -> Rows:
     DataError
         If there is no such file, or it is not Parquet.
     """
+    return files_rows(_files(Path(path)), str(path))
+
+
+def files_rows(files: Sequence[str], name: str) -> ParquetRows:
+    """Return the rows of Parquet files, which messages call `name` together.
+
+    Raises
+    ------
+    DataError
+        If they are not Parquet.
+    """
     import pyarrow as pa
     import pyarrow.dataset as ds
 
-    files = _files(Path(path))
     try:
-        return DatasetRows(ds.dataset(files, format="parquet", partitioning="hive"), ParquetFile)
+        return ParquetRows(ds.dataset(list(files), format="parquet", partitioning="hive"))
     except (pa.ArrowException, OSError) as error:
-        raise unreadable(str(path), error) from error
+        raise unreadable(name, error) from error
 
 
 def _files(path: Path) -> list[str]:

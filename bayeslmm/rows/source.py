@@ -22,6 +22,10 @@ class Fold(Protocol):
     def merge(self, other: Self) -> None:
         """Add what other batches gave."""
 
+    def packed(self) -> Self:
+        """Return what can still be merged, without what only adding needs: it travels from one process to another."""
+        ...
+
 
 class Part(Protocol):
     """A piece of a source that is read by itself: a file, a partition."""

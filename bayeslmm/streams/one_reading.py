@@ -5,6 +5,7 @@ have to be known beforehand (levels of fixed factors, constants of transforms, l
 the attempt, and the rows are read in two passes.
 """
 
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -107,8 +108,17 @@ class OneReading:
         if places is None:
             raise _LearnsFirstError
         self._sums.make_room(self._reader.coder.count)
-        self._sums.merge(other._sums.renumbered(places, self._sums.shape.levels))
+        self._sums.merge(other._sums, places)
         self._counts.merge(other._counts)
+
+    def packed(self) -> "OneReading":
+        """Return the sums without room for more levels."""
+        found = copy(self)
+        found._reader = copy(self._reader)
+        found._reader.coder = self._reader.coder.packed()
+        if self._sums.by_level:
+            found._sums = self._sums.first_levels(self._reader.coder.count)
+        return found
 
     def finished(self) -> Streamed:
         """Return the sums in the order of the sorted levels."""

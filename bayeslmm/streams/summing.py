@@ -1,5 +1,6 @@
 """The pass that sums: batches in, cross-products out."""
 
+from copy import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,6 +79,12 @@ class Summing:
         self.sums.merge(other.sums)
         self.counts.merge(other.counts)
 
+    def packed(self) -> "Summing":
+        """Return the sums alone."""
+        found = copy(self)
+        vars(found).pop("_reader", None)
+        return found
+
 
 class Triangle:
     """The triangular factor of the fixed columns and the constant, batch by batch: QR of the factor above new rows.
@@ -99,6 +106,12 @@ class Triangle:
     def merge(self, other: "Triangle") -> None:
         """Add the rows of other batches."""
         self._stack(other.R)
+
+    def packed(self) -> "Triangle":
+        """Return the factor alone."""
+        found = copy(self)
+        vars(found).pop("_reader", None)
+        return found
 
     def _stack(self, rows: Array) -> None:
         with blas_threads(1):

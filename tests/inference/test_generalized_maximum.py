@@ -13,6 +13,7 @@ import dense
 
 from bayeslmm.errors import ModelError, OptionError
 from bayeslmm.families import Request, family
+from bayeslmm.inference.optimum.generalized.at_infinity import parameters_at_limits
 from bayeslmm.inference.optimum.generalized.curvature import uncertainty
 from bayeslmm.inference.optimum.generalized.maximum import maximise_generalized
 from bayeslmm.inference.optimum.generalized.objective import Objective
@@ -287,3 +288,43 @@ def test_an_objective_is_not_evaluated_twice_at_a_place(rng):
     moved = replace(found.solution.parameters, beta=found.solution.parameters.beta + 1e-3)
     assert found.objective(moved).value > found.solution.evaluation.value
     assert len(found.objective.values) == count + 1
+
+
+def test_polynomials_of_a_far_origin_separate_nothing(rng):
+    """The intercept in the year 0 is known badly, and exists: another way to write the columns is the same model."""
+    year = rng.integers(2010, 2020, N).astype(float)
+    y = rng.poisson(np.exp(0.1 * (year - 2015)))
+    terms = [term([np.ones(N)])]
+    for power in (2, 3):
+        far, near = (np.column_stack([t**k for k in range(power + 1)]) for t in (year, year - 2015))
+        assert fit("poisson", y, far, terms).diverging == ()
+        assert fit("poisson", y, near, terms).diverging == ()
+
+
+def test_a_column_of_zeros_among_large_counts_is_named(rng):
+    """The information of the other columns is so large that its own, relative to it, is rounding."""
+    _, X, eta = data(rng)
+    y = rng.poisson(np.exp(11 + eta)).astype(float)
+    rare = np.zeros(N)
+    rare[:12] = 1.0
+    y[:12] = 0.0
+    assert fit("poisson", y, np.column_stack([X, rare]), [term([np.ones(N)])]).diverging == (2,)
+
+
+def test_grades_are_separated_beside_their_thresholds(rng):
+    x, _, _ = data(rng)
+    rare = np.zeros(N)
+    rare[:12] = 1.0
+    y = np.where(rare > 0, 2, rng.integers(0, 3, N))
+    assert fit("cumulative", y, np.column_stack([x, rare]), [term([np.ones(N)])]).diverging == (1,)
+
+
+def test_a_share_of_zeros_at_its_limit_costs_no_likelihood(rng):
+    """Counts with no more zeros than Poisson's: the maximum is that of the family without the share."""
+    _, X, eta = data(rng)
+    y = rng.poisson(np.exp(1.5 + eta))
+    terms = [term([np.ones(N)])]
+    inflated, plain = fit("zero_inflated_poisson", y, X, terms), fit("poisson", y, X, terms)
+    ended = inflated.solution
+    assert parameters_at_limits(inflated.objective, ended.parameters, ended.evaluation) == (0,)
+    assert inflated.loglik == pytest.approx(plain.loglik, abs=1e-6)

@@ -335,6 +335,7 @@ def test_without_effects_each_point_is_eliminated_once(monkeypatch):
     model = blm.Model("y ~ 1 + (1 | g)", {"g": g, "y": rng.normal(size=300)[g] + rng.normal(size=1200)})
     monkeypatch.setattr(importance_points, "SMALL_TERM", 0)  # few points, several draws at each
     monkeypatch.setattr(coefficients, "PIECE_NUMBERS", 302)
+    monkeypatch.setattr(coefficients, "PIECE_SHARE", 0.0)
     lengths = []
     real = SingleTerm.draw
 

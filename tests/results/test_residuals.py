@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from scipy import stats
+from scipy import special, stats
 
 import bayeslmm as blm
 
@@ -50,7 +50,8 @@ def test_against_dense_matrices(rats, weights):
     np.testing.assert_allclose(fit.residuals(kind="standardized"), conditional / spread, atol=1e-5)
     spread = np.sqrt(np.diag(V - X @ covariance @ X.T))
     np.testing.assert_allclose(fit.residuals(kind="standardized", random="none"), raw / spread, atol=1e-5)
-    np.testing.assert_allclose(fit.residuals(kind="quantile"), fit.residuals(kind="pearson"))
+    for kind in ("quantile", "deviance"):
+        np.testing.assert_allclose(fit.residuals(kind=kind), fit.residuals(kind="pearson"))
 
 
 def test_of_a_posterior(rats):
@@ -95,6 +96,9 @@ def test_of_counts():
     np.testing.assert_allclose(fit.residuals(random="none"), y - mean)
     np.testing.assert_allclose(fit.residuals("pearson", random="none"), (y - mean) / np.sqrt(mean))
     np.testing.assert_array_equal(fit.residuals("response"), fit.residuals())
+    unit = 2 * (special.xlogy(y, y / mean) - (y - mean))  # McCullagh and Nelder (1989), table 2.1
+    np.testing.assert_allclose(fit.residuals("deviance", random="none"), np.sign(y - mean) * np.sqrt(unit), atol=1e-6)
+    assert np.corrcoef(posterior.residuals("deviance"), fit.residuals("deviance"))[0, 1] > 0.98
     u = stats.poisson.cdf(y - 1, mean), stats.poisson.cdf(y, mean)
     found = stats.norm.cdf(fit.residuals("quantile", random="none", seed=3))
     assert ((found >= u[0] - 1e-12) & (found <= u[1] + 1e-12)).all()
@@ -107,7 +111,7 @@ def test_of_counts():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "deviance"}, "'raw', 'pearson'"),
+        ({"kind": "working"}, "'raw', 'pearson'"),
         ({"random": "some"}, "'all' or 'none'"),
         ({"kind": "pearson", "data": 3}, "new rows"),
     ],

@@ -1,48 +1,30 @@
 """Exact draws of sigma and the coefficients at points chosen by their weights.
 
 Coefficients are drawn for the draws that are returned and no others, into the arrays that are returned: what memory
-holds besides is one piece of `PIECE_NUMBERS` numbers per thread.
+holds besides is one piece of `PIECE_NUMBERS` numbers, or of `PIECE_SHARE` of the draws, per thread.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
+from bayeslmm.inference.importance.early import EarlyDraws, PointDraws, draw_at
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.normal_prior import Eliminated
-from bayeslmm.likelihood.threads import blas_threads, in_threads, worker_threads
+from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads, worker_threads
 from bayeslmm.posterior.batched_density import BatchedDensity
-from bayeslmm.posterior.conditional_draws import draw_coefficients
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.iterative_density import IterativeDensity
 from bayeslmm.posterior.surface_density import SurfaceDensity
 from bayeslmm.types import Array
 
 PIECE_NUMBERS = 1 << 18  # random numbers held at once by a thread
+PIECE_SHARE = 0.01  # of the draws, that it may hold whatever their number
+LARGE_TERM = 20_000  # effects of a single term from which its draws are made in threads
 SOLVED_AT_ONCE = 8  # draws by conjugate gradients, whose passes over the data cost less when they are shared
 SOLVED_EACH = 16  # of these where each has its own point
-
-
-@dataclass(frozen=True, slots=True)
-class PointCoefficients:
-    """Draws on the user's columns.
-
-    Attributes
-    ----------
-    sigma
-        Shape (n,).
-    beta
-        Shape (n, p).
-    effects
-        Random effects, one (n, J, S) per term; (n, 0, S) where they are not kept.
-    """
-
-    sigma: Array
-    beta: Array
-    effects: tuple[NDArray[np.floating], ...]
 
 
 def coefficients_at(
@@ -52,7 +34,8 @@ def coefficients_at(
     options: Options,
     report: Callable[[int], None] | None = None,
     batched: BatchedDensity | None = None,
-) -> PointCoefficients:
+    early: EarlyDraws | None = None,
+) -> PointDraws:
     """Draw sigma, beta and b at the points chosen.
 
     Parameters
@@ -70,6 +53,8 @@ def coefficients_at(
         Called with the number of points done.
     batched
         The density on a device, where the effects are then drawn, from the same random numbers.
+    early
+        Draws that were made when points were weighed, which serve where they are enough.
 
     Raises
     ------
@@ -79,7 +64,7 @@ def coefficients_at(
     kernel = density.kernel
     keep = options.keep([term.name for term in density.priors.terms])
     n = len(chosen)
-    found = PointCoefficients(
+    found = PointDraws(
         np.empty(n),
         np.empty((n, kernel.p)),
         tuple(
@@ -88,7 +73,7 @@ def coefficients_at(
         ),
     )
     effects = sum(shape.n_effects for shape in kernel.shapes)
-    longest = max(1, PIECE_NUMBERS // (effects + kernel.p + 1))
+    longest = max(1, PIECE_NUMBERS // (effects + kernel.p + 1), int(PIECE_SHARE * n))
     if isinstance(density, SurfaceDensity):
         _draw_on_surface(density, phi, chosen, options.seed, found, keep, report)
         return found
@@ -108,15 +93,13 @@ def coefficients_at(
             grid = density.grid(phi[point]) if eliminated is None else density.grid_at(phi[point], eliminated)
         for k, some in enumerate(places):
             rng = np.random.default_rng([options.seed, 1 << 20, point, k])
-            found.sigma[some] = grid.draw(rng.uniform(size=len(some)))
-            drawn = draw_coefficients(density, grid.posterior, found.sigma[some], rng, keep)
-            found.beta[some] = drawn.beta
-            for kept, effects in zip(found.effects, drawn.effects, strict=True):
-                kept[some] = effects
+            _put(found, some, draw_at(density, grid, len(some), rng, keep))
 
     grouped: dict[int, list[NDArray[np.intp]]] = {}
     for point, some in pieces:
         grouped.setdefault(point, []).append(some)
+    for point in _take_early(found, grouped, early):
+        del grouped[point]
     points = list(grouped.items())
     if batched is None:
         in_threads(draw, range(len(points)), worker_threads(kernel.order), report)
@@ -130,6 +113,31 @@ def coefficients_at(
 
     batched.each_point(phi[[point for point, _ in points]], draw_there, report)
     return found
+
+
+def _put(found: PointDraws, places: NDArray[np.intp], drawn: PointDraws) -> None:
+    """Put the first of some draws into their places."""
+    count = len(places)
+    found.sigma[places], found.beta[places] = drawn.sigma[:count], drawn.beta[:count]
+    for kept, effects in zip(found.effects, drawn.effects, strict=True):
+        kept[places] = effects[:count]
+
+
+def _take_early(
+    found: PointDraws, grouped: Mapping[int, Sequence[NDArray[np.intp]]], early: EarlyDraws | None
+) -> list[int]:
+    """Put early draws into the places of their points' pieces, and return the points that had enough."""
+    served: list[int] = []
+    if early is None:
+        return served
+    early.forget_others(list(grouped))
+    for point, pieces in grouped.items():
+        places = np.concatenate(pieces)
+        drawn = early.take(point, len(places))
+        if drawn is not None:
+            _put(found, places, drawn)
+            served.append(point)
+    return served
 
 
 def _pieces(chosen: NDArray[np.intp], longest: int) -> list[tuple[int, NDArray[np.intp]]]:
@@ -148,7 +156,7 @@ def _draw_on_surface(
     phi: Array,
     chosen: NDArray[np.intp],
     seed: int,
-    found: PointCoefficients,
+    found: PointDraws,
     keep: Sequence[bool],
     report: Callable[[int], None] | None,
 ) -> None:
@@ -181,12 +189,13 @@ def _draw_compiled(
     phi: Array,
     pieces: list[tuple[int, NDArray[np.intp]]],
     seed: int,
-    found: PointCoefficients,
+    found: PointDraws,
     longest: int,
 ) -> None:
     """Draw for a single term in compiled loops, pieces of the same length in one call.
 
-    The numbers behind sigma and beta belong to draws, not to pieces, which depend on the effects that are kept.
+    The numbers behind sigma and beta belong to draws, not to pieces, which depend on the effects that are kept. Large
+    terms are drawn in threads.
     """
     single, kernel = density.single, density.kernel
     assert single is not None
@@ -197,16 +206,23 @@ def _draw_compiled(
     by_length: dict[int, list[tuple[int, NDArray[np.intp]]]] = {}
     for piece in pieces:
         by_length.setdefault(len(piece[1]), []).append(piece)
-    for length, alike in sorted(by_length.items()):
-        step = max(1, longest // length)
-        for start in range(0, len(alike), step):
-            some = alike[start : start + step]
-            rows = np.ascontiguousarray(phi[[point for point, _ in some]])
-            places = np.concatenate([place for _, place in some])
-            rng = np.random.default_rng([seed, 1 << 20, length, start])
-            noise = rng.standard_normal((len(some), length, found.effects[0].shape[1], shape.n_columns))
-            own = places.reshape(len(some), length)
-            _, sigma, beta, effects = single.draw(rows, uniforms[own], fixed[own], noise)
-            found.sigma[places] = sigma.ravel()
-            found.beta[places] = beta.reshape(len(places), kernel.p) @ kernel.fixed.matrix.T + shift
-            found.effects[0][places] = effects.reshape(len(places), *effects.shape[2:])
+    calls = [
+        (length, start, alike[start : start + max(1, longest // length)])
+        for length, alike in sorted(by_length.items())
+        for start in range(0, len(alike), max(1, longest // length))
+    ]
+
+    def draw(call: tuple[int, int, list[tuple[int, NDArray[np.intp]]]]) -> None:
+        """Draw the pieces of one call into their places."""
+        length, start, some = call
+        rows = np.ascontiguousarray(phi[[point for point, _ in some]])
+        places = np.concatenate([place for _, place in some])
+        rng = np.random.default_rng([seed, 1 << 20, length, start])
+        noise = rng.standard_normal((len(some), length, found.effects[0].shape[1], shape.n_columns))
+        own = places.reshape(len(some), length)
+        _, sigma, beta, effects = single.draw(rows, uniforms[own], fixed[own], noise)
+        found.sigma[places] = sigma.ravel()
+        found.beta[places] = beta.reshape(len(places), kernel.p) @ kernel.fixed.matrix.T + shift
+        found.effects[0][places] = effects.reshape(len(places), *effects.shape[2:])
+
+    in_threads(draw, calls, idle_cores() if shape.n_effects >= LARGE_TERM else 1)

@@ -19,7 +19,9 @@ import scipy  # scipy.stats takes a second to load and does so at its first use
 from bayeslmm.covariance import sd_places
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.errors import FittingError
+from bayeslmm.inference.importance.early import EarlyDraws, early_draws
 from bayeslmm.inference.importance.proposals import (
+    WEAK_VARIANCE,
     StudentProposal,
     laplace_proposals,
     mixture_log_density,
@@ -28,14 +30,16 @@ from bayeslmm.inference.importance.proposals import (
 from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
 from bayeslmm.inference.importance.scored import scored_proposal
 from bayeslmm.inference.importance.sizes import parameter_sizes, replicated_size
-from bayeslmm.inference.laplace import Laplace, find_laplace
+from bayeslmm.inference.laplace import LARGEST_VARIANCE, Laplace, find_laplace, reml_start, units
 from bayeslmm.inference.options import Options
+from bayeslmm.inference.quadratic import laplace_of_values
 from bayeslmm.likelihood.normal_prior import Eliminated
-from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
+from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads, worker_threads
 from bayeslmm.posterior.batched_density import BatchedDensity
 from bayeslmm.posterior.conditional_draws import covariance_parameters
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.iterative_density import IterativeDensity
+from bayeslmm.posterior.sigma_density import SigmaGrid
 from bayeslmm.types import Array
 
 FIRST_POINTS = 512
@@ -45,6 +49,7 @@ SMALL_ORDER = 200  # below this order of the trailing matrix points are cheap
 SMALL_TERM = 20_000  # below this number of effects of a single term they are, too
 LAPLACE_DOF = 7.0
 COSTLY_DOF = 30.0  # a posterior that takes long to evaluate has many levels and is near normal; rounds mend the rest
+MOST_BY_VALUES = 6  # parameters up to which second differences of values cost less than those of gradients
 SCORED_FROM = 10  # parameters from which proposals are made in normal scores of sds and correlations
 SCORED_DOF = 30.0
 SCORED_POINTS = 256  # of a round there: the first proposals are good, and moments of few points mend them soon
@@ -60,7 +65,7 @@ ENOUGH_EFFECTIVE = 400.0  # of every parameter
 FEW_DRAWS = 3.0  # times that: fewer draws are worth less than it, however many points there are
 REPLICATES = 4  # sets of points scrambled apart
 LARGEST_REPLICATE = 1024  # proposals learn more from several rounds than from one long one
-REPLICATE_POINTS = 8  # points of a set per dimension, at least twice that
+REPLICATE_POINTS = 8  # points of a set per dimension, at least twice that, rounded down to a power of two
 CHUNK_POINTS = 256  # points of a single term evaluated in one call
 
 
@@ -132,6 +137,7 @@ def weighted_points(
     laplace: Laplace | None = None,
     report: Callable[[int], None] | None = None,
     batched: BatchedDensity | None = None,
+    early: EarlyDraws | None = None,
 ) -> WeightedPoints:
     """Sample the covariance parameters.
 
@@ -148,8 +154,10 @@ def weighted_points(
         Called with the number of points done.
     batched
         The density on a device, where the points are then evaluated.
+    early
+        Where draws at the points of the first round are kept.
     """
-    laplace = find_laplace(density, batched) if laplace is None else laplace
+    laplace = approximate(density, batched) if laplace is None else laplace
     sampler = _Sampler(density, options, report, batched)
     d = density.n_phi
     if d == 0:
@@ -159,7 +167,7 @@ def weighted_points(
     if sampler.scored:
         dof = SCORED_DOF
         laplace = replace(laplace, evaluations=laplace.evaluations + 4 * density.dimension)
-    sampler.round(proposals, sampler.first_count(len(proposals)))
+    sampler.round(proposals, sampler.first_count(len(proposals)), early)
     while not sampler.finished:
         smoothed = sampler.weights()
         proposals = [
@@ -168,6 +176,23 @@ def weighted_points(
         ]
         sampler.round(proposals, sampler.next_count())
     return sampler.finish(laplace)
+
+
+def approximate(density: CovarianceDensity, batched: BatchedDensity | None = None) -> Laplace:
+    """Return the normal approximation that proposals start from: of phi alone where values gave it."""
+    d = density.n_phi
+    if not is_costly(density) or isinstance(density, IterativeDensity) or not 0 < d <= MOST_BY_VALUES:
+        return find_laplace(density, batched)
+    with blas_threads(0):
+        start, evaluations = reml_start(density)
+    most = np.full(d, LARGEST_VARIANCE)
+    most[list(sd_places(density.kernel.shapes))] = WEAK_VARIANCE
+    found = laplace_of_values(
+        lambda phi: log_densities(density, phi, None, batched), start[:d], units(density)[:d], most
+    )
+    if found is None:
+        return find_laplace(density, batched, (start, evaluations))
+    return replace(found, evaluations=found.evaluations + evaluations)
 
 
 class _Sampler:
@@ -211,7 +236,7 @@ class _Sampler:
         dof = COSTLY_DOF if self.costly else LAPLACE_DOF
         return laplace_proposals(found.mode, found.covariance, sd_places(self.density.kernel.shapes), dof)
 
-    def round(self, proposals: Sequence[StudentProposal], count: int) -> None:
+    def round(self, proposals: Sequence[StudentProposal], count: int, early: EarlyDraws | None = None) -> None:
         """Add `count` points, shared among the proposals, each's in sets scrambled apart."""
         share = _power_of_two(max(count // (len(proposals) * self.sets), 2))
         d = self.phi.shape[1]
@@ -219,14 +244,17 @@ class _Sampler:
             for r in range(self.sets):
                 stream = [self.seed, self.rounds, k] if r == 0 else [self.seed, self.rounds, k, r]
                 sobol = scipy.stats.qmc.Sobol(d + 1, scramble=True, rng=np.random.default_rng(stream))
-                self.add(proposal, r, proposal.sample(np.clip(sobol.random(share), 1e-12, 1 - 1e-12)))
+                self.add(proposal, r, proposal.sample(np.clip(sobol.random(share), 1e-12, 1 - 1e-12)), early)
         self.rounds += 1
 
-    def add(self, proposal: StudentProposal | None, replicate: int, phi: Array) -> None:
+    def add(
+        self, proposal: StudentProposal | None, replicate: int, phi: Array, early: EarlyDraws | None = None
+    ) -> None:
         """Evaluate the points of one set and keep them."""
         first = len(self.phi)
         report = None if self.report is None else lambda done: self.report(first + done)  # type: ignore[misc]
-        self.logs = np.append(self.logs, log_densities(self.density, phi, report, self.batched))
+        use = None if early is None else lambda place, grid: early.add(first + place, grid)
+        self.logs = np.append(self.logs, log_densities(self.density, phi, report, self.batched, use))
         self.phi = np.vstack([self.phi, phi])
         self.replicate = np.append(self.replicate, np.full(len(phi), replicate))
         if proposal is not None:
@@ -316,11 +344,12 @@ def log_densities(
     phi: Array,
     report: Callable[[int], None] | None = None,
     batched: BatchedDensity | None = None,
+    use: Callable[[int, SigmaGrid], None] | None = None,
 ) -> Array:
     """Return log p(phi, y) at points (m, d), -inf where the kernel fails, shape (m,).
 
     In compiled loops where there is one term, on a device where one is given, in threads where the kernel's work
-    outweighs Python's.
+    outweighs Python's. `use` is called with the place of each point and what is known there, but not of a single term.
     """
     logs = np.full(len(phi), -np.inf)
     single, large = density.single, is_costly(density)
@@ -337,6 +366,8 @@ def log_densities(
             with np.errstate(all="ignore"):
                 grid = density.grid(phi[place]) if eliminated is None else density.grid_at(phi[place], eliminated)
                 logs[place] = grid.log_density
+                if use is not None and np.isfinite(logs[place]):
+                    use(place, grid)
         except (FittingError, np.linalg.LinAlgError):
             return
 
@@ -354,6 +385,14 @@ def log_densities(
     else:
         in_threads(evaluate, range(len(phi)), worker_threads(density.kernel.order), report)
     return np.where(np.isfinite(logs), logs, -np.inf)
+
+
+def room_for_early(density: CovarianceDensity, options: Options) -> EarlyDraws | None:
+    """Return where draws are kept that are made when points are weighed; None where that would save no time."""
+    few = is_costly(density) and not is_scored(density) and density.n_phi > 0
+    if not few or density.single is not None or isinstance(density, IterativeDensity):
+        return None
+    return early_draws(density, options, REPLICATES * replicate_points(density.n_phi))
 
 
 def is_scored(density: CovarianceDensity) -> bool:
@@ -380,7 +419,7 @@ def is_costly(density: CovarianceDensity) -> bool:
 
 def replicate_points(dimension: int) -> int:
     """Return the points of one set of `REPLICATES`."""
-    return min(_power_of_two(REPLICATE_POINTS * max(dimension, 2)), LARGEST_REPLICATE)
+    return min(1 << int(np.log2(REPLICATE_POINTS * max(dimension, 2))), LARGEST_REPLICATE)
 
 
 def log_mean(logs: Array) -> tuple[float, float]:

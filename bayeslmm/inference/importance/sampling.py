@@ -16,8 +16,9 @@ from bayeslmm.errors import FittingError, OptionError, warn_user
 from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.inference.hamiltonian.sampling import has_many, sample_hamiltonian
 from bayeslmm.inference.importance.coefficients import coefficients_at
+from bayeslmm.inference.importance.early import EarlyDraws
 from bayeslmm.inference.importance.handover import capitalised, duration, hamiltonian_seconds, nuts_seconds
-from bayeslmm.inference.importance.points import WeightedPoints, is_costly, weighted_points
+from bayeslmm.inference.importance.points import WeightedPoints, is_costly, room_for_early, weighted_points
 from bayeslmm.inference.laplace import Laplace, find_laplace
 from bayeslmm.inference.nuts.marginal import sample_marginal
 from bayeslmm.inference.options import Options
@@ -43,12 +44,19 @@ def resample(weights: Array, n_draws: int, seed: int) -> NDArray[np.intp]:
 
 
 def importance_draws(
-    density: CovarianceDensity, points: WeightedPoints, options: Options, batched: BatchedDensity | None = None
+    density: CovarianceDensity,
+    points: WeightedPoints,
+    options: Options,
+    batched: BatchedDensity | None = None,
+    early: EarlyDraws | None = None,
 ) -> Draws:
-    """Return equally weighted draws from weighted points, cut into chains for arviz; on a device where one is given."""
+    """Return equally weighted draws from weighted points, cut into chains for arviz.
+
+    On a device where one is given; `early` has draws that were made when the points were weighed.
+    """
     draws, chains = options.draws, options.chains
     chosen = resample(points.smoothed.weights, draws * chains, options.seed)
-    found = coefficients_at(density, points.phi, chosen, options, batched=batched)
+    found = coefficients_at(density, points.phi, chosen, options, batched=batched, early=early)
     sds, correlations = covariance_parameters(density, points.phi[chosen], found.sigma)
 
     summaries: tuple[EffectSummary, ...] = ()
@@ -132,10 +140,11 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
         reason = f"weights of {density.n_phi} covariance parameters are too uneven for importance sampling"
         laplace = find_laplace(density) if laplace is None else laplace
         return _sample_by_hamiltonian(density, options, laplace, reason, started)
+    early = room_for_early(density, options)
     with progress_bar(None, "points", options.progressbar) as report:
-        points = weighted_points(density, options, laplace=laplace, report=report, batched=batched)
+        points = weighted_points(density, options, laplace=laplace, report=report, batched=batched, early=early)
     if not points.trouble or options.handover == "keep":
-        found = importance_draws(density, points, options, batched)
+        found = importance_draws(density, points, options, batched, early)
         return replace(found, info={**found.info, "seconds": time.perf_counter() - started})
     if options.handover == "error":
         raise FittingError(
@@ -149,11 +158,11 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
             "use handover='keep' for the weighted draws as they are."
         )
     if density.single is None and is_costly(density):
-        return _sample_by_hamiltonian(density, options, points.laplace, points.trouble, started)
-    options = replace(options, tune=HANDOVER_TUNE)
+        return _sample_by_hamiltonian(density, options, whole_laplace(density, points.laplace), points.trouble, started)
+    options, whole = replace(options, tune=HANDOVER_TUNE), whole_laplace(density, points.laplace)
     warn_user(
         f"{capitalised(points.trouble)}, so NUTS takes over, for about "
-        f"{duration(nuts_seconds(density, points.laplace.mode, options))}. handover='error' or 'keep' prevents it."
+        f"{duration(nuts_seconds(density, whole.mode, options))}. handover='error' or 'keep' prevents it."
     )
     with progress_bar(options.chains, "chains", options.progressbar) as report:
         sampled = sample_marginal(density, options, report=report)
@@ -168,6 +177,11 @@ def sample_importance(density: CovarianceDensity, options: Options, *, laplace: 
         "seconds": time.perf_counter() - started,
     }
     return replace(sampled, info={**sampled.info, **info})
+
+
+def whole_laplace(density: CovarianceDensity, laplace: Laplace) -> Laplace:
+    """Return the approximation of (phi, log sigma), found anew where it is of phi alone."""
+    return laplace if len(laplace.mode) == density.dimension else find_laplace(density)
 
 
 def _sample_by_hamiltonian(

@@ -16,6 +16,7 @@ from bayeslmm.design.centring import centring_beside_level, find_centring
 from bayeslmm.design.design import Design
 from bayeslmm.errors import ModelError
 from bayeslmm.families import Family, Response
+from bayeslmm.inference.optimum.generalized.at_infinity import diverging_columns
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective, Parameters
 from bayeslmm.inference.optimum.generalized.search import (
     NEGLIGIBLE_GAIN,
@@ -34,9 +35,6 @@ from bayeslmm.likelihood.generalized.quadrature import check_quadrature
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.types import Array
-
-INFINITE = 1e3  # standard error, of a scaled column, of a coefficient that has no finite estimate
-FLAT = 1e-14  # eigenvalues of the information are good to rounding only, relative to the largest
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +66,7 @@ class GeneralizedMaximum:
         "converged", "boundary" (a covariance is singular) or "failed".
     diverging
         Fixed columns whose coefficients run to infinity, as under complete separation or for a response of one value:
-        their standard errors exceed `INFINITE` units of the link per root mean square of the column.
+        see `at_infinity.diverging_columns`.
     gradient_norm
         In coordinates of about unit curvature.
     values
@@ -213,30 +211,12 @@ def result(objective: Objective, solution: Solution, n_quad: int, values: tuple[
         b_cov=tuple(t @ c @ t.T for c, t in zip(variances, transforms, strict=True)),
         eta=mode.eta + level,
         status=status,
-        diverging=_diverging(objective.problem, solution),
+        diverging=diverging_columns(objective.problem, -mode.rows[2]),
         gradient_norm=solution.gradient_norm,
         values=values,
         objective=objective,
         solution=solution,
     )
-
-
-def _diverging(problem: Problem, solution: Solution) -> tuple[int, ...]:
-    """Return the user's columns whose coefficients have no finite estimate.
-
-    By X'WX at the end: where a coefficient runs to infinity, the weights W of its rows vanish, and a direction of
-    the coefficients is left without information.
-    """
-    predictor, mode = problem.predictor, solution.evaluation.mode
-    if not predictor.p or problem.family.link.name == "identity":
-        return ()
-    weights = np.maximum(-mode.rows[2], 0.0)
-    information, directions = np.linalg.eigh((predictor.X.T * weights) @ predictor.X)
-    if not information[-1] > 0:
-        return tuple(range(predictor.p)) if problem.family.log_concave else ()
-    spread = predictor.fixed.matrix @ directions / np.sqrt(np.maximum(information, FLAT * information[-1]))
-    errors = np.sqrt(np.sum(spread**2, axis=1)) * predictor.fixed.scale
-    return tuple(int(j) for j in np.flatnonzero(errors > INFINITE))
 
 
 def user_theta(predictor: Predictor, parameters: Parameters) -> Array:

@@ -13,6 +13,7 @@ import numpy as np
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.optimum.chart import Chart
+from bayeslmm.inference.optimum.generalized.at_infinity import follow_tail
 from bayeslmm.inference.optimum.generalized.objective import Objective, Parameters
 from bayeslmm.inference.optimum.quasi_newton import descend
 from bayeslmm.likelihood.generalized.laplace import Evaluation, random_factor
@@ -132,6 +133,8 @@ def minimise(objective: Objective, start: Parameters, spread: Array, tolerance: 
             parameters, evaluation, norm = _descend(objective, parameters, evaluation, spread, True, tolerance)
             parameters, evaluation = _drop_negligible(objective, parameters, evaluation)
         escape = _leave_boundary(objective, parameters, evaluation)
+        if escape is None and norm <= ACCEPTED_GRADIENT:
+            escape = follow_tail(objective, parameters, evaluation)
         if escape is not None:
             parameters, evaluation = escape
         elif norm <= ACCEPTED_GRADIENT:
