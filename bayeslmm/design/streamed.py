@@ -16,7 +16,7 @@ from bayeslmm.formula.formula import Formula
 if TYPE_CHECKING:
     from bayeslmm.design.collinearity import Collinearity
 
-ROWS = ("y", "X", "weights", "offset", "index", "data", "rows", "places")
+ROWS = ("y", "X", "fixed_columns", "weights", "offset", "index", "data", "rows", "places")
 ROWS_OF_TERM = ("codes", "columns")
 
 
@@ -175,6 +175,7 @@ def _refused(name: str, what: str) -> property:
 _WHAT = {
     "y": "the response",
     "X": "the fixed columns",
+    "fixed_columns": "the fixed columns",
     "weights": "the weights",
     "offset": "the offset",
     "index": "the row labels",

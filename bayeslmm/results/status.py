@@ -156,15 +156,26 @@ def _sampler(stats: Mapping[str, NDArray[Any]], info: Mapping[str, Any]) -> list
     if diverging is not None and (count := int(np.sum(diverging))):
         doubts.append(
             f"{count} of {np.size(diverging)} draws ended in a divergence: part of the posterior may be "
-            "missed; raise target_accept= (0.95), or try another parametrization=."
+            f"missed; {_remedy_of_divergences(info)}."
         )
     deep = stats.get("reached_max_treedepth")
     if deep is not None and np.mean(deep) > TREE_DEPTH_SHARE:
         doubts.append(
             f"{np.mean(deep):.0%} of the draws stopped at the largest tree depth: exploration is slow; "
-            "sample longer or try another parametrization=."
+            f"sample longer{'' if _is_whitened(info) else ' or try another parametrization='}."
         )
     return doubts
+
+
+def _is_whitened(info: Mapping[str, Any]) -> bool:
+    """Whether the coordinates are those of families other than the normal, which have no others to choose."""
+    return info.get("parametrization") == "whitened"
+
+
+def _remedy_of_divergences(info: Mapping[str, Any]) -> str:
+    if not _is_whitened(info):
+        return "raise target_accept= (0.95), or try another parametrization="
+    return 'compare with method="importance", state more informative priors, or leave out effects'
 
 
 def _praise(table: pd.DataFrame, stats: Mapping[str, NDArray[Any]], info: Mapping[str, Any]) -> str:

@@ -7,6 +7,7 @@ import pytest
 import bayeslmm as blm
 from bayeslmm.inference.importance import generalized as importance
 from bayeslmm.inference.importance.generalized import find_generalized_laplace
+from bayeslmm.inference.nuts import compiled_chain
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity, pack_zero
 from bayeslmm.posterior.generalized_mixture import generalized_density
 
@@ -101,3 +102,23 @@ def test_options_of_normal_responses_are_refused(model):
     for options in ({"parametrization": "marginal"}, {"parametrization": "centered"}, {"sampler": "pymc"}):
         with pytest.raises(blm.OptionError, match="normal responses"):
             model.fit("nuts", **options)
+
+
+def four_groups():
+    """Yes/no data whose standard deviation has a long tail, from where steps that fit the middle are too long."""
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"x": rng.normal(size=120), "g": np.repeat(np.arange(4), 30)})
+    chance = 1 / (1 + np.exp(-0.5 * data.x - rng.normal(size=4)[data.g]))
+    return blm.Model("y ~ x + (1 | g)", data.assign(y=rng.binomial(1, chance)), family="bernoulli")
+
+
+def test_chains_with_divergences_take_shorter_steps(monkeypatch):
+    model = four_groups()
+    found = model.fit("nuts", seed=1, progressbar=False)
+    monkeypatch.setattr(compiled_chain, "STRICTER", ())
+    before = model.fit("nuts", seed=1, progressbar=False)
+    assert before.n_divergences >= 5  # some thirty in 4,000
+    assert found.n_divergences <= 1
+    assert (found.draws.stats["step_size"] <= before.draws.stats["step_size"]).all()
+    assert "parametrization=" not in before.status.message  # there is no other for families
+    assert 'compare with method="importance"' in before.status.message

@@ -20,6 +20,7 @@ STAGES = (0.15, 0.25, 0.45)  # shares of warm-up: step size alone, twice the met
 PRIOR_DRAWS = 30.0  # what the whitening's own means and variances, zero and one, count for beside draws
 FIRST_STEP = 1.0  # times D^(-1/4), the order at which a standard normal's acceptance does not depend on D
 ATTEMPTS = 20  # starting points that are tried
+STRICTER = (0.95, 0.99)  # acceptance that a chain with divergences is tuned to before its draws are made again
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,9 @@ class CompiledDensity:
 
 def sample_compiled_chain(density: CompiledDensity, options: Options, seed: int, stop: Event) -> Chain:
     """Run one chain; its draws are (x, c).
+
+    A trajectory that loses its energy has taken steps too long for the place it came to. A chain in which one did goes
+    on with shorter steps and makes its draws anew, so that divergences are reported only where none are short enough.
 
     Parameters
     ----------
@@ -65,8 +69,14 @@ def sample_compiled_chain(density: CompiledDensity, options: Options, seed: int,
         draws, _, _ = run.advance(int(count), adapting=True)
         if stage and len(draws):
             run.learn_metric(draws)
-    run.advance(options.tune - int(stages.sum()), adapting=True)
+    last = options.tune - int(stages.sum())
+    run.advance(last, adapting=True)
     draws, found, statistics = run.advance(options.draws, adapting=False)
+    for target in STRICTER:
+        if last and target > options.target_accept and statistics[:, STATISTICS.index("diverging")].any():
+            run.shorten_steps(target)
+            run.advance(last, adapting=True)
+            draws, found, statistics = run.advance(options.draws, adapting=False)
     stats: dict[str, Any] = dict(zip(STATISTICS, statistics.T, strict=True))
     stats["diverging"] = stats["diverging"] > 0
     stats["n_steps"] = stats["n_steps"].astype(np.int64)
@@ -127,6 +137,11 @@ class _Run:
         variances = (n * np.var(draws, axis=0) + PRIOR_DRAWS) / (n + PRIOR_DRAWS)
         self.metric = Metric(self.metric.straight, means, variances)
         self.state = self._tuning(float(np.exp(self.state[1])))
+
+    def shorten_steps(self, target: float) -> None:
+        """Tune the step size anew, to another acceptance rate."""
+        self.target = target
+        self.state = self._tuning(0.5 * float(np.exp(self.state[1])))
 
     def advance(self, count: int, *, adapting: bool) -> tuple[Array, Array, Array]:
         """Make `count` transitions; return draws (count, D), coefficients (count, k) and statistics (count, 7)."""
