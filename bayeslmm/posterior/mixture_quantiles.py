@@ -1,0 +1,142 @@
+r"""Quantiles of mixtures of normal distributions.
+
+Parts that are nearly alike, as those of an effect at the points of a posterior are, need no distribution functions.
+With
+:math:`z = \Phi^{-1}(p)` and :math:`\delta_k = (x - m_k) / s_k - z`,
+
+.. math:: \Phi(z + \delta) = p + \varphi(z) \sum_{r \ge 1} (-1)^{r - 1} \mathrm{He}_{r - 1}(z) \frac{\delta^r}{r!}
+
+(Abramowitz and Stegun 1964, 26.2.31), a polynomial whose coefficients are those of p alone.
+"""
+
+import math
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtri
+
+from bayeslmm.types import Array
+
+STEPS = 60  # Newton's and bisections, which end far earlier
+TERMS = 12  # of the series; what is left out is below 1e-9
+WIDEST = 0.5  # delta for which that holds,
+NARROW, FEW_TERMS = 0.2, 8  # and for which fewer terms do
+CLOSE = 1e-4  # standard deviations moved by a step of Newton's method, after which 1e-8 are left
+
+
+def mixture_quantiles(
+    means: NDArray[np.float32], sds: NDArray[np.float32], weights: Array, mean: Array, sd: Array, probabilities: Array
+) -> Array:
+    """Return quantiles (Q, n) of n mixtures of K normal distributions.
+
+    Parameters
+    ----------
+    means, sds
+        Shape (K, n).
+    weights
+        Shape (K,), summing to one.
+    mean, sd
+        Of the mixtures, shape (n,).
+    probabilities
+        Shape (Q,), increasing.
+    """
+    scores = ndtri(probabilities)
+    return _quantiles(means, sds, weights, mean, sd, probabilities, scores, _coefficients(scores))
+
+
+def _coefficients(scores: Array) -> Array:
+    """Return the series' coefficients at normal scores (Q,), shape (Q, TERMS)."""
+    hermite = [np.ones_like(scores), scores]
+    for r in range(1, TERMS - 1):
+        hermite.append(scores * hermite[r] - r * hermite[r - 1])
+    density = np.exp(-0.5 * scores**2) / math.sqrt(2.0 * math.pi)
+    return np.array([(-1.0) ** r * hermite[r] * density / math.factorial(r + 1) for r in range(TERMS)]).T.copy()
+
+
+@numba.njit(cache=True, nogil=True)
+def _quantiles(
+    means: NDArray[np.float32], sds: NDArray[np.float32], weights: Array, mean: Array, sd: Array, probabilities: Array,
+    scores: Array, coefficients: Array,
+) -> Array:  # fmt: skip
+    found = np.empty((len(probabilities), len(mean)))
+    centres, scales = np.empty(len(weights)), np.empty(len(weights))
+    for j in range(len(mean)):
+        if not sd[j] > 0.0:
+            found[:, j] = mean[j]
+            continue
+        alike = True
+        for k in range(len(weights)):
+            if not sds[k, j] > 0.0:
+                alike = False
+                break
+            scales[k] = 1.0 / sds[k, j]
+            centres[k] = means[k, j] * scales[k]
+        for q in range(len(probabilities)):
+            x = mean[j] + sd[j] * scores[q]
+            for _ in range(STEPS if alike else 0):
+                below, slope, widest = _near(x, centres, scales, weights, scores[q], coefficients[q])
+                move = -below / slope
+                if not widest <= WIDEST or not abs(move) <= WIDEST * sd[j]:
+                    alike = False
+                    break
+                x += move
+                if abs(move) < CLOSE * sd[j]:
+                    break
+            if alike:
+                found[q, j] = x
+            else:
+                start = mean[j] if q == 0 else found[q - 1, j]
+                found[q, j] = _search(means[:, j], sds[:, j], weights, mean[j], sd[j], probabilities[q], start)
+    return found
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
+def _near(
+    x: float, centres: Array, scales: Array, weights: Array, score: float, coefficients: Array
+) -> tuple[float, float, float]:
+    """Return the probability below x less p, its derivative and the largest delta, by the series."""
+    widest = 0.0
+    for k in range(len(weights)):
+        widest = max(widest, abs(x * scales[k] - centres[k] - score))
+    terms = FEW_TERMS if widest <= NARROW else TERMS
+    below, slope = 0.0, 0.0
+    for k in range(len(weights)):
+        delta = x * scales[k] - centres[k] - score
+        value, derivative = 0.0, 0.0
+        for r in range(terms - 1, -1, -1):
+            derivative = derivative * delta + (r + 1) * coefficients[r]
+            value = value * delta + coefficients[r]
+        below += weights[k] * value * delta
+        slope += weights[k] * scales[k] * derivative
+    return below, slope, widest
+
+
+@numba.njit(cache=True, nogil=True)
+def _search(
+    means: NDArray[np.float32], sds: NDArray[np.float32], weights: Array, mean: float, sd: float, p: float, start: float
+) -> float:
+    """Return a quantile by Newton's method kept within bounds."""
+    reach = sd / np.sqrt(min(p, 1.0 - p))  # no farther by Cantelli's inequality
+    low, high = mean - reach, mean + reach
+    x = start
+    for _ in range(STEPS):
+        below, slope = 0.0, 0.0
+        for k in range(len(weights)):
+            if sds[k] > 0.0:
+                z = (x - means[k]) / sds[k]
+                below += weights[k] * 0.5 * math.erfc(-z * 0.7071067811865476)
+                slope += weights[k] * 0.3989422804014327 * math.exp(-0.5 * z * z) / sds[k]
+            elif x >= means[k]:
+                below += weights[k]
+        if below < p:
+            low = x
+        else:
+            high = x
+        move = (p - below) / slope if slope > 0.0 else np.inf
+        if abs(move) < 1e-7 * sd:
+            return x + move
+        x = x + move if low < x + move < high else 0.5 * (low + high)
+        if high - low < 1e-9 * sd:
+            break
+    return x
