@@ -15,6 +15,7 @@ from bayeslmm.errors import OptionError, check_level
 from bayeslmm.formula.statement import Statement, parse_statement
 from bayeslmm.results.effects import parameter_label, spellings
 from bayeslmm.testing.contrasts import linear_functions
+from bayeslmm.testing.savage_dickey import factors_of, savage_dickey, solves
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 FARTHEST = 0.9999  # probability of the interval that a profile is followed for: beyond, p is below 1e-4
 MOST_DRAWS = 500  # that a Savage-Dickey ratio is averaged over
+FEWER_DRAWS = 100  # where each takes solves of large crossed factors
 
 
 @dataclass(frozen=True)
@@ -260,7 +262,6 @@ def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
     from bayeslmm.posterior.density import CovarianceDensity
     from bayeslmm.results.generalized_savage_dickey import generalized_ratio
     from bayeslmm.results.posterior_prediction import flatten
-    from bayeslmm.testing.savage_dickey import savage_dickey
 
     coefficients = coefficient_names(fit.design, _without_sigma(fit))
     if not set(statement.parameters) <= set(coefficients) or fit.priors is None:
@@ -283,9 +284,13 @@ def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
     if priors.collinearity is not None:
         L, constant, noise = collinear_prior(priors).given_independent(L)
         value -= constant
-    prior = CovarianceDensity(fit.kernel, priors, fit.spec.sigma).fixed_prior
+    iterative = "probes" in fit.draws.info
+    kernel = fit.products_kernel if iterative else fit.kernel
+    prior = CovarianceDensity(kernel, priors, fit.spec.sigma).fixed_prior
     flat = flatten(fit.draws)
     sigma = np.asarray(fit.draws.sigma, dtype=float).reshape(-1)
-    chosen = np.unique(np.linspace(0, len(sigma) - 1, min(MOST_DRAWS, len(sigma))).astype(int))
+    count = min(FEWER_DRAWS if iterative else MOST_DRAWS, len(sigma))
+    chosen = np.unique(np.linspace(0, len(sigma) - 1, count).astype(int))
     factors = [[np.asarray(f[d], dtype=float) / sigma[d] for f in flat.factors] for d in chosen]
-    return savage_dickey(fit.kernel, prior, L, value, factors, sigma[chosen], noise)
+    eliminate = solves(kernel) if iterative else factors_of(kernel)
+    return savage_dickey(kernel, eliminate, prior, L, value, factors, sigma[chosen], noise)

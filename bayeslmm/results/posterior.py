@@ -200,8 +200,14 @@ class PosteriorFit(
             return self.kernel.objective(theta, "ml", self.spec.sigma)
         from bayeslmm.likelihood.iterative.objective import probed_objective
 
-        kernel = build_kernel(self.design, factored=False) if self.model_kernel is None else self.model_kernel
-        return probed_objective(kernel, theta, "ml", int(n_probes), self.spec.sigma)
+        return probed_objective(self.products_kernel, theta, "ml", int(n_probes), self.spec.sigma)
+
+    @cached_property
+    def products_kernel(self) -> Kernel:
+        """The likelihood, whose factor is not asked for."""
+        from bayeslmm.likelihood.kernel import build_kernel
+
+        return build_kernel(self.design, factored=False) if self.model_kernel is None else self.model_kernel
 
     @cached_property
     def kernel(self) -> Kernel:

@@ -7,21 +7,39 @@ with the exact normal densities of the coefficients given theta and sigma at eac
 (Dickey 1971; the average is that of Gelfand and Smith 1990).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 from scipy.special import logsumexp
 
-from bayeslmm.likelihood.factor import factorise
+from bayeslmm.likelihood.factor import Factor, factorise
+from bayeslmm.likelihood.iterative.eliminated import PairedProducts
+from bayeslmm.likelihood.iterative.solved_factor import Determinant, SolvedFactor, solve_factor
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.normal_prior import NormalPrior, fixed_posterior
 from bayeslmm.types import Array
 
+Eliminate = Callable[[Sequence[Array]], Factor | SolvedFactor]
+
 SAME_SPACE = 1e-8  # relative: a function that lies in the prior's proper directions
+
+
+def factors_of(kernel: Kernel) -> Eliminate:
+    """Return the elimination by a factor."""
+    return partial(factorise, kernel.products)
+
+
+def solves(kernel: Kernel) -> Eliminate:
+    """Return the elimination by conjugate gradients."""
+    unused = Determinant(np.zeros(1), np.zeros(1))
+    none = np.zeros((kernel.products.n_trailing, 0))
+    return partial(solve_factor, PairedProducts.of(kernel.products), signs=none, determinant=unused)
 
 
 def savage_dickey(
     kernel: Kernel,
+    eliminate: Eliminate,
     prior: NormalPrior,
     weights: Array,
     value: float,
@@ -35,6 +53,8 @@ def savage_dickey(
     ----------
     kernel
         The data.
+    eliminate
+        What takes the random effects out of the equations of the coefficients, given the kernel's lambdas.
     prior
         The normal prior of the kernel's coefficients.
     weights
@@ -56,7 +76,7 @@ def savage_dickey(
     before = log_normal(c, float(a @ prior.mean), float(a @ covariance @ a) + noise)
     after = np.empty(len(sigma))
     for d, (roots, s) in enumerate(zip(factors, sigma, strict=True)):
-        found = fixed_posterior(factorise(kernel.products, kernel.kernel_factors(roots)), prior)
+        found = fixed_posterior(eliminate(kernel.kernel_factors(roots)), prior)
         spread = s * (found.root.T @ a) / np.sqrt(1.0 + s**2 * found.pull)
         after[d] = log_normal(c, float(a @ found.mean(float(s))), float(spread @ spread) + noise)
     return float(np.exp(logsumexp(after) - np.log(len(after)) - before))

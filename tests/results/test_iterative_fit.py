@@ -9,6 +9,7 @@ from bayeslmm.errors import OptionError, StorageError, UnavailableError
 from bayeslmm.likelihood import layout
 from bayeslmm.likelihood.iterative.eliminated import PairedProducts
 from bayeslmm.likelihood.iterative.evaluation import evaluate_iteratively, rademacher
+from bayeslmm.results import hypothesis
 from bayeslmm.results.iterative import IterativeFit
 
 WITH_SLOPES = "y ~ x + (x | a) + (1 | b)"
@@ -90,6 +91,18 @@ def test_reading_a_fit(data: pd.DataFrame) -> None:
     assert "df" in fit.coef_table(ddf="satterthwaite")
     with pytest.raises(OptionError, match="coefficients='none'"):
         fit.ranef_sd(coefficients="none")
+
+
+def test_hypotheses_about_coefficients_need_no_factor(data: pd.DataFrame, monkeypatch) -> None:
+    fit = blm.Model(WITH_SLOPES, data).fit("importance", solver="iterative", draws=25, seed=1)
+    found = fit.hypothesis("x = 1")
+    monkeypatch.setattr(hypothesis, "solves", hypothesis.factors_of)
+    by_factor = fit.hypothesis("x = 1")
+    assert found["bayes_factor"].iloc[0] == pytest.approx(by_factor["bayes_factor"].iloc[0], rel=1e-4)
+    monkeypatch.undo()
+    monkeypatch.setattr(layout, "available_memory", lambda: 1000)
+    monkeypatch.setattr(layout, "ALWAYS_THERE", 0)
+    pd.testing.assert_frame_equal(fit.hypothesis("x = 1"), found)
 
 
 def test_a_saved_fit_comes_back(data: pd.DataFrame, tmp_path) -> None:
