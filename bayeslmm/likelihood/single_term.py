@@ -304,7 +304,15 @@ def root_single(schur: Array, reml: bool) -> Array:
 
 @numba.njit(cache=True, nogil=True)
 def objective_single(log_det: float, schur: Array, n: int, reml: bool, sigma: float) -> tuple[float, float]:
-    """Return the objective but for the weights' logarithms, and sigma; arguments as in :func:`profiled_single`."""
+    """Return the objective but for the weights' logarithms, and sigma.
+
+    Parameters
+    ----------
+    log_det, schur
+        What :func:`reduce_single` returns and leaves.
+    n, reml, sigma
+        Rows, the criterion, and the residual standard deviation, NaN where it is profiled.
+    """
     p = schur.shape[0] - 1
     dof = n - p if reml else n
     r2 = schur[p, p] ** 2
@@ -317,42 +325,24 @@ def objective_single(log_det: float, schur: Array, n: int, reml: bool, sigma: fl
     return value, sigma
 
 
-@numba.njit(cache=True, nogil=True)
-def profiled_single(
-    z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float, low: Array, rows: Array,
-    schur: Array,
-) -> tuple[float, float, Array, Array]:  # fmt: skip
-    """Evaluate the profiled objective with its gradient.
+@numba.njit(inline="always")
+def slopes_single(
+    z: Array, xy: Array, factor: Array, low: Array, rows: Array, beta: Array, root: Array, sigma: float
+) -> tuple[Array, Array]:
+    """Return the excess and the gradient of the profiled objective by lambda, both (S, S); lambda may be singular.
 
-    Parameters
-    ----------
-    z, xy, total, factor, low, rows, schur
-        As for :func:`reduce_single`.
-    n, reml, sigma
-        Rows, the criterion, and the residual standard deviation, NaN where it is profiled.
-
-    Returns
-    -------
-    The objective but for the weights' logarithms, sigma, the excess and the gradient by lambda, both (S, S); NaN and
-    zeros where a pivot is not positive. Lambda may be singular.
+    Arguments as in :func:`covariance_slope_single`.
     """
-    size = xy.shape[1]
-    slope = np.zeros((size, size))
-    log_det = reduce_single(z, xy, total, factor, low, rows, schur)
-    if not np.isfinite(log_det):
-        return np.nan, np.nan, np.zeros((size, size)), slope
-    value, sigma = objective_single(log_det, schur, n, reml, sigma)
-    beta, root = coefficients_single(schur), root_single(schur, reml)
     excess = excess_single(low, rows, beta, root, sigma)
-    for s in range(size):
+    slope = np.zeros(excess.shape)
+    for s in range(len(factor)):
         if not abs(factor[s, s]) >= SAFE_PIVOT:
-            by_covariance = covariance_slope_single(z, xy, factor, low, rows, beta, root, sigma)
-            return value, sigma, excess, 2.0 * by_covariance @ factor
-    for s in range(size):
+            return excess, 2.0 * covariance_slope_single(z, xy, factor, low, rows, beta, root, sigma) @ factor
+    for s in range(len(factor)):
         column = excess[:, s].copy()
         solve_upper(factor, column)
         slope[:, s] = 2.0 * column
-    return value, sigma, excess, slope
+    return excess, slope
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
