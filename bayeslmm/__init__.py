@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.priors import HalfStudentT as HalfStudentT
     from bayeslmm.priors import InverseGamma as InverseGamma
     from bayeslmm.priors import Laplace as Laplace
+    from bayeslmm.priors import Logistic as Logistic
     from bayeslmm.priors import Normal as Normal
     from bayeslmm.priors import StudentT as StudentT
     from bayeslmm.priors import Uniform as Uniform
@@ -86,8 +87,8 @@ _PUBLIC = {
     "mixed_forest": "bayeslmm.forest",
     **dict.fromkeys(
         (
-            "Normal", "StudentT", "Cauchy", "Laplace", "Uniform", "HalfNormal", "HalfStudentT", "HalfCauchy",
-            "Exponential", "Gamma", "InverseGamma", "LKJ", "Flat",
+            "Normal", "StudentT", "Cauchy", "Laplace", "Logistic", "Uniform", "HalfNormal", "HalfStudentT",
+            "HalfCauchy", "Exponential", "Gamma", "InverseGamma", "LKJ", "Flat",
         ),
         "bayeslmm.priors",
     ),

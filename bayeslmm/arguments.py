@@ -27,7 +27,7 @@ def refuse_stated(left_out: tuple[str, ...], priors: "ModelPriors") -> None:
     if stated:
         raise PriorError(
             f"The column {stated[0]!r} is a combination of others, so the data do not tell its coefficient: give it a "
-            "normal prior, or leave its prior out."
+            "proper prior, or leave its prior out."
         )
 
 

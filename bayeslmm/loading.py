@@ -166,7 +166,7 @@ def _rebuild_generalized(model: Model, family: "Family", stored: "StoredFit") ->
         priors, density = None, None
         if stored.result["method"] == "map":
             priors = model.resolved_priors
-            density = generalized_density(model.design, family, priors)
+            density = generalized_density(model.posterior_design, family, priors)
         found = read_generalized(stored.result, model.design, family, density)
         _check_value(-2.0 * found.loglik, stored.result["objective"], "the stored estimates")
         return fit_with_message(model.design, model.spec, found, stored.result["message"], priors)

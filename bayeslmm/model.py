@@ -263,8 +263,7 @@ class Model:
     def posterior_design(self) -> "Design":
         """The design of posteriors: that of the likelihood, with collinear columns that the priors tell apart.
 
-        They are kept where the priors of the columns that likelihoods leave out are proper; those of a generalized
-        model where these are normal, and those of the columns they depend on normal or flat.
+        They are kept where the priors of the columns that likelihoods leave out are proper.
         """
         return self._design_with_priors[0] if self._design.dropped_columns else self._design
 
@@ -275,7 +274,7 @@ class Model:
 
         whole = with_all_columns(self._design)
         priors = self._priors_of(whole)
-        if identifies(priors, normal=self._family is not None):
+        if identifies(priors):
             return whole, priors
         refuse_stated(self._design.dropped_columns, priors)
         return self._design, self._priors_of(self._design)
@@ -426,7 +425,7 @@ class Model:
             covariance parameters, and hands over to NUTS or "hmc" where it must; "hmc" is Hamiltonian Monte Carlo
             for models of many covariance parameters, which needs few gradients; "advi" fits a normal
             approximation; "map" finds the mode of sds, correlations and sigma, and of coefficients
-            whose priors are Student t, Cauchy or Laplace; "reml" and "ml" maximise the
+            whose priors are Student t, Cauchy, Laplace or logistic; "reml" and "ml" maximise the
             (restricted) likelihood.
         draws, tune, chains
             Retained draws and warm-up iterations per chain, and number of chains.
@@ -640,12 +639,19 @@ class Model:
             If `draws` is not a whole number of at least one.
         PriorError
             If a prior is improper.
+        UnavailableError
+            If the response is not normal.
         """
         from bayeslmm.inference.options import check_count, generator
         from bayeslmm.priors.predictive import prior_predictive
         from bayeslmm.results.arviz_bridge import inference_data
         from bayeslmm.results.draws_dataset import prior_datasets
 
+        if self._family is not None:
+            raise UnavailableError(
+                f"prior_predictive is for normal responses; this model's family is {self._family.name!r}: use "
+                "pymc.sample_prior_predictive(draws, model=model.to_pymc())."
+            )
         count = check_count("draws", draws, 1, 1_000_000)
         design, sigma = self.posterior_design, self._spec.sigma
         simulated = prior_predictive(design, self.resolved_priors, draws=count, seed=generator(seed), sigma=sigma)

@@ -34,7 +34,7 @@ def make_design(y, columns, names, terms=(), *, weights=None, offset=None):
         formula=Formula(text="handmade", response="y", fixed="", bars=()),
         response="y",
         y=y,
-        X=X,
+        fixed_columns=X,
         fixed_names=tuple(names),
         terms=tuple(terms),
         weights=weights,

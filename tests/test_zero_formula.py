@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import poisson
+from scipy.stats import logistic, poisson
 
 import bayeslmm as blm
 from bayeslmm.model_files.reading import read_model_file
+from bayeslmm.posterior.flat_coefficients import unbounded_coefficients
 from bayeslmm.posterior.generalized_mixture import generalized_density
 
 SHORT = {"seed": 1, "draws": 100, "chains": 2, "progressbar": False}
@@ -136,6 +137,69 @@ def test_default_priors_do_not_depend_on_units(data):
     wide = model_of(data.assign(x=1000 * data.x), zero="~ x").priors.iloc[-1, 1]
     sd = data.x.std(ddof=0)
     assert narrow == f"Normal(0, {2.5 / sd:.6g})" and wide == f"Normal(0, {2.5 / sd / 1000:.6g})"
+
+
+def test_the_intercept_of_the_share_has_its_prior_at_the_column_means(data):
+    """Columns of another origin: the same density where the shares are the same."""
+    values = []
+    for origin in (0.0, 50.0):
+        model = model_of(
+            data.assign(v=data.x + origin), zero="~ v + w", priors={"zero[Intercept]": "Logistic(-1, 0.7)"}
+        )
+        density = generalized_density(model.design, model.family, model.resolved_priors)
+        values.append(density.point(np.array([-0.4, -0.8 - 0.3 * origin, 0.3, -0.6])).log_density)
+    assert values[0] == pytest.approx(values[1], abs=1e-8)
+
+
+def test_brms_priors_of_the_share_against_a_grid():
+    """A hurdle's share is a logistic regression of its own: brms has Logistic(0, 1) at the mean, and a flat slope."""
+    rng = np.random.default_rng(4)
+    frame = pd.DataFrame({"x": rng.normal(2, 1, 24)})
+    frame["y"] = np.where(rng.random(24) < 1 / (1 + np.exp(1 - frame.x / 2)), 0, 1 + rng.poisson(1, 24))
+    model = blm.Model("y ~ 1", frame, family="hurdle_poisson", zero="~ x", priors="brms")
+    assert list(model.priors["prior"])[-2:] == ["Logistic(0, 1)", "Flat()"]
+    fit = model.fit("importance", seed=1, draws=2000, chains=2, progressbar=False)
+    level, slope = np.meshgrid(np.linspace(-7, 5, 401), np.linspace(-4, 8, 401), indexing="ij")
+    log_density = np.array(logistic.logpdf(level))
+    for x, y in zip(frame.x - frame.x.mean(), frame.y, strict=True):
+        log_density += logistic.logcdf((1 if y == 0 else -1) * (level + slope * x))
+    weights = np.exp(log_density - log_density.max()) / np.exp(log_density - log_density.max()).sum()
+    table = fit.dispersion_table()
+    for name, values in {"zero[x]": slope, "zero[Intercept]": level - slope * frame.x.mean()}.items():
+        mean = np.sum(weights * values)
+        sd = np.sqrt(np.sum(weights * (values - mean) ** 2))
+        assert table.loc[name, "mean"] == pytest.approx(mean, abs=5 * sd / np.sqrt(table.loc[name, "ess_bulk"]))
+        assert table.loc[name, "sd"] == pytest.approx(sd, rel=0.15)
+
+
+@pytest.mark.parametrize(("family", "why"), [("zero_inflated_poisson", "one side"), ("hurdle_poisson", "separates")])
+def test_flat_priors_of_the_share_need_data_that_bound_it(data, family, why):
+    apart = data.assign(y=np.where(data.w == "b", 0, data.y + 1))
+    model = model_of(apart, family, priors="brms")
+    with pytest.raises(blm.PriorError, match=rf"zero\[w\[T.b\]\] leaves no posterior.*{why}"):
+        model.fit("importance", **SHORT)
+    stated = {"preset": "brms", "zero[w[T.b]]": "Normal(0, 2.5)"}
+    assert model_of(apart, family, priors=stated).fit("map").status.ok
+    with pytest.raises(blm.PriorError, match="zero\\[Intercept\\] leaves no posterior"):
+        model_of(data, "zero_inflated_poisson", priors={"zero[Intercept]": "Flat()"}).fit("map")
+
+
+def test_directions_without_a_bound():
+    """Signs of the columns as seen: a straight line in the plane is bounded by rows on both sides of it."""
+    plane = np.array([[1.0, 0.0], [-1.0, 0.0], [0.3, 1.0]])
+    assert unbounded_coefficients(plane, None) == [1]
+    assert unbounded_coefficients(np.vstack([plane, [0.2, -2.0]]), None) == []
+    assert unbounded_coefficients(plane[:1], plane[1:2]) == [0, 1]
+    assert unbounded_coefficients(plane[:2], np.array([[0.1, 1.0], [0.0, -1.0]])) == []
+
+
+def test_priors_beside_the_posterior_are_those_at_the_means(data):
+    fit = model_of(data, zero="~ x").fit("importance", **SHORT)
+    prior = blm.prior_vs_posterior(fit).prior
+    level = prior["zero[Intercept]"] + prior["zero[x]"] * data.x.mean()
+    assert level.std() == pytest.approx(2.5, rel=0.05)
+    assert abs(np.corrcoef(level, prior["zero[x]"])[0, 1]) < 0.1
+    assert np.isfinite(fit.prior_sensitivity().table["prior"]).all()
 
 
 def test_bad_input(data):

@@ -15,6 +15,7 @@ from bayeslmm.design.coding import ColumnRecipe, build_columns, check_unique, fe
 from bayeslmm.design.design import Array, Design, RandomTerm
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, Memory, check_magnitude
 from bayeslmm.design.grouping import Grouping, group_rows
+from bayeslmm.design.held_columns import HeldColumns, hold, is_lent
 from bayeslmm.design.names import check_factor, check_response, check_terms
 from bayeslmm.design.rank import dependence_on, independent_columns
 from bayeslmm.design.rows import (
@@ -34,7 +35,6 @@ from bayeslmm.formula.vocabulary import CODINGS, OUTERMOST, RESPONSE_PAIRS
 if TYPE_CHECKING:
     from bayeslmm.families import Family, Response
 
-LONG = 1_000_000  # rows beyond which a column is not copied: a shorter one, writeable, spares a compilation
 REMEMBERED = 128  # formulas whose expressions need not be checked again
 Terms = tuple[tuple[Expression, ...], ...]
 
@@ -181,7 +181,9 @@ def build_design(
     level_beside = family is not None and not family.takes_constant
     if level_beside:
         fixed = _without_constant(fixed, formula, w)
-    X, names = fixed.X, fixed.names
+    names = fixed.names
+    X: Array | HeldColumns = fixed.X if family is not None else hold(fixed.X, _lent_columns(evaluator))
+    fixed = replace(fixed, X=np.empty((0, len(names))))  # what is held need not be kept twice
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
     if outcome is None and _is_constant(y):
@@ -189,7 +191,7 @@ def build_design(
     terms, effect_recipes, groupings = _random(formula, parts, evaluator, w)
     check_terms(terms)
     if w is not None:
-        _check_weighted(w, [(X, names), (y[:, None], [parts.response.label])], terms)
+        _check_weighted(w, [(np.asarray(X), names), (y[:, None], [parts.response.label])], terms)
     total = total_offset(parts.offsets, offset_column, evaluator)
     if outcome is None:
         _check_net_response(y, total, parts.response.label)
@@ -197,7 +199,7 @@ def build_design(
         formula=formula,
         response=parts.response.label,
         y=y,
-        X=X,
+        fixed_columns=X,
         fixed_names=names,
         terms=terms,
         weights=w,
@@ -373,10 +375,11 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
     return y if is_lent(y) else np.array(y, dtype=np.float64)
 
 
-def is_lent(column: Array) -> bool:
-    """Whether a long column of the data, (n,), can be used as it lies there, since pandas lets no one write to it."""
-    flags = column.flags
-    return column.dtype == np.float64 and flags.c_contiguous and not flags.writeable and len(column) > LONG
+def _lent_columns(evaluator: Evaluator) -> list[Array]:
+    """Return the columns of the data that can be used as they lie there."""
+    columns = (evaluator.frame[name] for name in evaluator.frame.columns)
+    numbers = [c.to_numpy() for c in columns if isinstance(c.dtype, np.dtype) and c.dtype == np.float64]
+    return [column for column in numbers if is_lent(column)]
 
 
 def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:

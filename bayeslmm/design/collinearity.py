@@ -82,7 +82,7 @@ def with_all_columns(design: Design) -> Design:
     return replace(
         design,
         **whole,
-        X=X,
+        fixed_columns=X,
         collinearity=Collinearity(kept, others, dependence),
         centring=_centring(design, kept, np.average(X, axis=0, weights=design.weights)),
         left_out=None,

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.covariance import Structure, TermShape
 from bayeslmm.design.centring import Centring
+from bayeslmm.design.held_columns import HeldColumns
 from bayeslmm.design.row_labels import RowLabels
 from bayeslmm.formula.formula import Formula
 from bayeslmm.types import Array, Codes
@@ -90,8 +91,9 @@ class Design:
         Name of the response.
     y
         Response, shape (n,), the offset not yet subtracted.
-    X
-        Fixed columns, shape (n, p), as the user wrote them; of full column rank but for `collinearity`.
+    fixed_columns
+        Fixed columns, shape (n, p), as the user wrote them; of full column rank but for `collinearity`. Those of many
+        rows are held one by one.
     fixed_names
         Names of the p columns.
     terms
@@ -130,7 +132,7 @@ class Design:
     formula: Formula
     response: str
     y: Array
-    X: Array
+    fixed_columns: Array | HeldColumns
     fixed_names: tuple[str, ...]
     terms: tuple[RandomTerm, ...]
     weights: Array | None
@@ -162,9 +164,14 @@ class Design:
         return np.arange(len(self.data), dtype=np.intp) if self.places is None else self.places
 
     @property
+    def X(self) -> Array:
+        """The fixed columns, shape (n, p)."""
+        return np.asarray(self.fixed_columns)
+
+    @property
     def p(self) -> int:
         """Number of fixed columns."""
-        return self.X.shape[1]
+        return self.fixed_columns.shape[1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from bayeslmm.formula.formula import Formula
 if TYPE_CHECKING:
     from bayeslmm.design.collinearity import Collinearity
 
-ROWS = ("y", "X", "weights", "offset", "index", "data", "rows", "places")
+ROWS = ("y", "X", "fixed_columns", "weights", "offset", "index", "data", "rows", "places")
 ROWS_OF_TERM = ("codes", "columns")
 
 
@@ -52,6 +52,11 @@ class StreamedTerm(RandomTerm):
             ("centring", centring),
         ):
             object.__setattr__(self, key, value)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how a copy is made: the slots of rows have nothing to copy."""
+        values = (self.name, self.factor, self.effects, self.levels, self.covariance, self.centring)
+        return StreamedTerm, values
 
     @property
     def codes(self) -> Codes:  # type: ignore[override]
@@ -129,8 +134,15 @@ class StreamedDesign(Design):
 
     def changed(self, **changes: Any) -> "StreamedDesign":
         """Return the design with other attributes."""
+        return StreamedDesign(**self._attributes() | changes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how a copy is made: the slots of rows have nothing to copy."""
+        return _made, (self._attributes(),)
+
+    def _attributes(self) -> dict[str, Any]:
         names = inspect.signature(StreamedDesign.__init__).parameters
-        return StreamedDesign(**{name: getattr(self, name) for name in names if name != "self"} | changes)
+        return {name: getattr(self, name) for name in names if name != "self"}
 
     @property
     def n(self) -> int:
@@ -148,6 +160,10 @@ class StreamedDesign(Design):
         return len(self.fixed_names)
 
 
+def _made(attributes: dict[str, Any]) -> StreamedDesign:
+    return StreamedDesign(**attributes)
+
+
 def _refused(name: str, what: str) -> property:
     def fetch(self: StreamedDesign) -> NoReturn:
         refuse_rows(what)
@@ -159,6 +175,7 @@ def _refused(name: str, what: str) -> property:
 _WHAT = {
     "y": "the response",
     "X": "the fixed columns",
+    "fixed_columns": "the fixed columns",
     "weights": "the weights",
     "offset": "the offset",
     "index": "the row labels",

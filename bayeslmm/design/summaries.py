@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.design.held_columns import HeldColumns, one_by_one
 from bayeslmm.types import Array
 
 
@@ -63,16 +64,17 @@ class Summaries:
     terms: tuple[ColumnSummary, ...]
 
 
-def summarise(columns: Array, weights: Array | None) -> ColumnSummary:
-    """Return moments and ranges of columns, shape (n, K)."""
-    n = len(columns)
-    mean = np.array([np.average(column, weights=weights) for column in columns.T])
+def summarise(matrix: Array | HeldColumns, weights: Array | None) -> ColumnSummary:
+    """Return moments and ranges of the columns of a matrix (n, K)."""
+    n, columns = len(matrix), one_by_one(matrix)
+    mean = np.array([np.average(column, weights=weights) for column in columns])
     if n < 2:
         sd = np.full(len(mean), np.nan)
     else:
-        squares = [np.average((x - m) ** 2, weights=weights) for x, m in zip(columns.T, mean, strict=True)]
+        squares = [np.average((x - m) ** 2, weights=weights) for x, m in zip(columns, mean, strict=True)]
         sd = np.sqrt(np.array(squares) * n / (n - 1))
-    low, high = (np.array([f(column) for column in columns.T], dtype=columns.dtype) for f in (np.min, np.max))
+    kind = columns[0].dtype if columns else np.float64
+    low, high = (np.array([f(column) for column in columns], dtype=kind) for f in (np.min, np.max))
     within = (low >= 0) & (high <= 1)  # what else may be between costs a pass over the rows
-    binary = np.array([bool(w and np.all((x == 0) | (x == 1))) for x, w in zip(columns.T, within, strict=True)])
+    binary = np.array([bool(w and np.all((x == 0) | (x == 1))) for x, w in zip(columns, within, strict=True)])
     return ColumnSummary(mean, sd, low, high, binary.astype(bool))

@@ -122,6 +122,11 @@ class Family(ABC):
         return sum(parameter.size for parameter in self.parameters)
 
     @property
+    def prior_turn(self) -> Array | None:
+        """Matrix by which working values become those that priors speak of, (m, m), of determinant one; None for I."""
+        return None
+
+    @property
     def dispersion_scales(self) -> Array:
         """How far the working values are likely to vary, up to a common factor, (m,)."""
         return np.ones(self.n_dispersion)

@@ -119,6 +119,7 @@ class _Hurdle(_WithZeros):
     """What hurdle families share."""
 
     log_concave: ClassVar[bool] = False
+    zeros_apart: ClassVar[bool] = True
 
     def start(self, response: Response) -> Array:
         """Return the start of the counts, and the share of zeros."""

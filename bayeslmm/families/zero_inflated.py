@@ -8,7 +8,8 @@ With :math:`g_0(\eta)` the log density of a zero among the counts, :math:`\zeta 
           \ell''' = qg_0''' + 3q(1 - q)g_0'g_0'' + q(1 - q)(1 - 2q)g_0'^3,
 
 and any other count :math:`\log f - \log(1 + e^\zeta)`. The last dispersion parameter is :math:`\zeta`; it may differ
-between rows, by a linear predictor of its own.
+between rows, by a linear predictor of its own. The prior of the Intercept of that predictor speaks of its value at the
+column means :math:`\bar c`, :math:`\zeta_0 + \bar c^\top\zeta_1`, as that of the model's own does.
 """
 
 import math
@@ -17,6 +18,7 @@ from typing import Any, ClassVar, Self
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslmm.errors import OptionError
 from bayeslmm.families import negative_binomial, poisson
@@ -27,6 +29,7 @@ from bayeslmm.families.special import LARGEST, logistic, softplus
 from bayeslmm.types import Array
 
 CONSTANT = 1e-10  # relative spread below which a column is a constant
+INTERCEPT = "Intercept"  # the name of a column of ones that its formula adds
 ZERO_SCALE = 2.5  # units of the logit
 ZERO = Parameter("zero", "logit", "Uniform(0, 1)", "every share of extra zeros alike")
 
@@ -122,12 +125,18 @@ class _WithZeros(Family):
         share of all rows. Predictors may come as several passes over the n rows, one after the other.
     names
         Names of the columns.
+
+    Attributes
+    ----------
+    zeros_apart
+        Whether every zero comes from the share of zeros, none from the counts.
     """
 
     links: ClassVar[tuple[str, ...]] = ("log",)
     log_concave: ClassVar[bool] = False
     standard_rows: ClassVar[bool] = True
     counts: ClassVar[type[Family]]
+    zeros_apart: ClassVar[bool] = False
 
     def __init__(self, link: str | None = None, columns: Array | None = None, names: Sequence[str] = ()) -> None:
         super().__init__(link)
@@ -162,18 +171,40 @@ class _WithZeros(Family):
     def _zero_coefficients(self) -> list[Parameter]:
         """Return a parameter per column, its prior in units of the column.
 
-        That of a constant is so wide that the one at the columns' means has a scale of its own, whatever their origin.
+        That of a constant that is no Intercept is so wide that the one at the columns' means has a scale of its own,
+        whatever their origin.
         """
         assert self._columns is not None
         spread, mean = self._columns.std(axis=0), self._columns.mean(axis=0)
-        varying = spread > CONSTANT * np.abs(mean)
+        varying = self._varies()
         far = np.sqrt(1.0 + np.sum((mean[varying] / spread[varying]) ** 2))
         scales = np.where(varying, 1.0 / np.where(varying, spread, 1.0), far / np.where(varying, 1.0, np.abs(mean)))
         reason = "of the logit of a share: most of its range for one standard deviation of the column"
-        return [
+        found = [
             Parameter(f"zero[{name}]", "none", f"Normal(0, {ZERO_SCALE * scale:.6g})", reason)
             for name, scale in zip(self._names, scales, strict=True)
         ]
+        if INTERCEPT in self._names:
+            reason = "of the logit of a share: most of its range; at the column means"
+            place = self._names.index(INTERCEPT)
+            found[place] = Parameter(f"zero[{INTERCEPT}]", "none", f"Normal(0, {ZERO_SCALE:g})", reason)
+        return found
+
+    def _varies(self) -> NDArray[np.bool_]:
+        """Return which columns are no constants, (r,)."""
+        assert self._columns is not None
+        return np.asarray(self._columns.std(axis=0) > CONSTANT * np.abs(self._columns.mean(axis=0)))
+
+    @property
+    def prior_turn(self) -> Array | None:
+        """The identity but for the row of the Intercept of the share of zeros, which is moved to the column means."""
+        if self._columns is None or INTERCEPT not in self._names:
+            return None
+        turn, head = np.eye(self.n_dispersion), self._counts.n_dispersion
+        place = self._names.index(INTERCEPT)
+        means = np.where(self._varies(), self._columns.mean(axis=0), 0.0)
+        turn[head + place, head:] = np.where(np.arange(len(means)) == place, 1.0, means)
+        return turn
 
     @property
     def dispersion_scales(self) -> Array:

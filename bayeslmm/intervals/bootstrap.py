@@ -119,7 +119,7 @@ def design_of_levels(design: Design, codes: NDArray[Any], levels: NDArray[Any]) 
     return replace(
         design,
         y=design.y[rows],
-        X=X,
+        fixed_columns=X,
         terms=tuple(_term_of_levels(term, rows, drawn, copies) for term in design.terms),
         weights=None if design.weights is None else design.weights[rows],
         offset=None if design.offset is None else design.offset[rows],

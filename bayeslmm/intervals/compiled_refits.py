@@ -9,9 +9,12 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.intervals.compiled_singular import search_factor
+from bayeslmm.inference.optimum.search import ACCEPTED_GRADIENT
+from bayeslmm.inference.optimum.single_term_search import SingleTerm, empty_point, evaluate, room, search_factor
 from bayeslmm.likelihood.single_term import coefficients_single
 from bayeslmm.types import Array
+
+LARGEST_ROUNDING = 1e-7  # error of the objective by rounding above which another search has to judge
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +89,19 @@ def _search(
     both, total = np.zeros((levels, size, p + 1)), np.zeros((p + 1, p + 1))
     both[:, :, :p] = zx
     total[:p, :p] = xx
-    low, reduced, schur = np.zeros((levels, size, size)), np.zeros((levels, size, p + 1)), np.zeros((p + 1, p + 1))
+    work, point = room(both, 0), empty_point(size)
     for i in range(len(yy)):
         both[:, :, p] = zy[i]
         total[p, :p] = xy[i]
         total[:p, p] = xy[i]
         total[p, p] = yy[i]
-        factor, value, scale, ended = search_factor(
-            z, both, total, n, reml, sigma, starts[i].copy(), diagonal, gain, low, reduced, schur
-        )
-        if ended:
-            lambdas[i], beta[i], roots[i] = factor, coefficients_single(schur), schur[:p, :p]
-            sigmas[i], values[i], settled[i] = scale, value, True
+        term = SingleTerm(z, both, total, n, reml, sigma, diagonal)
+        work.tally[:] = 0
+        point.factor[:] = starts[i]
+        norm, held = search_factor(term, point, gain, work)
+        rounding = np.sqrt(n) * np.finfo(np.float64).eps * total[p, p] / point.numbers[1] ** 2
+        if work.tally[1] > 0 or not held or norm > ACCEPTED_GRADIENT or not rounding <= LARGEST_ROUNDING:
+            continue
+        evaluate(term, point, work)  # which leaves the factors of the minimum
+        lambdas[i], beta[i], roots[i] = point.factor, coefficients_single(work.schur), work.schur[:p, :p]
+        values[i], sigmas[i], settled[i] = point.numbers[0], point.numbers[1], True

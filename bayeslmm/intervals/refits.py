@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.nuts.starting import starting_factors, starting_factors_of_responses
+from bayeslmm.inference.nuts.starting import starting_factors_of_responses
 from bayeslmm.inference.optimum.maximum import code_of
-from bayeslmm.inference.optimum.profiled import Likelihood, is_compiled, likelihood_of
+from bayeslmm.inference.optimum.profiled import Likelihood, is_single, minimise_likelihood
 from bayeslmm.inference.optimum.quasi_newton import descend
-from bayeslmm.inference.optimum.search import Point, Record, minimise, tolerance_of
+from bayeslmm.inference.optimum.search import Point, Record, tolerance_of
 from bayeslmm.intervals.compiled_refits import Estimates, search_responses
 from bayeslmm.likelihood.conditional import fixed_modes
 from bayeslmm.likelihood.factor import factorise
@@ -75,8 +75,12 @@ class Refitter:
         self.lambdas = [np.array(f) for f in lambdas]
         self.entries = [shape.free_entries for shape in kernel.shapes]
         self.ends = np.cumsum([len(rows) for rows, _ in self.entries])[:-1]
-        self.interior = all(np.abs(np.diag(f)).min(initial=np.inf) > NEAR_BOUNDARY for f in lambdas)
-        self.whitening = self._whitening(likelihood_of(kernel, method, sigma)) if self.interior else np.zeros((0, 0))
+        self.near = (
+            bool(self.lambdas)
+            and not is_single(kernel)
+            and all(np.abs(np.diag(f)).min(initial=np.inf) > NEAR_BOUNDARY for f in lambdas)
+        )
+        self.whitening = self._whitening(Likelihood(kernel, method, sigma)) if self.near else np.zeros((0, 0))
 
     def _moved(self, change: Array) -> list[Array]:
         moved = [f.copy() for f in self.lambdas]
@@ -98,10 +102,9 @@ class Refitter:
 
     def fit(self, kernel: Kernel) -> Estimate:
         """Fit the model to a kernel of the same columns."""
-        target = likelihood_of(kernel, self.method, self.sigma)
-        found = self._near(target) if self.interior and self.lambdas else None
+        found = self._near(Likelihood(kernel, self.method, self.sigma)) if self.near else None
         if found is None:
-            minimum = minimise(target, starting_factors(kernel.products, self.sigma), Record())
+            minimum = minimise_likelihood(kernel, self.method, self.sigma, Record())
             found = minimum.lambdas, minimum.sigma, minimum.value, code_of(minimum)
         lambdas, sigma, value, code = found
         factor = factorise(kernel.products, lambdas)
@@ -114,7 +117,7 @@ class Refitter:
         Those whose search did not settle are for :meth:`fit`.
         """
         kernel = structure.kernel
-        if not is_compiled(kernel):
+        if not is_single(kernel):
             return None
         products, p = kernel.products, kernel.p
         zy, xy, yy = structure.response_products(Y)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.covariance import Structure, TermShape
 from bayeslmm.design.centring import Centring, find_centring, no_centring
+from bayeslmm.design.held_columns import HeldColumns
 from bayeslmm.likelihood.accumulate import sum_squares
 from bayeslmm.types import Array
 
@@ -89,9 +90,15 @@ def column_map(columns: Array, centring: Centring, weights: Array | None) -> Col
     return ColumnMap(centring, scale)
 
 
-def fixed_map(X: Array, weights: Array | None, centring: Centring | None = None) -> ColumnMap:
+def fixed_map(X: Array | HeldColumns, weights: Array | None, centring: Centring | None = None) -> ColumnMap:
     """Return the map of the fixed columns, whose constant and means may be known."""
-    return column_map(X, find_centring(X, weights) if centring is None else centring, weights)
+    if centring is None:
+        centring = find_centring(np.asarray(X), weights)
+    if not isinstance(X, HeldColumns):
+        return column_map(X, centring, weights)
+    own = (Centring(c, m) for c, m in zip(centring.constant[:, None], centring.means[:, None], strict=True))
+    each = [column_map(x[:, None], c, weights).scale for x, c in zip(X.columns, own, strict=True)]
+    return ColumnMap(centring, np.concatenate(each))
 
 
 def term_map(term: TermArrays, weights: Array | None) -> ColumnMap:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.design.held_columns import HeldColumns
 from bayeslmm.likelihood.accumulate import Places, add_by_level, add_nest, most_rows, move_columns
 from bayeslmm.likelihood.columns import ColumnMap, TermArrays
 from bayeslmm.likelihood.layout import LARGEST_DENSE, Layout
@@ -224,7 +225,7 @@ def counts_pairs(pattern: Pattern, term: int, n_pairs: int, counted: Collection[
 
 def build_crossproducts(
     y: Array,
-    X: Array,
+    X: Array | HeldColumns,
     terms: Sequence[TermArrays],
     weights: Array | None,
     pattern: Pattern,
@@ -264,7 +265,7 @@ def all_ones(columns: Array) -> bool:
 
 def _chunks(
     y: Array,
-    X: Array,
+    X: Array | HeldColumns,
     terms: Sequence[TermArrays],
     weights: Array | None,
     fixed: ColumnMap,

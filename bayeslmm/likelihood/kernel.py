@@ -15,6 +15,7 @@ from bayeslmm.covariance import (
     theta_from_factors,
 )
 from bayeslmm.design.centring import Centring, no_centring
+from bayeslmm.design.held_columns import HeldColumns
 from bayeslmm.errors import UnavailableError
 from bayeslmm.likelihood.columns import (
     ColumnMap,
@@ -78,7 +79,7 @@ class Kernel:
     def build(
         cls,
         y: Array,
-        X: Array,
+        X: Array | HeldColumns,
         terms: Sequence[TermArrays],
         weights: Array | None = None,
         *,
@@ -103,7 +104,7 @@ class Kernel:
             The constant among the columns of X and their means, where they are known.
         """
         y = np.asarray(y, dtype=float)
-        X = np.asarray(X, dtype=float)
+        X = X if isinstance(X, HeldColumns) else np.asarray(X, dtype=float)
         shapes = [TermShape(t.n_levels, t.columns.shape[1], t.covariance) for t in terms]
         names = tuple(names) if names is not None else tuple(getattr(t, "name", str(k)) for k, t in enumerate(terms))
         layout = choose_layout([t.codes for t in terms], shapes)
@@ -277,7 +278,8 @@ def build_kernel(design: DesignArrays, *, factored: bool = True) -> Kernel:
         return kernel
     y = design.y if design.offset is None else design.y - design.offset
     centring = getattr(design, "centring", None)
-    kernel = Kernel.build(y, design.X, design.terms, design.weights, centring=centring)
+    columns = getattr(design, "fixed_columns", None)
+    kernel = Kernel.build(y, design.X if columns is None else columns, design.terms, design.weights, centring=centring)
     if factored:
         kernel.check_memory()
     return kernel

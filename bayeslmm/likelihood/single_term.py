@@ -304,7 +304,15 @@ def root_single(schur: Array, reml: bool) -> Array:
 
 @numba.njit(cache=True, nogil=True)
 def objective_single(log_det: float, schur: Array, n: int, reml: bool, sigma: float) -> tuple[float, float]:
-    """Return the objective but for the weights' logarithms, and sigma; arguments as in :func:`profiled_single`."""
+    """Return the objective but for the weights' logarithms, and sigma.
+
+    Parameters
+    ----------
+    log_det, schur
+        What :func:`reduce_single` returns and leaves.
+    n, reml, sigma
+        Rows, the criterion, and the residual standard deviation, NaN where it is profiled.
+    """
     p = schur.shape[0] - 1
     dof = n - p if reml else n
     r2 = schur[p, p] ** 2
@@ -317,57 +325,47 @@ def objective_single(log_det: float, schur: Array, n: int, reml: bool, sigma: fl
     return value, sigma
 
 
-@numba.njit(cache=True, nogil=True)
-def profiled_single(
-    z: Array, xy: Array, total: Array, factor: Array, n: int, reml: bool, sigma: float, low: Array, rows: Array,
-    schur: Array,
-) -> tuple[float, float, Array, Array]:  # fmt: skip
-    """Evaluate the profiled objective with its gradient.
+@numba.njit(inline="always")
+def slopes_single(
+    z: Array, xy: Array, factor: Array, low: Array, rows: Array, beta: Array, root: Array, sigma: float
+) -> tuple[Array, Array]:
+    """Return the excess and the gradient of the profiled objective by lambda, both (S, S); lambda may be singular.
 
-    Parameters
-    ----------
-    z, xy, total, factor, low, rows, schur
-        As for :func:`reduce_single`.
-    n, reml, sigma
-        Rows, the criterion, and the residual standard deviation, NaN where it is profiled.
-
-    Returns
-    -------
-    The objective but for the weights' logarithms, sigma, the excess and the gradient by lambda, both (S, S); NaN and
-    zeros where a pivot is not positive. Lambda may be singular.
+    Arguments as in :func:`covariance_slope_single`.
     """
-    size = xy.shape[1]
-    slope = np.zeros((size, size))
-    log_det = reduce_single(z, xy, total, factor, low, rows, schur)
-    if not np.isfinite(log_det):
-        return np.nan, np.nan, np.zeros((size, size)), slope
-    value, sigma = objective_single(log_det, schur, n, reml, sigma)
-    beta, root = coefficients_single(schur), root_single(schur, reml)
     excess = excess_single(low, rows, beta, root, sigma)
-    for s in range(size):
+    slope = np.zeros(excess.shape)
+    for s in range(len(factor)):
         if not abs(factor[s, s]) >= SAFE_PIVOT:
-            by_covariance = covariance_slope_single(z, xy, factor, low, rows, beta, root, sigma)
-            return value, sigma, excess, 2.0 * by_covariance @ factor
-    for s in range(size):
+            return excess, 2.0 * covariance_slope_single(z, xy, factor, low, rows, beta, root, sigma) @ factor
+    for s in range(len(factor)):
         column = excess[:, s].copy()
         solve_upper(factor, column)
         slope[:, s] = 2.0 * column
-    return value, sigma, excess, slope
+    return excess, slope
 
 
-@numba.njit(cache=True, nogil=True)
-def effects_single(low: Array, rows: Array, beta: Array, noise: Array, out: Array) -> None:
-    """Solve for u given beta: ``L_j' u_j = y_j - X_j beta + noise_j``.
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def draw_effects(low: Array, rows: Array, beta: Array, sigma: Array, turn: Array, noise: Array) -> None:
+    """Overwrite standard normals with draws of b = T u given beta: ``L_j' u_j = y_j - X_j beta + sigma noise_j``.
 
-    beta (m, p), noise (m, J, S) already times sigma, out (m, J, S).
+    low (J, S, S) and rows (J, S, p + 1) are what `reduce_single` leaves, low's diagonal inverted; beta (r, p), sigma
+    (r,), turn (S, S), noise (r, J, S).
     """
     n_levels, size, order = rows.shape
-    for i in range(beta.shape[0]):
+    u = np.empty(size)
+    for i in range(noise.shape[0]):
+        own, scale = beta[i], sigma[i]
         for j in range(n_levels):
             for s in range(size - 1, -1, -1):
-                value = rows[j, s, order - 1] + noise[i, j, s]
+                value = rows[j, s, order - 1] + scale * noise[i, j, s]
                 for a in range(order - 1):
-                    value -= rows[j, s, a] * beta[i, a]
-                for r in range(s + 1, size):
-                    value -= low[j, r, s] * out[i, j, r]
-                out[i, j, s] = value / low[j, s, s]
+                    value -= rows[j, s, a] * own[a]
+                for t in range(s + 1, size):
+                    value -= low[j, t, s] * u[t]
+                u[s] = value * low[j, s, s]
+            for s in range(size):
+                value = 0.0
+                for t in range(size):
+                    value += turn[s, t] * u[t]
+                noise[i, j, s] = value

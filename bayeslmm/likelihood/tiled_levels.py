@@ -46,8 +46,7 @@ def reduce_levels(z: Array, xy: Array, total: Array, factor: Array, schur: Array
     """
     size, order, n_levels = xy.shape
     omega, half = np.empty((size, size, TILE)), np.empty((size, size, TILE))
-    rows, inverse = np.zeros((order, size * TILE)), np.empty(TILE)
-    product, least = np.ones(TILE), np.ones(TILE)
+    rows, product, least = np.zeros((order, size * TILE)), np.ones(TILE), np.ones(TILE)
     log_det = 0.0
     for a in range(order):
         for b in range(a + 1):
@@ -56,8 +55,8 @@ def reduce_levels(z: Array, xy: Array, total: Array, factor: Array, schur: Array
         count = min(TILE, n_levels - start)
         if count < TILE:
             rows[:] = 0.0
-        _scale(z, xy, start, count, factor, omega, half, rows)
-        _factor_tile(omega, rows, count, inverse, product, least)
+        scale_tile(z, xy, start, count, factor, omega, half, rows)
+        factor_tile(omega, rows, count, product, least)
         for a in range(order):
             for b in range(a + 1):
                 schur[a, b] -= _dot(rows[a], rows[b])
@@ -69,7 +68,7 @@ def reduce_levels(z: Array, xy: Array, total: Array, factor: Array, schur: Array
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _scale(
+def scale_tile(
     z: Array, xy: Array, start: int, count: int, factor: Array, omega: Array, half: Array, rows: Array
 ) -> None:  # fmt: skip
     """Fill the lower triangle of ``lambda' z lambda + I`` (S, S, TILE), and ``lambda' xy`` (p + 1, S TILE)."""
@@ -106,8 +105,8 @@ def _scale(
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def _factor_tile(omega: Array, rows: Array, count: int, inverse: Array, product: Array, least: Array) -> None:
-    """Factor the levels' blocks, solve them into their rows, and multiply the pivots into a product."""
+def factor_tile(omega: Array, rows: Array, count: int, product: Array, least: Array) -> None:
+    """Factor the levels' blocks, diagonals inverted, solve them into their rows, and multiply the pivots together."""
     size, order = omega.shape[0], rows.shape[0]
     for s in range(size):
         for t in range(s):  # L in place, row by row; its diagonal is inverted

@@ -8,11 +8,11 @@ from scipy.special import gammaln
 
 from bayeslmm.priors.positive import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma
 from bayeslmm.priors.prior import Prior
-from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Normal, StudentT, Uniform
+from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Logistic, Normal, StudentT, Uniform
 from bayeslmm.types import Array
 
 FLAT, HALF_NORMAL, HALF_T, GAMMA, INVERSE_GAMMA = range(5)
-EVEN, NORMAL, STUDENT, DOUBLE_EXPONENTIAL, BOUNDED = range(5)  # on the real line
+EVEN, NORMAL, STUDENT, DOUBLE_EXPONENTIAL, BOUNDED, LOGISTIC = range(6)  # on the real line
 
 
 def encode(prior: Prior | None) -> tuple[float, float, float, float] | None:
@@ -77,6 +77,8 @@ def encode_real(prior: Prior) -> tuple[float, float, float, float] | None:
             return (STUDENT, alpha, beta, 1.0)
         case Laplace(mu, b):
             return (DOUBLE_EXPONENTIAL, mu, b, 0.0)
+        case Logistic(mu, s):
+            return (LOGISTIC, mu, s, 0.0)
         case Uniform(lower, upper):
             return (BOUNDED, lower, upper, 0.0)
     return None
@@ -95,4 +97,6 @@ def real_log_density(code: Array, x: float) -> tuple[float, float]:
         return -0.5 * z * z, -z / code[2]
     if family == DOUBLE_EXPONENTIAL:
         return -abs(z), -np.sign(z) / code[2]
+    if family == LOGISTIC:
+        return -abs(z) - 2.0 * np.log1p(np.exp(-abs(z))), -np.tanh(0.5 * z) / code[2]
     return -0.5 * (code[3] + 1.0) * np.log1p(z * z / code[3]), -(code[3] + 1.0) * z / (code[3] + z * z) / code[2]

@@ -14,7 +14,8 @@ independent normal priors with precisions :math:`W_k` (zero where flat) and :mat
    b_o \mid v &\sim N\bigl(m_o + Q^{-1} H^\top W_k (v - m_k - H m_o),\ Q^{-1}\bigr), \qquad b_k = v - H b_o .
 
 The data depend on v alone, so a draw of v from its posterior is completed by a draw of the second line. Student t,
-Cauchy and Laplace priors are normal given their scales w (`bayeslmm.posterior.scale_mixtures`): all this holds given w.
+Cauchy, Laplace and logistic priors are normal given their scales w (`bayeslmm.posterior.scale_mixtures`): all this
+holds given w.
 """
 
 from collections.abc import Sequence
@@ -171,7 +172,7 @@ def identifies(priors: ModelPriors, *, normal: bool = False) -> bool:
     priors
         Those of all columns; of the columns that likelihoods leave out they must be proper.
     normal
-        Whether those of all columns concerned must be normal or flat, too, as generalized models need them.
+        Whether those of all columns concerned must be normal or flat, too.
     """
     collinearity = priors.collinearity
     if collinearity is None:

@@ -55,9 +55,12 @@ def collect_dispersions(working: Array, kinds: Places, columns: Array, by_phi: A
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def add_dispersion_priors(x: Array, kinds: Places, coded: Array, by_x: Array) -> float:
-    """Add the derivatives of the log prior of the dispersions, Jacobian included; return it, up to a constant."""
-    value, first = 0.0, len(x) - len(kinds)
+def add_dispersion_priors(x: Array, kinds: Places, coded: Array, turn: Array, by_x: Array) -> float:
+    """Add the derivatives of the log prior of the dispersions, Jacobian included; return it, up to a constant.
+
+    The last of them, r, become what priors speak of by `turn` (r, r).
+    """
+    value, first, turned = 0.0, len(x) - len(kinds), len(x) - len(turn)
     for j in range(first, len(x)):
         kind = kinds[j - first]
         if kind == LOG:
@@ -71,6 +74,14 @@ def add_dispersion_priors(x: Array, kinds: Places, coded: Array, by_x: Array) ->
             size = abs(x[j])
             value += found - size - 2.0 * np.log1p(np.exp(-size))
             by_x[j] += slope * spread + 1.0 - 2.0 * natural
+        elif j >= turned:
+            here = 0.0
+            for k in range(len(turn)):
+                here += turn[j - turned, k] * x[turned + k]
+            found, slope = real_log_density(coded[j], here)
+            value += found
+            for k in range(len(turn)):
+                by_x[turned + k] += slope * turn[j - turned, k]
         elif kind == NONE:
             found, slope = real_log_density(coded[j], x[j])
             value += found

@@ -32,7 +32,7 @@ DISPERSION_KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX
 (
     TURNS, ROTATIONS, CENTRE_ROOTS, CURVATURES, MODE, ROOT, CENTRE, PRECISIONS, MOVES, DIAGONAL, ENTRIES,
     COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, HELD_ROWS, HELD_CODES, CODES,
-    EXPONENTS, ZERO_COLUMNS,
+    EXPONENTS, ZERO_COLUMNS, ZERO_TURN,
 ) = range(len(NUMBERS))  # fmt: skip
 (
     AT_ROOTS, AT_RATIOS, AT_PARTIAL, AT_LOWER, AT_PRECISIONS, AT_SCALE, AT_SHAPE, AT_AWAY,
@@ -219,7 +219,7 @@ def pull_terms(
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def add_priors(
     x: Array, kinds: Places, coded: Array, exponents: Array, precision: Array, mean: Array, held_rows: Array,
-    held_codes: Array, beta: Array, by_x: Array, by_beta: Array,
+    held_codes: Array, zero_turn: Array, beta: Array, by_x: Array, by_beta: Array,
 ) -> float:  # fmt: skip
     """Add the derivatives of the log prior of x and of beta; return the log prior, up to a constant.
 
@@ -235,7 +235,7 @@ def add_priors(
             found, slope = log_density(coded[j], np.exp(x[j]))
             value += found + x[j]
             by_x[j] += slope + 1.0
-    value += add_dispersion_priors(x, kinds, coded, by_x)
+    value += add_dispersion_priors(x, kinds, coded, zero_turn, by_x)
     for i in range(p):
         pull = 0.0
         for j in range(p):
@@ -397,12 +397,14 @@ def log_posterior(
     for i in range(q):
         value -= 0.5 * c[i] * c[i]
     mean, held_codes = numbers_of(numbers, at, MEAN), numbers_of(numbers, at, HELD_CODES)
-    held = len(held_codes) // 4
+    held, zero_turn = len(held_codes) // 4, numbers_of(numbers, at, ZERO_TURN)
+    r = round(np.sqrt(len(zero_turn)))
     value += add_priors(
         x, integers_of(integers, at, KINDS), numbers_of(numbers, at, CODES).reshape((d, 4)),
         numbers_of(numbers, at, EXPONENTS),
         numbers_of(numbers, at, PRECISION).reshape((len(mean), len(mean))), mean,
-        numbers_of(numbers, at, HELD_ROWS).reshape((held, p)), held_codes.reshape((held, 4)), c[q:], by_x, by_c[q:],
+        numbers_of(numbers, at, HELD_ROWS).reshape((held, p)), held_codes.reshape((held, 4)), zero_turn.reshape((r, r)),
+        c[q:], by_x, by_c[q:],
     )  # fmt: skip
     pull_terms(
         sizes, levels, effects, coordinates, integers_of(integers, at, CORRELATED),

@@ -14,16 +14,15 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numba
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.likelihood.conditional import effect_modes
-from bayeslmm.likelihood.normal_prior import fixed_posterior
+from bayeslmm.likelihood.normal_prior import Eliminated, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.effect_summary import EffectSummary
+from bayeslmm.posterior.mixture_quantiles import mixture_quantiles
 from bayeslmm.posterior.sigma_density import SigmaGrid
 from bayeslmm.types import Array
 
@@ -32,8 +31,8 @@ NEGLIGIBLE = 1e-6  # share of the largest weight that adds nothing
 NARROW = 0.005  # sd of log sigma below which one node serves
 NODES = np.array([-math.sqrt(3.0), 0.0, math.sqrt(3.0)])  # Gauss and Hermite's, for a standard normal
 SHARES = np.array([1.0, 4.0, 1.0]) / 6.0
+LARGE_TERM = 20_000  # effects of a single term from which points are evaluated in threads
 CHUNK = 4096  # effects whose quantiles a thread solves in one call
-STEPS = 60  # Newton's and bisections, which end far earlier
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +70,22 @@ def components_of_points(density: CovarianceDensity, phi: Array, weights: Array,
         """Return one point with its values of sigma."""
         point = phi[kept[place]]
         with np.errstate(all="ignore"):
-            nodes, own = _sigma_nodes(density.grid(point))
+            nodes, own = _sigma_nodes(density.grid_at(point, _eliminate(density, point)))
         return Component(point, nodes, shares[place] * own)
 
-    return in_threads(at, range(len(kept)), worker_threads(density.kernel.order))
+    return in_threads(at, range(len(kept)), _threads(density))
+
+
+def _eliminate(density: CovarianceDensity, phi: Array) -> Eliminated:
+    """Eliminate the random effects at phi, in compiled loops where there is one term."""
+    if density.single is None:
+        return density.eliminate(phi)
+    return density.single.eliminate(phi, density.kernel.products)
+
+
+def _threads(density: CovarianceDensity) -> int:
+    large = density.single is not None and density.kernel.shapes[0].n_effects >= LARGE_TERM
+    return idle_cores() if large else worker_threads(density.kernel.order)
 
 
 def _sigma_nodes(grid: SigmaGrid) -> tuple[Array, Array]:
@@ -134,7 +145,7 @@ def summarise_effects(
 
     with np.errstate(all="ignore"):
         evaluate(0)
-        in_threads(evaluate, range(1, len(components)), worker_threads(density.kernel.order), report)
+        in_threads(evaluate, range(1, len(components)), _threads(density), report)
     sd = np.sqrt(np.maximum(second - first**2, 0.0))
     asked = np.array(sorted(probabilities), dtype=float)
     quantiles = np.empty((len(asked), total))
@@ -160,6 +171,13 @@ def summarise_effects(
 def effect_moments(density: CovarianceDensity, component: Component) -> tuple[Array, Array]:
     """Return means and variances of all effects given phi and each sigma, terms one after the other, each (r, q)."""
     prior = density.fixed_prior_at(component.phi)
+    if density.single is not None:
+        posterior = fixed_posterior(_eliminate(density, component.phi), prior)
+        pairs = [
+            density.single.moments(component.phi, posterior.mean(s), posterior.precision_factor(s, prior), float(s))
+            for s in component.sigma
+        ]
+        return np.array([mean.ravel() for mean, _ in pairs]), np.array([variance.ravel() for _, variance in pairs])
     posterior = fixed_posterior(density.factor(component.phi), prior)
     factor = posterior.factor
     turns = [columns.matrix @ own for columns, own in zip(density.kernel.maps, factor.lambdas, strict=True)]
@@ -174,54 +192,3 @@ def effect_moments(density: CovarianceDensity, component: Component) -> tuple[Ar
         ]
         variances.append(np.hstack([np.zeros(0), *spreads]))
     return np.array(means), np.array(variances)
-
-
-@numba.njit(cache=True, nogil=True)
-def mixture_quantiles(
-    means: NDArray[np.float32], sds: NDArray[np.float32], weights: Array, mean: Array, sd: Array, probabilities: Array
-) -> Array:
-    """Return quantiles (Q, n) of n mixtures of K normal distributions, by Newton's method kept within bounds.
-
-    Parameters
-    ----------
-    means, sds
-        Shape (K, n).
-    weights
-        Shape (K,), summing to one.
-    mean, sd
-        Of the mixtures, shape (n,).
-    probabilities
-        Shape (Q,), increasing.
-    """
-    found = np.empty((len(probabilities), len(mean)))
-    for j in range(len(mean)):
-        if not sd[j] > 0.0:
-            found[:, j] = mean[j]
-            continue
-        for q in range(len(probabilities)):
-            p = probabilities[q]
-            reach = sd[j] / np.sqrt(min(p, 1.0 - p))  # no farther by Cantelli's inequality
-            low, high = mean[j] - reach, mean[j] + reach
-            x = mean[j] if q == 0 else found[q - 1, j]
-            for _ in range(STEPS):
-                below, slope = 0.0, 0.0
-                for k in range(len(weights)):
-                    if sds[k, j] > 0.0:
-                        z = (x - means[k, j]) / sds[k, j]
-                        below += weights[k] * 0.5 * math.erfc(-z * 0.7071067811865476)
-                        slope += weights[k] * 0.3989422804014327 * math.exp(-0.5 * z * z) / sds[k, j]
-                    elif x >= means[k, j]:
-                        below += weights[k]
-                if below < p:
-                    low = x
-                else:
-                    high = x
-                move = (p - below) / slope if slope > 0.0 else np.inf
-                if abs(move) < 1e-7 * sd[j]:
-                    x += move
-                    break
-                x = x + move if low < x + move < high else 0.5 * (low + high)
-                if high - low < 1e-9 * sd[j]:
-                    break
-            found[q, j] = x
-    return found

@@ -57,6 +57,8 @@ class ExplicitArrays(NamedTuple):
     zero_columns
         Columns of the logit of the share of zeros, by row of the matrix, (r, n), the coefficients of which are the last
         dispersions; r zero where there are none.
+    zero_turn
+        Matrix by which these coefficients become those that priors speak of, (r, r).
     """
 
     sizes: Places
@@ -97,6 +99,7 @@ class ExplicitArrays(NamedTuple):
     exponents: Array
     transforms: Places
     zero_columns: Array
+    zero_turn: Array
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,7 @@ INTEGERS = (
 NUMBERS = (
     "turns", "rotations", "centre_roots", "curvatures", "mode", "root", "centre", "precisions", "moves", "diagonal",
     "entries", "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean",
-    "held_rows", "held_codes", "codes", "exponents", "zero_columns",
+    "held_rows", "held_codes", "codes", "exponents", "zero_columns", "zero_turn",
 )  # fmt: skip
 MEMORY = (
     "roots", "ratios", "partial", "lower", "precisions", "scale", "shape", "away", "c", "b", "by_b", "by_c", "eta",
@@ -193,6 +196,7 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
     if density.dispersion_codes:
         codes[density.n_phi :] = np.array(_dispersion_codes(density))
     zero_columns = problem.family.zero_columns
+    r, turn = (0 if zero_columns is None else zero_columns.shape[1]), problem.family.prior_turn
     transforms = [TRANSFORMS.index(transform) for transform in dispersion_transforms(problem.family)]
     integers = np.array(
         [
@@ -233,6 +237,7 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
         exponents,
         np.array(transforms, dtype=np.int64),
         np.zeros((0, n)) if zero_columns is None else np.array(zero_columns.T, dtype=float, order="C"),
+        np.eye(r) if turn is None else np.array(turn[len(turn) - r :, len(turn) - r :], order="C"),
     )
 
 

@@ -233,7 +233,9 @@ class GeneralizedDensity:
                 r = point.partial[pair_places(len(term.sd))]
                 value += float(np.sum(exponents * log_complement(r)))
                 pieces.append(-2.0 * exponents * r)
-        start = 0
+        turn = self.problem.family.prior_turn
+        working = working if turn is None else turn @ working
+        start, first = 0, len(pieces)
         for parameter in self.problem.family.parameters:
             here = slice(start, start + parameter.size)
             if parameter.transform == "log" and parameter.size == 1:
@@ -245,6 +247,8 @@ class GeneralizedDensity:
             value += added
             pieces.append(slopes)
             start += parameter.size
+        if turn is not None:
+            pieces[first:] = [np.concatenate(pieces[first:]) @ turn]
         return value, np.concatenate(pieces)
 
 

@@ -1,4 +1,4 @@
-r"""A generalized model's posterior where coefficients have Student t, Cauchy or Laplace priors.
+r"""A generalized model's posterior where coefficients have Student t, Cauchy, Laplace or logistic priors.
 
 Each such coefficient adds a coordinate log w to x (`bayeslmm.posterior.scale_mixtures`), given which its prior is
 :math:`N(\mu, s^2/w)` and everything is as with normal priors. Laplace's objective f there has, with :math:`r^\top\beta`
@@ -9,6 +9,10 @@ determinant to a force on the coefficients (`Gradient.response`),
           - (r^\top\hat\beta - \mu)\,r^\top g\bigr] - 1 .
 
 Samplers of everything have no use for w: `explicit_posterior` leaves it out and takes the priors as they were stated.
+
+Where columns are combinations of each other and their priors are normal, the kernel has the independent ones, as for
+normal responses (`bayeslmm.posterior.collinear_prior`). Where one of these priors is a mixture, what they say of the
+independent columns depends on all w together; then the kernel has every column, which proper priors allow.
 """
 
 from collections.abc import Sequence
@@ -26,6 +30,7 @@ from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
 from bayeslmm.posterior.coefficient_priors import normal_prior, not_normal
+from bayeslmm.posterior.collinear_prior import identifies
 from bayeslmm.posterior.explicit_prior import ExplicitPrior
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
@@ -135,7 +140,7 @@ def explicit_posterior(density: GeneralizedDensity, mode: Array, evaluation: Eva
 
 
 def generalized_density(design: Design, family: Family, priors: ModelPriors) -> GeneralizedDensity:
-    """Return the log posterior of a design whose response a family has read.
+    """Return the log posterior of a design whose response a family has read, that of all columns the priors tell apart.
 
     Raises
     ------
@@ -148,17 +153,21 @@ def generalized_density(design: Design, family: Family, priors: ModelPriors) -> 
     normal = at_one(priors, mixtures)
     if others := not_normal(normal):
         raise PriorError(
-            "Coefficients are integrated out under Normal, Flat, StudentT, Cauchy and Laplace priors, which the prior "
-            f'of {", ".join(others)} is not: state one of these, or use method="advi".'
+            "Coefficients are integrated out under Normal, Flat, StudentT, Cauchy, Laplace and Logistic priors, which "
+            f'the prior of {", ".join(others)} is not: state one of these, or use method="advi".'
         )
     family = family.for_response(design.outcome)
-    design = independent_columns_of(design)
+    every = not identifies(priors, normal=True)
+    if every:
+        priors, normal = replace(priors, collinearity=None), replace(normal, collinearity=None)
+    else:
+        design = independent_columns_of(design)
     predictor = Predictor.build(
         design.X,
         design.terms,
         design.offset,
         [term.name for term in design.terms],
-        None if family.takes_constant else design.centring,
+        design.centring if every or not family.takes_constant else None,
     )
     sizes = {parameter.name: parameter.size for parameter in family.parameters}
     dispersion = [prior for name, prior in priors.dispersion for _ in range(sizes[name])]

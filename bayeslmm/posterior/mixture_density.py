@@ -1,4 +1,4 @@
-r"""The log posterior of the covariance parameters where coefficients have Student t, Cauchy or Laplace priors.
+r"""The log posterior of the covariance parameters with Student t, Cauchy, Laplace or logistic priors of coefficients.
 
 Each such coefficient adds a coordinate log w to phi (`bayeslmm.posterior.scale_mixtures`), and
 

@@ -27,6 +27,22 @@ def unpack_single(phi: Array, size: int, correlated: bool, ratios: Array, partia
 
 
 @numba.njit(cache=True, nogil=True)
+def fill_factors(phi: Array, scale: Array, turn: Array, correlated: bool, factor: Array, user: Array) -> Array:
+    """Fill lambda (S, S) and what makes the user's effects of u (S, S), and return t (S,)."""
+    size = len(scale)
+    ratios, partial, lower = np.empty(size), np.empty((size, size)), np.empty((size, size))
+    unpack_single(phi, size, correlated, ratios, partial, lower)
+    for a in range(size):
+        for b in range(size):
+            factor[a, b] = scale[a] * ratios[a] * lower[a, b]
+            value = 0.0
+            for c in range(b, size):
+                value += turn[a, c] * ratios[c] * lower[c, b]
+            user[a, b] = value
+    return ratios
+
+
+@numba.njit(cache=True, nogil=True)
 def pull_back_single(
     slope: Array, ratios: Array, partial: Array, lower: Array, correlated: bool, gradient: Array
 ) -> None:

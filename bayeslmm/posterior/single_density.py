@@ -9,11 +9,15 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
+from bayeslmm.errors import FittingError
+from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.normal_prior import LOG_2PI
 from bayeslmm.likelihood.single_term import excess_single, fixed_given_sigma, reduce_single
+from bayeslmm.likelihood.tiled_levels import reduce_levels
 from bayeslmm.posterior.coded_priors import log_density
-from bayeslmm.posterior.single_coordinates import log_correlation, pull_back_single, unpack_single
+from bayeslmm.posterior.single_coordinates import fill_factors, log_correlation, pull_back_single, unpack_single
 from bayeslmm.posterior.single_draws import draw_points
+from bayeslmm.posterior.single_moments import LevelsEliminated, level_moments
 from bayeslmm.types import Array
 
 
@@ -78,7 +82,7 @@ class SingleTerm:
             Shape (m, d).
         uniforms, fixed, noise
             Uniform numbers (m, r) and standard normals (m, r, p) and (m, r, J, S), or (m, r, 0, S) for no b;
-            the last are overwritten.
+            the last become b.
 
         Returns
         -------
@@ -89,19 +93,46 @@ class SingleTerm:
         log_densities = np.empty(m)
         sigma = np.ones((m, r))
         beta = np.zeros(fixed.shape)
-        effects = np.zeros(noise.shape)
         draw_points(
             phi, self.z, self.xy, self.total, self.z_last, self.xy_last, self.scale, self.turn,
             self.codes, self.exponents, self.precision, self.mean, self.constant, self.n_rows, self.sigma,
-            uniforms, fixed, noise, log_densities, sigma, beta, effects,
+            uniforms, fixed, noise, log_densities, sigma, beta,
         )  # fmt: skip
-        return log_densities, sigma, beta, effects
+        return log_densities, sigma, beta, noise
 
     def values(self, phi: Array) -> Array:
         """Return log p(phi | y) at many points (m, d), -inf where the kernel fails, shape (m,)."""
         m, size = len(phi), self.z.shape[1]
         nothing = np.empty((m, 0, 0, size))
         return self.draw(phi, np.empty((m, 0)), np.empty((m, 0, len(self.mean))), nothing)[0]
+
+    def eliminate(self, phi: Array, products: CrossProducts) -> LevelsEliminated:
+        """Eliminate the random effects at phi.
+
+        Raises
+        ------
+        FittingError
+            If a pivot is not positive.
+        """
+        schur = np.zeros(self.total.shape)
+        log_det = reduce_levels(self.z_last, self.xy_last, self.total, self._factors(phi)[0], schur)
+        if not np.isfinite(log_det):
+            raise FittingError("The cross-products cannot be factored here: a pivot is not positive or not finite.")
+        return LevelsEliminated(products, float(log_det), schur)
+
+    def moments(self, phi: Array, beta: Array, root: Array, sigma: float) -> tuple[Array, Array]:
+        """Return means and variances of b on the user's columns, (J, S), given phi and sigma; see `level_moments`."""
+        factor, turn = self._factors(phi)
+        means, variances = (np.empty(self.z.shape[:2]) for _ in range(2))
+        beta, root = np.ascontiguousarray(beta), np.ascontiguousarray(root)
+        level_moments(self.z_last, self.xy_last, factor, turn, beta, root, sigma, means, variances)
+        return means, variances
+
+    def _factors(self, phi: Array) -> tuple[Array, Array]:
+        size = len(self.scale)
+        factor, turn = np.empty((size, size)), np.empty((size, size))
+        fill_factors(np.ascontiguousarray(phi), self.scale, self.turn, len(self.exponents) > 0, factor, turn)
+        return factor, turn
 
 
 @numba.njit(cache=True, nogil=True)

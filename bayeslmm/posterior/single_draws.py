@@ -7,10 +7,10 @@ At every point phi: log p(phi | y), and draws of sigma, beta and b. The equation
 import numba
 import numpy as np
 
-from bayeslmm.likelihood.single_term import effects_single, reduce_single
+from bayeslmm.likelihood.single_term import draw_effects, reduce_single
 from bayeslmm.likelihood.tiled_levels import reduce_levels
 from bayeslmm.posterior.sigma_grid import REACH, accumulate, log_given_phi, quantile, sigma_nodes
-from bayeslmm.posterior.single_coordinates import log_correlation, unpack_single
+from bayeslmm.posterior.single_coordinates import fill_factors, log_correlation
 from bayeslmm.types import Array
 
 SWEEPS = 60  # of Jacobi rotations, at most; six are usual
@@ -125,7 +125,7 @@ def fixed_single(
 def draw_points(
     phi: Array, z: Array, xy: Array, total: Array, z_last: Array, xy_last: Array, scale: Array, turn: Array,
     codes: Array, exponents: Array, precision: Array, mean: Array, constant: float, n_rows: int, known_sigma: float,
-    uniforms: Array, fixed: Array, noise: Array, log_densities: Array, sigma: Array, beta: Array, effects: Array,
+    uniforms: Array, fixed: Array, noise: Array, log_densities: Array, sigma: Array, beta: Array,
 ) -> None:  # fmt: skip
     """Evaluate log p(phi | y) and draw sigma, beta and b.
 
@@ -136,17 +136,17 @@ def draw_points(
     z, xy, total, z_last, xy_last, scale, turn, codes, exponents, precision, mean, constant, n_rows, known_sigma
         The model, as in `SingleTerm`.
     uniforms, fixed, noise
-        Uniform numbers (m, r) and standard normals (m, r, p) and (m, r, J, S); the latter are overwritten.
-    log_densities, sigma, beta, effects
-        Filled, shapes (m,), (m, r), (m, r, p), (m, r, J, S); log densities are -inf where the kernel fails, and
-        nothing is drawn there.
+        Uniform numbers (m, r) and standard normals (m, r, p) and (m, r, J, S); the last are overwritten with b on the
+        user's columns.
+    log_densities, sigma, beta
+        Filled, shapes (m,), (m, r), (m, r, p); log densities are -inf where the kernel fails, and nothing is drawn
+        there.
     """
     n_levels, size = z.shape[0], z.shape[1]
     p = mean.shape[0]
     sampled = np.isnan(known_sigma)
-    ratios, partial, lower = np.empty(size), np.empty((size, size)), np.empty((size, size))
     factor, user = np.empty((size, size)), np.empty((size, size))
-    drawn = n_levels if effects.shape[2] > 0 else 0
+    drawn = n_levels if noise.shape[2] > 0 else 0
     low, rows = np.empty((drawn, size, size)), np.empty((drawn, size, p + 1))
     schur, unused = np.empty((p + 1, p + 1)), np.empty((p + 1, p + 1))
     work, vectors, root = np.empty((p, p)), np.empty((p, p)), np.empty((p, p))
@@ -154,18 +154,8 @@ def draw_points(
     logs, slopes, cumulative = np.empty(2 * REACH + 1), np.empty(2 * REACH + 1), np.empty(2 * REACH + 1)
     for i in range(phi.shape[0]):
         log_densities[i] = -np.inf
-        unpack_single(phi[i], size, exponents.shape[0] > 0, ratios, partial, lower)
-        log_jacobian = 0.0
-        for a in range(size):
-            log_jacobian += phi[i, a]
-            for b in range(size):
-                factor[a, b] = scale[a] * ratios[a] * lower[a, b]
-        for a in range(size):
-            for b in range(size):
-                value = 0.0
-                for c in range(b, size):
-                    value += turn[a, c] * ratios[c] * lower[c, b]
-                user[a, b] = value
+        ratios = fill_factors(phi[i], scale, turn, exponents.shape[0] > 0, factor, user)
+        log_jacobian = np.sum(phi[i, :size])
         log_det = reduce_levels(z_last, xy_last, total, factor, schur)
         if not np.isfinite(log_det):
             continue
@@ -197,24 +187,7 @@ def draw_points(
                 beta[i, r, a] = value
         if drawn:
             reduce_single(z, xy, total, factor, low, rows, unused)
-            draw_effects(low, rows, beta[i], sigma[i], user, noise[i], effects[i])
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def draw_effects(low: Array, rows: Array, beta: Array, sigma: Array, user: Array, noise: Array, effects: Array) -> None:
-    """Fill draws of b on the user's columns, shape (r, J, S), for beta (r, p), sigma (r,) and standard normals."""
-    size = user.shape[0]
-    for r in range(noise.shape[0]):
-        for j in range(noise.shape[1]):
-            for s in range(size):
-                noise[r, j, s] *= sigma[r]
-    effects_single(low, rows, beta, noise, effects)
-    for r in range(noise.shape[0]):
-        for j in range(noise.shape[1]):
-            for s in range(size):
-                value = 0.0
-                for t in range(size):
-                    value += user[s, t] * effects[r, j, t]
-                noise[r, j, s] = value
-            for s in range(size):
-                effects[r, j, s] = noise[r, j, s]
+            for j in range(n_levels):
+                for s in range(size):
+                    low[j, s, s] = 1.0 / low[j, s, s]
+            draw_effects(low, rows, beta[i], sigma[i], user, noise[i])

@@ -6,7 +6,7 @@ from bayeslmm.priors.parse import parse_prior
 from bayeslmm.priors.positive import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma
 from bayeslmm.priors.predictive import prior_predictive
 from bayeslmm.priors.prior import Prior
-from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Normal, StudentT, Uniform
+from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Logistic, Normal, StudentT, Uniform
 from bayeslmm.priors.resolve import resolve_family_priors, resolve_priors
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "HalfStudentT",
     "InverseGamma",
     "Laplace",
+    "Logistic",
     "ModelPriors",
     "Normal",
     "Prior",

@@ -11,7 +11,7 @@ from bayeslmm.priors.parse import parse_prior
 from bayeslmm.priors.positive import Exponential, HalfStudentT
 from bayeslmm.priors.presets import MAD_TO_SD, DecovRule
 from bayeslmm.priors.prior import Prior
-from bayeslmm.priors.real_line import Flat, Normal, StudentT
+from bayeslmm.priors.real_line import Flat, Logistic, Normal, StudentT
 from bayeslmm.priors.rules import COEFFICIENT_SCALE, Choice, Rule, column_scale, is_left_out
 
 INTERCEPT_SCALE = 2.5  # units of the link
@@ -115,14 +115,14 @@ class BrmsFamilyRule(FamilyRule):
     correlations         LKJ(1)
     sigma                HalfStudentT(3, m)
     thresholds           StudentT(3, 0, 2.5)                    at the column means of X
+    zero[Intercept]      Logistic(0, 1)                         at the column means
+    zero[x]              flat
     other dispersions    those of the family                    which are brms's own
     ===================  =====================================  =====================================
 
     With the link identity, log or inverse, l = median(link(y)) less the mean of the offset and m = max(2.5,
     mad(link(y))), median and mad rounded to one decimal, responses of zero counted as 0.1 where the link needs it; with
-    any other link, and for categories, l and m are 0 and 2.5. Log-normal responses count by their logarithms. The
-    coefficients of a formula for the share of zeros keep the default priors: brms has flat ones there, and the logistic
-    distribution for the intercept, and flat ones leave no posterior where a column separates zeros from the rest.
+    any other link, and for categories, l and m are 0 and 2.5. Log-normal responses count by their logarithms.
     """
 
     def __init__(self, design: Design, family: Family, response: Response) -> None:
@@ -163,7 +163,11 @@ class BrmsFamilyRule(FamilyRule):
                 found[parameter.name] = Choice(HalfStudentT(3.0, self._spread), BRMS_SD_SOURCE)
             elif parameter.holds_level:
                 found[parameter.name] = Choice(StudentT(3.0, 0.0, BRMS_SCALE), "preset brms: at the column means")
-            elif not parameter.name.startswith("zero["):
+            elif parameter.name == "zero[Intercept]":
+                found[parameter.name] = Choice(Logistic(0.0, 1.0), "preset brms; at the column means")
+            elif parameter.name.startswith("zero["):
+                found[parameter.name] = Choice(Flat(), "preset brms")
+            else:
                 found[parameter.name] = Choice(found[parameter.name].prior, "preset brms")
         return found
 

@@ -80,14 +80,18 @@ def _require_spread(sd: float, n: int) -> None:
 
 def fixed_summary(design: Design) -> ColumnSummary:
     """Return moments and ranges of the fixed columns."""
-    return design.summaries.fixed if isinstance(design, StreamedDesign) else summarise(design.X, design.weights)
+    return (
+        design.summaries.fixed
+        if isinstance(design, StreamedDesign)
+        else summarise(design.fixed_columns, design.weights)
+    )
 
 
 def plain_fixed_summary(design: Design) -> ColumnSummary:
     """Return moments and ranges of the fixed columns without weights."""
     if isinstance(design, StreamedDesign) and design.weights_column is None:
         return design.summaries.fixed
-    return summarise(design.X, None)
+    return summarise(design.fixed_columns, None)
 
 
 def term_summary(design: Design, term: RandomTerm) -> ColumnSummary:

@@ -10,13 +10,13 @@ from bayeslmm.errors import PriorError, suggest
 from bayeslmm.priors.lkj import LKJ
 from bayeslmm.priors.positive import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma
 from bayeslmm.priors.prior import Distribution
-from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Normal, StudentT, Uniform
+from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Logistic, Normal, StudentT, Uniform
 
 FAMILIES: dict[str, type[Distribution]] = {
     family.__name__: family
     for family in (
-        Normal, StudentT, Cauchy, Laplace, Uniform, HalfNormal, HalfStudentT, HalfCauchy, Exponential, Gamma,
-        InverseGamma, LKJ, Flat,
+        Normal, StudentT, Cauchy, Laplace, Logistic, Uniform, HalfNormal, HalfStudentT, HalfCauchy, Exponential,
+        Gamma, InverseGamma, LKJ, Flat,
     )
 }  # fmt: skip
 

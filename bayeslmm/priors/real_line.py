@@ -179,6 +179,44 @@ class Laplace(Prior):
 
 
 @dataclass(frozen=True, slots=True)
+class Logistic(Prior):
+    """Logistic distribution with location `mu` and scale `s`."""
+
+    mu: float = 0.0
+    s: float = 1.0
+
+    def _check(self) -> None:
+        self._require_positive("s")
+
+    def logpdf(self, x: ArrayLike) -> Array:
+        """Return the log density at x."""
+        away = np.abs(np.asarray(x, float) - self.mu) / self.s
+        return -away - 2.0 * np.log1p(np.exp(-away)) - math.log(self.s)
+
+    def dlogpdf(self, x: ArrayLike) -> Array:
+        """Return the derivative of the log density at x."""
+        return -np.tanh((np.asarray(x, float) - self.mu) / self.s / 2.0) / self.s
+
+    def sample(self, rng: np.random.Generator, size: Size = None) -> Array:
+        """Draw from the prior."""
+        return np.asarray(rng.logistic(self.mu, self.s, size))
+
+    def affine(self, shift: float, scale: float) -> "Logistic":
+        """Return the prior of shift + scale x."""
+        return Logistic(shift + scale * self.mu, scale * self.s)
+
+    @property
+    def mean(self) -> float:
+        """The mean."""
+        return self.mu
+
+    @property
+    def sd(self) -> float:
+        """The standard deviation."""
+        return math.pi / math.sqrt(3) * self.s
+
+
+@dataclass(frozen=True, slots=True)
 class Uniform(Prior):
     """Uniform distribution between `lower` and `upper`."""
 

@@ -1,6 +1,6 @@
 """From what the user says about priors to a prior for every parameter."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -106,7 +106,8 @@ def resolve_family_priors(
     for name, choice in own.items():
         if not isinstance(choice.prior, Prior):
             raise PriorError(f"Prior of {name!r}: got {choice.prior}; it takes the prior of a number.")
-    user = _overrides(design, {k: v for k, v in stated.items() if k not in own}, sigma_is_fixed=True)
+    others = {k: v for k, v in stated.items() if k not in own}
+    user = _overrides(design, others, sigma_is_fixed=True, dispersion=tuple(dispersion))
     choices = _choices(design, rule, user, sigma_is_fixed=True)
     _check_supports(design, choices)
     joints = {term.name: joint for term in design.terms if (joint := _joint(rule, term, user)) is not None}
@@ -175,12 +176,15 @@ def _other_spellings(design: Design, single: Mapping[str, list[str]]) -> dict[st
     return names
 
 
-def _overrides(design: Design, stated: Mapping[str, Any], *, sigma_is_fixed: bool) -> dict[str, Choice]:
+def _overrides(
+    design: Design, stated: Mapping[str, Any], *, sigma_is_fixed: bool, dispersion: tuple[str, ...] | None = None
+) -> dict[str, Choice]:
     targets = _targets(design, sigma_is_fixed=sigma_is_fixed)
     order = {name: place for place, name in enumerate(targets)}
     for name in stated:
         if name not in targets:
-            raise PriorError(_unknown_name(name, targets, sigma_is_fixed))
+            names = [*targets, *(dispersion or ())]
+            raise PriorError(_unknown_name(name, names, sigma_is_fixed and dispersion is None))
     found: dict[str, Choice] = {}
     for name in sorted(stated, key=order.__getitem__):  # single effects after whole terms, so that they win
         prior = as_prior(stated[name], name)
@@ -192,12 +196,12 @@ def _overrides(design: Design, stated: Mapping[str, Any], *, sigma_is_fixed: boo
     return found
 
 
-def _unknown_name(name: object, targets: Mapping[str, Any], sigma_is_fixed: bool) -> str:
+def _unknown_name(name: object, names: Sequence[str], sigma_is_fixed: bool) -> str:
     if name == "sigma" and sigma_is_fixed:
         return "Prior of 'sigma': sigma is fixed in this model, so it has no prior: leave it out."
-    close = suggest(name, targets)
+    close = suggest(name, names)
     hint = f" Did you mean {close[0]!r}?" if close else ""
-    shown = [target for target in targets if not target.startswith("beta[") and ": " not in target]
+    shown = [target for target in names if not target.startswith("beta[") and ": " not in target]
     return f"The model has no parameter {name!r}.{hint} Priors can be given for {', '.join(shown)}."
 
 

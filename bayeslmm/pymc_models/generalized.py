@@ -100,11 +100,24 @@ def _dispersion(family: Family, response: Response, priors: Mapping[str, Prior],
         prior, start = priors[parameter.name], starts[parameter.name]
         unit = family.predictor_scale(response) if parameter.in_response_units else 1.0
         raw = _free(parameter, prior.affine(0.0, 1.0 / unit), np.asarray(start) / unit)
+        found[parameter.name] = raw[0] if parameter.transform == "ordered" and parameter.size == 1 else unit * raw
+    found |= _zero_coefficients(family, found)
+    for parameter in family.parameters:
+        value = found[parameter.name]
         dims = (f"{parameter.name}_number",) if parameter.size > 1 else None
-        value = raw[0] if parameter.transform == "ordered" and parameter.size == 1 else unit * raw
         pm.Deterministic(parameter.name, value + level if parameter.holds_level else value, dims=dims)
-        found[parameter.name] = value
     return found
+
+
+def _zero_coefficients(family: Family, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the coefficients of the share of zeros by name, from those that priors speak of."""
+    if family.zero_columns is None or family.prior_turn is None:
+        return {}
+    r = family.zero_columns.shape[1]
+    names = [parameter.name for parameter in family.parameters[-r:]]
+    back = np.linalg.inv(family.prior_turn[-r:, -r:])
+    moved = pt.dot(back, pt.stack([values[name] for name in names]))
+    return {name: moved[k] for k, name in enumerate(names)}
 
 
 def _free(parameter: Parameter, prior: Prior, start: Any) -> Any:

@@ -154,7 +154,7 @@ def fit_without(fit: "GeneralizedPointFit", left_out: Index) -> "GeneralizedPoin
     design, keep = fit.design, np.delete(np.arange(fit.design.n), left_out)
     kept = replace(
         design,
-        X=np.ascontiguousarray(design.X[keep]),
+        fixed_columns=np.ascontiguousarray(design.X[keep]),
         terms=tuple(term.at_rows(term.codes[keep], np.ascontiguousarray(term.columns[keep])) for term in design.terms),
         offset=None if design.offset is None else design.offset[keep],
         outcome=fit.outcome.at_rows(keep),

@@ -258,16 +258,16 @@ def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
     from bayeslmm.posterior.coefficient_priors import cannot_integrate
     from bayeslmm.posterior.collinear_prior import collinear_prior
     from bayeslmm.posterior.density import CovarianceDensity
+    from bayeslmm.results.generalized_savage_dickey import generalized_ratio
     from bayeslmm.results.posterior_prediction import flatten
     from bayeslmm.testing.savage_dickey import savage_dickey
 
     coefficients = coefficient_names(fit.design, _without_sigma(fit))
-    if fit.design.outcome is not None:
-        return np.nan  # the conditional density of the coefficients is not known exactly
     if not set(statement.parameters) <= set(coefficients) or fit.priors is None:
         return np.nan
     priors = cast("ModelPriors", fit.priors)
-    if cannot_integrate(priors):
+    generalized = fit.design.outcome is not None
+    if not generalized and cannot_integrate(priors):
         return np.nan
     try:
         values = {name: Linear(0.0, {} if of is None else {of: 1.0}) for name, of in coefficients.items()}
@@ -278,6 +278,8 @@ def _ratio(fit: "PosteriorFit", statement: Statement) -> float:
     if not L.any():
         return np.nan
     value, noise = -quantity.constant, 0.0
+    if generalized:
+        return generalized_ratio(cast("GeneralizedPosteriorFit", fit), L, value)
     if priors.collinearity is not None:
         L, constant, noise = collinear_prior(priors).given_independent(L)
         value -= constant

@@ -73,7 +73,7 @@ class PointFit(PointInference, PointPredictions, PredictiveCheckMethods, Deletio
     def normal_priors(self) -> "ModelPriors":
         """The priors of a posterior mode as those of the equations of its coefficients.
 
-        Student t, Cauchy and Laplace priors are replaced by normal ones with the same slopes at the mode.
+        Student t, Cauchy, Laplace and logistic priors are replaced by normal ones with the same slopes at the mode.
         """
         from bayeslmm.inference.optimum.held_mode import normal_priors
 

@@ -315,9 +315,10 @@ class PosteriorFit(
         -------
         DataFrame
             A row per statement: mean, sd and equal-tailed limits of left side less right side; probability of the
-            statement, for ``>`` and ``<``; bayes_factor, for ``=`` in coefficients whose priors are normal: the
-            posterior density of the hypothesis over its prior density (Savage-Dickey), above one in its favour; NaN for
-            generalized models, whose dispersions may be named as well (``"shape > 2"``).
+            statement, for ``>`` and ``<``; bayes_factor, for ``=`` in coefficients: the posterior density of the
+            hypothesis over its prior density (Savage-Dickey), above one in its favour. NaN unless these priors are
+            normal; in generalized models one of them may be any proper prior. There dispersions may be named as well
+            (``"shape > 2"``).
 
         Raises
         ------

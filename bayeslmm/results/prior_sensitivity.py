@@ -153,7 +153,9 @@ def _dispersion(fit: "PosteriorFit", chosen: Any) -> list[tuple[Any, Array]]:
     beta = fit.draws.beta.reshape(fit.draws.sigma.size, -1)[chosen]
     level = cast("ModelPriors", fit.priors).fixed_centring.level(beta)
     flat = fit.dispersion.reshape(fit.draws.sigma.size, fit.dispersion.shape[2])[chosen]  # type: ignore[attr-defined]
-    for parameter in fit.family.parameters:  # type: ignore[attr-defined]
+    family = fit.family  # type: ignore[attr-defined]
+    flat = flat if family.prior_turn is None else flat @ family.prior_turn.T
+    for parameter in family.parameters:
         values = flat[:, start : start + parameter.size] - (level[:, None] if parameter.holds_level else 0.0)
         found += [(priors[parameter.name], column) for column in values.T]
         start += parameter.size
@@ -268,11 +270,12 @@ def _prior_dispersions(fit: "PosteriorFit", beta: Array, rng: np.random.Generato
         return []
     priors = cast("ModelPriors", fit.priors)
     found, level = [], priors.fixed_centring.level(beta)[:, None]
-    for parameter in fit.family.parameters:  # type: ignore[attr-defined]
+    family = fit.family  # type: ignore[attr-defined]
+    for parameter in family.parameters:
         drawn = [_prior_sample(dict(priors.dispersion)[parameter.name], rng) for _ in range(parameter.size)]
         values = np.sort(np.hstack(drawn)) if parameter.transform == "ordered" else np.hstack(drawn)
         found += list((values + level if parameter.holds_level else values).T[:, :, None])
-    return found
+    return found if family.prior_turn is None else [np.hstack(found) @ np.linalg.inv(family.prior_turn).T]
 
 
 def _prior_sample(prior: Any, rng: np.random.Generator) -> Array:

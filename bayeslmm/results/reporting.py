@@ -44,7 +44,7 @@ READING = {
     "t": "t is the estimate divided by its standard error; p compares it with Student's t distribution with df "
     "degrees of freedom, by Satterthwaite's formula unless stated otherwise.",
     "map": "The mode of the posterior of standard deviations, correlations and sigma, and of coefficients whose priors "
-    "are Student t, Cauchy or Laplace; estimates and standard errors of other coefficients are those given "
+    "are Student t, Cauchy, Laplace or logistic; estimates and standard errors of other coefficients are those given "
     "it. The mode depends on the parameters it is taken in; the posterior mean does not.",
     "posterior": "Mean and sd of the posterior, and the limits between which the stated share of it lies, with equal "
     "tails. ESS: effective draws. R-hat: 1 where the chains agree.",

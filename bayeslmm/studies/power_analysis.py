@@ -195,7 +195,7 @@ def extended(design: Design, along: int, count: int, multiple: int) -> Design:
     return replace(
         design,
         y=design.y[rows],
-        X=X,
+        fixed_columns=X,
         terms=terms,
         weights=None if design.weights is None else design.weights[rows],
         offset=None if design.offset is None else design.offset[rows],

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bayeslmm.design import build, rank
+from bayeslmm.design import held_columns, rank
 from bayeslmm.design.build import build_design
 from bayeslmm.design.centring import NARROW, find_centring
 from bayeslmm.design.columns import as_codes
@@ -32,7 +32,7 @@ def test_a_long_response_is_not_copied_and_later_changes_of_the_data_do_not_reac
     data = frame()
     before = data["y"].to_numpy(copy=True)
     assert not np.shares_memory(build_design(parse("y ~ x + (1 | g)"), data).y, data["y"].to_numpy())
-    monkeypatch.setattr(build, "LONG", 100)
+    monkeypatch.setattr(held_columns, "LONG", 100)
     design = build_design(parse("y ~ x + (1 | g)"), data)
     protected = not data["y"].to_numpy().flags.writeable  # by copying on write, which pandas has from 3.0 on
     assert np.shares_memory(design.y, data["y"].to_numpy()) == protected

@@ -153,6 +153,7 @@ def test_a_start_where_weights_overflow_is_left():
         {"Intercept": "StudentT(3, 200, 20)", "Days": "Laplace(0, 0.5)"},
         {"Intercept": "Laplace(200, 20)", "Days": "Laplace(0, 0.01)"},  # at its kink
         {"Intercept": "Laplace(400, 1e3)", "Days": "Laplace(-5, 3)"},
+        {"Intercept": "Logistic(200, 20)", "Days": "Logistic(0, 0.5)"},
     ],
 )
 def test_coefficients_without_normal_priors_are_parameters_as_for_normal_responses(fixed):

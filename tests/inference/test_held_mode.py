@@ -9,7 +9,7 @@ from scipy.stats import multivariate_normal
 import bayeslmm as blm
 from bayeslmm.inference.optimum.held_coefficients import minimise_held, standing_in
 from bayeslmm.inference.optimum.held_mode import HeldMode
-from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Normal, StudentT
+from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Logistic, Normal, StudentT
 
 SAME_VALUE = 1e-7  # of minus twice the log density, computed with n x n matrices
 SAME_OPTIMUM = 1e-6
@@ -58,6 +58,7 @@ def dense(model, sds, sigma, held):
 PRIORS = {
     "t": {"x": "StudentT(3, 0, 0.2)"},
     "all": {"Intercept": "StudentT(4, 1, 2)", "x": "Cauchy(0, 0.3)", "z": "Laplace(0, 0.2)"},
+    "logistic": {"x": "Logistic(0, 0.1)", "z": "Laplace(0, 0.2)"},
     "beside flat": {"preset": "flat", "x": "Laplace(0.2, 0.1)"},
     "presets": "brms",
 }
@@ -111,12 +112,13 @@ def test_a_laplace_prior_sets_a_coefficient_to_zero():
     assert abs(fit.fixef()["x"]) > 0.3
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(6))
 def test_held_coefficients_are_where_a_grid_has_its_minimum(seed):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(2, 2))
     precision, centre = root @ root.T + 0.3 * np.eye(2), rng.normal(scale=4.0, size=2)
     priors = [StudentT(3, 0.5, 0.4), Cauchy(-1.0, 0.2)] if seed % 2 else [Laplace(0.0, 0.5), StudentT(1.5, 0.0, 0.1)]
+    priors = [Logistic(0.3, 0.2), priors[1]] if seed > 3 else priors
 
     def value(x, y):
         d = np.stack([x - centre[0], y - centre[1]])
@@ -128,7 +130,7 @@ def test_held_coefficients_are_where_a_grid_has_its_minimum(seed):
     assert value(*found) <= value(*grid).min() + 1e-9
 
 
-@pytest.mark.parametrize("prior", [StudentT(3, 0.5, 2.0), Cauchy(-1.0, 0.5), Laplace(0.0, 1.5)])
+@pytest.mark.parametrize("prior", [StudentT(3, 0.5, 2.0), Cauchy(-1.0, 0.5), Laplace(0.0, 1.5), Logistic(-0.2, 0.6)])
 def test_the_normal_prior_that_stands_in_has_the_same_slope(prior):
     for x in (-7.0, 0.3, 4.0):
         assert standing_in(prior, x).dlogpdf(x) == pytest.approx(prior.dlogpdf(x), rel=1e-12)

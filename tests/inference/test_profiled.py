@@ -1,4 +1,4 @@
-"""The likelihood of a single term in compiled loops is that of LAPACK, and the search takes the same steps."""
+"""The likelihood of a single term in compiled loops is that of LAPACK, and its search takes the same steps."""
 
 import sys
 from pathlib import Path
@@ -11,9 +11,12 @@ import dense
 
 import bayeslmm as blm
 from bayeslmm.covariance import DIAGONAL, FULL
+from bayeslmm.inference.nuts.starting import starting_factors
 from bayeslmm.inference.optimum import profiled
 from bayeslmm.inference.optimum.maximum import maximise
-from bayeslmm.inference.optimum.profiled import CompiledLikelihood, Likelihood, likelihood_of
+from bayeslmm.inference.optimum.profiled import Likelihood, is_single, minimise_likelihood, single_term
+from bayeslmm.inference.optimum.search import Record, minimise
+from bayeslmm.inference.optimum.single_term_search import covariance_slope, empty_point, evaluate, room
 from bayeslmm.likelihood import Kernel
 
 ROUNDING = 1e-10  # relative: the same sums in another order
@@ -31,6 +34,15 @@ def single_arrays(size, correlated, p=2, levels=9, seed=3):
     codes = rng.permutation(np.arange(n) % levels).astype(np.int32)
     y = X.sum(axis=1) + np.einsum("ns,ns->n", Z, rng.normal(size=(levels, size))[codes]) + rng.normal(size=n)
     return y, X, [dense.Term(codes, Z, levels, correlated)], rng.uniform(0.5, 2.0, n)
+
+
+def compiled_point(kernel, factor, method, sigma):
+    """Return the point at a factor and the slope by the covariance there, and whether digits were lost."""
+    term, point = single_term(kernel, method, sigma), empty_point(len(factor))
+    work = room(term.xy, 0)
+    point.factor[:] = factor
+    evaluate(term, point, work)
+    return point, covariance_slope(term, point.factor, work), bool(work.tally[1])
 
 
 def dense_slope(arrays, factor, method, sigma):
@@ -63,15 +75,15 @@ SINGULAR = {
 @pytest.mark.parametrize("size", [1, 2, 3])
 def test_derivatives_at_singular_factors_are_those_of_dense_matrices(size, sigma, method):
     arrays = single_arrays(size, True)
-    target = CompiledLikelihood(Kernel.build(*arrays), method, sigma)
+    kernel = Kernel.build(*arrays)
     for factor in SINGULAR[size]:
         expected = dense_slope(arrays, factor, method, sigma)
         scale = np.abs(expected).max()
-        np.testing.assert_allclose(target.covariance_slopes([factor])[0], expected, rtol=1e-9, atol=1e-9 * scale)
-        point = target.point([factor])
-        np.testing.assert_allclose(point.slopes[0], 2 * expected @ factor, rtol=1e-9, atol=1e-9 * scale)
-        assert point.value == pytest.approx(Likelihood(target.kernel, method, sigma).value([factor]), rel=ROUNDING)
-        assert target.value([factor]) == pytest.approx(point.value, rel=ROUNDING)
+        point, slope, _ = compiled_point(kernel, factor, method, sigma)
+        np.testing.assert_allclose(slope, expected, rtol=1e-9, atol=1e-9 * scale)
+        np.testing.assert_allclose(point.slope, 2 * expected @ factor, rtol=1e-9, atol=1e-9 * scale)
+        value = point.numbers[0] - kernel.products.log_weights
+        assert value == pytest.approx(Likelihood(kernel, method, sigma).value([factor]), rel=ROUNDING)
 
 
 def test_a_singular_fit_asks_the_compiled_loops_alone(monkeypatch):
@@ -93,34 +105,61 @@ def test_everything_at_a_point_is_that_of_lapack(size, correlated, sigma, method
     factor = np.tril(rng.normal(size=(size, size))) + 2 * np.eye(size)
     if not correlated:
         factor = np.diag(np.diag(factor))
-    compiled = CompiledLikelihood(kernel, method, sigma).point([factor])
+    compiled, _, _ = compiled_point(kernel, factor, method, sigma)
     expected = Likelihood(kernel, method, sigma).point([factor])
-    assert compiled.value == pytest.approx(expected.value, rel=ROUNDING)
-    assert compiled.sigma == pytest.approx(expected.sigma, rel=ROUNDING)
-    for name in ("slopes", "excess", "inverse_sums"):
-        np.testing.assert_allclose(getattr(compiled, name)[0], getattr(expected, name)[0], rtol=1e-9, atol=1e-9)
+    assert compiled.numbers[0] - kernel.products.log_weights == pytest.approx(expected.value, rel=ROUNDING)
+    assert compiled.numbers[1] == pytest.approx(expected.sigma, rel=ROUNDING)
+    np.testing.assert_allclose(compiled.slope, expected.slopes[0], rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(compiled.excess, expected.excess[0], rtol=1e-9, atol=1e-9)
+    known = kernel.shapes[0].n_levels - np.diag(expected.inverse_sums[0])
+    np.testing.assert_allclose(compiled.known, known, rtol=1e-9, atol=1e-9)
+
+
+def searched(kernel, method, sigma=None):
+    """Return the minimum and the record of the compiled search, and those of the general one."""
+    records = Record(), Record()
+    found = minimise_likelihood(kernel, method, sigma, records[0])
+    start = starting_factors(kernel.products, sigma)
+    return (found, records[0]), (minimise(Likelihood(kernel, method, sigma), start, records[1]), records[1])
 
 
 @pytest.mark.parametrize("method", ["ml", "reml"])
+@pytest.mark.parametrize("sigma", [None, 1.3])
+@pytest.mark.parametrize("correlated", [True, False])
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_the_search_takes_the_same_steps(monkeypatch, size, method):
-    kernel = single(size, True)
-    found = maximise(kernel, method)
-    monkeypatch.setattr(profiled.CompiledLikelihood, "point", Likelihood.point)
-    expected = maximise(kernel, method)
-    assert found.n_evaluations == expected.n_evaluations
-    np.testing.assert_allclose(found.thetas, expected.thetas, rtol=1e-6, atol=1e-8)
-    np.testing.assert_allclose(found.objectives, expected.objectives, rtol=ROUNDING)
+def test_the_search_takes_the_same_steps(size, correlated, sigma, method):
+    kernel = single(size, correlated)
+    (found, record), (expected, known) = searched(kernel, method, sigma)
+    assert len(record.values) == len(known.values)
+    np.testing.assert_allclose(record.values, known.values, rtol=ROUNDING)
+    np.testing.assert_allclose(kernel.thetas(record.lambdas), kernel.thetas(known.lambdas), rtol=1e-6, atol=1e-8)
+    assert found.value == pytest.approx(expected.value, rel=ROUNDING)
+    assert found.sigma == pytest.approx(expected.sigma, rel=1e-7)
+    assert (found.singular, found.converged) == (expected.singular, expected.converged)
+
+
+@pytest.mark.parametrize("method", ["ml", "reml"])
+@pytest.mark.parametrize(("size", "correlated"), [(1, True), (2, True), (2, False), (3, True), (4, True)])
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_the_search_ends_on_the_same_boundary(rank, size, correlated, method):
+    y, X, terms, weights = single_arrays(size, correlated)
+    rng = np.random.default_rng(rank)
+    effects = rng.normal(size=(9, rank)) @ rng.normal(size=(rank, size))
+    y = np.einsum("ns,ns->n", terms[0].columns, effects[terms[0].codes]) + rng.normal(size=len(y))
+    (found, _), (expected, _) = searched(Kernel.build(y, X, terms, weights), method)
+    assert found.value == pytest.approx(expected.value, abs=1e-6)
+    assert found.converged
+    assert found.singular == expected.singular
 
 
 def test_where_the_loops_are_used():
-    assert type(likelihood_of(single(2, True), "ml", None)) is CompiledLikelihood
-    assert type(likelihood_of(single(2, True, p=30), "ml", None)) is CompiledLikelihood
-    assert type(likelihood_of(single(1, False, p=30, levels=1_000), "ml", None)) is Likelihood
+    assert is_single(single(2, True))
+    assert is_single(single(2, True, p=30))
+    assert not is_single(single(1, False, p=30, levels=1_000))
     crossed = blm.Model(
         "y ~ 1 + (1 | g) + (1 | h)", {"y": np.sin(np.arange(24)), "g": [0, 1, 2, 3] * 6, "h": [0] * 5 + [1] * 19}
     )
-    assert type(likelihood_of(crossed.kernel, "ml", None)) is Likelihood
+    assert not is_single(crossed.kernel)
 
 
 @pytest.mark.parametrize("structure", [FULL, DIAGONAL])
@@ -145,15 +184,23 @@ def test_nearly_collinear_columns_are_left_to_lapack():
     X = np.column_stack([np.ones(n), x, x + 1e-6 * rng.normal(size=n)])
     term = dense.Term((np.arange(n) % 9).astype(np.int32), np.ones((n, 1)), 9, False)
     kernel = Kernel.build(x + rng.normal(size=n), X, [term])
-    found, expected = (cls(kernel, "reml", None).point([np.eye(1)]) for cls in (CompiledLikelihood, Likelihood))
+    assert compiled_point(kernel, np.eye(1), "reml", None)[2]
+    (found, record), (expected, known) = searched(kernel, "reml")
     assert found.value == expected.value
+    assert record.values == known.values
+
+
+def test_a_search_without_room_for_its_evaluations_is_the_general_one(monkeypatch):
+    monkeypatch.setattr(profiled, "MOST_EVALUATIONS", 3)
+    (_, record), (_, known) = searched(single(2, True), "reml")
+    assert record.values == known.values
 
 
 def test_a_term_of_zero_variance_leaves_the_gradient_of_the_others_exact():
     model = blm.Model(
         "y ~ 1 + (1 | g) + (1 | h)", {"y": np.sin(np.arange(24)), "g": [0, 1, 2, 3] * 6, "h": [0, 1] * 12}
     )
-    target = likelihood_of(model.kernel, "reml", None)
+    target = Likelihood(model.kernel, "reml", None)
     lambdas = [np.zeros((1, 1)), np.full((1, 1), 0.7)]
     found = target.point(lambdas)
     by_covariance = target.covariance_slopes(lambdas)

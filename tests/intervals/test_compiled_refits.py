@@ -7,7 +7,8 @@ import pytest
 import bayeslmm as blm
 from bayeslmm.inference.nuts.starting import starting_factors, starting_factors_of_responses
 from bayeslmm.inference.optimum.maximum import maximise
-from bayeslmm.intervals.compiled_singular import search_factor, triangular
+from bayeslmm.inference.optimum.profiled import single_term
+from bayeslmm.inference.optimum.single_term_search import empty_point, room, search_factor, turn
 from bayeslmm.intervals.refits import Refitter
 from bayeslmm.results.refits import fitted_model
 
@@ -112,23 +113,26 @@ def test_a_first_fit_on_the_boundary_is_no_obstacle(data, alone):
 def test_a_false_boundary_is_left(data):
     """From a variance of zero the search has to find that the data have one."""
     kernel = blm.Model("y ~ x + (x | g)", data).kernel
-    products, p = kernel.products, kernel.p
-    z, both = products.nest_z[0], products.nest_xy[0]
-    low, rows, schur = np.zeros(z.shape), np.zeros(both.shape), np.zeros((p + 1, p + 1))
+    term = single_term(kernel, "reml", None)
     expected = maximise(kernel, "reml")
     for start in (np.zeros((2, 2)), np.diag([0.0, 1.0]), np.array([[1.0, 0.0], [1.0, 0.0]])):
-        _, value, sigma, settled = search_factor(
-            z, both, products.xy, products.n, True, np.nan, start, False, 1e-12, low, rows, schur
-        )
-        assert settled
-        assert value - products.log_weights + kernel.shift("reml") == pytest.approx(expected.objective, abs=1e-8)
+        work, point = room(term.xy, 0), empty_point(2)
+        point.factor[:] = start
+        norm, held = search_factor(term, point, 1e-12, work)
+        assert held
+        assert norm < 1e-3
+        value, sigma = point.numbers
+        assert value - kernel.products.log_weights + kernel.shift("reml") == pytest.approx(expected.objective, abs=1e-8)
         assert sigma == pytest.approx(expected.sigma, rel=1e-5)
 
 
-def test_a_root_is_made_triangular():
-    root = np.random.default_rng(1).normal(size=(3, 4))
-    found = triangular(root)
-    np.testing.assert_allclose(found @ found.T, root @ root.T, atol=1e-14)
+@pytest.mark.parametrize("width", [3, 4])
+def test_a_root_is_made_triangular(width):
+    root = np.random.default_rng(1).normal(size=(3, width))
+    found, rotation = root.copy(), np.empty((width, width))
+    turn(found, rotation)
+    np.testing.assert_allclose(found @ rotation.T, root, atol=1e-14)
+    np.testing.assert_allclose(rotation @ rotation.T, np.eye(width), atol=1e-14)
     assert (np.diag(found) >= 0).all()
     assert (np.triu(found, 1) == 0).all()
 

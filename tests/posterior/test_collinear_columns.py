@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.special import logsumexp
 
 import bayeslmm as blm
 from bayeslmm.design.collinearity import with_all_columns
@@ -168,13 +169,46 @@ def test_a_prior_that_does_not_tell_it_apart_is_refused():
         blm.Model("y ~ x + x2 + (1 | g)", rows(), priors={"x2": "Flat()"})
 
 
-def test_generalized_models_need_normal_priors_of_them():
+def test_generalized_models_keep_them_under_any_proper_priors():
     model = blm.Model("k ~ x + x2 + a + (1 | g)", rows(), family="poisson", priors={"x": "Laplace(0, 1)"})
-    assert model.posterior_design is model.design
-    with pytest.raises(PriorError, match=r"'x2' is a combination of others.*normal prior"):
-        blm.Model("k ~ x + x2 + (1 | g)", rows(), family="poisson", priors=HEAVY)
+    assert model.posterior_design.collinearity is not None
+    with pytest.raises(PriorError, match=r"here 'x', 'x2'; those of 'x' \(Laplace\(0, 1\)\)"):
+        model.fit("map")
+    with pytest.raises(PriorError, match=r"'x2' is a combination of others.*proper prior"):
+        blm.Model("k ~ x + x2 + (1 | g)", rows(), family="poisson", priors={"x": "Laplace(0, 1)", "x2": "Flat()"})
     elsewhere = blm.Model("k ~ x + x2 + a + (1 | g)", rows(), family="poisson", priors={"a[T.q]": "Laplace(0, 1)"})
     assert elsewhere.posterior_design.collinearity is not None
+    assert elsewhere.fit("map").status.ok
+
+
+@pytest.mark.parametrize("method", ["importance", "nuts"])
+def test_posterior_of_a_family_is_that_of_quadrature(method):
+    """Counts and two slopes of one column in two units on a grid, the intercept at the mean of x summed over, too."""
+    data = rows(24)
+    priors = {**HEAVY, "Intercept": "Logistic(1, 0.5)"}
+    model = blm.Model("k ~ x + x2", data, family="poisson", priors=priors)
+    first, second = np.meshgrid(np.linspace(-6.0, 6.0, 481), np.linspace(-3.0, 3.0, 481), indexing="ij")
+    level, x = np.linspace(-1.5, 3.0, 91), (data.x - data.x.mean()).to_numpy()
+    slopes, at = np.unique(np.round(first + 2.0 * second, 9), return_inverse=True)
+    rate = np.exp(slopes[:, None] * x).sum(axis=1)
+    by_slope = level[:, None] * data.k.sum() + slopes * np.sum(x * data.k) - np.exp(level)[:, None] * rate
+    by_slope += stats.logistic(1, 0.5).logpdf(level)[:, None]
+    logs = logsumexp(by_slope, axis=0)[at].reshape(first.shape)
+    logs += stats.t(3, 0, 1).logpdf(first) + stats.laplace(0, 0.5).logpdf(second)
+    mass = np.exp(logs - logs.max())
+    fit = model.fit(method, draws=1000, chains=2, seed=3, progressbar=False)
+    table = fit.coef_table()
+    for name, values in (("x", first), ("x2", second)):
+        mean = np.sum(mass * values) / mass.sum()
+        sd = np.sqrt(np.sum(mass * (values - mean) ** 2) / mass.sum())
+        error = sd / np.sqrt(table.loc[name, "ess_bulk"])
+        assert abs(table.loc[name, "mean"] - mean) < ERRORS * error
+        assert table.loc[name, "sd"] == pytest.approx(sd, rel=ERRORS * error / sd)
+    slope = fit.hypothesis("x + 2 * x2 = 0").iloc[0]
+    seen = first + 2.0 * second
+    mean = np.sum(mass * seen) / mass.sum()
+    sd = np.sqrt(np.sum(mass * (seen - mean) ** 2) / mass.sum())
+    assert (slope["mean"], slope["sd"]) == pytest.approx((mean, sd), abs=0.15 * sd)
 
 
 def test_a_prior_of_a_column_that_the_likelihood_leaves_out():
@@ -392,3 +426,17 @@ def test_means_of_grades_are_estimable_in_the_rows_of_the_fit(fixed, dropped):
     if "a*b" in fixed:
         with pytest.warns(UserWarning, match="not estimable"):
             fit.predict(pd.DataFrame({"x": [1.0], "x2": [3.0], "a": ["q"], "b": ["w"], "g": [0]}))
+
+
+def test_mixtures_beside_thresholds():
+    """Student t priors of very many degrees of freedom are normal ones: two ways to the same posterior."""
+    fits = [
+        blm.Model("grade ~ x + x2", graded(), family="cumulative", priors={"x": prior, "x2": prior}).fit(
+            "importance", draws=1000, chains=1, seed=2
+        )
+        for prior in ("StudentT(1e6, 0, 1)", "Normal(0, 1)")
+    ]
+    for found in (lambda fit: fit.coef_table(), lambda fit: fit.dispersion_table()):
+        a, b = map(found, fits)
+        assert (np.abs(a["mean"] - b["mean"]) < ERRORS * np.hypot(a["sd"], b["sd"]) / np.sqrt(400)).all()
+        np.testing.assert_allclose(a["sd"], b["sd"], rtol=0.2)

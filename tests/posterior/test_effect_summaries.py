@@ -12,7 +12,8 @@ from bayeslmm.errors import OptionError
 from bayeslmm.formula import parse
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.posterior.density import CovarianceDensity
-from bayeslmm.posterior.effect_summaries import Component, effect_moments, mixture_quantiles, summarise_effects
+from bayeslmm.posterior.effect_summaries import Component, effect_moments, summarise_effects
+from bayeslmm.posterior.mixture_quantiles import mixture_quantiles
 from bayeslmm.priors import resolve_priors
 
 EXACT = 1e-8  # relative: the same number by another route
@@ -74,6 +75,23 @@ def test_quantiles_of_mixtures():
             exact = brentq(lambda x, j=j, p=p: weights @ norm.cdf(x, means[:, j], sds[:, j]) - p, -50, 50, xtol=1e-12)
             assert found[q, j] == pytest.approx(exact, abs=1e-6)
     assert (found[:, 3] == 0).all()
+
+
+@pytest.mark.parametrize("spread", [0.02, 0.1, 0.25, 1.0])
+def test_quantiles_of_parts_that_are_nearly_alike(spread):
+    """Series of few and of many terms, and parts too far apart for one, against distribution functions."""
+    rng = np.random.default_rng(3)
+    means = (5 + spread * rng.uniform(-1, 1, (40, 3))).astype(np.float32)
+    sds = (1 + 0.1 * spread * rng.uniform(-1, 1, (40, 3))).astype(np.float32)
+    weights = rng.dirichlet(np.ones(40))
+    mean = weights @ means
+    sd = np.sqrt(weights @ (sds.astype(float) ** 2 + means.astype(float) ** 2) - mean**2)
+    probabilities = np.array([0.001, 0.025, 0.5, 0.975, 0.999])
+    found = mixture_quantiles(means, sds, weights, mean, sd, probabilities)
+    for q, p in enumerate(probabilities):
+        for j in range(3):
+            exact = brentq(lambda x, j=j, p=p: weights @ norm.cdf(x, means[:, j], sds[:, j]) - p, 0, 10, xtol=1e-13)
+            assert found[q, j] == pytest.approx(exact, abs=1e-6)
 
 
 def test_summaries_are_averages_over_the_components(frame):

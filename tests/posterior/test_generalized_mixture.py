@@ -1,4 +1,4 @@
-"""Student t, Cauchy and Laplace priors of a generalized model's coefficients, by a further coordinate or as stated."""
+"""Priors of a generalized model's coefficients that are mixtures of normals, by a further coordinate or as stated."""
 
 import numpy as np
 import pandas as pd
@@ -11,11 +11,13 @@ from bayeslmm.inference.importance.generalized import find_generalized_laplace, 
 from bayeslmm.posterior.explicit_arrays import can_compile
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_mixture import explicit_posterior, generalized_density
+from bayeslmm.priors import Cauchy, Logistic
 
 STEP = 1e-4
 GRADIENT = 2e-4  # of Richardson's differences
 MONTE_CARLO = 5  # standard errors
 STATED = {"Intercept": "StudentT(3, 1, 0.5)", "x": "Laplace(0.2, 0.1)", "z": "Cauchy(0, 0.1)"}
+LOGISTIC = {"Intercept": "Logistic(1, 0.3)", "x": "Logistic(0.2, 0.1)", "z": "Logistic(0, 0.02)"}
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,11 @@ def density_of(data, formula="y ~ x + z + (1 | g)", family="poisson", priors=STA
     return generalized_density(model.design, model.family.for_response(model.design.outcome), model.resolved_priors)
 
 
-@pytest.mark.parametrize("family", ["poisson", "negative_binomial"])
-def test_gradient(data, family):
-    density = density_of(data, "y ~ x + z + (x | g)", family)
+@pytest.mark.parametrize(
+    ("family", "priors"), [("poisson", STATED), ("negative_binomial", STATED), ("poisson", LOGISTIC)]
+)
+def test_gradient(data, family, priors):
+    density = density_of(data, "y ~ x + z + (x | g)", family, priors)
     x = np.random.default_rng(1).uniform(-0.6, 0.4, density.dimension)
     found = density.point(x, gradient=True)
     for a, axis in enumerate(np.eye(len(x))):
@@ -51,23 +55,24 @@ def test_w_of_one_is_a_normal_prior(data):
     assert there.log_density - mixing == pytest.approx(plain.point(x).log_density, abs=1e-9)
 
 
-def test_the_explicit_density_has_the_priors_as_stated(data):
+@pytest.mark.parametrize("stated", [STATED, LOGISTIC])
+def test_the_explicit_density_has_the_priors_as_stated(data, stated):
     """Against the plain explicit density with the normal priors taken out and the stated ones put in."""
-    density = density_of(data)
+    density = density_of(data, priors=stated)
     laplace, anchor = find_generalized_laplace(density)
     explicit = explicit_posterior(density, laplace.mode, anchor)
     assert can_compile(explicit)
-    model = blm.Model("y ~ x + z + (1 | g)", data, family="poisson", priors=STATED)
+    model = blm.Model("y ~ x + z + (1 | g)", data, family="poisson", priors=stated)
     priors = model.resolved_priors
-    flat = explicit_posterior(density_of(data, priors=dict.fromkeys(STATED, "Flat()")), laplace.mode[:1], anchor)
+    flat = explicit_posterior(density_of(data, priors=dict.fromkeys(stated, "Flat()")), laplace.mode[:1], anchor)
     rng = np.random.default_rng(3)
     differences = []
     for _ in range(5):
         q = rng.normal(size=explicit.dimension)
         q[0] = laplace.mode[0] + 0.2 * q[0]
         point = explicit.unpack(q)
-        stated = priors.fixed_centring.inverse @ density.problem.predictor.fixed.matrix @ point.beta
-        expected = sum(float(prior.logpdf(b)) for prior, b in zip(priors.fixed, stated, strict=True))
+        own = priors.fixed_centring.inverse @ density.problem.predictor.fixed.matrix @ point.beta
+        expected = sum(float(prior.logpdf(b)) for prior, b in zip(priors.fixed, own, strict=True))
         differences.append(explicit.value_and_gradient(q)[0] - flat.value_and_gradient(q)[0] - expected)
         slope = explicit.value_and_gradient(q)[1]
         for axis in rng.normal(size=(2, explicit.dimension)):
@@ -76,13 +81,14 @@ def test_the_explicit_density_has_the_priors_as_stated(data):
     np.testing.assert_allclose(np.ptp(differences), 0.0, atol=1e-8)
 
 
-def test_importance_sampling_is_the_posterior_of_one_coefficient():
-    """Three counts and an intercept with a Cauchy prior, against a sum over a fine grid."""
+@pytest.mark.parametrize("prior", [Cauchy(-2, 0.3), Logistic(-2, 0.3)])
+def test_importance_sampling_is_the_posterior_of_one_coefficient(prior):
+    """Three counts and an intercept, against a sum over a fine grid."""
     data = pd.DataFrame({"y": [3, 5, 2]})
-    model = blm.Model("y ~ 1", data, family="poisson", priors={"Intercept": "Cauchy(-2, 0.3)"})
+    model = blm.Model("y ~ 1", data, family="poisson", priors={"Intercept": prior})
     density = generalized_density(model.design, model.family, model.resolved_priors)
     grid = np.linspace(-6, 4, 40_001)
-    logs = -np.log1p(((grid + 2) / 0.3) ** 2) - np.log(np.pi * 0.3) + 10 * grid - 3 * np.exp(grid)
+    logs = prior.logpdf(grid) + 10 * grid - 3 * np.exp(grid)
     logs -= np.log(6.0 * 120.0 * 2.0)
     evidence = np.trapezoid(np.exp(logs), grid)
     mean = np.trapezoid(grid * np.exp(logs), grid) / evidence
@@ -93,7 +99,7 @@ def test_importance_sampling_is_the_posterior_of_one_coefficient():
     assert found.beta.mean() == pytest.approx(mean, abs=MONTE_CARLO * found.beta.std() / np.sqrt(size))
 
 
-@pytest.mark.parametrize("priors", [STATED, "brms"])
+@pytest.mark.parametrize("priors", [STATED, LOGISTIC, "brms"])
 def test_nuts_and_importance_agree(data, priors):
     model = blm.Model("yes ~ x + z + (1 | g)", data, family="bernoulli", priors=priors)
     table = model.fit("nuts", seed=1, draws=1000, tune=400, chains=2, progressbar=False).coef_table()

@@ -1,10 +1,10 @@
-"""Student t, Cauchy and Laplace priors of coefficients, integrated out through a further coordinate."""
+"""Student t, Cauchy, Laplace and logistic priors of coefficients, integrated out through a further coordinate."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.integrate import quad
-from scipy.stats import cauchy, laplace, norm, t
+from scipy.stats import cauchy, laplace, logistic, norm, t
 
 import bayeslmm as blm
 from bayeslmm.design import build_design
@@ -13,8 +13,8 @@ from bayeslmm.formula import parse
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.mixture_density import MixtureDensity, can_integrate, covariance_density
-from bayeslmm.posterior.scale_mixtures import as_mixture
-from bayeslmm.priors import Cauchy, Laplace, Normal, StudentT, resolve_priors
+from bayeslmm.posterior.scale_mixtures import SMALL_W, KolmogorovMixing, as_mixture
+from bayeslmm.priors import Cauchy, Laplace, Logistic, Normal, StudentT, resolve_priors
 
 EXACT = 1e-9  # relative: the same number by another route
 DIFFERENCES = 2e-5  # relative: central differences with a step of 1e-5
@@ -47,6 +47,7 @@ def make(frame, formula, stated):
         (StudentT(30.0, -1.0, 0.3), t(30, -1, 0.3)),
         (Cauchy(1.0, 2.0), cauchy(1, 2)),
         (Laplace(-0.3, 0.8), laplace(-0.3, 0.8)),
+        (Logistic(0.4, 0.7), logistic(0.4, 0.7)),
     ],
 )
 def test_mixtures_are_the_priors(prior, reference):
@@ -62,7 +63,14 @@ def test_mixtures_are_the_priors(prior, reference):
     assert mixture.mixing.slope(0.4) == pytest.approx(slope, rel=DIFFERENCES)
 
 
-@pytest.mark.parametrize("prior", [StudentT(4.0, 0.0, 1.0), Laplace(0.0, 1.0)])
+def test_the_two_series_of_a_logistic_prior_meet():
+    mixing, edge = KolmogorovMixing(), np.log(SMALL_W)
+    for function in (mixing.log_density, mixing.slope):
+        assert function(edge - 1e-13) == pytest.approx(function(edge + 1e-13), rel=1e-11)
+    assert np.isfinite([f(v) for f in (mixing.log_density, mixing.slope) for v in (-40.0, 40.0)]).all()
+
+
+@pytest.mark.parametrize("prior", [StudentT(4.0, 0.0, 1.0), Laplace(0.0, 1.0), Logistic(0.0, 1.0)])
 def test_w_given_the_coefficient(prior):
     mixture, z = as_mixture(0, prior), 1.3
 

@@ -1,9 +1,11 @@
 """The preset rstanarm of generalized models: as rstanarm states it, with decov's density, in every engine."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import bayeslmm as blm
+from bayeslmm.errors import UnavailableError
 from bayeslmm.posterior.generalized_mixture import generalized_density
 from bayeslmm.priors import Flat, HalfStudentT, StudentT
 from bayeslmm.priors.decov import Decov
@@ -114,3 +116,27 @@ def test_wide_priors_leave_what_the_likelihood_says():
     errors = np.sqrt(np.diag(estimate.vcov()))
     assert np.abs((table["mean"] - estimate.fixef()) / errors).max() < 0.25
     np.testing.assert_allclose(table["sd"], errors, rtol=0.12)
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "name", "found"),
+    [
+        ("negative_binomial", {}, "shap", "Did you mean 'shape'.*sd_g.*, shape"),
+        (
+            "zero_inflated_poisson",
+            {"zero": "~ x"},
+            "zero[X]",
+            r"Did you mean 'zero\[x\]'.*zero\[Intercept\], zero\[x\]",
+        ),
+        ("poisson", {}, "sigma", "no parameter 'sigma'.*Intercept, x"),
+    ],
+)
+def test_unknown_names_are_answered_with_those_of_the_dispersions(family, options, name, found):
+    data = pd.DataFrame({"x": np.arange(20.0), "g": np.arange(20) % 5, "y": np.arange(20) % 3})
+    with pytest.raises(blm.PriorError, match=found):
+        blm.Model("y ~ x + (1 | g)", data, family=family, priors={name: "Normal(0, 1)"}, **options)
+
+
+def test_simulation_from_the_priors_says_what_takes_families():
+    with pytest.raises(UnavailableError, match="sample_prior_predictive"):
+        blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").prior_predictive()

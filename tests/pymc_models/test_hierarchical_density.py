@@ -142,7 +142,7 @@ CASES = {
     "brms": ({}, "brms", None),
     "flat": ({"correlated": False}, "flat", None),
     "bounded coefficient": ({}, {"x": "Uniform(-20, 20)", "Intercept": "Cauchy(40, 9)"}, None),
-    "positive coefficient": ({}, {"x": "HalfCauchy(3)"}, None),
+    "positive coefficient": ({}, {"x": "HalfCauchy(3)", "Intercept": "Logistic(40, 9)"}, None),
     "no fixed columns": ({"fixed": False}, None, None),
 }
 

@@ -141,7 +141,7 @@ def design_rows(design: Design, kept: Rows) -> Design:
     return replace(
         design,
         y=design.y[kept],
-        X=design.X[kept],
+        fixed_columns=design.X[kept],
         terms=tuple(_term_rows(term, kept) for term in design.terms),
         weights=None if design.weights is None else design.weights[kept],
         index=design.index[kept],

@@ -322,13 +322,17 @@ def curvature_at(
 
 
 def errors_at(curvature: Array, held: NDArray[np.bool_], found: IterativeEvaluation) -> tuple[Array, Array]:
-    """Return the covariance of the free entries, and the Monte Carlo covariance of their estimates, (k, k) each."""
+    """Return the covariance of the free entries, and the square of what their estimates may be off by, (k, k) each.
+
+    The latter is the Monte Carlo covariance and the square of the Newton step at which the search was content.
+    """
     free = np.flatnonzero(~held)
     k = len(held)
     covariance, error = np.zeros((k, k)), np.zeros((k, k))
     inverse = np.linalg.pinv(curvature[np.ix_(free, free)], hermitian=True)
     covariance[np.ix_(free, free)] = 2.0 * inverse
-    error[np.ix_(free, free)] = inverse @ found.gradient_error[np.ix_(free, free)] @ inverse
+    left = inverse @ found.gradient[free]
+    error[np.ix_(free, free)] = inverse @ found.gradient_error[np.ix_(free, free)] @ inverse + np.outer(left, left)
     return covariance, error
 
 

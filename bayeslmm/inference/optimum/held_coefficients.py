@@ -1,8 +1,8 @@
 r"""Coefficients at the values that maximise the posterior, where their priors are not normal.
 
-Given the covariance parameters, the coefficients :math:`\gamma_H` with Student t, Cauchy or Laplace priors, all other
-coefficients and the random effects integrated out, have a normal likelihood with mean :math:`\mu` and precision S, so
-their best values minimise
+Given the covariance parameters, the coefficients :math:`\gamma_H` with Student t, Cauchy, Laplace or logistic priors,
+all other coefficients and the random effects integrated out, have a normal likelihood with mean :math:`\mu` and
+precision S, so their best values minimise
 
 .. math:: q(\gamma) = (\gamma - \mu)^\top S (\gamma - \mu) - 2 \sum_h \log p_h(\gamma_h).
 
@@ -11,7 +11,8 @@ One at a time each minimum is known exactly. With :math:`\delta = \gamma_h - m_h
 
 .. math:: \delta^3 - c\,\delta^2 + \Bigl(\nu s^2 + \frac{\nu + 1}{S_{hh}}\Bigr)\delta - c\,\nu s^2 = 0,
 
-the real one with the lowest q, and a Laplace prior at :math:`\operatorname{sign}(c)\max(|c| - 1/(S_{hh} b), 0)`.
+the real one with the lowest q, a Laplace prior at :math:`\operatorname{sign}(c)\max(|c| - 1/(S_{hh} b), 0)`, and a
+logistic one, whose q is convex, where :math:`S_{hh}(\delta - c) + \tanh(\delta/(2s))/s = 0`.
 Sweeps over the coefficients never raise q, and what is not smooth in q is a sum over single coefficients, so where they
 stop is stationary (Tseng 2001); Newton's steps hurry them on. Where data and a prior contradict each other q has
 several minima: sweeps start from the data and from the priors, and the lower end counts.
@@ -30,10 +31,11 @@ from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
 from bayeslmm.priors.prior import SMALLEST, Prior
-from bayeslmm.priors.real_line import Cauchy, Laplace, Normal, StudentT
+from bayeslmm.priors.real_line import Cauchy, Laplace, Logistic, Normal, StudentT
 from bayeslmm.types import Array
 
 MAXIMUM_SWEEPS = 500
+MAXIMUM_STEPS = 100  # of Newton's in one coefficient
 SETTLED = 1e-12  # of a coefficient's standard error
 NARROWEST = 1e-4  # of its scale: the sd of the normal prior that stands for a Laplace prior at its kink
 TIGHT = 1e6  # times the root of a held coefficient's precision, which stands for certainty
@@ -173,7 +175,7 @@ def minimise_held(precision: Array, centre: Array, priors: Sequence[Prior], star
     precision, centre
         S and mu, shapes (h, h) and (h,).
     priors
-        h priors: Student t, Cauchy or Laplace.
+        h priors: Student t, Cauchy, Laplace or logistic.
     start
         A further place to start from, shape (h,).
     """
@@ -224,6 +226,8 @@ def _bend(prior: Prior, x: float) -> float:
     """Return minus the second derivative of a log density."""
     if isinstance(prior, Laplace):
         return 0.0
+    if isinstance(prior, Logistic):
+        return float((1.0 - np.tanh(0.5 * (x - prior.mu) / prior.s) ** 2) / (2.0 * prior.s**2))
     nu, middle, scale = _student(prior)
     z2 = ((x - middle) / scale) ** 2
     return (nu + 1.0) * (nu - z2) / (nu + z2) ** 2 / scale**2
@@ -234,6 +238,8 @@ def _best_alone(precision: float, centre: float, prior: Prior) -> float:
     if isinstance(prior, Laplace):
         c = centre - prior.mu
         return float(prior.mu + np.sign(c) * max(abs(c) - 1.0 / (precision * prior.b), 0.0))
+    if isinstance(prior, Logistic):
+        return float(prior.mu + prior.s * _logistic_root((centre - prior.mu) / prior.s, precision * prior.s**2))
     nu, middle, scale = _student(prior)
     c, spread = (centre - middle) / scale, 1.0 / (precision * scale**2)  # in units of the prior's scale
     roots = np.roots([1.0, -c, nu + (nu + 1.0) * spread, -c * nu])
@@ -245,6 +251,23 @@ def _best_alone(precision: float, centre: float, prior: Prior) -> float:
         bend = 1.0 / spread + (nu + 1.0) * (nu - best**2) / (nu + best**2) ** 2
         best -= slope / bend if bend > 0 else 0.0
     return float(middle + scale * best)
+
+
+def _logistic_root(c: float, precision: float) -> float:
+    """Return where ``precision (d - c) + tanh(d / 2)`` is zero.
+
+    It rises, and is concave on the side of zero where its root is: from zero, Newton's steps go up to the root and
+    never beyond it.
+    """
+    side, c = np.sign(c), abs(c)
+    d = 0.0
+    for _ in range(MAXIMUM_STEPS):
+        lean = np.tanh(0.5 * d)
+        step = (precision * (c - d) - lean) / (precision + 0.5 * (1.0 - lean**2))
+        d += step
+        if abs(step) <= SETTLED * (1.0 + d):
+            break
+    return float(side * d)
 
 
 def _student(prior: Prior) -> tuple[float, float, float]:
@@ -259,8 +282,11 @@ def standing_in(prior: Prior, x: float) -> Normal:
     r"""Return the normal prior with the same location, and the same slope at x.
 
     Its variance is :math:`-(x - m) / (\log p)'(x)`: :math:`s^2(\nu + z^2)/(\nu + 1)` for Student t,
-    :math:`b|x - m|` for Laplace.
+    :math:`b|x - m|` for Laplace, :math:`s(x - m)/\tanh((x - m)/(2s))` for logistic.
     """
+    if isinstance(prior, Logistic):
+        z = max(abs(x - prior.mu) / prior.s, NARROWEST)  # the ratio is two at zero
+        return Normal(prior.mu, float(prior.s * np.sqrt(z / np.tanh(0.5 * z))))
     if isinstance(prior, Laplace):
         variance = max(prior.b * abs(x - prior.mu), (NARROWEST * prior.b) ** 2)
         return Normal(prior.mu, max(float(np.sqrt(variance)), SMALLEST))

@@ -1,4 +1,4 @@
-r"""The posterior mode where priors of coefficients are Student t, Cauchy or Laplace.
+r"""The posterior mode where priors of coefficients are Student t, Cauchy, Laplace or logistic.
 
 Coefficients with normal or flat priors are integrated out, as the random effects are. Those of H are parameters beside
 the standard deviations, correlations and sigma, with the densities that the user stated:
@@ -47,7 +47,7 @@ class HeldMode(PosteriorMode):
     kernel
         The data.
     priors
-        The model's priors, one of them at least Student t, Cauchy or Laplace.
+        The model's priors, one of them at least Student t, Cauchy, Laplace or logistic.
     sigma
         The residual standard deviation where it is known.
     """
@@ -143,17 +143,28 @@ def posterior_maximum(
     FittingError
         As `bayeslmm.inference.optimum.mode.maximise_posterior`.
     """
-    if mixtures := find_mixtures(priors.fixed):
-        together = undetermined(priors)
-        if held := [mixture.place for mixture in mixtures if mixture.place in together]:
-            stated = ", ".join(f"{priors.fixed_names[place]!r} ({priors.fixed[place]})" for place in held)
-            raise PriorError(
-                f"The posterior mode takes normal or flat priors of columns that are combinations of each other, here "
-                f"{', '.join(repr(priors.fixed_names[place]) for place in together)}; those of {stated} are neither. "
-                "State normal ones, leave a column out, or use method='importance' or 'nuts', which take these."
-            )
+    if find_mixtures(priors.fixed):
+        check_held(priors)
         return find_mode(HeldMode(kernel, priors, sigma), progress=progress)
     return find_mode(PosteriorMode(CovarianceDensity(kernel, priors, sigma)), progress=progress)
+
+
+def check_held(priors: ModelPriors) -> None:
+    """Check that no coefficient of H is that of a column that is a combination of others.
+
+    Raises
+    ------
+    PriorError
+        If one is.
+    """
+    together = undetermined(priors)
+    if held := [mixture.place for mixture in find_mixtures(priors.fixed) if mixture.place in together]:
+        stated = ", ".join(f"{priors.fixed_names[place]!r} ({priors.fixed[place]})" for place in held)
+        raise PriorError(
+            f"The posterior mode takes normal or flat priors of columns that are combinations of each other, here "
+            f"{', '.join(repr(priors.fixed_names[place]) for place in together)}; those of {stated} are neither. "
+            "State normal ones, leave a column out, or use method='importance' or 'nuts', which take these."
+        )
 
 
 def normal_priors(

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bayeslmm.inference.nuts.starting import starting_factors
-from bayeslmm.inference.optimum.profiled import likelihood_of
+from bayeslmm.inference.optimum.profiled import minimise_likelihood
 from bayeslmm.inference.optimum.rounding import describe_rounding, judged, require_residuals
-from bayeslmm.inference.optimum.search import Minimum, Record, minimise
+from bayeslmm.inference.optimum.search import Minimum, Record
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import check_criterion
 from bayeslmm.likelihood.threads import blas_threads
@@ -80,9 +79,8 @@ def maximise(
     """
     criterion = check_criterion(method)
     record = Record(report=progress)
-    target = likelihood_of(kernel, criterion, sigma)
     with blas_threads(kernel.products.order):
-        minimum = minimise(target, starting_factors(kernel.products, sigma), record)
+        minimum = minimise_likelihood(kernel, criterion, sigma, record)
     if sigma is None:
         dof = kernel.products.n - (kernel.products.n_fixed if criterion == "reml" else 0)
         require_residuals(kernel.products, minimum.sigma, dof)

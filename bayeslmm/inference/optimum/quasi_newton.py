@@ -8,6 +8,7 @@ covariance, a small gradient says little (Nocedal and Wright 2006, chapters 3 an
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from bayeslmm.types import Array
@@ -17,6 +18,7 @@ Function = Callable[[Array], tuple[float, Array]]
 SUFFICIENT_DECREASE = 1e-4
 CURVATURE_SHARE = 0.9  # of the slope that may be left after a step
 MAXIMUM_TRIALS = 25
+MAXIMUM_STEPS = 500
 ROUNDING = 2e-14  # relative error of the function that two values may differ by
 
 
@@ -45,7 +47,12 @@ class Descent:
 
 
 def descend(
-    function: Function, start: Array, *, tolerance: float, longest: Callable[[Array], float], max_steps: int = 500
+    function: Function,
+    start: Array,
+    *,
+    tolerance: float,
+    longest: Callable[[Array], float],
+    max_steps: int = MAXIMUM_STEPS,
 ) -> Descent:
     """Minimise from `start`.
 
@@ -86,14 +93,28 @@ def descend(
     return Descent(x, value, gradient, 0.5 * float(gradient @ inverse @ gradient), max_steps)
 
 
+@numba.njit(cache=True, nogil=True)
 def update(inverse: Array, step: Array, change: Array) -> Array:
     """Return the BFGS update of the inverse Hessian, or the old one where the curvature is not positive."""
-    along = float(step @ change)
-    if along <= 1e-10 * np.sqrt((step @ step) * (change @ change)):
+    d, along, length, bend = len(step), 0.0, 0.0, 0.0
+    turned = np.zeros(d)
+    for a in range(d):
+        for b in range(d):
+            turned[a] += inverse[a, b] * change[b]
+        along += step[a] * change[a]
+        length += step[a] * step[a]
+        bend += change[a] * change[a]
+    if along <= 1e-10 * np.sqrt(length * bend):
         return inverse
-    turned = inverse @ change
-    both = np.outer(step, turned)
-    return inverse - (both + both.T) / along + np.outer(step, step) * ((1.0 + change @ turned / along) / along)
+    share = 1.0
+    for a in range(d):
+        share += change[a] * turned[a] / along
+    moved = np.empty((d, d))
+    for a in range(d):
+        for b in range(d):
+            both = step[a] * turned[b] + turned[a] * step[b]
+            moved[a, b] = inverse[a, b] + (step[a] * step[b] * share - both) / along
+    return moved
 
 
 def line_search(
@@ -123,7 +144,7 @@ def line_search(
         new_slope = float(gradient @ direction)
         if not new_value <= value + SUFFICIENT_DECREASE * size * slope + slack:
             high = size
-            size = _between(low, low_value, low_slope, size, new_value)
+            size = parabola_minimum(low, low_value, low_slope, size, new_value)
         else:
             if best is None or new_value <= best[1]:
                 best = moved, new_value, gradient, size >= longest
@@ -136,7 +157,8 @@ def line_search(
     return best
 
 
-def _between(low: float, low_value: float, low_slope: float, high: float, high_value: float) -> float:
+@numba.njit(cache=True, nogil=True)
+def parabola_minimum(low: float, low_value: float, low_slope: float, high: float, high_value: float) -> float:
     """Return the minimum of the parabola through one end's value and slope and the other's value, kept inside."""
     width = high - low
     if not np.isfinite(high_value):

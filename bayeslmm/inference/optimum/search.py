@@ -24,8 +24,9 @@ SMALL_MODEL = 1000  # random effects; up to here one more evaluation costs next 
 SMALL_MODEL_GAIN = 1e-12  # and theta may be known to 2e-6 of its standard error
 ACCEPTED_GRADIENT = 2e-3  # what rounding may leave when no step lowers the objective any more
 SMALL_PIVOT = 1e-4  # a diagonal of lambda, columns scaled, that may stand for zero
-ROUNDING = 1e-12  # a diagonal of lambda that is zero but for rounding
+ROUNDED_PIVOT = 1e-12  # a diagonal of lambda that is zero but for rounding
 NEGLIGIBLE = 2.5e-7  # rise of the objective for a zero that does not matter; a few of them stay below 1e-6
+VARIANCES = tuple(10.0**-k for k in range(7))  # tried along a direction that may lead off the boundary
 MAXIMUM_ROUNDS = 12
 MAXIMUM_CHARTS = 40
 
@@ -216,7 +217,7 @@ class _Search:
         for factor in lambdas:
             for a in np.flatnonzero(np.abs(np.diag(factor)) < SMALL_PIVOT):
                 pivot, factor[a, a] = factor[a, a], 0.0
-                if abs(pivot) <= ROUNDING:
+                if abs(pivot) <= ROUNDED_PIVOT:
                     continue
                 if self.value(lambdas) <= point.value + NEGLIGIBLE:
                     changed = True
@@ -232,7 +233,7 @@ class _Search:
         best: tuple[float, list[Array]] | None = None
         for k, (factor, slope, shape) in enumerate(zip(lambdas, slopes, self.shapes, strict=True)):
             for direction in shape.structure.descents(slope):
-                for variance in 10.0 ** np.arange(0, -7, -1):
+                for variance in VARIANCES:
                     trial = list(lambdas)
                     added = np.column_stack([factor, np.sqrt(variance) * direction])
                     trial[k] = shape.structure.factor_of_root(added)

@@ -2,13 +2,10 @@ r"""Coefficients given the covariance parameters without a factor: modes, varian
 
 On the scale of b, :math:`\operatorname{var}(b \mid \beta) = \sigma^2\Lambda\Omega^{-1}\Lambda^\top`. Its blocks are
 :math:`\Lambda_2S^{-1}\Lambda_2^\top` for trailing terms and :math:`M + MA_{12}\Lambda_2S^{-1}\Lambda_2^\top A_{21}M`
-for the leading one. With W the sums of each effect over its levels, which crossed factors confound most,
-
-.. math:: S^{-1} = S^{-1}W(W^\top S^{-1}W)^{-1}W^\top S^{-1} + R,
-
-the diagonal blocks of the first part are exact and those of R are estimated level by level by Rademacher probes about
-the part that the preconditioner knows. Draws are exact up to the tolerance of their solves: beta from its marginal
-distribution, the trailing effects by a root of :math:`S^{-1}`, the leading ones level by level.
+for the leading one. With :math:`S^{-1} = N + ee^\top` as in `common_part`, the second part is exact and the diagonal
+blocks of N are estimated level by level by Rademacher probes about :math:`P^{-1} - ww^\top`. Draws are exact up to the
+tolerance of their solves: beta from its marginal distribution, the trailing effects by a root of :math:`S^{-1}`, the
+leading ones level by level.
 """
 
 from collections.abc import Sequence
@@ -17,8 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bayeslmm.likelihood.iterative.common_part import CommonPart
 from bayeslmm.likelihood.iterative.conjugate_gradients import conjugate_gradients, inverse_root
-from bayeslmm.likelihood.iterative.eliminated import Eliminated, PairedProducts
+from bayeslmm.likelihood.iterative.eliminated import PairedProducts
 from bayeslmm.likelihood.iterative.evaluation import Solved, rademacher, term_scores
 from bayeslmm.likelihood.kernel import Conditional, Kernel
 from bayeslmm.types import Array, Codes
@@ -95,6 +93,9 @@ def effect_variances(kernel: Kernel, solved: Solved, sigma: float, *, estimated:
 def _probed_variances(solved: Solved) -> tuple[Array, list[Array]]:
     eliminated = solved.eliminated
     paired = eliminated.paired
+    common = CommonPart(eliminated)
+    tolerance = np.full(common.coupling.shape[1], TOLERANCE**2)
+    exact = common.exact_part(conjugate_gradients(common, eliminated.precondition, common.coupling, tolerance).x)
     inverse = eliminated.inverse_preconditioner()
     roots = [eliminated.lambdas[pairs.term] for pairs in paired.pairs]
     known = [root @ block @ root.T for root, block in zip(roots, inverse, strict=True)]
@@ -102,53 +103,25 @@ def _probed_variances(solved: Solved) -> tuple[Array, list[Array]]:
     lead_known = middle @ eliminated.lead_diagonal(known) @ middle
     lead_sum = np.zeros_like(middle)
     sums = [np.zeros_like(block) for block in known]
-    common = _common_part(eliminated)
     for first in range(0, PROBES_OF_VARIANCES, PROBES_AT_ONCE):
         signs = rademacher(paired.products.n_trailing, PROBES_AT_ONCE, first)
-        found = conjugate_gradients(
-            eliminated, eliminated.precondition, eliminated.colour(signs), np.full(PROBES_AT_ONCE, TOLERANCE)
-        ).x
-        found -= common.basis @ (common.weights @ found)
-        near = eliminated.whiten_transposed(signs)
+        right = common.without_sums(eliminated.colour(signs))
+        found = conjugate_gradients(common, eliminated.precondition, right, np.full(PROBES_AT_ONCE, TOLERANCE)).x
+        near = common.project_effects(eliminated.whiten_transposed(signs))
         rest, near = eliminated.scale(found - near), eliminated.scale(near)
         for total, pairs in zip(sums, paired.pairs, strict=True):
             total += np.einsum("jsm,jtm->jst", paired.levels_of(rest, pairs), paired.levels_of(near, pairs))
         met = middle @ paired.lead_from(np.hstack([rest, near]))
         lead_sum += np.einsum("jsm,jtm->jst", met[:, :, :PROBES_AT_ONCE], met[:, :, PROBES_AT_ONCE:])
-    exact = eliminated.scale(common.root)
-    met = middle @ paired.lead_from(exact)
-    lead = middle + _positive(lead_known, lead_sum / PROBES_OF_VARIANCES) + met @ met.transpose(0, 2, 1)
+    left = eliminated.scale(np.hstack([exact.root.columns, -common.basis.columns]))
+    right = eliminated.scale(np.hstack([exact.root.columns, common.basis.columns]))
+    met, same = (middle @ paired.lead_from(v) for v in (left, right))
+    lead = middle + _positive(lead_known + met @ same.transpose(0, 2, 1), lead_sum / PROBES_OF_VARIANCES)
     trailing = []
     for pairs, block, total in zip(paired.pairs, known, sums, strict=True):
-        own = paired.levels_of(exact, pairs)
-        trailing.append(_positive(block, total / PROBES_OF_VARIANCES) + own @ own.transpose(0, 2, 1))
+        block = block + paired.levels_of(left, pairs) @ paired.levels_of(right, pairs).transpose(0, 2, 1)
+        trailing.append(_positive(block, total / PROBES_OF_VARIANCES))
     return lead, trailing
-
-
-@dataclass(frozen=True, slots=True)
-class _CommonPart:
-    """S^-1 W as `basis` (q, k), with ``weights = (W'S^-1W)^-1 W'`` (k, q) and a root of what they make, (q, k)."""
-
-    basis: Array
-    weights: Array
-    root: Array
-
-
-def _common_part(eliminated: Eliminated) -> _CommonPart:
-    paired = eliminated.paired
-    sums = []
-    for pairs in paired.pairs:
-        size = pairs.own.shape[1]
-        columns = np.zeros((paired.products.n_trailing, size))
-        columns[pairs.rows] = np.tile(np.eye(size), (len(pairs.own), 1))
-        sums.append(columns)
-    sums_of_effects = np.hstack(sums)
-    tolerance = np.full(sums_of_effects.shape[1], TOLERANCE**2)
-    basis = conjugate_gradients(eliminated, eliminated.precondition, sums_of_effects, tolerance).x
-    gram = sums_of_effects.T @ basis
-    root = np.linalg.cholesky((gram + gram.T) / 2)
-    weights = np.linalg.solve(root.T, np.linalg.solve(root, sums_of_effects.T))
-    return _CommonPart(basis, weights, np.linalg.solve(root, basis.T).T)
 
 
 def _positive(known: Array, rest: Array) -> Array:

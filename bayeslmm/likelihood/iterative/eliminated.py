@@ -21,10 +21,12 @@ from bayeslmm.likelihood.iterative.passes import (
     add_between,
     add_lead_diagonal,
     gather,
+    roots_of,
     scatter,
     subtract_diagonal,
     subtract_eliminated,
     subtract_eliminated_scalar,
+    unite,
 )
 from bayeslmm.types import Array, Index
 
@@ -65,11 +67,14 @@ class PairedProducts:
         One item per trailing term.
     between
         Pairs of different trailing terms.
+    components
+        Which levels are connected by rows: the component of each level, (J_k,) per trailing term.
     """
 
     products: CrossProducts
     pairs: tuple[Pairs, ...]
     between: tuple[TrailingBlocks, ...]
+    components: tuple[Index, ...]
 
     @classmethod
     def of(cls, products: CrossProducts) -> "PairedProducts":
@@ -88,7 +93,7 @@ class PairedProducts:
             pairs.append(Pairs(lead.term, rows, starts, places, _compact(lead.blocks), own[lead.term]))
             first += shape.n_effects
         between = tuple(b for b in products.trailing_blocks if b.terms[0] != b.terms[1])
-        return cls(products, tuple(pairs), between)
+        return cls(products, tuple(pairs), between, connected(pairs))
 
     @property
     def lead(self) -> int:
@@ -129,6 +134,18 @@ class PairedProducts:
         rest = self.trailing_products(trailing)
         self.add_trailing_from(lead, rest)
         return first, rest
+
+
+def connected(pairs: Sequence[Pairs]) -> tuple[Index, ...]:
+    """Return the connected component of each level of each trailing term, numbered from 0."""
+    sizes = [len(p.own) for p in pairs]
+    parents = np.arange(sum(sizes))
+    first_met = np.full(len(pairs[0].starts) - 1, -1)
+    firsts = np.cumsum([0, *sizes])
+    for p, first in zip(pairs, firsts, strict=False):
+        unite(p.starts, p.levels, first, first_met, parents)
+    labels = np.unique(roots_of(parents), return_inverse=True)[1]
+    return tuple(np.split(labels, firsts[1:-1]))
 
 
 def _multiply(blocks: Array, vectors: Array, out: Array) -> None:
@@ -212,6 +229,10 @@ class Eliminated:
     def colour(self, stacked: Array) -> Array:
         """Return ``L v``."""
         return self._blockwise(self.roots, stacked)
+
+    def colour_transposed(self, stacked: Array) -> Array:
+        """Return ``L' v``."""
+        return self._blockwise([root.transpose(0, 2, 1) for root in self.roots], stacked)
 
     def whiten_transposed(self, stacked: Array) -> Array:
         """Return ``L^-T v``."""

@@ -6,24 +6,7 @@ derivative by a relative covariance :math:`\Psi_k = \lambda_k\lambda_k^\top` is
 .. math:: G_k = T_k - \sum_j g_j g_j^\top/\sigma^2, \qquad T_k = \sum_j Z_j^\top M Z_j,
 
 :math:`M = V_0^{-1}` for ML and :math:`P_0` for REML. The second sum and all of REML's are exact; the traces of ML's are
-estimated by Hutchinson's probes z = Lr with the same Rademacher r at every point, so that the estimate is a smooth
-function of the parameters: with x = S⁻¹z and v = P⁻¹z,
-
-.. math:: \sum_j C_{jj} = \sum_j [P^{-1}]_{jj} + E \sum_j (x - v)_j v_j^\top, \quad
-          T_k = \lambda_k^{-\top}\Bigl(J_kI - \sum_j C_{jj}\Bigr)\lambda_k^{-1}
-
-for a trailing term, where lambda is turned to :math:`UD^{1/2}` so that its directions come apart. Where a direction's
-variance is small beside its data, division by it would magnify the noise; there, with
-:math:`h(x) = \tilde A\Lambda_2x`,
-:math:`T_k = \sum_j \tilde A_{jj} - E\sum_j h(x)_jh(v)_j^\top`, and between the two kinds of direction
-:math:`E\sum_j h(x)_j v_j^\top\lambda_k^{-1}`. For the leading term, with :math:`F = I - A_{11}M` and
-:math:`h(x) = F A_{12}\Lambda_2 x`,
-
-.. math:: T_1 = \sum_j \Bigl(F A_{11} - F A_{12}\Lambda_2P^{-1}\Lambda_2^\top A_{21}F^\top\Bigr)_{jj}
-                - E \sum_j h(x - v)_j h(v)_j^\top .
-
-Nothing here needs an invertible lambda. Every estimate is corrected by its regression on
-:math:`r^\top\tilde S r - q`, whose mean is known to be zero. The average information (Gilmour, Thompson and Cullis
+estimated by probes, as `traces` says. The average information (Gilmour, Thompson and Cullis
 1995) in the free entries of lambda is :math:`q_i^\top P_0 q_j/\sigma^2` with
 :math:`q_i = Z\,(\partial\Psi/\partial\lambda_i)\,g`, less what profiling sigma takes.
 """
@@ -32,19 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
-from bayeslmm.likelihood.iterative.conjugate_gradients import Solution, conjugate_gradients, log_quadrature, tridiagonal
+from bayeslmm.likelihood.iterative.common_part import CommonPart, ExactPart
+from bayeslmm.likelihood.iterative.conjugate_gradients import Solution, conjugate_gradients
 from bayeslmm.likelihood.iterative.eliminated import Eliminated, PairedProducts
+from bayeslmm.likelihood.iterative.traces import Probed, probe
 from bayeslmm.types import Array, Criterion
 
 EXACT = 1e-9  # of the first residual, for X and y
 SHARED = 1e-4  # for probes, whose error is squared in a trace
 ROUGH = 1e-3  # for working variates: they make a matrix of steps only
-WEAK = 1.0  # variance of an effect times its information by level, below which it counts as small
-LEAST_REST = 0.05  # of one, that a probe's leverage may leave
-REGRESSED = 6  # probes from which on the regression on the known mean pays
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,29 +61,6 @@ class Solved:
         """Return the columns of y less those of X times beta."""
         residual = np.append(-self.beta, 1.0)
         return lead @ residual, trailing @ residual
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    """Traces and the determinant by probes.
-
-    Attributes
-    ----------
-    traces
-        Per term, formula order, each probe's estimate of ML's T, (m, S, S).
-    log_dets
-        Each probe's estimate of log|Omega|, (m,).
-    shares
-        What to multiply each probe's deviation from the mean by for its part of the mean's error, (m,): these parts'
-        squares add up to the error's (the jackknife's estimate).
-    iterations
-        Most iterations of conjugate gradients.
-    """
-
-    traces: tuple[Array, ...]
-    log_dets: Array
-    shares: Array
-    iterations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,14 +144,8 @@ def evaluate_iteratively(
             f"{products.n} rows cannot estimate {products.n_fixed} fixed coefficients by {method.upper()}."
         )
     eliminated = Eliminated(paired, [turned(f) for f in lambdas])
-    lead_right, trailing_right = products.nest_xy[0], products.trailing_xy
-    probes = eliminated.colour(signs)
-    right = np.hstack([probes, eliminated.reduce(lead_right, trailing_right)])
-    m = signs.shape[1]
-    tolerance = np.where(np.arange(right.shape[1]) < m, shared, EXACT)
-    solution = conjugate_gradients(eliminated, eliminated.precondition, right, tolerance)
-    solved = coefficients_solved(eliminated, solution.x[:, m:])
-    probed = probe(eliminated, signs, solution, derivatives)
+    found = solve_system(eliminated, signs, shared, EXACT)
+    solved, probed = found.solved, found.probe(signs, derivatives=derivatives)
     r2 = solved.r_squared
     if sigma is None:
         sigma = float(np.sqrt(r2 / dof))
@@ -219,6 +171,55 @@ def evaluate_iteratively(
         solved,
         probed.iterations,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SolvedSystem:
+    """Probes, X and y solved at one point.
+
+    Attributes
+    ----------
+    common, exact
+        The system without the sums of effects, and the part of the inverse that these make.
+    solution
+        The projected system solved for the probes, if any, and what else was wanted.
+    solved
+        X and y.
+    """
+
+    common: CommonPart
+    exact: ExactPart
+    solution: Solution
+    solved: Solved
+
+    def probe(self, signs: Array, *, derivatives: bool) -> Probed:
+        """Return what the probes (q_T, m) that were solved say."""
+        return probe(self.common, self.exact, signs, self.solution, derivatives=derivatives)
+
+
+def solve_system(eliminated: Eliminated, signs: Array, shared: float, exact: float) -> SolvedSystem:
+    """Solve for probes, X, y and the sums of effects at once.
+
+    Parameters
+    ----------
+    eliminated
+        The system.
+    signs
+        Probes, (q_T, m).
+    shared, exact
+        Tolerances of the probes' solves and of those of X and y.
+    """
+    products = eliminated.paired.products
+    common = CommonPart(eliminated)
+    of_xy = eliminated.reduce(products.nest_xy[0], products.trailing_xy)
+    m, last = signs.shape[1], signs.shape[1] + of_xy.shape[1]
+    right = np.hstack([common.without_sums(np.hstack([eliminated.colour(signs), of_xy])), common.coupling])
+    # an error of the sums' part is no longer squared
+    tolerance = np.repeat([shared, exact, EXACT], [m, of_xy.shape[1], common.coupling.shape[1]])
+    solution = conjugate_gradients(common, eliminated.precondition, right, tolerance)
+    part = common.exact_part(solution.x[:, last:])
+    solved = coefficients_solved(eliminated, solution.x[:, m:last] + part.solve(of_xy))
+    return SolvedSystem(common, part, solution, solved)
 
 
 def coefficients_solved(eliminated: Eliminated, x: Array) -> Solved:
@@ -247,118 +248,10 @@ def coefficients_solved(eliminated: Eliminated, x: Array) -> Solved:
     return Solved(eliminated, lead, trailing, lead_scores, trailing_scores, beta, xy[:p, :p], r2)
 
 
-def probe(eliminated: Eliminated, signs: Array, solution: Solution, derivatives: bool) -> Probed:
-    """Return what the probes' columns, the first of a solution, say of the determinant and the traces."""
-    paired = eliminated.paired
-    q, m = signs.shape
-    quadratures = np.array([log_quadrature(solution, k) for k in range(m)])
-    known_zero = np.array(
-        [q * (tridiagonal(solution, k)[0][0] - 1.0) if solution.iterations[k] else 0.0 for k in range(m)]
-    )
-    log_dets = eliminated.log_det_lead + eliminated.log_det_preconditioner + q * quadratures
-    corrected = _Correction(known_zero)
-    log_dets = corrected(log_dets)
-    iterations = int(solution.iterations.max(initial=0))
-    if not derivatives:
-        return Probed((), log_dets, corrected.shares, iterations)
-    inverse = eliminated.inverse_preconditioner()
-    solved, near = solution.x[:, :m], eliminated.whiten_transposed(signs)
-    rest = solved - near
-    raw = None
-    if any(
-        weak.any()
-        for weak in map(_weak, eliminated.diagonal, (eliminated.lambdas[pairs.term] for pairs in paired.pairs))
-    ):
-        raw = eliminated.raw(eliminated.scale(np.hstack([rest, near])))
-    traces: list[Array] = [np.zeros((0, 0, 0))] * len(paired.products.layout.shapes)
-    for place, pairs in enumerate(paired.pairs):
-        diagonal, root = eliminated.diagonal[place], eliminated.lambdas[pairs.term]
-        vectors = [paired.levels_of(v, pairs) for v in (rest, near)]
-        products = None if raw is None else paired.levels_of(raw, pairs)
-        traces[pairs.term] = corrected(_trailing_traces(diagonal, root, inverse[place], vectors, products))
-    traces[paired.lead] = corrected(_lead_traces(eliminated, rest, near, inverse))
-    return Probed(tuple(traces), log_dets, corrected.shares, iterations)
-
-
 def turned(factor: Array) -> Array:
     """Return ``U D^(1/2)``, a root of the same covariance whose columns are orthogonal."""
     left, values, _ = np.linalg.svd(factor)
     return left * values
-
-
-def _weak(diagonal: Array, root: Array) -> NDArray[np.bool_]:
-    """Return which columns of a turned root have variances small beside their data, (S,)."""
-    return np.asarray(np.einsum("sa,st,ta->a", root, diagonal.mean(axis=0), root) < WEAK)
-
-
-def _trailing_traces(
-    diagonal: Array, root: Array, inverse: Array, vectors: Sequence[Array], raw: Array | None
-) -> Array:
-    """Return each probe's estimate of a trailing term's T, (m, S, S).
-
-    diagonal and inverse (J, S, S) are the blocks of the raw Schur complement and of the inverse preconditioner, vectors
-    x - v and v, (J, S, m) each, and raw the raw Schur complement times the scaled two, (J, S, 2m).
-    """
-    weak = _weak(diagonal, root)
-    rest, near = vectors
-    scales = np.sqrt(np.sum(root**2, axis=0))
-    reciprocal = 1.0 / np.where(weak, 1.0, scales)
-    each = np.einsum("jsm,jtm->mst", rest, near)
-    sums = inverse.sum(axis=0) + (each + each.transpose(0, 2, 1)) / 2
-    traces = (len(diagonal) * np.eye(len(root)) - sums) * np.outer(reciprocal, reciprocal)
-    axes = np.linalg.svd(root)[0]
-    if weak.any():
-        assert raw is not None
-        m = rest.shape[2]
-        far, close = axes.T @ raw[:, :, :m], axes.T @ raw[:, :, m:]
-        quadratic = np.einsum("jsm,jtm->mst", far + close, close)
-        small = axes.T @ diagonal.sum(axis=0) @ axes - (quadratic + quadratic.transpose(0, 2, 1)) / 2
-        mixed = np.einsum("jsm,jtm->mst", far, near) + axes.T @ np.einsum("jst,tr,jrq->sq", diagonal, root, inverse)
-        mixed = mixed * reciprocal
-        traces = np.where(np.outer(weak, weak), small, traces)
-        traces = np.where(weak[:, None] & ~weak[None, :], mixed, traces)
-        traces = np.where(~weak[:, None] & weak[None, :], mixed.transpose(0, 2, 1), traces)
-    return axes @ traces @ axes.T
-
-
-def _lead_traces(eliminated: Eliminated, rest: Array, near: Array, inverse: Sequence[Array]) -> Array:
-    """Return each probe's estimate of the leading term's T, (m, S_0, S_0)."""
-    paired = eliminated.paired
-    size = eliminated.middle.shape[1]
-    own = paired.products.nest_z[0][:, :, :size]
-    left = np.eye(size) - own @ eliminated.middle
-    scaled = [
-        eliminated.lambdas[pairs.term] @ block @ eliminated.lambdas[pairs.term].T
-        for pairs, block in zip(paired.pairs, inverse, strict=True)
-    ]
-    known = left @ own - left @ eliminated.lead_diagonal(scaled) @ left.transpose(0, 2, 1)
-    m = rest.shape[1]
-    met = left @ paired.lead_from(eliminated.scale(np.hstack([rest, near])))
-    each = np.einsum("jsm,jtm->mst", met[:, :, :m], met[:, :, m:])
-    return known.sum(axis=0) - (each + each.transpose(0, 2, 1)) / 2
-
-
-class _Correction:
-    """Take from estimates, one per probe, their regression on a statistic whose mean is zero."""
-
-    def __init__(self, known_zero: Array) -> None:
-        m = len(known_zero)
-        moved = known_zero - known_zero.mean()
-        squares = float(moved @ moved)
-        self.used = m >= REGRESSED and squares > 0.0
-        self.known_zero, self.moved, self.squares = known_zero, moved, squares
-        weights, leverage = np.full(m, 1.0 / max(m, 1)), np.full(m, 1.0 / max(m, 1))
-        if self.used:
-            weights = weights - known_zero.mean() * moved / squares
-            leverage = leverage + moved**2 / squares
-        # as if each probe's deviation were from a regression without it: few probes understate their error otherwise
-        self.shares = weights / np.maximum(1.0 - leverage, LEAST_REST)
-
-    def __call__(self, estimates: Array) -> Array:
-        if not self.used:
-            return estimates
-        slope = np.tensordot(self.moved, estimates, axes=1) / self.squares
-        return estimates - self.known_zero.reshape(-1, *[1] * slope.ndim) * slope
 
 
 def _gradient(

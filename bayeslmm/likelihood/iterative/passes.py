@@ -146,3 +146,48 @@ def add_between(rows: Index, columns: Index, blocks: Array, vectors: Array, out:
                 for c in range(m):
                     out[rows[e] + s, c] += value * vectors[columns[e] + t, c]
                     out[columns[e] + t, c] += value * vectors[rows[e] + s, c]
+
+
+@numba.njit(cache=True, nogil=True)
+def root_of(parents: Index, place: int) -> int:
+    """Return the root of a place's tree, whose paths are halved on the way."""
+    while parents[place] != place:
+        parents[place] = parents[parents[place]]
+        place = parents[place]
+    return place
+
+
+@numba.njit(cache=True, nogil=True)
+def unite(starts: Index, levels: Levels, first: int, first_met: Index, parents: Index) -> None:
+    """Unite all trailing levels that meet one leading level.
+
+    Parameters
+    ----------
+    starts, levels
+        The pairs of one trailing term.
+    first
+        Place of its first level in `parents`.
+    first_met
+        A place that each leading level met, (J_0,), -1 for none yet; filled.
+    parents
+        Trees of places, each united with the smaller root; changed.
+    """
+    for j in range(starts.shape[0] - 1):
+        for e in range(starts[j], starts[j + 1]):
+            own = root_of(parents, first + levels[e])
+            if first_met[j] < 0:
+                first_met[j] = own
+            other = root_of(parents, first_met[j])
+            if own < other:
+                parents[other] = own
+            else:
+                parents[own] = other
+
+
+@numba.njit(cache=True, nogil=True)
+def roots_of(parents: Index) -> Index:
+    """Return the root of every place."""
+    out = np.empty_like(parents)
+    for i in range(parents.shape[0]):
+        out[i] = root_of(parents, i)
+    return out

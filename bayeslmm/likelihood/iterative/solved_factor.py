@@ -6,18 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayeslmm.likelihood.crossproducts import CrossProducts
-from bayeslmm.likelihood.iterative.conjugate_gradients import conjugate_gradients
 from bayeslmm.likelihood.iterative.eliminated import Eliminated, PairedProducts
-from bayeslmm.likelihood.iterative.evaluation import (
-    Solved,
-    coefficients_solved,
-    probe,
-    turned,
-)
+from bayeslmm.likelihood.iterative.evaluation import Solved, solve_system, turned
 from bayeslmm.types import Array
 
-# of solves; both the determinant and the residual sum of squares err by the square
-OF_PROBES, OF_RESPONSE = 1e-3, 1e-6
+# of solves; the determinant errs by the square
+OF_PROBES, OF_RESPONSE = 1e-3, 1e-7
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +116,8 @@ def solve_factor(
         If the equations cannot be solved.
     """
     eliminated = Eliminated(paired, [turned(f) for f in lambdas])
-    right = eliminated.reduce(paired.products.nest_xy[0], paired.products.trailing_xy)
-    m = 0 if determinant is not None else signs.shape[1]
-    if m:
-        right = np.hstack([eliminated.colour(signs), right])
-    tolerance = np.where(np.arange(right.shape[1]) < m, OF_PROBES, OF_RESPONSE)
-    solution = conjugate_gradients(eliminated, eliminated.precondition, right, tolerance)
-    solved = coefficients_solved(eliminated, solution.x[:, m:])
+    found = solve_system(eliminated, signs if determinant is None else signs[:, :0], OF_PROBES, OF_RESPONSE)
     if determinant is None:
-        probed = probe(eliminated, signs, solution, derivatives=False)
+        probed = found.probe(signs, derivatives=False)
         determinant = Determinant(probed.log_dets, probed.shares)
-    return SolvedFactor(solved, determinant)
+    return SolvedFactor(found.solved, determinant)

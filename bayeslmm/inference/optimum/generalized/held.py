@@ -1,4 +1,4 @@
-r"""The posterior mode of a generalized model where priors of coefficients are Student t, Cauchy or Laplace.
+r"""The posterior mode of a generalized model where priors of coefficients are Student t, Cauchy, Laplace or logistic.
 
 As for normal responses (`bayeslmm.inference.optimum.held_mode`), coefficients with normal or flat priors are integrated
 out, and those with other priors, :math:`\gamma`, are parameters beside the standard deviations, correlations and

@@ -43,15 +43,18 @@ class PosteriorObjective(Objective):
         point = found.point
         value, by_lambda = self._covariances(point)
         by_working = np.zeros(len(point.working))
+        turn = self.problem.family.prior_turn
+        working = point.working if turn is None else turn @ point.working
         first = 0
         for parameter in self.problem.family.parameters:
             here = slice(first, first + parameter.size)
             first += parameter.size
             added, slopes = log_dispersion_prior(
-                self.density.dispersion[here], point.working[here], parameter.transform, jacobian=False
+                self.density.dispersion[here], working[here], parameter.transform, jacobian=False
             )
             value += added
             by_working[here] = slopes
+        by_working = by_working if turn is None else by_working @ turn
         if found.gradient is None:
             return replace(found, value=found.value - 2.0 * value)
         slope = found.gradient
