@@ -251,9 +251,18 @@ def _usable_priors(model: Fittable) -> "ModelPriors":
     unguarded = [finding for finding in model.findings if _is_flat(priors, finding)]
     _require_identified(unguarded, "flat priors")
     if model.family is not None:
-        from bayeslmm.posterior.zero_coefficients import check_zero_coefficients
+        from bayeslmm.posterior.flat_coefficients import check_zero_coefficients
 
         check_zero_coefficients(model.design, model.family, priors)
+    return priors
+
+
+def _sampled_priors(model: Fittable) -> "ModelPriors":
+    """Return the priors of a generalized model, if the responses leave a posterior under them."""
+    from bayeslmm.posterior.flat_coefficients import check_separation
+
+    priors = _usable_priors(model)
+    check_separation(model.posterior_design, cast("Family", model.family), priors)
     return priors
 
 
@@ -278,7 +287,7 @@ def _fit_generalized_importance(model: Fittable, method: str, options: Options) 
     from bayeslmm.inference.importance.generalized import generalized_importance
     from bayeslmm.posterior.generalized_mixture import generalized_density
 
-    priors = _usable_priors(model)
+    priors = _sampled_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
     with _extremes_explained():
         found = generalized_importance(generalized_density(model.posterior_design, family, priors), options)
@@ -289,7 +298,7 @@ def _fit_generalized_nuts(model: Fittable, method: str, options: Options) -> Fit
     from bayeslmm.inference.nuts.generalized import generalized_nuts
     from bayeslmm.posterior.generalized_mixture import generalized_density
 
-    priors = _usable_priors(model)
+    priors = _sampled_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
     with _extremes_explained():
         found = generalized_nuts(generalized_density(model.posterior_design, family, priors), options)
@@ -313,7 +322,7 @@ def _fit_generalized_map(model: Fittable, method: str, options: Options) -> Poin
 def _fit_generalized_advi(model: Fittable, method: str, options: Options) -> Fit:
     from bayeslmm.inference.advi.generalized import generalized_advi
 
-    priors = _usable_priors(model)
+    priors = _sampled_priors(model)
     family = cast("Family", model.family).for_response(model.design.outcome)
     return _generalized_posterior(
         model, family, priors, generalized_advi(model.posterior_design, family, priors, options), options

@@ -9,6 +9,7 @@ import pytest
 import bayeslmm as blm
 from bayeslmm.errors import BayeslmmError
 from bayeslmm.families import FAMILIES
+from bayeslmm.posterior.flat_coefficients import check_separation
 
 GENERALIZED = [name for name in FAMILIES if name not in ("gaussian",)]
 QUICK = {"progressbar": False, "seed": 1, "draws": 40, "chains": 2}
@@ -91,6 +92,21 @@ def test_a_parameter_that_the_data_do_not_ask_for_is_named(name, said):
     fit = blm.Model("y ~ x + (1 | g)", frame(y=y), family=name).fit("ml")
     assert f"The estimate of {said}: these data do not ask for it" in fit.status.message
     assert fit.status.ok
+
+
+def test_flat_priors_have_no_posterior_under_complete_separation():
+    data, _ = yes_no()
+    data["apart"] = data.y
+    model = blm.Model("y ~ x + apart + (1 | g)", data, family="bernoulli", priors="brms")
+    for method in ("importance", "nuts"):
+        with pytest.raises(blm.PriorError, match=r"flat prior of apart leaves no posterior: the column separates"):
+            model.fit(method, **QUICK)
+    one_sided = data.assign(apart=np.where(np.arange(len(data)) < 3, 0, data.y))  # no longer apart from the others
+    one_sided.loc[0, ["y", "apart"]] = 1, 0
+    one_sided.loc[1, ["y", "apart"]] = 0, 1
+    one_sided.loc[2, ["y", "apart"]] = 0, 0
+    model = blm.Model("y ~ x + apart + (1 | g)", one_sided, family="bernoulli", priors="brms")
+    check_separation(model.posterior_design, model.family, model.resolved_priors)
 
 
 @pytest.mark.parametrize(("name", "value"), [("bernoulli", 0), ("bernoulli", 1), ("poisson", 0)])

@@ -7,8 +7,8 @@ from scipy.stats import logistic, poisson
 
 import bayeslmm as blm
 from bayeslmm.model_files.reading import read_model_file
+from bayeslmm.posterior.flat_coefficients import unbounded_coefficients
 from bayeslmm.posterior.generalized_mixture import generalized_density
-from bayeslmm.posterior.zero_coefficients import unbounded_coefficients
 
 SHORT = {"seed": 1, "draws": 100, "chains": 2, "progressbar": False}
 

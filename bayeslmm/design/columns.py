@@ -87,13 +87,7 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
         found = _codes_of_whole_numbers(column.to_numpy())
         if found is not None:
             return found
-    if (bad := unhashable(column)).any():
-        place = first_true(bad)
-        kind = type(column.iloc[place]).__name__
-        raise DataError(
-            f"Column {column.name!r} holds a {kind} in row {column.index[place]!r}, which is no label: convert the "
-            "column to texts or numbers."
-        )
+    _check_labels(column)
     try:
         codes, levels = pd.factorize(column, sort=True)
     except TypeError:
@@ -101,7 +95,7 @@ def as_codes(column: pd.Series) -> tuple[Codes, pd.Index]:
             f"Column {column.name!r} mixes labels that cannot be sorted: convert it with astype(str)."
         ) from None
     if not pd.api.types.is_numeric_dtype(levels):
-        _check_texts(str(column.name), levels)
+        check_texts(str(column.name), levels)
     return codes.astype(np.int32), pd.Index(levels, name=None, tupleize_cols=False)
 
 
@@ -125,7 +119,42 @@ def _codes_of_whole_numbers(values: NDArray[np.integer]) -> tuple[Codes, pd.Inde
     return table[places], pd.Index(levels)
 
 
-def _check_texts(name: str, levels: Any) -> None:
+def distinct_labels(column: pd.Series) -> pd.Index:
+    """Return the labels that occur, for a column without missing values.
+
+    Raises
+    ------
+    DataError
+        If a cell is a list or the like, which is no label, or bytes were read as text.
+    """
+    try:
+        return pd.Index(column.unique(), tupleize_cols=False)
+    except TypeError:
+        _check_labels(column)
+        raise
+    except UnicodeError:
+        check_texts(str(column.name), column.unique())
+        raise
+
+
+def _check_labels(column: pd.Series) -> None:
+    if (bad := unhashable(column)).any():
+        place = first_true(bad)
+        kind = type(column.iloc[place]).__name__
+        raise DataError(
+            f"Column {column.name!r} holds a {kind} in row {column.index[place]!r}, which is no label: convert the "
+            "column to texts or numbers."
+        )
+
+
+def check_texts(name: str, levels: Any) -> None:
+    """Refuse a level that is no text.
+
+    Raises
+    ------
+    DataError
+        If bytes were read as text.
+    """
     for level in levels:
         if isinstance(level, str) and not is_text(level):
             raise DataError(

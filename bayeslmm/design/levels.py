@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayeslmm.design.columns import as_codes
+from bayeslmm.design.columns import as_codes, distinct_labels
 from bayeslmm.design.design import Codes
 from bayeslmm.errors import DataError
 
@@ -45,7 +45,7 @@ class LevelSet:
         if values is not None:
             self._dtype = values.dtype if self._dtype is None else np.promote_types(self._dtype, values.dtype)
         if values is None or not self._mark(values):
-            self._keep(pd.Index(column.unique()))
+            self._keep(distinct_labels(column))
 
     def add_levels(self, levels: pd.Index, order: pd.Index) -> None:
         """Add levels, and the order of all levels, which counts where all batches have the same."""

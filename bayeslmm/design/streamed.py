@@ -53,6 +53,11 @@ class StreamedTerm(RandomTerm):
         ):
             object.__setattr__(self, key, value)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how a copy is made: the slots of rows have nothing to copy."""
+        values = (self.name, self.factor, self.effects, self.levels, self.covariance, self.centring)
+        return StreamedTerm, values
+
     @property
     def codes(self) -> Codes:  # type: ignore[override]
         """Not there."""
@@ -129,8 +134,15 @@ class StreamedDesign(Design):
 
     def changed(self, **changes: Any) -> "StreamedDesign":
         """Return the design with other attributes."""
+        return StreamedDesign(**self._attributes() | changes)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Return how a copy is made: the slots of rows have nothing to copy."""
+        return _made, (self._attributes(),)
+
+    def _attributes(self) -> dict[str, Any]:
         names = inspect.signature(StreamedDesign.__init__).parameters
-        return StreamedDesign(**{name: getattr(self, name) for name in names if name != "self"} | changes)
+        return {name: getattr(self, name) for name in names if name != "self"}
 
     @property
     def n(self) -> int:
@@ -146,6 +158,10 @@ class StreamedDesign(Design):
     def p(self) -> int:
         """Number of fixed columns."""
         return len(self.fixed_names)
+
+
+def _made(attributes: dict[str, Any]) -> StreamedDesign:
+    return StreamedDesign(**attributes)
 
 
 def _refused(name: str, what: str) -> property:

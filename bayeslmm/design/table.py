@@ -159,6 +159,10 @@ def _polars_column(column: Any) -> pd.Series:
         return pd.Series(column.cast(pl.String).to_list(), dtype=object)
     if kind == pl.Boolean:
         return pd.Series(column.to_list(), dtype="boolean") if has_nulls else pd.Series(column.to_numpy())
+    if str(kind) in ("Int128", "UInt128"):  # numpy has none of this length
+        narrow = column.cast(pl.Int64, strict=False)
+        column = narrow if narrow.null_count() == column.null_count() else column.cast(pl.Float64)
+        kind = column.dtype
     if kind.is_integer() and has_nulls:
         return pd.Series(column.to_list(), dtype="Int64")
     if kind.is_numeric():

@@ -9,7 +9,7 @@ import pandas as pd
 from bayeslmm.design.build import Recipe
 from bayeslmm.design.design import Design
 from bayeslmm.design.table import used_columns
-from bayeslmm.rows import CHUNK_ROWS, is_stream, open_rows
+from bayeslmm.rows import CHUNK_ROWS, is_stream, open_once
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -32,9 +32,9 @@ def batch_by_batch(method: Callable[P, T]) -> Callable[P, T]:
 
 
 def _each(function: Callable[[pd.DataFrame], Any], design: Design, data: Any) -> Iterator[Any]:
-    rows = open_rows(data)
-    for _, frame in rows.batches(_columns(design, rows.columns), CHUNK_ROWS):
-        yield function(frame)
+    rows = open_once(data)
+    batches = rows.batches(_columns(design, rows.columns), CHUNK_ROWS)
+    return (function(frame) for _, frame in batches)
 
 
 def _columns(design: Design, present: Sequence[str]) -> list[str]:

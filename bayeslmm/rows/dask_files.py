@@ -5,7 +5,8 @@ Read in batches by the worker that adds them up, they take half the time of Dask
 
 from typing import Any
 
-from bayeslmm.rows.parquet import ParquetRows, files_rows
+from bayeslmm.rows.parquet import ParquetRows
+from bayeslmm.rows.parquet_paths import files_rows
 
 READERS = ("ReadParquetFSSpec", "ReadParquetPyarrowFS")
 WITHOUT_EFFECT = (  # on which rows there are and what they hold

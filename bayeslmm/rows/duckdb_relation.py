@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from bayeslmm.rows.arrow import batch_frame
-from bayeslmm.rows.source import Rows, unreadable
+from bayeslmm.rows.source import BAD_QUERY, Rows, unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class RelationPart:
                     yield batch_frame(batch, columns, first)
                     first += batch.num_rows
         except duckdb.Error as error:
-            raise unreadable(self.name, error) from error
+            raise unreadable(self.name, error, BAD_QUERY) from error
 
 
 class RelationRows(Rows):
@@ -45,7 +45,12 @@ class RelationRows(Rows):
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns."""
-        return tuple(self._part.relation.columns)
+        import duckdb
+
+        try:
+            return tuple(self._part.relation.columns)
+        except duckdb.Error as error:
+            raise unreadable(self._part.name, error, "Keep its connection open until the model is built.") from error
 
     @property
     def parts(self) -> Sequence[RelationPart]:

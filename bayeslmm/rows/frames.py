@@ -1,8 +1,10 @@
 """Frames already in memory, read in slices, and functions that yield frames."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, islice
 from typing import Any
 
 import pandas as pd
@@ -10,6 +12,8 @@ import pandas as pd
 from bayeslmm.errors import DataError
 from bayeslmm.rows.arrow import batch_frame
 from bayeslmm.rows.source import Rows, numbered
+
+WIDE = ("Int128", "UInt128")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +57,12 @@ class FunctionPart:
     def batches(self, columns: Sequence[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
         """Yield the frames in slices."""
         first = 0
-        for number, given in enumerate(_yielded(self.function)):
-            frame = _checked(given, columns, number)
-            for start in range(0, len(frame), chunk_rows):
-                yield numbered(frame.iloc[start : start + chunk_rows], first + start)
-            first += len(frame)
+        with _yielded(self.function) as found:
+            for number, given in enumerate(found):
+                frame = _checked(given, columns, number)
+                for start in range(0, len(frame), chunk_rows):
+                    yield numbered(frame.iloc[start : start + chunk_rows], first + start)
+                first += len(frame)
 
 
 class FunctionRows(Rows):
@@ -71,14 +76,32 @@ class FunctionRows(Rows):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns, those of the first frame."""
-        for given in _yielded(self._function):
-            return tuple(name for name in _names(given) if isinstance(name, str))
+        with _yielded(self._function) as found:
+            for given in found:
+                return tuple(name for name in _names(given) if isinstance(name, str))
         raise DataError("The function yields no frame.")
 
     @property
     def parts(self) -> Sequence[FunctionPart]:
         """All that it yields."""
         return (FunctionPart(self._function),)
+
+
+class OnceRows(Rows):
+    """What an iterator yields, frames or Arrow tables: for work that reads its rows once."""
+
+    def __init__(self, iterator: Iterator[Any]) -> None:
+        self._first, self._others = list(islice(iterator, 1)), iterator
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of all columns, those of the first frame."""
+        return tuple(name for given in self._first for name in _names(given) if isinstance(name, str))
+
+    @property
+    def parts(self) -> Sequence[FunctionPart]:
+        """All that it yields."""
+        return (FunctionPart(lambda: chain(self._first, self._others)),)
 
 
 def as_frame(given: Any, columns: Sequence[str]) -> pd.DataFrame:
@@ -92,23 +115,39 @@ def as_frame(given: Any, columns: Sequence[str]) -> pd.DataFrame:
     if isinstance(given, pd.DataFrame):
         return given[list(columns)]
     if type(given).__module__.split(".")[0] == "polars":
-        given = given.select(list(columns)).to_arrow()
+        given = _narrowed(given.select(list(columns))).to_arrow()
     if type(given).__module__.split(".")[0] == "pyarrow" and hasattr(given, "num_rows"):
         return batch_frame(given, columns, 0)
     raise _no_batch(given)
 
 
-def _yielded(function: Callable[[], Iterable[Any]]) -> Iterable[Any]:
+def _narrowed(frame: Any) -> Any:
+    """Return a polars frame with whole numbers of 128 bits, which Arrow has not, in 64."""
+    import polars as pl
+
+    wide = [name for name, kind in frame.schema.items() if str(kind) in WIDE]
+    return frame.with_columns(pl.col(wide).cast(pl.Int64)) if wide else frame
+
+
+@contextmanager
+def _yielded(function: Callable[[], Iterable[Any]]) -> Iterator[Iterable[Any]]:
+    """Give what a function returns, and close it in the end if it is a reader or a generator."""
     given = function()
     if hasattr(given, "columns") or hasattr(given, "num_rows") or not isinstance(given, Iterable):
         raise DataError(
             f"The function returned a {type(given).__name__}: it must yield frames or Arrow tables one after another, "
             "or return a list of them."
         )
-    return given
+    try:
+        yield given
+    finally:
+        if callable(close := getattr(given, "close", None)):
+            close()
 
 
 def _names(given: Any) -> list[Any]:
+    if hasattr(given, "collect_schema") and not hasattr(given, "get_column"):
+        raise DataError("A batch is a polars LazyFrame: end it with .collect().")
     if not hasattr(given, "columns") and not hasattr(given, "num_rows"):
         raise _no_batch(given)
     return list(given.schema.names if hasattr(given, "num_rows") else given.columns)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bayeslmm.errors import DataError
 from bayeslmm.rows.frames import as_frame
-from bayeslmm.rows.source import Rows, numbered, unreadable
+from bayeslmm.rows.source import BAD_QUERY, Rows, numbered, unreadable
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class LazyPart:
                     yield numbered(batch, first)
                     first += len(batch)
         except (pl.exceptions.PolarsError, OSError) as error:
-            raise unreadable(self.name, error) from error
+            raise unreadable(self.name, error, BAD_QUERY) from error
 
 
 class LazyRows(Rows):
@@ -47,7 +47,12 @@ class LazyRows(Rows):
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """Names of all columns."""
-        return tuple(self._part.frame.collect_schema().names())
+        import polars as pl
+
+        try:
+            return tuple(self._part.frame.collect_schema().names())
+        except pl.exceptions.PolarsError as error:
+            raise unreadable(self._part.name, error, BAD_QUERY) from error
 
     @property
     def parts(self) -> Sequence[LazyPart]:

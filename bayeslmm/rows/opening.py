@@ -12,7 +12,7 @@ from bayeslmm.rows.source import Rows
 
 def is_stream(data: Any) -> bool:
     """Whether a value is read in batches rather than held as a frame: a path, a query, a data set, a function."""
-    return isinstance(data, str | Path | Rows) or _opener(data) is not None or isinstance(data, Iterator)
+    return isinstance(data, str | Path | Rows | Iterator) or _are_paths(data) or _opener(data) is not None
 
 
 def open_rows(data: Any) -> Rows:
@@ -21,8 +21,9 @@ def open_rows(data: Any) -> Rows:
     Parameters
     ----------
     data
-        A Parquet file, folder or glob; a pyarrow Dataset or Table; a polars LazyFrame; a DuckDB relation; a Dask
-        DataFrame; a pandas or polars DataFrame; or a function without arguments that yields frames or Arrow tables.
+        A Parquet file, folder or glob, or a list of them; a pyarrow Dataset, Table or RecordBatch; a polars LazyFrame;
+        a DuckDB relation; a Dask DataFrame; a pandas or polars DataFrame; or a function without arguments that yields
+        frames or Arrow tables.
 
     Raises
     ------
@@ -31,8 +32,8 @@ def open_rows(data: Any) -> Rows:
     """
     if isinstance(data, Rows):
         return data
-    if isinstance(data, str | Path):
-        from bayeslmm.rows.parquet import parquet_rows
+    if isinstance(data, str | Path) or _are_paths(data):
+        from bayeslmm.rows.parquet_paths import parquet_rows
 
         return parquet_rows(data)
     if isinstance(data, Iterator | Generator):
@@ -58,6 +59,15 @@ def open_rows(data: Any) -> Rows:
     return opener(data)
 
 
+def open_once(data: Any) -> Rows:
+    """Return a source of rows that are read once, as ``open_rows`` does; an iterator is one as well."""
+    if isinstance(data, Iterator) and not isinstance(data, Rows):
+        from bayeslmm.rows.frames import OnceRows
+
+        return OnceRows(data)
+    return open_rows(data)
+
+
 def check_chunk_rows(chunk_rows: Any) -> int:
     """Return a number of rows per batch.
 
@@ -71,12 +81,16 @@ def check_chunk_rows(chunk_rows: Any) -> int:
     return chunk_rows
 
 
+def _are_paths(data: Any) -> bool:
+    return isinstance(data, list | tuple) and bool(data) and all(isinstance(one, str | Path) for one in data)
+
+
 def _opener(data: Any) -> Callable[[Any], Rows] | None:
     library, name = type(data).__module__.split(".")[0], type(data).__name__
-    if library == "pyarrow" and name == "Table":
-        from bayeslmm.rows.parquet import table_rows
+    if library == "pyarrow" and name in ("Table", "RecordBatch"):
+        from bayeslmm.rows.parquet import dataset_of
 
-        return table_rows
+        return dataset_of
     if library == "pyarrow" and name.endswith("Dataset"):
         from bayeslmm.rows.parquet import DatasetRows
 

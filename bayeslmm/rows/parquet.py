@@ -1,4 +1,4 @@
-"""Parquet files, and pyarrow's data sets and tables."""
+"""Parquet files and pyarrow's data sets, read piece by piece."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,13 +9,13 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
-from bayeslmm.errors import DataError
+from bayeslmm.errors import BayeslmmError, DataError
 from bayeslmm.rows.arrow import batch_frame
-from bayeslmm.rows.source import Rows, unreadable
+from bayeslmm.rows.source import Part, Rows, unreadable
 
 READ_AHEAD = 2  # batches decoded in advance; pyarrow's 16 of each of 4 files would take gigabytes
 BUFFER_BYTES = 2**20  # of a column that are in memory undecoded, however large the file's row groups are
-GLOB = "*?["
+MAGIC = (b"PAR1", b"PARE")  # how Parquet files begin
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Fragment:
                     yield batch_frame(batch, columns, first)
                     first += batch.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise unreadable(self.name, error) from error
+            raise unreadable_file(self.name, error) from error
 
     @property
     def first_row(self) -> int:
@@ -68,12 +68,13 @@ class Fragment:
         try:
             own = self.fragment.physical_schema
         except (pa.ArrowException, OSError) as error:
-            raise unreadable(self.name, error) from error
+            raise unreadable_file(self.name, error) from error
         fields = []
         for name in columns:
             if name in self.keys:
                 fields.append(self.schema.field(name))
                 continue
+            check_once(self.name, name, own.names)
             if own.get_field_index(name) < 0:
                 raise DataError(f"{self.name} has no column {name!r}, which other files have: add it, or leave it out.")
             found, expected = _kind(own.field(name).type), _kind(self.schema.field(name).type)
@@ -107,7 +108,7 @@ class ParquetFile(Fragment):
         try:
             n_groups = self.fragment.num_row_groups
         except (pa.ArrowException, OSError) as error:
-            raise unreadable(self.name, error) from error
+            raise unreadable_file(self.name, error) from error
         if n_groups < 2:
             return [self]
         ends = sorted({n_groups * k // count for k in range(count + 1)})
@@ -135,6 +136,29 @@ class ParquetFile(Fragment):
             yield from file.iter_batches(chunk_rows, row_groups=groups, columns=schema.names, use_threads=False)
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenPart:
+    """A data set of which rows or columns were chosen."""
+
+    dataset: Any
+    name: str = "the data set"
+
+    def batches(self, columns: Sequence[str], chunk_rows: int) -> Iterator[pd.DataFrame]:
+        """Yield the columns in batches."""
+        import pyarrow as pa
+
+        first = 0
+        try:
+            for batch in self.dataset.to_batches(
+                columns=list(columns), batch_size=chunk_rows, batch_readahead=READ_AHEAD, fragment_readahead=1
+            ):
+                if batch.num_rows:
+                    yield batch_frame(batch, columns, first)
+                    first += batch.num_rows
+        except (pa.ArrowException, OSError) as error:
+            raise unreadable(self.name, error) from error
+
+
 F = TypeVar("F", bound=Fragment)
 
 
@@ -156,9 +180,12 @@ class DatasetRows(Rows):
         return tuple(self._dataset.schema.names)
 
     @cached_property
-    def parts(self) -> Sequence[Fragment]:
+    def parts(self) -> Sequence[Part]:
         """The files, by name."""
-        return self._fragments(Fragment)
+        try:
+            return self._fragments(Fragment)
+        except ValueError:  # no pieces are to be had where rows or columns were chosen
+            return (ChosenPart(self._dataset),)
 
     def _fragments(self, kind: type[F]) -> Sequence[F]:
         import pyarrow.dataset as ds
@@ -185,60 +212,11 @@ class ParquetRows(DatasetRows):
         return [piece for file in self.parts for piece in file.pieces(per_file)]
 
 
-def table_rows(table: Any) -> Rows:
-    """Return the rows of a pyarrow Table."""
+def dataset_of(table: Any) -> DatasetRows:
+    """Return the rows of a pyarrow Table or RecordBatch."""
     import pyarrow.dataset as ds
 
     return DatasetRows(ds.dataset(table))
-
-
-def parquet_rows(path: str | Path) -> ParquetRows:
-    """Return the rows of a Parquet file, of all files of a folder, or of those a pattern matches.
-
-    Raises
-    ------
-    DataError
-        If there is no such file, or it is not Parquet.
-    """
-    return files_rows(_files(Path(path)), str(path))
-
-
-def files_rows(files: Sequence[str], name: str) -> ParquetRows:
-    """Return the rows of Parquet files, which messages call `name` together.
-
-    Raises
-    ------
-    DataError
-        If they are not Parquet.
-    """
-    import pyarrow as pa
-    import pyarrow.dataset as ds
-
-    try:
-        return ParquetRows(ds.dataset(list(files), format="parquet", partitioning="hive"))
-    except (pa.ArrowException, OSError) as error:
-        raise unreadable(name, error) from error
-
-
-def _files(path: Path) -> list[str]:
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*.parquet") if p.is_file())
-        what = f"The folder {path} holds no .parquet file"
-    elif any(sign in str(path) for sign in GLOB):
-        anchor = Path(path.anchor) if path.is_absolute() else Path()
-        found = sorted(p for p in anchor.glob(str(path.relative_to(path.anchor))) if p.is_file())
-        what = f"No file matches {path}"
-    else:
-        found = [path] if path.is_file() else []
-        what = f"There is no file {path}"
-    if not found:
-        raise DataError(f"{what}: check the path.")
-    if wrong := [p for p in found if p.suffix.lower() not in (".parquet", ".pq")]:
-        raise DataError(
-            f"{wrong[0]} is not a .parquet file: rows are streamed from Parquet; read other files with pandas, or pass "
-            "a function that yields frames, such as lambda: pandas.read_csv(path, chunksize=100_000)."
-        )
-    return [str(p) for p in found]
 
 
 def _kind(kind: Any) -> str:
@@ -254,4 +232,32 @@ def _kind(kind: Any) -> str:
         return "nothing but missing values"
     if pa.types.is_boolean(kind):
         return "truth values"
+    if pa.types.is_timestamp(kind) and kind.tz is not None:
+        return "times with a time zone"
     return "dates" if pa.types.is_temporal(kind) else str(kind)
+
+
+def check_once(file: str, name: str, names: Sequence[str]) -> None:
+    """Refuse a column of which a file has two.
+
+    Raises
+    ------
+    DataError
+        If there are two, with the file and the column.
+    """
+    if (count := list(names).count(name)) > 1:
+        raise DataError(f"{file} has {count} columns of the name {name!r}: rename or drop all but one.")
+
+
+def unreadable_file(file: str, error: Exception) -> BayeslmmError:
+    """Return the error for a file that cannot be read, which may be no Parquet at all."""
+    path = Path(file)
+    if path.is_file():
+        with path.open("rb") as stream:
+            head = stream.read(len(MAGIC[0]))
+        if head and head not in MAGIC:
+            return DataError(
+                f"{file} is no Parquet file, whatever its name says: write it as Parquet, or pass a function that "
+                "yields frames, such as lambda: pandas.read_csv(path, chunksize=100_000)."
+            )
+    return unreadable(file, error)

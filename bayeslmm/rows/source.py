@@ -112,9 +112,13 @@ def row_numbers(first: int, count: int) -> pd.RangeIndex:
     return pd.RangeIndex(first, first + count, name=ROW_NUMBER)
 
 
-def unreadable(part: str, error: Exception) -> BayeslmmError:
+INCOMPLETE = "The file may be incomplete: write it again."
+BAD_QUERY = "Check the query."
+
+
+def unreadable(part: str, error: Exception, remedy: str = INCOMPLETE) -> BayeslmmError:
     """Return the error for a part that its library cannot read, or that ends early."""
     if isinstance(error, FileNotFoundError):
         return DataError(f"{part} is there no longer: keep the files as they are until the model is built.")
     said = " ".join(str(error).split()).rstrip(". ")
-    return DataError(f"{part} cannot be read: {said}. The file may be incomplete: write it again.")
+    return DataError(f"{part} cannot be read: {said}. {remedy}")

@@ -44,20 +44,26 @@ def merge_sums(pieces: Sequence[Streamed]) -> Streamed:
 def _check_alike(first: Learned, other: Learned, number: int) -> None:
     where = f"The sums number {number} cannot be added to the first"
     for name, mine, theirs in (
-        ("formula", first.plan.formula.text, other.plan.formula.text),
+        ("formula", *_formulas(first, other)),
         ("weights", first.plan.weights_column, other.plan.weights_column),
         ("offset", first.plan.offset_column, other.plan.offset_column),
         ("functions", sorted(first.plan.functions), sorted(other.plan.functions)),
     ):
         if mine != theirs:
             raise ModelError(f"{where}: their {name} is {theirs!r}, that of the first {mine!r}.")
-    for text, levels in first.memory.levels.items():
-        found = other.memory.levels.get(text)
-        if found is None or found.tolist() != levels.tolist():
-            shown = None if found is None else found.tolist()
+    for text in dict.fromkeys([*first.memory.levels, *other.memory.levels]):
+        levels, found = (learned.memory.levels.get(text) for learned in (first, other))
+        if levels is None or found is None:
+            labelled, labels = ("theirs", found) if levels is None else ("those of the first", levels)
+            assert labels is not None
             raise ModelError(
-                f"{where}: {text} has the levels {shown}, in the first {levels.tolist()}. State all levels in the "
-                f"formula, as in C({text}, levels={levels.tolist()})."
+                f"{where}: {text} has levels in {labelled}, {labels.tolist()}, and is a number in the others. Give the "
+                "column the same type everywhere."
+            )
+        if found.tolist() != levels.tolist():
+            raise ModelError(
+                f"{where}: {text} has the levels {found.tolist()}, in the first {levels.tolist()}. State all levels in "
+                f"the formula, as in C({text}, levels={levels.tolist()})."
             )
     for key, state in first.memory.states.items():
         if plain(state) != plain(other.memory.states.get(key)):
@@ -65,6 +71,12 @@ def _check_alike(first: Learned, other: Learned, number: int) -> None:
                 f"{where}: {key.split(' at ')[0]} learned other constants from its rows. Write the constants into the "
                 "formula, as in I((x - 50) / 10) or bs(x, knots=[...], lower_bound=..., upper_bound=...)."
             )
+
+
+def _formulas(first: Learned, other: Learned) -> tuple[str, str]:
+    """Return the formulas as they were written, twice the same text where they differ in their spelling alone."""
+    mine, theirs = first.plan.formula, other.plan.formula
+    return mine.text, mine.text if replace(theirs, text=mine.text) == mine else theirs.text
 
 
 def _united(groupings: Sequence[Grouping]) -> Grouping:

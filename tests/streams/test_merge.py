@@ -62,6 +62,28 @@ def test_sums_that_do_not_fit_together(tmp_path):
         blm.Model("y ~ x + (1 | patient)", frame).save_sums(tmp_path / "x")
 
 
+def test_a_column_of_numbers_here_and_truth_values_there():
+    """Both have two fixed columns, of which the second is another one."""
+    frame = _frame()
+    numbers = blm.Model("y ~ x + (1 | patient)", frame[:300], chunk_rows=100)
+    truths = blm.Model("y ~ x + (1 | patient)", frame[300:].assign(x=frame["x"] > 20), chunk_rows=100)
+    with pytest.raises(blm.ModelError, match=r"x has levels in theirs, \[False, True\], and is a number in the others"):
+        blm.merge([numbers, truths])
+    with pytest.raises(blm.ModelError, match=r"x has levels in those of the first, \[False, True\], and is a number"):
+        blm.merge([truths, numbers])
+
+
+def test_a_formula_spelled_otherwise():
+    frame = _frame()
+    parts = [
+        blm.Model(formula, part, chunk_rows=100)
+        for formula, part in (("y ~ x + (1 | patient)", frame[:300]), ("y~x+(1|patient)", frame[300:]))
+    ]
+    assert blm.merge(parts).objective([0.6]) == pytest.approx(
+        blm.Model("y ~ x + (1 | patient)", frame).objective([0.6])
+    )
+
+
 def test_damaged_file(tmp_path):
     path = blm.Model("y ~ drug + (1 | patient)", _frame(), chunk_rows=100).save_sums(tmp_path / "a.sums")
     with pytest.raises(blm.StorageError, match="is there already"):

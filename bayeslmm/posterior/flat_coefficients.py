@@ -1,4 +1,4 @@
-r"""Whether coefficients of the share of zeros have a posterior under flat priors.
+r"""Whether coefficients of the share of zeros, or of the log odds of successes, have a posterior under flat priors.
 
 Along a direction d of the coefficients with flat priors, all others fixed, the likelihood of a row with columns c falls
 to zero where its count is above zero and :math:`c^\top d > 0`, since then it becomes a sure zero; of families whose
@@ -7,7 +7,8 @@ possible either way. So there is no posterior where some :math:`d \ne 0` has
 
 .. math:: c_i^\top d \le 0 \;\text{ for } y_i > 0 \qquad (\text{and } c_i^\top d \ge 0 \;\text{ for } y_i = 0),
 
-with c in the coordinates that priors speak of: the Intercept that at the column means.
+with c in the coordinates that priors speak of: the Intercept that at the column means. Of successes among trials the
+likelihood falls where :math:`c^\top d > 0` and there are failures, or :math:`c^\top d < 0` and there are successes.
 """
 
 from collections.abc import Sequence
@@ -23,11 +24,12 @@ from bayeslmm.families import Family
 from bayeslmm.priors.model_priors import ModelPriors
 from bayeslmm.types import Array
 
+SUCCESSES = ("bernoulli", "binomial")
 UNBOUNDED = 1e-6  # of a coefficient that may go up to one: more than the rounding of a linear programme
 
 
 def unbounded_coefficients(above: Array, at_zero: Array | None) -> list[int]:
-    """Return the coefficients that some direction without a fall of the likelihood has a part of.
+    """Return the coefficients along which the likelihood does not fall, by themselves or else some of them together.
 
     Parameters
     ----------
@@ -40,14 +42,43 @@ def unbounded_coefficients(above: Array, at_zero: Array | None) -> list[int]:
     r = bounds.shape[1]
     sizes = np.max(np.abs(bounds), axis=0, initial=0.0)
     bounds = np.unique(bounds / np.where(sizes > 0, sizes, 1.0), axis=0)
+    if np.linalg.matrix_rank(bounds) == r and _lowest(bounds.sum(axis=0), bounds) > -UNBOUNDED:
+        return []  # every direction that lowers no row's likelihood would leave them all as they are
     found = []
     for k in range(r):
-        ends = [
-            linprog(sign * np.eye(r)[k], A_ub=bounds, b_ub=np.zeros(len(bounds)), bounds=(-1, 1)) for sign in (1, -1)
-        ]
-        if any(-end.fun > UNBOUNDED for end in ends):
+        if min(_lowest(sign * np.eye(r)[k], bounds) for sign in (1, -1)) < -UNBOUNDED:
             found.append(k)
-    return found
+    alone = [k for k in found if np.all(bounds[:, k] <= 0.0) or np.all(bounds[:, k] >= 0.0)]
+    return alone or found
+
+
+def _lowest(costs: Array, bounds: Array) -> float:
+    """Return the least ``costs @ d`` over directions d, entries within one, with ``bounds @ d`` nowhere above zero."""
+    return float(linprog(costs, A_ub=bounds, b_ub=np.zeros(len(bounds)), bounds=(-1, 1)).fun)
+
+
+def check_separation(design: Design, family: Family, priors: ModelPriors) -> None:
+    """Check that coefficients of the log odds under flat priors have a posterior.
+
+    Raises
+    ------
+    PriorError
+        Where the responses are separated by columns whose coefficients have flat priors.
+    """
+    flat = [j for j, prior in enumerate(priors.fixed) if not prior.proper]
+    if family.name not in SUCCESSES or not flat:
+        return
+    moved = (design.X @ priors.fixed_centring.matrix)[:, flat]
+    y, size = design.outcome.y, design.outcome.size
+    if found := unbounded_coefficients(moved[y < size], moved[y > 0]):
+        names = [priors.fixed_names[flat[k]] for k in found]
+        several = len(names) > 1
+        raise PriorError(
+            f"The flat prior{'s' if several else ''} of {', '.join(names)} leave{'' if several else 's'} no posterior: "
+            f"the column{'s separate' if several else ' separates'} the responses. State "
+            f'{"proper priors" if several else "a proper prior"}, such as "{names[0]}": "Normal(0, 2.5)", or leave '
+            f"{'columns' if several else 'the column'} out."
+        )
 
 
 def check_zero_coefficients(design: Design, family: Family, priors: ModelPriors) -> None:
