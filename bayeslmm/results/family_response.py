@@ -18,6 +18,26 @@ from bayeslmm.types import Array
 NEW_RESPONSE, NEW_TRIALS = "new response", "trials of the new response"  # columns of a response that was an expression
 
 
+def in_order_of_rows(values: Any, design: Design, name: str) -> Any:
+    """Return values with labels in the order of the rows used, values without as they are.
+
+    Raises
+    ------
+    DataError
+        If labels are others than those of the rows.
+    """
+    labelled = isinstance(values, pd.Series | pd.DataFrame)
+    if labelled and not values.index.equals(design.index):
+        absent = design.index.difference(values.index)
+        if len(absent) or not values.index.is_unique or not design.index.is_unique:
+            raise DataError(
+                f"The row labels of {name} are not those of the rows used: give it their index, design.index, or pass "
+                "an array in the order of those rows."
+            )
+        values = values.loc[design.index]
+    return values
+
+
 def at_rows_of(values: Any, design: Design, name: str) -> Any:
     """Return values of the rows used, those with labels in the rows' order.
 
@@ -26,15 +46,7 @@ def at_rows_of(values: Any, design: Design, name: str) -> Any:
     DataError
         If labels are others, or there is not a value for every row.
     """
-    labelled = isinstance(values, pd.Series | pd.DataFrame)
-    if labelled and not values.index.equals(design.index):
-        absent = design.index.difference(values.index)
-        if len(absent) or not values.index.is_unique or not design.index.is_unique:
-            raise DataError(
-                f"The labels of {name} are not those of the rows used: give it fit.design.index as its index, or pass "
-                "an array in the order of those rows."
-            )
-        values = values.loc[design.index]
+    values = in_order_of_rows(values, design, name)
     if np.ndim(values) == 0 or len(values) != design.n:
         raise DataError(
             f"{name[0].upper()}{name[1:]} has shape {np.shape(values)}; it needs one value for each of {design.n} "
