@@ -218,7 +218,8 @@ class GeneralizedPointFit(PointFit):
             predicted as NaN.
         kind
             "mean" on the scale of the response (a probability for trials, the mean place of an ordered category), or
-            "link", the linear predictor; "response" is the mean, too, and has no limits. "conditional" and "marginal" are the words of fits of a normal response: the
+            "link", the linear predictor; "response" is the mean, without limits.
+            "conditional" and "marginal" are the words of fits of a normal response: the
             mean with ``random="all"`` and "marginal".
         random
             "all" adds the estimated effects of each row's groups; "none" is the typical group, whose effects are zero;
