@@ -32,6 +32,19 @@ def test_negative_counts_name_the_row_by_its_label(name):
         blm.Model("y ~ x + (1 | g)", data, family=name)
 
 
+def test_dates_are_no_counts():
+    data = frame(y=pd.date_range("2020-01-01", periods=8))
+    with pytest.raises(blm.DataError, match="y holds dates or times; this family needs numbers"):
+        blm.Model("y ~ x + (1 | g)", data, family="poisson")
+
+
+def test_a_point_fit_predicts_a_response_by_its_mean():
+    fit = blm.Model("y ~ x + (1 | g)", frame(y=np.arange(8)), family="poisson").fit("ml")
+    np.testing.assert_array_equal(fit.predict(kind="response"), fit.predict(kind="mean"))
+    with pytest.raises(blm.OptionError, match="Limits of a new response are those of a posterior"):
+        fit.predict(kind="response", interval=0.9)
+
+
 def test_more_successes_than_trials_and_parts_of_a_success():
     data = frame(k=[1.5, 1, 0, 1, 1, 0, 1, 0], n=[1, 2, 2, 2, 2, 2, 2, 2])
     with pytest.raises(blm.DataError, match=r"0 \(1\.5\)"):
@@ -109,7 +122,7 @@ def test_flat_priors_have_no_posterior_under_complete_separation():
     check_separation(model.posterior_design, model.family, model.resolved_priors)
 
 
-@pytest.mark.parametrize(("name", "value"), [("bernoulli", 0), ("bernoulli", 1), ("poisson", 0)])
+@pytest.mark.parametrize(("name", "value"), [("bernoulli", 0), ("bernoulli", 1), ("poisson", 0), ("hurdle_poisson", 0)])
 def test_a_response_that_never_varies(name, value):
     """Maximum likelihood refuses or flags; priors keep the posterior finite."""
     model = blm.Model("y ~ x + (1 | g)", frame(y=np.full(40, value)), family=name)
@@ -119,6 +132,7 @@ def test_a_response_that_never_varies(name, value):
         assert str(error).endswith(".")
     else:
         assert not fit.status.ok and "all responses are the same" in fit.status.message
+        assert "do not ask for it" not in fit.status.message
     draws = model.fit("importance", **QUICK).draws
     assert np.isfinite(draws.beta).all()
     assert np.sign(draws.beta[..., 0].mean()) == (1 if value else -1)

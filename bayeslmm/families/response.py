@@ -87,6 +87,8 @@ def numbers(values: Any, request: Request) -> Array:
         If they are not numbers, or some are missing or infinite.
     """
     raw = np.asarray(values)
+    if raw.dtype.kind in "mM":
+        raise DataError(f"{request.name} holds dates or times; this family needs numbers: convert them to some unit.")
     text = None if raw.dtype.kind in "biuf" else next((value for value in raw.flat if isinstance(value, str)), None)
     if text is not None:  # numpy would read the digits of texts without a word
         raise DataError(

@@ -218,7 +218,8 @@ class GeneralizedPointFit(PointFit):
             predicted as NaN.
         kind
             "mean" on the scale of the response (a probability for trials, the mean place of an ordered category), or
-            "link", the linear predictor. "conditional" and "marginal" are the words of fits of a normal response: the
+            "link", the linear predictor; "response" is the mean, without limits.
+            "conditional" and "marginal" are the words of fits of a normal response: the
             mean with ``random="all"`` and "marginal".
         random
             "all" adds the estimated effects of each row's groups; "none" is the typical group, whose effects are zero;
@@ -247,6 +248,13 @@ class GeneralizedPointFit(PointFit):
             ``estimable="error"``.
         """
         kind, random = KINDS[kind] if is_word(kind, KINDS) else (kind, random)
+        if is_word(kind, ("response",)):
+            if interval is not None:
+                raise OptionError(
+                    'Limits of a new response are those of a posterior: fit with method="importance" or "nuts", or use '
+                    'kind="mean".'
+                )
+            kind = "mean"
         for name, value, valid in (("kind", kind, MeanOf), ("random", random, Effects)):
             if not is_word(value, get_args(valid)):
                 listed = ", ".join(map(repr, get_args(valid)))
