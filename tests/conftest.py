@@ -5,6 +5,7 @@ A run decides whether a change is good, so it must not depend on luck. To hunt f
 """
 
 import os
+import tempfile
 
 import fake_cupy
 import pytest
@@ -20,6 +21,16 @@ settings.load_profile("repeatable")
 def pytest_xdist_auto_num_workers(config):
     """Say how many processes ``-n auto`` starts."""
     return min(os.cpu_count() or 1, MOST_PROCESSES)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def temporary_files(tmp_path_factory):
+    """Keep what is left in the folder of temporary files among pytest's own: PyTensor leaves a file per function."""
+    folder = str(tmp_path_factory.mktemp("temporary"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        patch.setattr(tempfile, "tempdir", folder)
+        yield
 
 
 @pytest.fixture(params=["numpy", "fake card", pytest.param("card", marks=pytest.mark.gpu)])

@@ -109,7 +109,7 @@ def test_flat_priors_have_no_posterior_under_complete_separation():
     check_separation(model.posterior_design, model.family, model.resolved_priors)
 
 
-@pytest.mark.parametrize(("name", "value"), [("bernoulli", 0), ("bernoulli", 1), ("poisson", 0)])
+@pytest.mark.parametrize(("name", "value"), [("bernoulli", 0), ("bernoulli", 1), ("poisson", 0), ("hurdle_poisson", 0)])
 def test_a_response_that_never_varies(name, value):
     """Maximum likelihood refuses or flags; priors keep the posterior finite."""
     model = blm.Model("y ~ x + (1 | g)", frame(y=np.full(40, value)), family=name)
@@ -119,6 +119,7 @@ def test_a_response_that_never_varies(name, value):
         assert str(error).endswith(".")
     else:
         assert not fit.status.ok and "all responses are the same" in fit.status.message
+        assert "do not ask for it" not in fit.status.message
     draws = model.fit("importance", **QUICK).draws
     assert np.isfinite(draws.beta).all()
     assert np.sign(draws.beta[..., 0].mean()) == (1 if value else -1)

@@ -189,6 +189,10 @@ class Family(ABC):
 
     # -- means and draws --------------------------------------------------------------------------------------
 
+    def trials(self, response: Response) -> Array:
+        """Return the trials of each row, (n,): ones where there are none."""
+        return response.size
+
     def mean(self, eta: Array, working: Array) -> Array:
         """Return the mean of a row (of a single trial) at linear predictors, (n,)."""
         return self.link.mean(eta)

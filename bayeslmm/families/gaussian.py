@@ -88,6 +88,10 @@ class Gaussian(Family):
         """Return the response."""
         return response.y.copy()
 
+    def trials(self, response: Response) -> Array:
+        """Return ones: the size of a row is its weight."""
+        return np.ones(len(response.size))
+
     def variance(self, response: Response, eta: Array, working: Array) -> Array:
         """Return ``sigma^2/w``."""
         return np.exp(2.0 * self.rows_of(working, len(eta))[0]) / response.size

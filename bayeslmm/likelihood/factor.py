@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import block_diag, solve_triangular
+from scipy.linalg import block_diag
 
 from bayeslmm.errors import FittingError, UnavailableError
 from bayeslmm.likelihood.crossproducts import CrossProducts
@@ -27,7 +27,7 @@ from bayeslmm.likelihood.elimination import (
     scale_rows,
     spread_entries,
 )
-from bayeslmm.likelihood.lapack import cholesky
+from bayeslmm.likelihood.lapack import cholesky, solved_transposed
 from bayeslmm.likelihood.layout import LARGEST_DENSE
 from bayeslmm.likelihood.sparse.trailing import SparseTrailing, factor_trailing
 from bayeslmm.likelihood.threads import limits_threads
@@ -99,7 +99,7 @@ class Factor:
         if p == 0:
             return np.zeros(0)
         R_X = self.trailing[q : q + p, q : q + p]
-        return np.asarray(solve_triangular(R_X, self.trailing[-1, q : q + p], lower=True, trans=1))
+        return solved_transposed(R_X, self.trailing[-1, q : q + p])
 
     @property
     def log_det_X(self) -> float:

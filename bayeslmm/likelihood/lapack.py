@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 from scipy.linalg import cython_lapack
+from scipy.linalg.lapack import dtrtrs
 
 from bayeslmm.errors import FittingError
 from bayeslmm.types import Array
@@ -56,6 +57,14 @@ def solve_transposed(factor: Array, right: Array) -> int:
     Zero, or the place, counted from one, of a diagonal element of L that is zero.
     """
     return _solve(TRANSPOSED, factor, right)
+
+
+def solved_transposed(lower: Array, right: Array) -> Array:
+    """Return x with ``L^T x = right``, L lower triangular (m, m), right (m,) or (m, k), in any order of memory.
+
+    For matrices so small that scipy's checks and copies would cost more than the solution.
+    """
+    return np.asarray(dtrtrs(lower, right.reshape(len(right), -1), lower=1, trans=1)[0].reshape(right.shape))
 
 
 def _solve(form: bytes, factor: Array, right: Array) -> int:

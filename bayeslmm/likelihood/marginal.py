@@ -17,13 +17,13 @@ from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.errors import FittingError, OptionError, is_word
 from bayeslmm.likelihood.conditional import effect_modes, fixed_modes
 from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.factor import Factor, factorise
+from bayeslmm.likelihood.lapack import solved_transposed
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array, Criterion
@@ -140,7 +140,7 @@ def factor_gradients(
         evaluation = evaluate(products, lambdas, method, sigma, gradient=True)
     if all(is_safe(factor) or not factor.any() for factor in lambdas):  # where lambda is zero, so is the gradient
         return [
-            2.0 * solve_triangular(factor, excess, lower=True, trans=1) if factor.any() else np.zeros_like(excess)
+            2.0 * solved_transposed(factor, excess) if factor.any() else np.zeros_like(excess)
             for factor, excess in zip(lambdas, evaluation.excess, strict=True)
         ]
     slopes = covariance_gradients(products, lambdas, method, sigma)
@@ -190,6 +190,6 @@ def _interior_gradients(
     excess = evaluate(products, lambdas, method, sigma, gradient=True).excess
     slopes = []
     for factor, inner in zip(lambdas, excess, strict=True):
-        left = solve_triangular(factor, inner, lower=True, trans=1)
-        slopes.append(solve_triangular(factor, left.T, lower=True, trans=1).T)
+        left = solved_transposed(factor, inner)
+        slopes.append(solved_transposed(factor, left.T).T)
     return slopes

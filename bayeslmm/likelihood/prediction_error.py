@@ -17,6 +17,7 @@ from scipy.linalg import solve_triangular
 from bayeslmm.likelihood.columns import ColumnMaps
 from bayeslmm.likelihood.factor import Factor
 from bayeslmm.likelihood.selected_inverse import trailing_inverse
+from bayeslmm.likelihood.sparse.rows_quadratic import rows_quadratic
 from bayeslmm.likelihood.sparse.trailing import SparseTrailing
 from bayeslmm.likelihood.threads import limits_threads
 from bayeslmm.types import Array, Codes, Index
@@ -88,6 +89,8 @@ def error_variance(factor: Factor, rows: PredictorRows, R_X: Array | None = None
         variance += _nest_part(factor, rows, fixed)
         return variance + _squares(R_X, fixed)
     solved = _leading_part(factor, rows, fixed, variance)
+    if factor.sparse is not None and m > RIGHT_SIDES:
+        return variance + _trailing_where_filled(factor, rows, solved, fixed, R_X)
     if factor.sparse is not None or m <= factor.order - 1:
         return variance + _trailing_by_solves(factor, rows, solved, fixed, R_X)
     inverse = trailing_inverse(factor, R_X)
@@ -223,9 +226,35 @@ def _sparse_squares(sparse: SparseTrailing, right: Array, fixed: Array, R_X: Arr
 def _trailing_by_inverse(factor: Factor, rows: PredictorRows, solved: Array, fixed: Array, inverse: Array) -> Array:
     """Form the quadratic of the trailing inverse with each row's few entries; for many rows."""
     products = factor.products
-    lead, trailing = products.layout.nest[0], products.layout.trailing
+    places, values = _own_entries(factor, rows)
+    return sparse_rows_quadratic(
+        products.entry_starts, products.entry_columns, factor.entries, rows.codes[products.layout.nest[0]], solved,
+        places, values, np.ascontiguousarray(fixed), inverse,
+    )  # fmt: skip
+
+
+def _trailing_where_filled(factor: Factor, rows: PredictorRows, solved: Array, fixed: Array, R_X: Array) -> Array:
+    """Do the same with the inverse where a sparse factor has entries, and solve for rows that need others."""
+    assert factor.sparse is not None
+    products = factor.products
+    codes = rows.codes[products.layout.nest[0]]
+    places, values = _own_entries(factor, rows)
+    found, rest = rows_quadratic(
+        factor.sparse, products.entry_starts, factor.entries, codes, solved, places, values, fixed
+    )
+    found += _squares(R_X, rest)
+    other = np.flatnonzero(np.isnan(found))
+    if len(other):
+        some = PredictorRows(tuple(c[other] for c in rows.codes), tuple(e[other] for e in rows.effects), fixed[other])
+        found[other] = _trailing_by_solves(factor, some, solved[other], fixed[other], R_X)
+    return found
+
+
+def _own_entries(factor: Factor, rows: PredictorRows) -> tuple[Index, Array]:
+    """Return each row's trailing effects, -1 for none, and its entries there, (m, k) each."""
+    trailing = factor.products.layout.trailing
     sizes = [rows.effects[k].shape[1] for k in trailing]
-    m = len(fixed)
+    m = len(rows.fixed)
     places = np.full((m, sum(sizes)), -1, dtype=np.int64)
     values = np.zeros((m, sum(sizes)))
     first = 0
@@ -235,10 +264,7 @@ def _trailing_by_inverse(factor: Factor, rows: PredictorRows, solved: Array, fix
             places[:, first + s] = np.where(codes >= 0, start + codes * size + s, -1)
             values[:, first + s] = rows.effects[k][:, s]
         first += size
-    return sparse_rows_quadratic(
-        products.entry_starts, products.entry_columns, factor.entries, rows.codes[lead], solved,
-        places, values, np.ascontiguousarray(fixed), inverse,
-    )  # fmt: skip
+    return places, values
 
 
 def _starts(factor: Factor) -> list[int]:
@@ -279,24 +305,19 @@ def sparse_rows_quadratic(
     starts: Index, columns: Places, entries: Array, codes: Codes, solved: Array,
     places: Index, values: Array, fixed: Array, inverse: Array,
 ) -> Array:  # fmt: skip
-    """Return ``t' P t`` of each row, P = inverse (symmetric) and t its entries: those of the leading level, own, x."""
-    m, n_own, n_fixed = places.shape[0], places.shape[1], fixed.shape[1]
-    widest = n_own + n_fixed
-    for j in range(starts.shape[0] - 1):
-        widest = max(widest, starts[j + 1] - starts[j] + n_own + n_fixed)
-    index, value = np.empty(widest, dtype=np.int64), np.empty(widest)
+    """Return ``t' P t`` of each row, P = inverse (symmetric) and t its entries: those of the leading level, own, x.
+
+    With E_j the entries of a leading level and v what is left of the row there, t is -E_j'v and the row's own entries,
+    and ``E_j P E_j'`` is the same for all rows of the level.
+    """
+    m, n_own, n_fixed, size = places.shape[0], places.shape[1], fixed.shape[1], solved.shape[1]
+    index, value = np.empty(n_own + n_fixed, dtype=np.int64), np.empty(n_own + n_fixed)
     first_x = inverse.shape[0] - n_fixed
+    of_level = np.zeros((starts.shape[0] - 1, size, size))
+    known = np.zeros(starts.shape[0] - 1, dtype=np.bool_)
     out = np.empty(m)
     for i in range(m):
         count = 0
-        j = codes[i]
-        if j >= 0:
-            for e in range(starts[j], starts[j + 1]):
-                total = 0.0
-                for s in range(solved.shape[1]):
-                    total -= entries[s, e] * solved[i, s]
-                index[count], value[count] = columns[e], total
-                count += 1
         for c in range(n_own):
             if places[i, c] >= 0:
                 index[count], value[count] = places[i, c], values[i, c]
@@ -305,11 +326,38 @@ def sparse_rows_quadratic(
             index[count], value[count] = first_x + a, fixed[i, a]
             count += 1
         total = 0.0
-        for e in range(count):
-            row = inverse[index[e]]
-            inner = 0.5 * row[index[e]] * value[e]
-            for f in range(e + 1, count):
-                inner += row[index[f]] * value[f]
-            total += 2.0 * inner * value[e]
+        j = codes[i]
+        if j >= 0:
+            if not known[j]:
+                add_quadratic_of_level(starts[j], starts[j + 1], columns, entries, inverse, of_level[j])
+                known[j] = True
+            for s in range(size):
+                for t in range(size):
+                    total += solved[i, s] * of_level[j, s, t] * solved[i, t]
+        for c in range(count):
+            row = inverse[index[c]]
+            inner = 0.0
+            for d in range(count):
+                inner += row[index[d]] * value[d]
+            if j >= 0:
+                for e in range(starts[j], starts[j + 1]):
+                    for s in range(size):
+                        inner -= 2.0 * row[columns[e]] * entries[s, e] * solved[i, s]
+            total += inner * value[c]
         out[i] = total
     return out
+
+
+@numba.njit(cache=True, nogil=True)
+def add_quadratic_of_level(first: int, last: int, columns: Places, entries: Array, inverse: Array, out: Array) -> None:
+    """Add ``E P E'`` of the entries from first to last, (S, S)."""
+    size = out.shape[0]
+    for e in range(first, last):
+        row = inverse[columns[e]]
+        for s in range(size):
+            inner = 0.5 * row[columns[e]] * entries[s, e]
+            for f in range(e + 1, last):
+                inner += row[columns[f]] * entries[s, f]
+            for t in range(size):
+                out[s, t] += inner * entries[t, e]
+                out[t, s] += inner * entries[t, e]

@@ -19,9 +19,8 @@ from scipy.special import ndtri
 from bayeslmm.types import Array
 
 STEPS = 60  # Newton's and bisections, which end far earlier
-TERMS = 12  # of the series; what is left out is below 1e-9
-WIDEST = 0.5  # delta for which that holds,
-NARROW, FEW_TERMS = 0.2, 8  # and for which fewer terms do
+TERMS = 8  # of the series
+WIDEST = 0.2  # delta for which what they leave out is below 1e-9
 CLOSE = 1e-4  # standard deviations moved by a step of Newton's method, after which 1e-8 are left
 
 
@@ -65,51 +64,55 @@ def _quantiles(
         if not sd[j] > 0.0:
             found[:, j] = mean[j]
             continue
-        alike = True
-        for k in range(len(weights)):
-            if not sds[k, j] > 0.0:
-                alike = False
-                break
-            scales[k] = 1.0 / sds[k, j]
-            centres[k] = means[k, j] * scales[k]
+        apart, shift = _gather(means[:, j], sds[:, j], mean[j], sd[j], centres, scales)
         for q in range(len(probabilities)):
-            x = mean[j] + sd[j] * scores[q]
-            for _ in range(STEPS if alike else 0):
-                below, slope, widest = _near(x, centres, scales, weights, scores[q], coefficients[q])
-                move = -below / slope
-                if not widest <= WIDEST or not abs(move) <= WIDEST * sd[j]:
-                    alike = False
-                    break
-                x += move
-                if abs(move) < CLOSE * sd[j]:
-                    break
-            if alike:
-                found[q, j] = x
+            t, move, near = scores[q], 1.0, True  # x = mean + sd t
+            while near and abs(move) >= CLOSE:
+                near = abs(t) * apart + shift + abs(t - scores[q]) <= WIDEST
+                if near:
+                    below, slope = _series(mean[j] + sd[j] * t, centres, scales, weights, scores[q], coefficients[q])
+                    move = -below / (slope * sd[j])
+                    t += move
+            if near:
+                found[q, j] = mean[j] + sd[j] * t
             else:
                 start = mean[j] if q == 0 else found[q - 1, j]
                 found[q, j] = _search(means[:, j], sds[:, j], weights, mean[j], sd[j], probabilities[q], start)
     return found
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"}, error_model="numpy")
-def _near(
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _gather(
+    means: NDArray[np.float32], sds: NDArray[np.float32], mean: float, sd: float, centres: Array, scales: Array
+) -> tuple[float, float]:
+    """Fill m_k / s_k and 1 / s_k, and return the most that sd / s_k differs from one and (mean - m_k) / s_k from zero.
+
+    The first is infinite where some s_k is zero.
+    """
+    apart, shift = 0.0, 0.0
+    for k in range(len(means)):
+        scales[k] = 1.0 / np.float64(sds[k])
+        centres[k] = means[k] * scales[k]
+        apart = max(apart, abs(sd * scales[k] - 1.0))
+        shift = max(shift, abs(mean * scales[k] - centres[k]))
+    return apart, shift
+
+
+@numba.njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})
+def _series(
     x: float, centres: Array, scales: Array, weights: Array, score: float, coefficients: Array
-) -> tuple[float, float, float]:
-    """Return the probability below x less p, its derivative and the largest delta, by the series."""
-    widest = 0.0
-    for k in range(len(weights)):
-        widest = max(widest, abs(x * scales[k] - centres[k] - score))
-    terms = FEW_TERMS if widest <= NARROW else TERMS
+) -> tuple[float, float]:
+    """Return the probability below x less p, and its derivative; the terms are written out, for the loop's sake."""
+    c0, c1, c2, c3 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
+    c4, c5, c6, c7 = coefficients[4], coefficients[5], coefficients[6], coefficients[7]
     below, slope = 0.0, 0.0
     for k in range(len(weights)):
-        delta = x * scales[k] - centres[k] - score
-        value, derivative = 0.0, 0.0
-        for r in range(terms - 1, -1, -1):
-            derivative = derivative * delta + (r + 1) * coefficients[r]
-            value = value * delta + coefficients[r]
-        below += weights[k] * value * delta
-        slope += weights[k] * scales[k] * derivative
-    return below, slope, widest
+        d = x * scales[k] - centres[k] - score
+        value = c0 + d * (c1 + d * (c2 + d * (c3 + d * (c4 + d * (c5 + d * (c6 + d * c7))))))
+        by_d = c0 + d * (2 * c1 + d * (3 * c2 + d * (4 * c3 + d * (5 * c4 + d * (6 * c5 + d * (7 * c6 + d * 8 * c7))))))
+        below += weights[k] * value * d
+        slope += weights[k] * scales[k] * by_d
+    return below, slope
 
 
 @numba.njit(cache=True, nogil=True)

@@ -130,8 +130,10 @@ class BrmsFamilyRule(FamilyRule):
         self._middle, self._spread = 0.0, BRMS_SCALE
         link = family.link.name
         if family.takes_constant and link in BRMS_LINKS:
-            y = response.y if link == "identity" else np.where(response.y == 0, BRMS_ZERO, response.y)
-            on_link = family.link.predictor(y)
+            if link == "identity":
+                on_link = family.start_predictor(response)
+            else:
+                on_link = family.link.predictor(np.where(response.y == 0, BRMS_ZERO, response.y))
             middle = float(np.median(on_link))
             self._middle = round(middle, 1) - self._offset
             self._spread = max(BRMS_SCALE, round(MAD_TO_SD * float(np.median(np.abs(on_link - middle))), 1))

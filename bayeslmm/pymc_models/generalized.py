@@ -155,8 +155,7 @@ def _working(parameter: Parameter, values: Any) -> Any:
 
 def _add_response(response: Response, law: Any) -> None:
     """Add the response, and what weights add to its log density."""
-    values = law.observed(response.y)
-    observed = pm.Data("data[y]", values.astype(np.int64) if law.counts else values)
+    observed = pm.Data("data[y]", response.y.astype(np.int64) if law.counts else response.y)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # PyMC's truncation calls PyTensor by an older interface
         law.kind("y", **law.parameters, observed=observed)

@@ -53,15 +53,12 @@ class Distribution:
         The class.
     parameters
         Its keyword arguments.
-    observed
-        From `Response.y` to the values it is of; as they are by default.
     counts
         Whether the values are whole numbers.
     """
 
     kind: Any
     parameters: Mapping[str, Any]
-    observed: Callable[[Array], Array] = np.asarray
     counts: bool = False
 
 
@@ -85,8 +82,8 @@ def gaussian(rows: Predicted) -> Distribution:
 
 
 def lognormal(rows: Predicted) -> Distribution:
-    """Return the lognormal distribution of the values themselves."""
-    return Distribution(pm.LogNormal, dict(gaussian(rows).parameters), np.exp)
+    """Return the lognormal distribution; weights divide the variance of the logarithm."""
+    return Distribution(pm.LogNormal, dict(gaussian(rows).parameters))
 
 
 def student(rows: Predicted) -> Distribution:

@@ -18,6 +18,26 @@ from bayeslmm.types import Array
 NEW_RESPONSE, NEW_TRIALS = "new response", "trials of the new response"  # columns of a response that was an expression
 
 
+def in_order_of_rows(values: Any, design: Design, name: str) -> Any:
+    """Return values with labels in the order of the rows used, values without as they are.
+
+    Raises
+    ------
+    DataError
+        If labels are others than those of the rows.
+    """
+    labelled = isinstance(values, pd.Series | pd.DataFrame)
+    if labelled and not values.index.equals(design.index):
+        absent = design.index.difference(values.index)
+        if len(absent) or not values.index.is_unique or not design.index.is_unique:
+            raise DataError(
+                f"The row labels of {name} are not those of the rows used: give it their index, design.index, or pass "
+                "an array in the order of those rows."
+            )
+        values = values.loc[design.index]
+    return values
+
+
 def at_rows_of(values: Any, design: Design, name: str) -> Any:
     """Return values of the rows used, those with labels in the rows' order.
 
@@ -26,15 +46,7 @@ def at_rows_of(values: Any, design: Design, name: str) -> Any:
     DataError
         If labels are others, or there is not a value for every row.
     """
-    labelled = isinstance(values, pd.Series | pd.DataFrame)
-    if labelled and not values.index.equals(design.index):
-        absent = design.index.difference(values.index)
-        if len(absent) or not values.index.is_unique or not design.index.is_unique:
-            raise DataError(
-                f"The labels of {name} are not those of the rows used: give it fit.design.index as its index, or pass "
-                "an array in the order of those rows."
-            )
-        values = values.loc[design.index]
+    values = in_order_of_rows(values, design, name)
     if np.ndim(values) == 0 or len(values) != design.n:
         raise DataError(
             f"{name[0].upper()}{name[1:]} has shape {np.shape(values)}; it needs one value for each of {design.n} "
@@ -69,30 +81,30 @@ def read_family_response(values: Any, design: Design, family: Family, name: str)
             array = _categories_at(array, outcome.categories, name)
         request = Request(name, design.index, weights=design.weights, categories=outcome.categories)
         return family.read(array, request)
-    if array.ndim == 1 and not _has_trials(design):
+    if array.ndim == 1 and not _has_trials(design, family):
         return family.read(array, Request(name, design.index, weights=design.weights))
     if array.ndim == 2:
         found = family.read(array, Request(name, design.index, weights=outcome.weights))
-        if _is_proportion(design) and not np.array_equal(found.size, outcome.size):
+        if _is_proportion(design, family) and not np.array_equal(found.size, outcome.size):
             raise DataError(
                 f"{name} has other trials than the weights of the model say: give successes of these trials."
             )
         return found
-    if _is_proportion(design) and np.any(array != np.round(array)):
+    if _is_proportion(design, family) and np.any(array != np.round(array)):
         return family.read(array, Request(name, design.index, weights=outcome.size))
     return family.read(array, Request(name, design.index, trials=outcome.size, weights=outcome.weights))
 
 
-def with_family_response(design: Design, response: Response) -> Design:
+def with_family_response(design: Design, response: Response, family: Family) -> Design:
     """Return a design with another response, which its data and formula hold, too, so that it can be built again."""
     name, data, text = design.response, design.data, design.formula.text
     values: Any = response.y
     if response.categories:
         values = np.array(response.categories, dtype=object)[response.y.astype(int)]
     columns, left = {name: values}, ""
-    if _is_proportion(design):
+    if _is_proportion(design, family):
         columns = {name: values / response.size}
-    elif _has_trials(design) or (response.size != design.outcome.size).any():
+    elif _has_trials(design, family) or (family.trials(response) != family.trials(design.outcome)).any():
         columns, left = {NEW_RESPONSE: values, NEW_TRIALS: response.size}, f"p(`{NEW_RESPONSE}`, `{NEW_TRIALS}`)"
     elif name not in data.columns:
         columns, left = {NEW_RESPONSE: values}, f"`{NEW_RESPONSE}`"
@@ -124,9 +136,9 @@ def _categories_at(places: Array, categories: tuple[Any, ...], name: str) -> Any
     return np.array(categories, dtype=object)[places.astype(int)]
 
 
-def _has_trials(design: Design) -> bool:
+def _has_trials(design: Design, family: Family) -> bool:
     """Whether rows are successes among trials, as two columns or as proportions with weights."""
-    return _is_pair(design) or _is_proportion(design)
+    return _is_pair(design) or _is_proportion(design, family)
 
 
 def _is_pair(design: Design) -> bool:
@@ -134,6 +146,6 @@ def _is_pair(design: Design) -> bool:
     return response.text.split("(", 1)[0] not in design.functions and pair_of(response) is not None
 
 
-def _is_proportion(design: Design) -> bool:
+def _is_proportion(design: Design, family: Family) -> bool:
     """Whether the left side is the share of successes, and the weights are the trials."""
-    return not _is_pair(design) and bool((cast(Response, design.outcome).size != 1).any())
+    return not _is_pair(design) and bool((family.trials(cast(Response, design.outcome)) != 1).any())

@@ -248,7 +248,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         for name, value, valid in (("kind", kind, valid_kinds), ("random", random, get_args(Effects))):
             if not is_word(value, valid):
                 raise OptionError(f"{name}={value!r} is unknown; use one of {', '.join(map(repr, valid))}.")
-        if kind == "response" and np.any(self.outcome.size != 1):
+        if kind == "response" and np.any(self.family.trials(self.outcome) != 1):
             raise OptionError('kind="response" needs a single trial per row; use kind="mean", the share of successes.')
         conditional = random == "all"
         if conditional:
@@ -396,7 +396,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         """
         chosen, effects = check_residuals(kind, random)
         if chosen == "raw":
-            values = self.outcome.y - self.outcome.size * self.predict(random=effects).to_numpy()
+            values = self.outcome.y - self.family.trials(self.outcome) * self.predict(random=effects).to_numpy()
         else:
             eta = self.predict(kind="link", random=effects).to_numpy()
             values = family_residuals(self.family, self.outcome, eta, self._working.mean(axis=0), chosen, seed)

@@ -10,7 +10,7 @@ from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.design.design import Design
 from bayeslmm.errors import DataError, FittingError
-from bayeslmm.families import Family, Response
+from bayeslmm.families import Family, Request, Response
 from bayeslmm.inference.optimum.generalized.maximum import GeneralizedMaximum, maximise_design
 from bayeslmm.inference.optimum.generalized.refit import maximise_again, moved_to
 from bayeslmm.intervals.bootstrap import design_of_levels, outermost, rows_of_levels
@@ -44,9 +44,11 @@ def simulated_response(family: Family, outcome: Response, y: Array) -> Response:
     """
     if outcome.categories:
         return outcome.with_y(y, np.zeros(len(y)))
-    values = np.column_stack([y, outcome.size - y]) if (outcome.size != 1).any() else y
+    trials = family.trials(outcome)
+    values = np.column_stack([y, trials - y]) if (trials != 1).any() else y
+    of_variance = None if np.array_equal(trials, outcome.size) else outcome.size
     try:
-        return outcome.with_y(y, family.read(values).base)
+        return outcome.with_y(y, family.read(values, Request(weights=of_variance)).base)
     except DataError as error:
         raise FittingError(f"A simulated response cannot be fitted: {error}") from error
 

@@ -38,7 +38,7 @@ def family_responses(
     OptionError
         If new rows have several trials: how many, they do not say.
     """
-    if not training and np.any(outcome.size != 1):
+    if not training and np.any(family.trials(outcome) != 1):
         raise OptionError("New rows do not say their number of trials: simulate the rows of the fit, with data=None.")
 
     def respond(i: int, eta: Array, rng: np.random.Generator) -> Array:

@@ -10,6 +10,7 @@ from bayeslmm.design.design import Design
 from bayeslmm.errors import DataError, OptionError
 from bayeslmm.inference.options import MOST_CORES, check_count
 from bayeslmm.inference.workers import in_workers
+from bayeslmm.results.family_response import in_order_of_rows
 from bayeslmm.results.profiles import parameter_names
 from bayeslmm.results.refits import fit_columns, fitted_model
 from bayeslmm.types import Array
@@ -50,15 +51,8 @@ def read_responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
     DataError
         If Y has another shape, other labels, or values that are not finite.
     """
-    n, index = design.n, design.index
-    names = pd.Index(Y.columns) if isinstance(Y, pd.DataFrame) else None
-    if isinstance(Y, pd.DataFrame) and not Y.index.equals(index):
-        if not Y.index.is_unique or len(index.difference(Y.index)):
-            raise DataError(
-                "The row labels of Y are not those of the rows used: give it model.design.index as its index, or pass "
-                "an array in the order of those rows."
-            )
-        Y = Y.loc[index]
+    n, names = design.n, pd.Index(Y.columns) if isinstance(Y, pd.DataFrame) else None
+    Y = in_order_of_rows(Y, design, "Y")
     try:
         values = np.asarray(Y, dtype=float)
     except (TypeError, ValueError) as error:

@@ -48,6 +48,8 @@ def _limits(found: GeneralizedMaximum) -> list[str]:
             "completely, and these estimates mean nothing. Leave some out, join levels, or state a prior and sample "
             "the posterior."
         )
+    if found.diverging:  # the mean runs to a limit, where dispersions mean nothing
+        return said
     for j in parameters_at_limits(found.objective, solution.parameters, solution.evaluation):
         rising = solution.parameters.free[j] > 0
         limit = "infinity" if parameters[j].transform == "log" and rising else f"{int(rising)}"

@@ -79,7 +79,7 @@ def family_design(design: Design, family: Family, y: Any) -> Design:
         If it has another length, other labels, or values outside the family's support.
     """
     values = at_rows_of(y, design, "the new response")
-    return with_family_response(design, read_family_response(values, design, family, "The new response"))
+    return with_family_response(design, read_family_response(values, design, family, "The new response"), family)
 
 
 def by_criterion(fit: PointFit, method: str) -> PointFit:

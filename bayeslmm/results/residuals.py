@@ -121,7 +121,7 @@ def family_residuals(
         low, high = family.cdf(outcome, eta, working)
         u = generator(seed).uniform(size=len(low))
         return np.asarray(ndtri(np.clip(low + u * (high - low), 1e-300, 1 - 1e-16)))
-    values = outcome.y - outcome.size * family.mean(eta, working)
+    values = outcome.y - family.trials(outcome) * family.mean(eta, working)
     if kind == "deviance":
         from bayeslmm.families.saturated import scaled_deviance
 

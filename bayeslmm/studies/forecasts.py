@@ -118,6 +118,6 @@ def _score_generalized(
     logs, means, responses = (np.empty_like(eta) for _ in range(3))
     for d in range(len(eta)):
         logs[d] = family.log_density(outcome, eta[d], working[d])
-        means[d] = outcome.size * family.mean(eta[d], working[d])
+        means[d] = family.trials(outcome) * family.mean(eta[d], working[d])
         responses[d] = family.simulate(outcome, eta[d], working[d], rng)
     return score_draws(outcome.y, logs, means, responses, level)

@@ -40,7 +40,7 @@ def log_density(name, link, y, size, eta, values):
     mean = MEANS[link](eta)
     laws = {
         "gaussian": lambda: stats.norm(mean, *values).logpdf(y),
-        "lognormal": lambda: stats.lognorm(values[0], scale=np.exp(eta)).logpdf(np.exp(y)),
+        "lognormal": lambda: stats.lognorm(values[0], scale=np.exp(eta)).logpdf(y),
         "bernoulli": lambda: stats.bernoulli(mean).logpmf(y),
         "binomial": lambda: stats.binom(size, mean).logpmf(y),
         "poisson": lambda: stats.poisson(mean).logpmf(y),

@@ -34,6 +34,18 @@ def test_solve_transposed(columns):
     assert_allclose(factor.T @ found, right, atol=1e-10)
 
 
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("shape", [(4,), (4, 1), (4, 3)])
+def test_small_solutions_take_any_order_of_memory(shape, order):
+    whole = np.asarray(positive_definite(6), order=order)
+    lower, right = whole[1:5, 1:5], np.asarray(np.random.default_rng(1).standard_normal(shape), order=order)
+    before = whole.copy(), right.copy()
+    found = lapack.solved_transposed(lower, right)
+    assert_allclose(np.tril(lower).T @ found, right, atol=1e-10)
+    assert (whole == before[0]).all()
+    assert (right == before[1]).all()
+
+
 def test_only_the_lower_triangle_is_read():
     matrix = positive_definite(30)
     spoilt = np.asfortranarray(np.tril(matrix) + np.triu(np.full((30, 30), np.nan), 1))

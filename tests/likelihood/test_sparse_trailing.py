@@ -15,7 +15,7 @@ from bayeslmm.likelihood.iterative.choice import is_iterative
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.left_out import solved_rows
 from bayeslmm.likelihood.marginal import covariance_gradients
-from bayeslmm.likelihood.prediction_error import error_variance, predictor_rows
+from bayeslmm.likelihood.prediction_error import RIGHT_SIDES, PredictorRows, error_variance, predictor_rows
 from bayeslmm.likelihood.selected_inverse import inverse_blocks, trailing_inverse
 from bayeslmm.likelihood.sparse import ordering
 from bayeslmm.likelihood.sparse.loops import invert_where_filled
@@ -150,10 +150,17 @@ def test_errors_of_predictions_and_leverages(pair, kind) -> None:
     _, X, terms, _ = rows_of(kind)
     codes = [t.codes.copy() for t in terms]
     codes[0][5], codes[1][7] = -1, -1  # levels that the fit does not know
+    codes[1][20:40] = (codes[1][20:40] + FIRMS // 2) % FIRMS  # where their workers never were
     found, lengths = [], []
     for kernel, factor in zip(kernels, factors(kernels, kind), strict=True):
         rows = predictor_rows(kernel, factor, codes, [t.columns for t in terms], X)
         found.append(error_variance(factor, rows))
+        if kernel is kernels[0]:
+            assert len(X) > RIGHT_SIDES  # many rows are looked up in the inverse, few are solved for
+            some = PredictorRows(
+                tuple(c[:50] for c in rows.codes), tuple(e[:50] for e in rows.effects), rows.fixed[:50]
+            )
+            np.testing.assert_allclose(error_variance(factor, some), found[0][:50], rtol=ROUNDING)
         known = predictor_rows(kernel, factor, [t.codes for t in terms], [t.columns for t in terms], X)
         lengths.append((solved_rows(factor, known.codes, known.effects)[1] ** 2).sum(axis=1))
     np.testing.assert_allclose(found[0], found[1], rtol=ROUNDING)
