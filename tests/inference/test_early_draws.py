@@ -69,8 +69,10 @@ def test_early_draws_have_the_distribution_of_late_ones(model):
         np.testing.assert_allclose(one.std(axis=0), two.std(axis=0), rtol=0.1)
 
 
-def test_what_is_not_kept_is_not_drawn(model):
+@pytest.mark.parametrize("most", [early.MOST_NUMBERS, 100_000])  # of 1,200 draws of 110 effects, 60,000 in h
+def test_what_is_not_kept_is_not_drawn(model, monkeypatch, most):
     """Other draws are the same, and effects have the precision asked for."""
+    monkeypatch.setattr(early, "MOST_NUMBERS", most)
     every = model.fit("importance", draws=300, seed=1, precision="float32")
     some = model.fit("importance", draws=300, seed=1, store=("h",))
     assert every.draws.effects[0].dtype == np.float32

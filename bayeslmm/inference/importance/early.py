@@ -20,7 +20,7 @@ from bayeslmm.posterior.sigma_density import SigmaGrid
 from bayeslmm.types import Array
 
 SURPLUS = 1.2  # times the mean number of draws; one draw too many costs a hundredth of a factor
-MOST_NUMBERS = 1 << 25  # random effects kept, a quarter of a gibibyte, above which they wait: memory holds them twice
+MOST_NUMBERS = 1 << 25  # drawn effects, a quarter of a gibibyte, above which they wait: memory holds them twice
 FEWEST = 8.0  # draws a point, below which rounding would make many too many
 
 
@@ -84,8 +84,7 @@ class EarlyDraws:
 def early_draws(density: CovarianceDensity, options: Options, points: int) -> EarlyDraws | None:
     """Return where draws at about so many points may be kept; None where few, or memory would hold many twice."""
     draws = options.draws * options.chains
-    keep = options.keep([term.name for term in density.priors.terms])
-    effects = sum(shape.n_effects for shape, kept in zip(density.kernel.shapes, keep, strict=True) if kept)
+    effects = sum(shape.n_effects for shape in density.kernel.shapes)  # kept or not: the draws do not depend on that
     if draws < FEWEST * points or draws * effects > MOST_NUMBERS:
         return None
     return EarlyDraws(density, options, int(np.ceil(SURPLUS * draws / points)))
