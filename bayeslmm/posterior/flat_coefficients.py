@@ -15,8 +15,8 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 import numpy as np
+import scipy  # scipy.optimize takes a fifth of a second to load and does so at its first use
 from numpy.typing import NDArray
-from scipy.optimize import linprog
 
 from bayeslmm.design.design import Design
 from bayeslmm.errors import PriorError
@@ -54,7 +54,7 @@ def unbounded_coefficients(above: Array, at_zero: Array | None) -> list[int]:
 
 def _lowest(costs: Array, bounds: Array) -> float:
     """Return the least ``costs @ d`` over directions d, entries within one, with ``bounds @ d`` nowhere above zero."""
-    return float(linprog(costs, A_ub=bounds, b_ub=np.zeros(len(bounds)), bounds=(-1, 1)).fun)
+    return float(scipy.optimize.linprog(costs, A_ub=bounds, b_ub=np.zeros(len(bounds)), bounds=(-1, 1)).fun)
 
 
 def check_separation(design: Design, family: Family, priors: ModelPriors) -> None:

@@ -38,7 +38,7 @@ from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, Reque
 from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
 from bayeslmm.results.simulation import Parameters, RandomDraws
 from bayeslmm.results.spec import ModelSpec
-from bayeslmm.results.summary import Summary
+from bayeslmm.results.summary import Summary, describe_family
 from bayeslmm.results.tables import number
 from bayeslmm.types import Array, Ddf
 
@@ -422,9 +422,7 @@ class GeneralizedPointFit(PointFit):
         )
         if self.method == "map":
             title, how = "Generalized linear mixed model at its posterior mode", ", Laplace approximation"
-        facts = [*found.facts, ("Family", f"{self.family.name}, link {self.family.link.name}")]
-        if self.outcome.modelled is not None:
-            facts.append(("Modelled", f"the probability of {self.outcome.modelled!r}"))
+        facts = [*found.facts, *describe_family(self.family, self.outcome)]
         for name, value in self.dispersion.items():
             facts.append((name, ", ".join(number(float(v)) for v in np.atleast_1d(value))))
         return Summary(title + how, tuple(facts), found.random, found.fixed, found.status, found.notes)

@@ -27,7 +27,7 @@ from bayeslmm.results.prediction import Estimable, NewLevels, PredictKind, make_
 from bayeslmm.results.predictions import LARGEST_FRAME
 from bayeslmm.results.residuals import FamilyResidualKind, ResidualEffects, check_residuals, family_residuals
 from bayeslmm.results.simulation import Parameters, RandomDraws
-from bayeslmm.results.summary import Summary
+from bayeslmm.results.summary import Summary, describe_family
 from bayeslmm.results.tables import printed
 from bayeslmm.results.weighted_draws import diagnose_draws
 from bayeslmm.types import Array
@@ -437,9 +437,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
     def summary(self, level: float = 0.95) -> Summary:
         """Return the fit as tables that print well in a terminal and a notebook."""
         found = super().summary(level)
-        facts = [*found.facts, ("Family", f"{self.family.name}, link {self.family.link.name}")]
-        if self.outcome.modelled is not None:
-            facts.append(("Modelled", f"the probability of {self.outcome.modelled!r}"))
+        facts = [*found.facts, *describe_family(self.family, self.outcome)]
         random = found.random
         if self.dispersion.shape[2]:
             rows = printed(self.dispersion_table(level), level)

@@ -6,8 +6,11 @@ from html import escape
 import pandas as pd
 
 from bayeslmm.errors import counted
+from bayeslmm.families import Family, Response
 from bayeslmm.results.status import Status
 from bayeslmm.results.tables import text_table
+
+MOST_CATEGORIES = 8  # listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,3 +70,16 @@ def describe_counts(nobs: int, n_levels: dict[str, int], dropped: str) -> str:
     """Return ``"180 observations; Subject: 18 levels"``."""
     levels = "; ".join(f"{name}: {counted(count, 'level')}" for name, count in n_levels.items())
     return "; ".join(part for part in (counted(nobs, "observation"), levels, dropped) if part)
+
+
+def describe_family(family: Family, outcome: Response) -> list[tuple[str, str]]:
+    """Return facts of the distribution: its link, and which category is modelled or the order of several."""
+    facts = [("Family", f"{family.name}, link {family.link.name}")]
+    if outcome.modelled is not None:
+        facts.append(("Modelled", f"the probability of {outcome.modelled!r}"))
+    elif outcome.categories:
+        names = [str(category) for category in outcome.categories]
+        if len(names) > MOST_CATEGORIES:
+            names[MOST_CATEGORIES - 2 : -1] = ["..."]
+        facts.append(("Order", " < ".join(names)))
+    return facts

@@ -30,3 +30,21 @@ def test_a_measurement_as_categories_is_told(n_categories, warned):
     assert [str(one.message)[:40] for one in told] == [
         f"y has {n_categories} categories in 60 rows, and a thr"[:40]
     ] * warned
+
+
+@pytest.mark.parametrize(
+    ("grades", "categories", "order"),
+    [
+        (["low", "mid", "high"], None, "high < low < mid"),  # texts: by the alphabet, which is not meant
+        (["low", "mid", "high"], ["low", "mid", "high"], "low < mid < high"),
+        (list(range(1, 11)), None, "1 < 2 < 3 < 4 < 5 < 6 < ... < 10"),
+    ],
+)
+@pytest.mark.parametrize("options", [{"method": "ml"}, {"method": "importance", "draws": 50, "seed": 1}])
+def test_the_order_taken_is_shown(grades, categories, order, options):
+    y = grades * (120 // len(grades))
+    data = pd.DataFrame({"y": y, "x": np.sin(np.arange(120)), "g": np.arange(120) // 20})
+    if categories is not None:
+        data["y"] = pd.Categorical(data["y"], categories, ordered=True)
+    fit = blm.Model("y ~ x + (1 | g)", data, family="cumulative").fit(**options)
+    assert ("Order", order) in fit.summary().facts
