@@ -1,7 +1,7 @@
 """The Parquet files behind a Dask frame that is made of them and of nothing else.
 
-Read in batches by the worker that adds them up, they take little more than half the time of Dask's whole partitions, and
-little memory.
+Read in batches by the worker that adds them up, they take little more than half the time of Dask's whole partitions,
+and little memory.
 """
 
 from typing import Any
