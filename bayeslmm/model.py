@@ -610,7 +610,7 @@ class Model:
             If Y has another shape, other labels, or values that are not finite or that the family does not have; it
             names the column.
         """
-        if method == "importance":
+        if is_word(method, ("importance",)):
             from bayeslmm.other_responses import ResponseModels, sample_many
 
             return sample_many(ResponseModels.of(self, self._priors_of), Y, draws, seed, cores)
@@ -639,23 +639,19 @@ class Model:
             If `draws` is not a whole number of at least one.
         PriorError
             If a prior is improper.
-        UnavailableError
-            If the response is not normal.
         """
         from bayeslmm.inference.options import check_count, generator
         from bayeslmm.priors.predictive import prior_predictive
         from bayeslmm.results.arviz_bridge import inference_data
         from bayeslmm.results.draws_dataset import prior_datasets
 
-        if self._family is not None:
-            raise UnavailableError(
-                f"prior_predictive is for normal responses; this model's family is {self._family.name!r}: use "
-                "pymc.sample_prior_predictive(draws, model=model.to_pymc())."
-            )
         count = check_count("draws", draws, 1, 1_000_000)
-        design, sigma = self.posterior_design, self._spec.sigma
-        simulated = prior_predictive(design, self.resolved_priors, draws=count, seed=generator(seed), sigma=sigma)
-        return inference_data(prior_datasets(design, simulated))
+        design, family = self.posterior_design, self._family
+        simulated = prior_predictive(
+            design, self.resolved_priors, draws=count, seed=generator(seed), sigma=self._spec.sigma, family=family
+        )
+        names = () if family is None else [parameter.name for parameter in family.parameters]
+        return inference_data(prior_datasets(design, simulated, names))
 
     def save_sums(self, path: str | Path) -> Path:
         """Write the cross-products of rows that streamed to a file, from which :func:`merge` makes a model.

@@ -4,8 +4,12 @@ import numpy as np
 
 from bayeslmm.design.design import Design, RandomTerm
 from bayeslmm.errors import PriorError
+from bayeslmm.families import Family
+from bayeslmm.priors.dispersion_draws import sample_dispersions
 from bayeslmm.priors.model_priors import ModelPriors, TermPriors
 from bayeslmm.types import Array
+
+LARGEST_PREDICTOR = 30.0  # where counts are too large to be drawn: their mean stays below 1e13
 
 
 def prior_predictive(
@@ -15,10 +19,12 @@ def prior_predictive(
     draws: int = 500,
     seed: int | np.random.Generator | None = None,
     sigma: float | None = None,
+    family: Family | None = None,
 ) -> dict[str, Array]:
     r"""Simulate parameters and responses at the rows of a design.
 
-    .. math:: y = o + X\beta + \sum_k Z_k b_k + e, \quad e \sim N(0, \sigma^2 W^{-1})
+    .. math:: \eta = o + X\beta + \sum_k Z_k b_k, \quad y \sim N(\eta, \sigma^2 W^{-1})
+              \;\text{ or }\; y \sim f(\cdot \mid \eta, \phi)
 
     Parameters
     ----------
@@ -32,12 +38,17 @@ def prior_predictive(
         Seed or generator.
     sigma
         The residual standard deviation, where it is fixed.
+    family
+        The distribution of the response, which gives rows their numbers of trials; None for the normal one.
 
     Returns
     -------
     dict
         ``beta`` (draws, p), ``sigma`` (draws,), and per term g ``sd_g`` (draws, S), ``cor_g`` (draws, S, S)
-        where there are correlations, ``r_g`` (draws, J, S); ``y`` (draws, n). All on the user's columns.
+        where there are correlations, ``r_g`` (draws, J, S); ``y`` (draws, n). All on the user's columns. Of a family
+        its dispersion parameters by name, (draws,) or (draws, size), in place of ``sigma``; its ``y`` are successes
+        where there are trials, places of ordered categories counted from zero, and NaN where the predictor lies outside
+        what the link allows.
 
     Raises
     ------
@@ -51,13 +62,15 @@ def prior_predictive(
     rng = np.random.default_rng(seed)
     centred = np.column_stack([np.empty((draws, 0)), *(prior.sample(rng, draws) for prior in priors.fixed)])
     beta = centred @ priors.fixed_centring.matrix.T
-    if priors.sigma is not None:
-        sigmas = priors.sigma.sample(rng, draws)
+    simulated = {"beta": beta}
+    if family is not None:
+        sigmas = np.ones(draws)
+    elif priors.sigma is not None:
+        sigmas = simulated["sigma"] = priors.sigma.sample(rng, draws)
     elif sigma is not None:
-        sigmas = np.full(draws, float(sigma))
+        sigmas = simulated["sigma"] = np.full(draws, float(sigma))
     else:
         raise PriorError("sigma has no prior and no fixed value.")
-    simulated = {"beta": beta, "sigma": sigmas}
     mean = beta @ design.X.T
     if design.offset is not None:
         mean += design.offset
@@ -65,9 +78,38 @@ def prior_predictive(
         effects = _simulate_term(term, term_priors, sigmas, rng, simulated)
         for draw in range(draws):
             mean[draw] += np.einsum("ns,ns->n", term.columns, effects[draw, term.codes])
+    if family is not None:
+        dispersions = sample_dispersions(priors, family, priors.fixed_centring.level(beta), rng)
+        simulated |= _by_name(family, dispersions)
+        simulated["y"] = np.array(
+            [_respond(design, family, eta, row, rng) for eta, row in zip(mean, dispersions, strict=True)]
+        )
+        return simulated
     spread = 1.0 if design.weights is None else 1 / np.sqrt(design.weights)
     simulated["y"] = mean + sigmas[:, None] * spread * rng.standard_normal(mean.shape)
     return simulated
+
+
+def _by_name(family: Family, dispersions: Array) -> dict[str, Array]:
+    """Return draws (draws, m) of the dispersion parameters by name."""
+    found, start = {}, 0
+    for parameter in family.parameters:
+        values = dispersions[:, start : start + parameter.size]
+        found[parameter.name] = values[:, 0] if parameter.size == 1 else values
+        start += parameter.size
+    return found
+
+
+def _respond(design: Design, family: Family, eta: Array, dispersion: Array, rng: np.random.Generator) -> Array:
+    """Draw a family's responses at linear predictors (n,), whatever they are, and natural dispersions (m,)."""
+    possible = eta > 0 if family.link.name == "inverse" else np.ones(len(eta), dtype=bool)
+    at, working = np.where(possible, eta, 1.0), family.working(dispersion)
+    with np.errstate(over="ignore", under="ignore"):
+        try:
+            y = family.simulate(design.outcome, at, working, rng)
+        except ValueError:  # numpy draws no counts beyond 1e19
+            y = family.simulate(design.outcome, np.minimum(at, LARGEST_PREDICTOR), working, rng)
+    return np.where(possible, y, np.nan)
 
 
 def prior_parameters(

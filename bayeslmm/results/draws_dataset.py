@@ -1,6 +1,6 @@
 """Posterior draws with the user's own labels, as xarray datasets."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from bayeslmm.inference.draws import Draws
 from bayeslmm.results.posterior_prediction import predictor_draws
 from bayeslmm.results.prediction import training_rows
 from bayeslmm.results.storable import storable
+from bayeslmm.types import Array
 
 if TYPE_CHECKING:
     import xarray
@@ -118,7 +119,9 @@ def values_by_row(design: Design, draws: Draws, values: NDArray[np.float64]) -> 
     return storable(xarray.Dataset({design.response: (("chain", "draw", ROWS), shaped)}, coords=coords))
 
 
-def prior_datasets(design: Design, simulated: Mapping[str, NDArray[np.float64]]) -> dict[str, "xarray.Dataset"]:
+def prior_datasets(
+    design: Design, simulated: Mapping[str, NDArray[np.float64]], dispersions: Sequence[str] = ()
+) -> dict[str, "xarray.Dataset"]:
     """Return parameters and responses simulated from the priors as the groups prior and prior_predictive.
 
     Parameters
@@ -127,12 +130,14 @@ def prior_datasets(design: Design, simulated: Mapping[str, NDArray[np.float64]])
         The design simulated for.
     simulated
         beta (draws, p), sigma (draws,), sd_g, cor_g, r_g, and y (draws, n).
+    dispersions
+        Names of a family's dispersion parameters, which it has in place of sigma.
     """
     import xarray
 
     draws = Draws(
         beta=simulated["beta"][None],
-        sigma=simulated["sigma"][None],
+        sigma=simulated.get("sigma", np.ones(len(simulated["y"])))[None],
         sd=tuple(simulated[f"sd_{term.name}"][None] for term in design.terms),
         cor=tuple(
             simulated[f"cor_{term.name}"][None] if f"cor_{term.name}" in simulated else None for term in design.terms
@@ -144,10 +149,21 @@ def prior_datasets(design: Design, simulated: Mapping[str, NDArray[np.float64]])
     sampled = {"chain": np.arange(1), "draw": np.arange(draws.n_draws)}
     rows = {**sampled, ROWS: safe_labels(row_labels(design))}
     responses = {design.response: (("chain", "draw", ROWS), simulated["y"][None])}
+    parameters = _posterior(design, draws, sampled)
+    if design.outcome is not None:
+        parameters = with_dispersions(parameters, {name: simulated[name][None] for name in dispersions})
     return {
-        "prior": storable(_posterior(design, draws, sampled)),
+        "prior": storable(parameters),
         "prior_predictive": storable(xarray.Dataset(responses, coords=rows)),
     }
+
+
+def with_dispersions(parameters: "xarray.Dataset", dispersions: Mapping[str, Array]) -> "xarray.Dataset":
+    """Return a dataset of draws with a family's dispersion parameters, (chains, draws, ...), in place of sigma."""
+    changed = parameters.drop_vars("sigma")
+    for name, values in dispersions.items():
+        changed[name] = (("chain", "draw", f"{name}_number")[: values.ndim], values)
+    return changed
 
 
 def _normal_logpdf(

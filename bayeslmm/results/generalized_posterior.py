@@ -17,7 +17,7 @@ from bayeslmm.families import Family, Response
 from bayeslmm.inference.options import check_count, generator
 from bayeslmm.results import effects
 from bayeslmm.results.diagnostics import Diagnostics, describe
-from bayeslmm.results.draws_dataset import values_by_row
+from bayeslmm.results.draws_dataset import values_by_row, with_dispersions
 from bayeslmm.results.generalized import KINDS, NODES, Effects, MeanOf
 from bayeslmm.results.generalized_simulation import family_of_rows, family_responses
 from bayeslmm.results.kept_effects import require_effects
@@ -75,11 +75,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
     def datasets(self) -> "dict[str, xarray.Dataset]":
         """Return the groups of the draws, ready to be written: dispersion parameters in place of sigma."""
         groups = super().datasets()
-        posterior = groups["posterior"].drop_vars("sigma")
-        for name, values in self.dispersion_by_name.items():
-            dims = ("chain", "draw") if values.ndim == 2 else ("chain", "draw", f"{name}_number")
-            posterior[name] = (dims, values)
-        groups["posterior"] = posterior
+        groups["posterior"] = with_dispersions(groups["posterior"], self.dispersion_by_name)
         return groups
 
     def fingerprint(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.errors import OptionError, check_level
 from bayeslmm.inference.options import check_count, generator
 from bayeslmm.posterior.draw_densities import log_likelihoods, log_priors
+from bayeslmm.priors.dispersion_draws import sample_dispersions
 from bayeslmm.priors.predictive import prior_parameters
 from bayeslmm.results.effects import parameter_names
 from bayeslmm.results.posterior_prediction import flatten
@@ -265,18 +266,8 @@ def prior_vs_posterior(fit: "PosteriorFit", *, level: float = 0.95, seed: int | 
 
 
 def _prior_dispersions(fit: "PosteriorFit", beta: Array, rng: np.random.Generator) -> list[Array]:
-    """Return draws from the priors of the dispersion parameters, (draws, 1) each, for draws of the coefficients."""
+    """Return draws from the priors of the dispersion parameters, (draws, m), for draws of the coefficients."""
     if fit.design.outcome is None:
         return []
     priors = cast("ModelPriors", fit.priors)
-    found, level = [], priors.fixed_centring.level(beta)[:, None]
-    family = fit.family  # type: ignore[attr-defined]
-    for parameter in family.parameters:
-        drawn = [_prior_sample(dict(priors.dispersion)[parameter.name], rng) for _ in range(parameter.size)]
-        values = np.sort(np.hstack(drawn)) if parameter.transform == "ordered" else np.hstack(drawn)
-        found += list((values + level if parameter.holds_level else values).T[:, :, None])
-    return found if family.prior_turn is None else [np.hstack(found) @ np.linalg.inv(family.prior_turn).T]
-
-
-def _prior_sample(prior: Any, rng: np.random.Generator) -> Array:
-    return np.asarray(prior.sample(rng, PRIOR_DRAWS) if prior.proper else np.full(PRIOR_DRAWS, np.nan))[:, None]
+    return [sample_dispersions(priors, cast(Any, fit).family, priors.fixed_centring.level(beta), rng)]

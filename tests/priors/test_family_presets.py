@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 import bayeslmm as blm
-from bayeslmm.errors import UnavailableError
 from bayeslmm.posterior.generalized_mixture import generalized_density
 from bayeslmm.priors import Flat, HalfStudentT, StudentT
 from bayeslmm.priors.decov import Decov
@@ -135,8 +134,3 @@ def test_unknown_names_are_answered_with_those_of_the_dispersions(family, option
     data = pd.DataFrame({"x": np.arange(20.0), "g": np.arange(20) % 5, "y": np.arange(20) % 3})
     with pytest.raises(blm.PriorError, match=found):
         blm.Model("y ~ x + (1 | g)", data, family=family, priors={name: "Normal(0, 1)"}, **options)
-
-
-def test_simulation_from_the_priors_says_what_takes_families():
-    with pytest.raises(UnavailableError, match="sample_prior_predictive"):
-        blm.Model(CBPP, blm.load_dataset("cbpp"), family="binomial").prior_predictive()

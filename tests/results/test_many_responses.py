@@ -61,5 +61,6 @@ def test_refusals(sleepstudy, responses):
         model.fit_many(responses.assign(noisy=np.nan))
     with pytest.raises(blm.DataError, match="row labels"):
         model.fit_many(responses.set_axis(range(1000, 1180)))
-    with pytest.raises(blm.OptionError, match="use 'reml', 'ml' or 'importance'"):
-        model.fit_many(responses, "map")
+    for method in ("map", np.array(["reml", "ml"])):
+        with pytest.raises(blm.OptionError, match="use 'reml', 'ml' or 'importance'"):
+            model.fit_many(responses, method)
