@@ -103,10 +103,10 @@ def check_zero_coefficients(design: Design, family: Family, priors: ModelPriors)
     zero: NDArray[np.bool_] = np.asarray(design.outcome.y) == 0
     at_zero = moved[zero][:, flat] if cast(Any, family).zeros_apart else None
     if found := unbounded_coefficients(moved[~zero][:, flat], at_zero):
-        raise PriorError(_no_posterior([names[flat[k]] for k in found], cast(Any, family).zeros_apart))
+        raise PriorError(_message([names[flat[k]] for k in found], cast(Any, family).zeros_apart))
 
 
-def _no_posterior(names: Sequence[str], apart: bool) -> str:
+def _message(names: Sequence[str], apart: bool) -> str:
     one = len(names) == 1
     listed = ", ".join(names)
     why = (
