@@ -182,7 +182,7 @@ def build_design(
     if level_beside:
         fixed = _without_constant(fixed, formula, w)
     names = fixed.names
-    X: Array | HeldColumns = fixed.X if family is not None else hold(fixed.X, _lent_columns(evaluator))
+    X: Array | HeldColumns = fixed.X if family is not None else hold(fixed.X, evaluator.frame)
     fixed = replace(fixed, X=np.empty((0, len(names))))  # what is held need not be kept twice
     if X.shape[1] == 0 and not formula.bars and not formula.learner:
         raise ModelError(f"The formula {formula.text!r} has nothing to estimate besides sigma: add a term.")
@@ -373,13 +373,6 @@ def _response(expression: Expression, evaluator: Evaluator) -> Array:
         )
     y = evaluator.numbers(expression, SMALLEST_NUMBER)
     return y if is_lent(y) else np.array(y, dtype=np.float64)
-
-
-def _lent_columns(evaluator: Evaluator) -> list[Array]:
-    """Return the columns of the data that can be used as they lie there."""
-    columns = (evaluator.frame[name] for name in evaluator.frame.columns)
-    numbers = [c.to_numpy() for c in columns if isinstance(c.dtype, np.dtype) and c.dtype == np.float64]
-    return [column for column in numbers if is_lent(column)]
 
 
 def _fixed(terms: Terms, evaluator: Evaluator, w: Array | None) -> FixedColumns:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from bayeslmm.types import Array
 
@@ -45,22 +46,30 @@ class HeldColumns:
         return self[:] if dtype is None else self[:].astype(dtype, copy=False)
 
 
-def hold(X: Array, lent: Sequence[Array]) -> Array | HeldColumns:
+def hold(X: Array, data: pd.DataFrame) -> Array | HeldColumns:
     """Return columns (n, p) one by one where they are long and some take no memory then.
 
     Parameters
     ----------
     X
         The columns.
-    lent
-        Columns of the data that no one can write to, shape (n,) each.
+    data
+        The rows, some of whose columns may stand in X as they are.
     """
     if len(X) <= LONG:
         return X
+    lent = _lent_columns(data)
     found = [_without_copy(column, lent) for column in X.T]
     if all(column is None for column in found):
         return X
     return HeldColumns(tuple(own.copy() if c is None else c for c, own in zip(found, X.T, strict=True)))
+
+
+def _lent_columns(data: pd.DataFrame) -> list[Array]:
+    """Return the columns of the data that can be used as they lie there."""
+    columns = (data[name] for name in data.columns)
+    numbers = [c.to_numpy() for c in columns if isinstance(c.dtype, np.dtype) and c.dtype == np.float64]
+    return [column for column in numbers if is_lent(column)]
 
 
 def _without_copy(column: Array, lent: Sequence[Array]) -> Array | None:

@@ -54,6 +54,6 @@ def test_fits_are_those_of_the_matrix(data: pd.DataFrame, formula: str, weights:
 def test_a_matrix_that_has_no_such_column_stays_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(held_columns, "LONG", 5)
     X = np.random.default_rng(1).normal(size=(10, 2))
-    assert hold(X, []) is X
+    assert hold(X, pd.DataFrame()) is X
     few = np.ones((5, 1))
-    assert hold(few, []) is few
+    assert hold(few, pd.DataFrame()) is few
