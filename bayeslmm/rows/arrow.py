@@ -1,6 +1,6 @@
 """Arrow's batches as pandas frames, without a copy where the types allow it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -13,6 +13,14 @@ def batch_frame(batch: Any, columns: Sequence[str], first: int) -> pd.DataFrame:
     index = row_numbers(first, batch.num_rows)
     found = {name: _column(batch.column(batch.schema.get_field_index(name)), index) for name in columns}
     return pd.DataFrame(found, index=index, copy=False)
+
+
+def batch_frames(batches: Iterable[Any], columns: Sequence[str], first: int = 0) -> Iterator[pd.DataFrame]:
+    """Yield RecordBatches one after another as frames, empty ones left out, rows counting from `first`."""
+    for batch in batches:
+        if batch.num_rows:
+            yield batch_frame(batch, columns, first)
+            first += batch.num_rows
 
 
 def _column(values: Any, index: pd.Index) -> pd.Series:

@@ -3,13 +3,12 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, TypeVar
 
 import pandas as pd
 
 from bayeslmm.errors import DataError
-from bayeslmm.rows.source import Fold, Part, add_part, numbered
+from bayeslmm.rows.source import Fold, Part, add_part, numbered, runs
 
 F = TypeVar("F", bound=Fold)
 SHARES_PER_THREAD = 2  # more would balance better, and add up more sums in the end
@@ -71,8 +70,7 @@ def shares(
     import dask
 
     begin = dask.delayed(start, pure=False, traverse=False)
-    ends = sorted({len(parts) * k // count for k in range(count + 1)})
-    taken = [Share(parts[first:end], columns, chunk_rows) for first, end in pairwise(ends)]
+    taken = [Share(parts[run.start : run.stop], columns, chunk_rows) for run in runs(len(parts), count)]
     return [dask.delayed(share, pure=False, traverse=False)(begin) for share in taken]
 
 

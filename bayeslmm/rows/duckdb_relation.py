@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from bayeslmm.rows.arrow import batch_frame
+from bayeslmm.rows.arrow import batch_frames
 from bayeslmm.rows.source import BAD_QUERY, Rows, unreadable
 
 
@@ -22,16 +22,12 @@ class RelationPart:
         import duckdb
 
         quoted = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
-        first = 0
         try:
             chosen = self.relation.project(quoted)
             reader = (chosen.to_arrow_reader if hasattr(chosen, "to_arrow_reader") else chosen.fetch_record_batch)(
                 chunk_rows
             )
-            for batch in reader:
-                if batch.num_rows:
-                    yield batch_frame(batch, columns, first)
-                    first += batch.num_rows
+            yield from batch_frames(reader, columns)
         except duckdb.Error as error:
             raise unreadable(self.name, error, BAD_QUERY) from error
 

@@ -3,15 +3,14 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pandas as pd
 
 from bayeslmm.errors import BayeslmmError, DataError
-from bayeslmm.rows.arrow import batch_frame
-from bayeslmm.rows.source import Part, Rows, unreadable
+from bayeslmm.rows.arrow import batch_frames
+from bayeslmm.rows.source import Part, Rows, runs, unreadable
 
 READ_AHEAD = 2  # batches decoded in advance; pyarrow's 16 of each of 4 files would take gigabytes
 BUFFER_BYTES = 2**20  # of a column that are in memory undecoded, however large the file's row groups are
@@ -34,10 +33,7 @@ class Fragment:
         schema = self.checked_schema(columns)
         first = self.first_row
         try:
-            for batch in self._read(schema, chunk_rows):
-                if batch.num_rows:
-                    yield batch_frame(batch, columns, first)
-                    first += batch.num_rows
+            yield from batch_frames(self._read(schema, chunk_rows), columns, first)
         except (pa.ArrowException, OSError) as error:
             raise unreadable_file(self.name, error) from error
 
@@ -111,8 +107,7 @@ class ParquetFile(Fragment):
             raise unreadable_file(self.name, error) from error
         if n_groups < 2:
             return [self]
-        ends = sorted({n_groups * k // count for k in range(count + 1)})
-        return [replace(self, groups=range(first, end)) for first, end in pairwise(ends)]
+        return [replace(self, groups=groups) for groups in runs(n_groups, count)]
 
     @property
     def first_row(self) -> int:
@@ -147,14 +142,11 @@ class ChosenPart:
         """Yield the columns in batches."""
         import pyarrow as pa
 
-        first = 0
         try:
-            for batch in self.dataset.to_batches(
+            read = self.dataset.to_batches(
                 columns=list(columns), batch_size=chunk_rows, batch_readahead=READ_AHEAD, fragment_readahead=1
-            ):
-                if batch.num_rows:
-                    yield batch_frame(batch, columns, first)
-                    first += batch.num_rows
+            )
+            yield from batch_frames(read, columns)
         except (pa.ArrowException, OSError) as error:
             raise unreadable(self.name, error) from error
 

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Protocol, Self, TypeVar
 
 import pandas as pd
@@ -105,6 +106,12 @@ def part_named(part: str) -> Iterator[None]:
 def numbered(frame: pd.DataFrame, first: int) -> pd.DataFrame:
     """Return a batch whose row labels count from `first`."""
     return frame.set_axis(row_numbers(first, len(frame)))
+
+
+def runs(n: int, count: int) -> list[range]:
+    """Return n things cut into at most `count` runs of about the same length."""
+    ends = sorted({n * k // count for k in range(count + 1)})
+    return [range(first, end) for first, end in pairwise(ends)]
 
 
 def row_numbers(first: int, count: int) -> pd.RangeIndex:
