@@ -113,8 +113,7 @@ def _probed_variances(solved: Solved) -> tuple[Array, list[Array]]:
             total += np.einsum("jsm,jtm->jst", paired.levels_of(rest, pairs), paired.levels_of(near, pairs))
         met = middle @ paired.lead_from(np.hstack([rest, near]))
         lead_sum += np.einsum("jsm,jtm->jst", met[:, :, :PROBES_AT_ONCE], met[:, :, PROBES_AT_ONCE:])
-    left = eliminated.scale(np.hstack([exact.root.columns, -common.basis.columns]))
-    right = eliminated.scale(np.hstack([exact.root.columns, common.basis.columns]))
+    left, right = map(eliminated.scale, common.difference(exact))
     met, same = (middle @ paired.lead_from(v) for v in (left, right))
     lead = middle + _positive(lead_known + met @ same.transpose(0, 2, 1), lead_sum / PROBES_OF_VARIANCES)
     trailing = []

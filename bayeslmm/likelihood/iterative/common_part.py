@@ -165,6 +165,11 @@ class CommonPart:
         log_det = 2.0 * float(np.log(np.diagonal(root, axis1=1, axis2=2)).sum())
         return ExactPart(whole.times(np.linalg.inv(root).transpose(0, 2, 1)), log_det)
 
+    def difference(self, exact: ExactPart) -> tuple[Array, Array]:
+        """Return columns whose products by level are ``ee' - ww'``, (q, 2s) each: (e, -w) and (e, w)."""
+        root, basis = exact.root.columns, self.basis.columns
+        return np.hstack([root, -basis]), np.hstack([root, basis])
+
     @property
     def missed(self) -> float:
         """The trace of the projected system less the identity on its space, that of the whole being zero."""

@@ -118,13 +118,7 @@ def probe(common: CommonPart, exact: ExactPart, signs: Array, solution: Solution
     iterations = int(solution.iterations.max(initial=0))
     if not derivatives:
         return Probed((), log_dets, corrected.shares, iterations)
-    vectors = _Vectors(
-        solution.x[:, :m] - near,
-        near,
-        np.hstack([exact.root.columns, -common.basis.columns]),
-        np.hstack([exact.root.columns, common.basis.columns]),
-        whole - near,
-    )
+    vectors = _Vectors(solution.x[:, :m] - near, near, *common.difference(exact), whole - near)
     return Probed(_traces(eliminated, vectors, corrected), log_dets, corrected.shares, iterations)
 
 
