@@ -15,7 +15,8 @@ from bayeslmm.priors.model_priors import ModelPriors
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Flat, Normal
 from bayeslmm.results.posterior_prediction import FlatDraws, flatten
-from bayeslmm.testing.conditional_lines import Direction, Line, log_mean, widest_direction
+from bayeslmm.testing.conditional_lines import Direction, Line, widest_direction
+from bayeslmm.testing.savage_dickey import density_ratio
 from bayeslmm.types import Array
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def generalized_ratio(fit: "GeneralizedPosteriorFit", function: Array, value: fl
     for d in chosen:
         distance = value - float(np.asarray(flat.beta[d], dtype=float) @ function)
         after.append(_line(fit, priors, flat, direction, int(d)).log_density_at(distance))
-    return float(np.exp(log_mean(np.array(after)) - before))
+    return density_ratio(np.array(after), before)
 
 
 def _direction(fit: "GeneralizedPosteriorFit", priors: ModelPriors, flat: FlatDraws, function: Array) -> Direction:

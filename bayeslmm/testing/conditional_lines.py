@@ -151,8 +151,3 @@ class Line:
 
     def _values(self, top: float, width: float) -> Array:
         return np.array([self.log_density(top + width * step) for step in STEPS])
-
-
-def log_mean(values: Array) -> float:
-    """Return the logarithm of the mean of exponentials."""
-    return float(logsumexp(values) - np.log(len(values)))

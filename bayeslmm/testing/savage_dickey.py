@@ -79,6 +79,11 @@ def savage_dickey(
         found = fixed_posterior(eliminate(kernel.kernel_factors(roots)), prior)
         spread = s * (found.root.T @ a) / np.sqrt(1.0 + s**2 * found.pull)
         after[d] = log_normal(c, float(a @ found.mean(float(s))), float(spread @ spread) + noise)
+    return density_ratio(after, before)
+
+
+def density_ratio(after: Array, before: float) -> float:
+    """Return the mean of posterior densities over a prior density, all given by their logarithms."""
     return float(np.exp(logsumexp(after) - np.log(len(after)) - before))
 
 
