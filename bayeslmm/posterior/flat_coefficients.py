@@ -71,14 +71,10 @@ def check_separation(design: Design, family: Family, priors: ModelPriors) -> Non
     moved = (design.X @ priors.fixed_centring.matrix)[:, flat]
     y, size = design.outcome.y, design.outcome.size
     if found := unbounded_coefficients(moved[y < size], moved[y > 0]):
+        several = len(found) > 1
+        why = f"the column{'s separate' if several else ' separates'} the responses"
         names = [priors.fixed_names[flat[k]] for k in found]
-        several = len(names) > 1
-        raise PriorError(
-            f"The flat prior{'s' if several else ''} of {', '.join(names)} leave{'' if several else 's'} no posterior: "
-            f"the column{'s separate' if several else ' separates'} the responses. State "
-            f'{"proper priors" if several else "a proper prior"}, such as "{names[0]}": "Normal(0, 2.5)", or leave '
-            f"{'columns' if several else 'the column'} out."
-        )
+        raise PriorError(_message(names, why, f"{'columns' if several else 'the column'} out"))
 
 
 def check_zero_coefficients(design: Design, family: Family, priors: ModelPriors) -> None:
@@ -103,19 +99,20 @@ def check_zero_coefficients(design: Design, family: Family, priors: ModelPriors)
     zero: NDArray[np.bool_] = np.asarray(design.outcome.y) == 0
     at_zero = moved[zero][:, flat] if cast(Any, family).zeros_apart else None
     if found := unbounded_coefficients(moved[~zero][:, flat], at_zero):
-        raise PriorError(_message([names[flat[k]] for k in found], cast(Any, family).zeros_apart))
+        why = (
+            "the column separates rows with zeros from the others"
+            if at_zero is not None
+            else "counts above zero bound it from one side only, as where all of them have one value of the column"
+        )
+        raise PriorError(
+            _message([names[flat[k]] for k in found], why, f"the column{'s' if len(found) > 1 else ''} out of zero=")
+        )
 
 
-def _message(names: Sequence[str], apart: bool) -> str:
-    one = len(names) == 1
-    listed = ", ".join(names)
-    why = (
-        "the column separates rows with zeros from the others"
-        if apart
-        else "counts above zero bound it from one side only, as where all of them have one value of the column"
-    )
+def _message(names: Sequence[str], why: str, what_to_leave: str) -> str:
+    one, listed = len(names) == 1, ", ".join(names)
     return (
         f"The flat prior{'' if one else 's'} of {listed} leave{'s' if one else ''} no posterior: {why}. State "
-        f'{"a proper prior" if one else "proper priors"}, such as "{names[0]}": "Normal(0, 2.5)", or leave the '
-        f"column{'' if one else 's'} out of zero=."
+        f'{"a proper prior" if one else "proper priors"}, such as "{names[0]}": "Normal(0, 2.5)", or leave '
+        f"{what_to_leave}."
     )
