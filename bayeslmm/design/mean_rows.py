@@ -35,6 +35,12 @@ class MeanRows:
     offset: Array
     departure: Array
 
+    @classmethod
+    def themselves(cls, departure: Array) -> "MeanRows":
+        """Return the rows of m means that are known as such, not as functions of coefficients; departure (m, k)."""
+        m = len(departure)
+        return cls(np.eye(m), np.zeros(m), departure)
+
     def combine(self, weights: Array) -> "MeanRows":
         """Return linear functions of the rows, `weights` (k, m)."""
         return MeanRows(weights @ self.X, weights @ self.offset, weights @ self.departure)

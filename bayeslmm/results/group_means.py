@@ -66,7 +66,6 @@ def named_group_averages(
         If degrees of freedom are asked for, or draws of the effects were not kept.
     """
     _check_ddf(ddf)
-    scale = None if scale is not None and scale.name == "identity" else scale
     source: ErrorsOfEstimation | Array
     if getattr(fit, "draws", None) is not None:
         source, departure = drawn_averages(rows, *_draws(cast("PosteriorFit", fit)), scale)
@@ -75,8 +74,7 @@ def named_group_averages(
         beta = np.asarray(point.modes.beta, dtype=float)
         cells, value, departure = linearised_averages(rows, beta, point.modes.b, scale)
         source = ErrorsOfEstimation(value, _covariance(point, cells))
-    m = len(departure)
-    return MeanRows(np.eye(m), np.zeros(m), departure), source
+    return MeanRows.themselves(departure), source
 
 
 def _check_ddf(ddf: str | None) -> None:

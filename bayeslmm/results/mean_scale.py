@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Literal
 
+from bayeslmm.effects.estimates import check_scale
 from bayeslmm.effects.scales import Scale, scale_of_response
 from bayeslmm.families import Family
 
@@ -25,3 +26,17 @@ def scale_of_fit(fit: "Fit") -> Scale | None:
 def natural_scale(fit: "Fit") -> Literal["link", "response"]:
     """Return the scale means are shown on unless asked: a link is undone, a transformed response stays as it is."""
     return "response" if getattr(fit, "family", None) is not None and scale_of_fit(fit) is not None else "link"
+
+
+def curved_scale(fit: "Fit", on: str) -> Scale | None:
+    """Return the way to the response for what is shown on its scale; None where that is the scale of the link.
+
+    Raises
+    ------
+    OptionError
+        If the scale is unknown, or the response's transformation cannot be undone.
+    """
+    scale = scale_of_fit(fit)
+    if check_scale(on, scale, fit.design.response) == "link" or scale is None or scale.name == "identity":
+        return None
+    return scale

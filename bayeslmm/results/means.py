@@ -13,7 +13,7 @@ from bayeslmm.effects.grid import Grid, Weights, reference_grid
 from bayeslmm.effects.slopes import drawn_slopes, linearised_slopes, slope_grid
 from bayeslmm.effects.specification import Specification, names_given, read_specification
 from bayeslmm.errors import OptionError
-from bayeslmm.results.mean_scale import natural_scale, scale_of_fit
+from bayeslmm.results.mean_scale import curved_scale, natural_scale, scale_of_fit
 from bayeslmm.testing.errors_of_estimation import ErrorsOfEstimation
 from bayeslmm.types import Array
 
@@ -109,12 +109,8 @@ class MeansMethods:
         # contrasts compare the slopes of the groups, so these are shown and not families
         wanted = read_specification(" * ".join(read.by)) if read.by else None
         grid = slope_grid(fit.design, read.shown[0], wanted, at, weights)
-        transform = scale_of_fit(fit)
-        if (
-            check_scale(scale, transform, fit.design.response) == "link"
-            or transform is None
-            or transform.name == "identity"
-        ):
+        curve = curved_scale(fit, scale)
+        if curve is None:
             return _estimates(fit, grid, "slopes", ddf, "link")
         if grid.crossing.groups:
             raise OptionError(
@@ -123,11 +119,10 @@ class MeansMethods:
             )
         source = _source(fit, ddf)
         if isinstance(source, np.ndarray):
-            source = drawn_slopes(fit.design, grid, source, transform)
-            m = len(grid.labels)
-            rows = MeanRows(np.eye(m), np.zeros(m), grid.rows.departure)
+            source = drawn_slopes(fit.design, grid, source, curve)
+            rows = MeanRows.themselves(grid.rows.departure)
         else:
-            rows = linearised_slopes(fit.design, grid, source.beta, transform)
+            rows = linearised_slopes(fit.design, grid, source.beta, curve)
         return EffectEstimates(grid.labels, rows, source, "slopes", grid.by, None)
 
     def comparisons(
@@ -185,23 +180,21 @@ class MeansMethods:
         further = names_given("by", by)
         wanted = Specification(wanted.shown, tuple(dict.fromkeys((*wanted.by, *further))))
         rows = counterfactual(fit.design, wanted, at, step)
-        transform = scale_of_fit(fit)
-        on = check_scale(natural_scale(fit) if scale is None else scale, transform, fit.design.response)
+        curve = curved_scale(fit, natural_scale(fit) if scale is None else scale)
         source: ErrorsOfEstimation | Array
         if rows.named:
             from bayeslmm.results.group_means import named_group_averages
 
-            means, source = named_group_averages(fit, rows, transform if on == "response" else None, ddf)
+            means, source = named_group_averages(fit, rows, curve, ddf)
             return _compared(rows, means, source, wanted.by, contrast, adjust)
         source = _source(fit, ddf)
-        if on == "response" and transform is not None and transform.name != "identity":
-            if isinstance(source, np.ndarray):
-                source, departure = drawn_means(rows, source, transform)
-                means = MeanRows(np.eye(len(departure)), np.zeros(len(departure)), departure)
-            else:
-                means = linearised_means(rows, source.beta, transform)
-        else:
+        if curve is None:
             means = linear_means(rows)
+        elif isinstance(source, np.ndarray):
+            source, departure = drawn_means(rows, source, curve)
+            means = MeanRows.themselves(departure)
+        else:
+            means = linearised_means(rows, source.beta, curve)
         return _compared(rows, means, source, wanted.by, contrast, adjust)
 
 
