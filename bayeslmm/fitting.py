@@ -210,11 +210,10 @@ def _with_level_of_all(found: "ChainedDraws", draws: "Draws", family: "Family", 
         return found.dispersion
     own = independent_centring(priors.fixed_centring, priors.collinearity)
     level = priors.fixed_centring.level(draws.beta.astype(float)) - own.level(found.draws.beta.astype(float))
-    moved, start = np.array(found.dispersion), 0
-    for parameter in family.parameters:
+    moved = np.array(found.dispersion)
+    for parameter, here in family.places():
         if parameter.holds_level:
-            moved[..., start : start + parameter.size] += level[..., None]
-        start += parameter.size
+            moved[..., here] += level[..., None]
     return moved
 
 

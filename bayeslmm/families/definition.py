@@ -266,34 +266,42 @@ class Family(ABC):
         base = response.base if response.weights is None else response.base * response.weights
         return self.derivatives(response, eta, working)[0] + base
 
+    def places(self) -> list[tuple[Parameter, slice]]:
+        """Return the dispersion parameters with their places among the m values."""
+        found, start = [], 0
+        for parameter in self.parameters:
+            found.append((parameter, slice(start, start + parameter.size)))
+            start += parameter.size
+        return found
+
+    def by_name(self, values: Array) -> dict[str, Array]:
+        """Return values of the dispersion parameters (..., m) by name, (...), or (..., size) where one has several."""
+        return {
+            parameter.name: values[..., here.start] if parameter.size == 1 else values[..., here]
+            for parameter, here in self.places()
+        }
+
     def natural(self, working: Array) -> dict[str, float | Array]:
         """Return the dispersion parameters by name for working values (m,)."""
         found: dict[str, float | Array] = {}
-        start = 0
-        for parameter in self.parameters:
-            values = np.asarray(working[start : start + parameter.size], dtype=float)
-            start += parameter.size
-            natural = to_natural(values, parameter.transform)
+        for parameter, here in self.places():
+            natural = to_natural(np.asarray(working[here], dtype=float), parameter.transform)
             found[parameter.name] = natural if parameter.transform == "ordered" else float(natural[0])
         return found
 
     def with_level(self, working: Array, level: Array | float) -> Array:
         """Return the working values (..., m) for a linear predictor that is higher by `level` (...) in every row."""
-        moved, start = np.array(working, dtype=float), 0
-        for parameter in self.parameters:
+        moved = np.array(working, dtype=float)
+        for parameter, here in self.places():
             if parameter.holds_level:
-                moved[..., start] += level
-            start += parameter.size
+                moved[..., here.start] += level
         return moved
 
     def working(self, values: Sequence[float] | Array) -> Array:
         """Return working values for natural ones, both in the parameters' order, (m,)."""
         natural = np.asarray(values, dtype=float)
-        pieces, start = [np.zeros(0)], 0
-        for parameter in self.parameters:
-            pieces.append(to_working(natural[start : start + parameter.size], parameter.transform))
-            start += parameter.size
-        return np.concatenate(pieces)
+        pieces = [to_working(natural[here], parameter.transform) for parameter, here in self.places()]
+        return np.concatenate([np.zeros(0), *pieces])
 
 
 def to_natural(working: Array, transform: Transform) -> Array:

@@ -235,18 +235,16 @@ class GeneralizedDensity:
                 pieces.append(-2.0 * exponents * r)
         turn = self.problem.family.prior_turn
         working = working if turn is None else turn @ working
-        start, first = 0, len(pieces)
-        for parameter in self.problem.family.parameters:
-            here = slice(start, start + parameter.size)
+        first = len(pieces)
+        for parameter, here in self.problem.family.places():
             if parameter.transform == "log" and parameter.size == 1:
-                natural = math.exp(working[start])
-                added, one = positive_log_prior(self.dispersion[start], self.dispersion_codes[start], natural)
+                natural = math.exp(working[here.start])
+                added, one = positive_log_prior(self.dispersion[here.start], self.dispersion_codes[here.start], natural)
                 slopes = np.array([one])
             else:
                 added, slopes = log_dispersion_prior(self.dispersion[here], working[here], parameter.transform)
             value += added
             pieces.append(slopes)
-            start += parameter.size
         if turn is not None:
             pieces[first:] = [np.concatenate(pieces[first:]) @ turn]
         return value, np.concatenate(pieces)

@@ -77,10 +77,10 @@ def prior_predictive(
     for term, term_priors in zip(design.terms, priors.terms, strict=True):
         effects = _simulate_term(term, term_priors, sigmas, rng, simulated)
         for draw in range(draws):
-            mean[draw] += np.einsum("ns,ns->n", term.columns, effects[draw, term.codes])
+            mean[draw] += term.times(effects[draw])
     if family is not None:
         dispersions = sample_dispersions(priors, family, priors.fixed_centring.level(beta), rng)
-        simulated |= _by_name(family, dispersions)
+        simulated |= family.by_name(dispersions)
         simulated["y"] = np.array(
             [_respond(design, family, eta, row, rng) for eta, row in zip(mean, dispersions, strict=True)]
         )
@@ -88,16 +88,6 @@ def prior_predictive(
     spread = 1.0 if design.weights is None else 1 / np.sqrt(design.weights)
     simulated["y"] = mean + sigmas[:, None] * spread * rng.standard_normal(mean.shape)
     return simulated
-
-
-def _by_name(family: Family, dispersions: Array) -> dict[str, Array]:
-    """Return draws (draws, m) of the dispersion parameters by name."""
-    found, start = {}, 0
-    for parameter in family.parameters:
-        values = dispersions[:, start : start + parameter.size]
-        found[parameter.name] = values[:, 0] if parameter.size == 1 else values
-        start += parameter.size
-    return found
 
 
 def _respond(design: Design, family: Family, eta: Array, dispersion: Array, rng: np.random.Generator) -> Array:

@@ -38,7 +38,7 @@ def generalized_units(fit: GeneralizedPosteriorFit, units: Units, count: int) ->
         eta = np.asarray(design.X @ beta[d] + offset)
         for k, (term, b) in enumerate(zip(design.terms, effects, strict=True)):
             if k != chosen_term:
-                eta += np.einsum("ns,ns->n", term.columns, b[d, term.codes])
+                eta += term.times(b[d])
         return eta
 
     if chosen_term is None:

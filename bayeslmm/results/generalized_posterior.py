@@ -89,8 +89,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
         eta += 0.0 if design.offset is None else design.offset
         for term, b, kept in zip(design.terms, draws.effects, draws.kept, strict=True):
             if kept:
-                mean = np.mean(b, axis=(0, 1), dtype=float)
-                eta += np.einsum("ns,ns->n", term.columns, mean[term.codes])
+                eta += term.times(np.mean(b, axis=(0, 1), dtype=float))
         value = -2.0 * float(np.sum(self.family.log_density(self.outcome, eta, self._working.mean(axis=0))))
         theta = theta_from_factors(factors, term_shapes(design.terms))
         return {"theta": list(theta), "objective": value, "method": "ml"}
@@ -98,12 +97,7 @@ class GeneralizedPosteriorFit(PosteriorFit):
     @property
     def dispersion_by_name(self) -> dict[str, Array]:
         """Draws of the dispersion parameters, (chains, draws), or (chains, draws, m) where one has several values."""
-        found, start = {}, 0
-        for parameter in self.family.parameters:
-            values = self.dispersion[:, :, start : start + parameter.size]
-            found[parameter.name] = values[:, :, 0] if parameter.size == 1 else values
-            start += parameter.size
-        return found
+        return self.family.by_name(self.dispersion)
 
     def _row_dataset(self, group: Group, rng: np.random.Generator) -> "xarray.Dataset":
         """Return the log density of every row, or a new response for it, at every draw; counts where there are trials.

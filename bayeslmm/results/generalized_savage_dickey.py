@@ -94,10 +94,7 @@ def _predictor(fit: "GeneralizedPosteriorFit", beta: Array, effects: Sequence[Ar
 
 
 def _of_effects(fit: "GeneralizedPosteriorFit", effects: Sequence[Array]) -> Array:
-    found = np.zeros(fit.design.n)
-    for term, b in zip(fit.design.terms, effects, strict=True):
-        found += np.einsum("ns,ns->n", term.columns, b[term.codes])
-    return found
+    return sum((term.times(b) for term, b in zip(fit.design.terms, effects, strict=True)), np.zeros(fit.design.n))
 
 
 def _line(fit: "GeneralizedPosteriorFit", priors: ModelPriors, flat: FlatDraws, direction: Direction, d: int) -> Line:

@@ -150,16 +150,15 @@ def _dispersion(fit: "PosteriorFit", chosen: Any) -> list[tuple[Any, Array]]:
     if fit.design.outcome is None:
         return []
     priors = dict(cast("ModelPriors", fit.priors).dispersion)
-    found, start = [], 0
+    found = []
     beta = fit.draws.beta.reshape(fit.draws.sigma.size, -1)[chosen]
     level = cast("ModelPriors", fit.priors).fixed_centring.level(beta)
     flat = fit.dispersion.reshape(fit.draws.sigma.size, fit.dispersion.shape[2])[chosen]  # type: ignore[attr-defined]
     family = fit.family  # type: ignore[attr-defined]
     flat = flat if family.prior_turn is None else flat @ family.prior_turn.T
-    for parameter in family.parameters:
-        values = flat[:, start : start + parameter.size] - (level[:, None] if parameter.holds_level else 0.0)
+    for parameter, here in family.places():
+        values = flat[:, here] - (level[:, None] if parameter.holds_level else 0.0)
         found += [(priors[parameter.name], column) for column in values.T]
-        start += parameter.size
     return found
 
 

@@ -139,12 +139,7 @@ def parameters_at_limits(objective: Objective, parameters: Parameters, evaluatio
 
 def _bounded(family: Family) -> list[int]:
     """Return the places of the dispersion parameters on a logarithmic or logit scale."""
-    places, start = [], 0
-    for parameter in family.parameters:
-        if parameter.transform in ("log", "logit"):
-            places.append(start)
-        start += parameter.size
-    return places
+    return [here.start for parameter, here in family.places() if parameter.transform in ("log", "logit")]
 
 
 def _moved(parameters: Parameters, place: int, by: float) -> Parameters:

@@ -45,10 +45,7 @@ class PosteriorObjective(Objective):
         by_working = np.zeros(len(point.working))
         turn = self.problem.family.prior_turn
         working = point.working if turn is None else turn @ point.working
-        first = 0
-        for parameter in self.problem.family.parameters:
-            here = slice(first, first + parameter.size)
-            first += parameter.size
+        for parameter, here in self.problem.family.places():
             added, slopes = log_dispersion_prior(
                 self.density.dispersion[here], working[here], parameter.transform, jacobian=False
             )
