@@ -68,6 +68,10 @@ class RandomTerm:
             self.name, self.factor, self.effects, codes, columns, self.levels, self.covariance, self.centring
         )
 
+    def times(self, effects: Array) -> Array:
+        """Return what effects (J, S) add to the linear predictor of each row, (n,)."""
+        return np.einsum("ns,ns->n", self.columns, effects[self.codes])
+
     @property
     def shape(self) -> TermShape:
         """(J, S, covariance structure)."""

@@ -31,7 +31,6 @@ NEGLIGIBLE = 1e-6  # share of the largest weight that adds nothing
 NARROW = 0.005  # sd of log sigma below which one node serves
 NODES = np.array([-math.sqrt(3.0), 0.0, math.sqrt(3.0)])  # Gauss and Hermite's, for a standard normal
 SHARES = np.array([1.0, 4.0, 1.0]) / 6.0
-LARGE_TERM = 20_000  # effects of a single term from which points are evaluated in threads
 CHUNK = 4096  # effects whose quantiles a thread solves in one call
 
 
@@ -84,7 +83,7 @@ def _eliminate(density: CovarianceDensity, phi: Array) -> Eliminated:
 
 
 def _threads(density: CovarianceDensity) -> int:
-    large = density.single is not None and density.kernel.shapes[0].n_effects >= LARGE_TERM
+    large = density.single is not None and density.single.is_large
     return idle_cores() if large else worker_threads(density.kernel.order)
 
 

@@ -20,6 +20,8 @@ from bayeslmm.posterior.single_draws import draw_points
 from bayeslmm.posterior.single_moments import LevelsEliminated, level_moments
 from bayeslmm.types import Array
 
+LARGE_TERM = 20_000  # effects
+
 
 @dataclass(frozen=True, slots=True)
 class SingleTerm:
@@ -105,6 +107,11 @@ class SingleTerm:
         m, size = len(phi), self.z.shape[1]
         nothing = np.empty((m, 0, 0, size))
         return self.draw(phi, np.empty((m, 0)), np.empty((m, 0, len(self.mean))), nothing)[0]
+
+    @property
+    def is_large(self) -> bool:
+        """Whether it has so many effects that a point is costly, and worth a thread of its own."""
+        return self.z.shape[0] * self.z.shape[1] >= LARGE_TERM
 
     def eliminate(self, phi: Array, products: CrossProducts) -> LevelsEliminated:
         """Eliminate the random effects at phi.

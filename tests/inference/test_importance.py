@@ -21,6 +21,7 @@ from bayeslmm.inference.importance.proposals import (
 from bayeslmm.inference.importance.psis import fit_pareto, pareto_quantile, smooth_weights
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood import factor, lapack, threads
+from bayeslmm.posterior import single_density
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.single_density import SingleTerm
 
@@ -231,7 +232,7 @@ def test_no_random_term():
 
 def test_the_effective_size_of_the_weights_bounds_that_of_the_draws(sleepstudy, monkeypatch):
     """Few points and 4,000 draws: a standard deviation has no more effective draws than the points are worth."""
-    monkeypatch.setattr(importance_points, "SMALL_TERM", 0)
+    monkeypatch.setattr(single_density, "LARGE_TERM", 0)
     fit = sleepstudy.fit("importance", draws=1000, seed=1)
     effective = fit.info["effective_size"]
     assert effective >= 400 and fit.info["points"] <= 1024
@@ -333,7 +334,7 @@ def test_without_effects_each_point_is_eliminated_once(monkeypatch):
     rng = np.random.default_rng(4)
     g = np.repeat(np.arange(300), 4)
     model = blm.Model("y ~ 1 + (1 | g)", {"g": g, "y": rng.normal(size=300)[g] + rng.normal(size=1200)})
-    monkeypatch.setattr(importance_points, "SMALL_TERM", 0)  # few points, several draws at each
+    monkeypatch.setattr(single_density, "LARGE_TERM", 0)  # few points, several draws at each
     monkeypatch.setattr(coefficients, "PIECE_NUMBERS", 302)
     monkeypatch.setattr(coefficients, "PIECE_SHARE", 0.0)
     lengths = []

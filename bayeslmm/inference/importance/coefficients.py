@@ -22,7 +22,6 @@ from bayeslmm.types import Array
 
 PIECE_NUMBERS = 1 << 18  # random numbers held at once by a thread
 PIECE_SHARE = 0.01  # of the draws, that it may hold whatever their number
-LARGE_TERM = 20_000  # effects of a single term from which its draws are made in threads
 SOLVED_AT_ONCE = 8  # draws by conjugate gradients, whose passes over the data cost less when they are shared
 SOLVED_EACH = 16  # of these where each has its own point
 
@@ -225,4 +224,4 @@ def _draw_compiled(
         found.beta[places] = beta.reshape(len(places), kernel.p) @ kernel.fixed.matrix.T + shift
         found.effects[0][places] = effects.reshape(len(places), *effects.shape[2:])
 
-    in_threads(draw, calls, idle_cores() if shape.n_effects >= LARGE_TERM else 1)
+    in_threads(draw, calls, idle_cores() if single.is_large else 1)

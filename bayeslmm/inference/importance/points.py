@@ -46,7 +46,6 @@ FIRST_POINTS = 512
 MOST_POINTS = 4096
 MODERATE_POINTS = 1024  # where a point takes a millisecond, mostly of Python
 SMALL_ORDER = 200  # below this order of the trailing matrix points are cheap
-SMALL_TERM = 20_000  # below this number of effects of a single term they are, too
 LAPLACE_DOF = 7.0
 COSTLY_DOF = 30.0  # a posterior that takes long to evaluate has many levels and is near normal; rounds mend the rest
 MOST_BY_VALUES = 6  # parameters up to which second differences of values cost less than those of gradients
@@ -410,7 +409,7 @@ def point_parameters(density: CovarianceDensity, phi: Array) -> Array:
 def is_costly(density: CovarianceDensity) -> bool:
     """Whether a point takes so long that there should be few."""
     if density.single is not None:
-        return density.kernel.shapes[0].n_effects >= SMALL_TERM
+        return density.single.is_large
     if isinstance(density, IterativeDensity):
         return density.costly
     products = density.kernel.products
