@@ -9,13 +9,14 @@ from bayeslmm.errors import FittingError
 from bayeslmm.inference.laplace import Laplace
 from bayeslmm.likelihood.memory import available_memory
 from bayeslmm.posterior.iterative_density import IterativeDensity
-from bayeslmm.posterior.surface import n_polynomials, nodes
+from bayeslmm.posterior.surface import DEGREES, n_polynomials, nodes
 from bayeslmm.posterior.surface_density import Node, SurfaceDensity
 from bayeslmm.types import Array
 
-MOST_NODES = 84  # six parameters; with more, weighted points cost less
+MOST_NODES = 91  # six parameters by polynomials of degree three, twelve of degree two; then weighted points cost less
 LARGEST_VARIANCE = 0.06  # of the log of a standard deviation, above which no polynomial will do
 LARGEST_ERROR = 0.1  # of the log density, above which points are solved one by one
+SMALL_ERROR = 0.03  # of it, up to which a higher degree would gain nothing
 FEWEST_HELD_OUT = 4
 SHARE_OF_MEMORY = 0.25  # that the nodes' effects may take
 MOST_BEYOND = 0.01  # of the draws, that may lie beyond the nodes
@@ -44,33 +45,47 @@ def build_surface(
     """
     d = density.n_phi
     centre, covariance = laplace.mode[:d], laplace.covariance[:d, :d]
-    if not _is_promising(density, covariance):
+    degrees = _degrees(d)
+    if not degrees or not _is_promising(density, covariance, degrees[-1]):
         return None
     root = np.asarray(np.linalg.cholesky(covariance), dtype=float)
-    held_out = _held_out(d)
+    counts = iter(range(1, MOST_NODES + d + FEWEST_HELD_OUT))
+
+    def solve(z: Array) -> Node:
+        phi = centre + root @ z
+        node = Node.of(phi, density.eliminate(phi))
+        if report is not None:
+            report(next(counts))
+        return node
+
     try:
-        solved = []
-        for z in (*nodes(d), *held_out):
-            phi = centre + root @ z
-            solved.append(Node.of(phi, density.eliminate(phi)))
-            if report is not None:
-                report(len(solved))
-        first, others = solved[: -len(held_out)], solved[-len(held_out) :]
-        trial = SurfaceDensity(density, centre, root, first)
-        differences = [trial.log_density_at(node) - trial.grid(node.phi).log_density for node in others]
+        others, places, solved = [solve(z) for z in _held_out(d)], np.zeros((0, d)), []
+        for degree in degrees:
+            more = nodes(d, degree, places if len(places) else None)
+            places, solved = np.vstack([places, more]), [*solved, *map(solve, more)]
+            trial = SurfaceDensity(density, centre, root, solved, degree)
+            differences = [trial.log_density_at(node) - trial.grid(node.phi).log_density for node in others]
+            error = float(np.std(differences, ddof=1))
+            if error <= (LARGEST_ERROR if degree == degrees[-1] else SMALL_ERROR):
+                return SurfaceDensity(density, centre, root, [*solved, *others], degree), error
     except (FittingError, np.linalg.LinAlgError):
         return None
-    error = float(np.std(differences, ddof=1))
-    return (SurfaceDensity(density, centre, root, solved), error) if error <= LARGEST_ERROR else None
+    return None
 
 
-def _is_promising(density: IterativeDensity, covariance: Array) -> bool:
+def _degrees(dimension: int) -> list[int]:
+    """Return the degrees that are tried, each with the nodes of the one before."""
+    return [degree for degree in DEGREES if n_polynomials(dimension, degree) <= MOST_NODES]
+
+
+def _is_promising(density: IterativeDensity, covariance: Array, degree: int) -> bool:
     d = len(covariance)
-    if d == 0 or n_polynomials(d) > MOST_NODES:
+    if d == 0:
         return False
     if any(covariance[place, place] > LARGEST_VARIANCE for place in sd_places(density.kernel.shapes)):
         return False
-    needed = 8 * (n_polynomials(d) + len(_held_out(d))) * density.kernel.products.n_trailing * (density.kernel.p + 1)
+    count = n_polynomials(d, degree) + len(_held_out(d))
+    needed = 8 * count * density.kernel.products.n_trailing * (density.kernel.p + 1)
     available = available_memory()
     return available is None or needed <= SHARE_OF_MEMORY * available
 

@@ -1,7 +1,7 @@
 r"""The log posterior of the covariance parameters of large crossed factors, interpolated between few points.
 
 Where hundreds of levels tell of each variance, :math:`\log|\Omega|`, :math:`\log r^2`, the least-squares coefficients
-and the root of their precision are nearly quadratic over the posterior. So they are found at some ten to eighty nodes
+and the root of their precision are nearly quadratic over the posterior. So they are found at some ten to ninety nodes
 (`bayeslmm.posterior.surface`), and what the priors add, sigma and everything else is computed exactly from them. The
 effects of X and y that random effects are drawn about are interpolated as well.
 """
@@ -107,15 +107,19 @@ class SurfaceDensity(IterativeDensity):
         The normal approximation: mean (d,) and a root of the covariance (d, d) of phi.
     nodes
         Points where the equations were solved.
+    degree
+        Degree of the polynomials.
     """
 
     costly = False
 
-    def __init__(self, density: IterativeDensity, centre: Array, root: Array, nodes: Sequence[Node]) -> None:
+    def __init__(
+        self, density: IterativeDensity, centre: Array, root: Array, nodes: Sequence[Node], degree: int
+    ) -> None:
         kernel, probes = density.kernel, density.signs.shape[1]
         super().__init__(kernel, density.priors, density.sigma, n_probes=probes, paired=density.paired)
         z = np.linalg.solve(root, np.array([node.phi - centre for node in nodes]).T).T
-        self.surface = Surface.through(centre, root, z)
+        self.surface = Surface.through(centre, root, z, degree)
         self.nodes = tuple(nodes)
         self._shares = nodes[0].determinant.shares
         self._by_probe = np.array([node.determinant.by_probe for node in nodes])

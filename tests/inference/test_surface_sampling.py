@@ -58,7 +58,7 @@ def test_a_weak_variance_is_not_interpolated() -> None:
 
 def test_many_parameters_are_not_interpolated(monkeypatch) -> None:
     density, laplace = parts(PLAIN, data())
-    monkeypatch.setattr(surface, "MOST_NODES", 9)
+    monkeypatch.setattr(surface, "MOST_NODES", 5)
     assert build_surface(density, laplace) is None
 
 

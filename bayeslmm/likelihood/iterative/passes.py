@@ -16,11 +16,38 @@ Blocks = NDArray[np.floating]
 
 
 @numba.njit(cache=True, nogil=True)
+def gather_two(first: int, last: int, levels: Levels, blocks: Blocks, vectors: Array, p: Array, q: Array) -> None:
+    """Add the sum of ``blocks[e] @ vectors[levels[e]]`` over some pairs of blocks (2, 2) to p and q, (m,) each."""
+    for e in range(first, last):
+        level = levels[e]
+        a, b, c, d = blocks[e, 0, 0], blocks[e, 0, 1], blocks[e, 1, 0], blocks[e, 1, 1]
+        u, v = vectors[level, 0], vectors[level, 1]
+        for k in range(p.shape[0]):
+            p[k] += a * u[k] + b * v[k]
+            q[k] += c * u[k] + d * v[k]
+
+
+@numba.njit(cache=True, nogil=True)
+def scatter_two(first: int, last: int, levels: Levels, blocks: Blocks, p: Array, q: Array, out: Array) -> None:
+    """Add ``blocks[e].T @ (p, q)`` to ``out[levels[e]]`` for some pairs of blocks (2, 2); p and q (m,)."""
+    for e in range(first, last):
+        level = levels[e]
+        a, b, c, d = blocks[e, 0, 0], blocks[e, 0, 1], blocks[e, 1, 0], blocks[e, 1, 1]
+        u, v = out[level, 0], out[level, 1]
+        for k in range(p.shape[0]):
+            u[k] += a * p[k] + c * q[k]
+            v[k] += b * p[k] + d * q[k]
+
+
+@numba.njit(cache=True, nogil=True)
 def gather(starts: Index, levels: Levels, blocks: Blocks, vectors: Array, out: Array) -> None:
     """``out[j] += sum of blocks[e] @ vectors[levels[e]]``; vectors (J_k, S_k, m), out (J_0, S_0, m)."""
     size, width = blocks.shape[1], blocks.shape[2]
     m = vectors.shape[2]
     for j in range(starts.shape[0] - 1):
+        if size == 2 and width == 2:
+            gather_two(starts[j], starts[j + 1], levels, blocks, vectors, out[j, 0], out[j, 1])
+            continue
         for e in range(starts[j], starts[j + 1]):
             level = levels[e]
             for s in range(size):
@@ -36,6 +63,9 @@ def scatter(starts: Index, levels: Levels, blocks: Blocks, lead: Array, out: Arr
     size, width = blocks.shape[1], blocks.shape[2]
     m = lead.shape[2]
     for j in range(starts.shape[0] - 1):
+        if size == 2 and width == 2:
+            scatter_two(starts[j], starts[j + 1], levels, blocks, lead[j, 0], lead[j, 1], out)
+            continue
         for e in range(starts[j], starts[j + 1]):
             level = levels[e]
             for s in range(size):
@@ -52,31 +82,19 @@ def subtract_eliminated(
     """``out -= C.T @ middle @ C @ vectors`` level by level, C the pairs' matrix; middle (J_0, S_0, S_0)."""
     size, width = blocks.shape[1], blocks.shape[2]
     m = vectors.shape[2]
-    met = np.empty((size, m))
-    inner = np.empty((size, m))
+    met = np.empty((1, size, m))
+    inner = np.empty((1, size, m))
     for j in range(starts.shape[0] - 1):
         met[:] = 0.0
-        for e in range(starts[j], starts[j + 1]):
-            level = levels[e]
-            for s in range(size):
-                for t in range(width):
-                    value = blocks[e, s, t]
-                    for c in range(m):
-                        met[s, c] += value * vectors[level, t, c]
+        gather(starts[j : j + 2], levels, blocks, vectors, met)
         for s in range(size):
             for c in range(m):
-                inner[s, c] = 0.0
+                inner[0, s, c] = 0.0
             for r in range(size):
-                value = middle[j, s, r]
+                value = -middle[j, s, r]
                 for c in range(m):
-                    inner[s, c] += value * met[r, c]
-        for e in range(starts[j], starts[j + 1]):
-            level = levels[e]
-            for s in range(size):
-                for t in range(width):
-                    value = blocks[e, s, t]
-                    for c in range(m):
-                        out[level, t, c] -= value * inner[s, c]
+                    inner[0, s, c] += value * met[0, r, c]
+        scatter(starts[j : j + 2], levels, blocks, inner, out)
 
 
 @numba.njit(cache=True, nogil=True)
