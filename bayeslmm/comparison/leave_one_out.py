@@ -19,6 +19,7 @@ checked at a few of the draws themselves.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.stats import qmc
@@ -36,6 +37,9 @@ from bayeslmm.posterior.sigma_density import SigmaGrid
 from bayeslmm.types import Array
 
 Report = Callable[[int], None] | None
+# from the factors of all terms, the coefficients' prior and values of sigma (m,) to log densities of the units given the
+# others and given all, (m, U) each
+Evaluate = Callable[[Sequence[Array], NormalPrior, Array], tuple[Array, Array]]
 
 DEAR = 40_000_000  # work of all draws, in rows and squared orders, from which a quadratic stands in for the draws
 REACH = 1.5  # standard deviations from the mean at which the quadratic meets the densities
@@ -109,7 +113,7 @@ def left_out(
     """
     count = len(draws.sigma)
     if count * (len(data.y) + density.kernel.order**2) > DEAR and density.n_phi:
-        found = _by_quadratic(density, draws, data, sets, report)
+        found = by_quadratic(density, draws, partial(log_densities, density, data, sets), report)
         if found is not None:
             return found
     if density.n_phi:
@@ -201,11 +205,11 @@ def spaced_nodes(grid: SigmaGrid) -> tuple[Array, Array]:
 
 def log_densities(
     density: CovarianceDensity,
+    data: DataRows,
+    sets: Sets | None,
     lambdas: Sequence[Array],
     prior: NormalPrior,
     sigma: Array,
-    data: DataRows,
-    sets: Sets | None,
 ) -> tuple[Array, Array]:
     """Return log densities of the units given the others and given all, both (m, U), at one theta and sigma (m,)."""
     posterior = fixed_posterior(factorise(density.kernel.products, lambdas), prior)
@@ -219,8 +223,8 @@ def _densities(posterior: FixedPosterior, parts: RowParts, sigma: Array, sets: S
     return sets_left_out(posterior.factor, parts, posterior, sigma, sets)
 
 
-def _by_quadratic(
-    density: CovarianceDensity, draws: CovarianceDraws, data: DataRows, sets: Sets | None, report: Report
+def by_quadratic(
+    density: CovarianceDensity, draws: CovarianceDraws, evaluate: Evaluate, report: Report
 ) -> LeftOut | None:
     """Return what `left_out` does from a few points; None where a quadratic does not follow the densities."""
     count = len(draws.sigma)
@@ -237,8 +241,8 @@ def _by_quadratic(
         groups.setdefault(node[:n_phi].tobytes(), []).append(place)
     checked = np.linspace(0, count - 1, CHECKS + 2, dtype=int)[1:-1]
 
-    def evaluate(item: tuple[list[Array], NormalPrior, Array]) -> tuple[Array, Array]:
-        return log_densities(density, *item, data, sets)
+    def evaluate_one(item: tuple[list[Array], NormalPrior, Array]) -> tuple[Array, Array]:
+        return evaluate(*item)
 
     def sigmas(chosen: list[int]) -> Array:
         if density.sigma is not None:
@@ -251,7 +255,7 @@ def _by_quadratic(
         for place in (places[chosen[0], :n_phi],)
     ]
     items += [(draws.at(d), density.fixed_prior_at(phi[d]), draws.sigma[d : d + 1]) for d in checked]
-    values = in_threads(evaluate, items, worker_threads(density.kernel.order), report)
+    values = in_threads(evaluate_one, items, worker_threads(density.kernel.order), report)
     order = np.argsort(np.concatenate(list(groups.values())))
     basis = quadratic_basis(v)
     inverse = np.linalg.inv(quadratic_basis(nodes))

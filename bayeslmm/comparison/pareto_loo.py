@@ -10,7 +10,7 @@ Sources: Vehtari, Gelman and Gabry (2017), *Statistics and Computing* 27; Vehtar
 (2024), *JMLR* 25(72); the generalised Pareto fit is that of `bayeslmm.inference.importance.psis`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numba
 import numpy as np
@@ -41,6 +41,8 @@ class LeftOut:
         The largest weight of each unit, times the number of draws, shape (U,).
     moved
         How much each draw moves the sum of `elpd`, shape (S,): units share their draws.
+    probes_moved
+        How much each probe moves it where leverages are estimated by probes, shape (m,); else empty.
     """
 
     elpd: Array
@@ -49,11 +51,12 @@ class LeftOut:
     within: Array
     largest: Array
     moved: Array
+    probes_moved: Array = field(default_factory=lambda: np.zeros(0))
 
     @property
     def total_error(self) -> float:
         """Monte Carlo standard error of the sum of `elpd`."""
-        return float(np.sqrt(np.sum(self.moved**2)))
+        return float(np.hypot(np.linalg.norm(self.moved), np.linalg.norm(self.probes_moved)))
 
     @property
     def n_draws(self) -> int:

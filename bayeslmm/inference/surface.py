@@ -16,7 +16,7 @@ from bayeslmm.types import Array
 MOST_NODES = 91  # six parameters by polynomials of degree three, twelve of degree two; then weighted points cost less
 LARGEST_VARIANCE = 0.06  # of the log of a standard deviation, above which no polynomial will do
 LARGEST_ERROR = 0.1  # of the log density, above which points are solved one by one
-SMALL_ERROR = 0.03  # of it, up to which a higher degree would gain nothing
+SMALL_ERROR = 0.05  # of it, up to which a higher degree would gain little
 FEWEST_HELD_OUT = 4
 SHARE_OF_MEMORY = 0.25  # that the nodes' effects may take
 MOST_BEYOND = 0.01  # of the draws, that may lie beyond the nodes
@@ -59,7 +59,8 @@ def build_surface(
         return node
 
     try:
-        others, places, solved = [solve(z) for z in _held_out(d)], np.zeros((0, d)), []
+        others, places = [solve(z) for z in _held_out(d)], np.zeros((0, d))
+        solved: list[Node] = []
         for degree in degrees:
             more = nodes(d, degree, places if len(places) else None)
             places, solved = np.vstack([places, more]), [*solved, *map(solve, more)]

@@ -11,8 +11,11 @@ import pandas as pd
 from bayeslmm.errors import OptionError, is_word
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.iterative.coefficients import effect_variances, prediction_variance, rows_of_kernel
+from bayeslmm.likelihood.iterative.solved_rows import SolvedRows
+from bayeslmm.likelihood.normal_prior import NormalPrior
 from bayeslmm.results import coefficient_tests, effects
 from bayeslmm.results.fit import factored
+from bayeslmm.results.leave_one_out import data_rows
 from bayeslmm.results.point import PointFit
 from bayeslmm.results.prediction import Request, known_codes, normal_limits
 from bayeslmm.results.tables import block_table
@@ -95,6 +98,14 @@ class IterativeFit(PointFit):
         covariances = self._known_covariances if coefficients == "known" else self._prediction_covariances
         sds = [np.sqrt(np.maximum(np.diagonal(cov, axis1=1, axis2=2), 0.0)) for cov in covariances]
         return effects.effect_frames(self.design.terms, sds)
+
+    def leverage(self) -> pd.Series:
+        """Return the leverage of every row, as every point fit does, by probes: right to a few percent or better."""
+        assert self.model_kernel is not None
+        kernel, p = self.model_kernel, self.model_kernel.p
+        flat = NormalPrior(np.zeros((p, p)), np.zeros(p), 0.0, 0)
+        _, rows, _ = SolvedRows(kernel, data_rows(self)).parts(self.found.lambdas, flat)
+        return pd.Series(rows.leverage + np.sum(rows.fixed**2, axis=1), index=self.design.index, name="leverage")
 
     def _covariances(self, *, estimated: bool) -> list[Array]:
         assert self.model_kernel is not None

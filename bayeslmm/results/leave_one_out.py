@@ -8,6 +8,7 @@ import pandas as pd
 
 from bayeslmm.comparison.leave_one_out import CovarianceDraws, left_out
 from bayeslmm.comparison.pareto_loo import LeftOut
+from bayeslmm.comparison.solved_leave_one_out import rows_left_out_by_solves
 from bayeslmm.design.collinearity import independent_columns_of
 from bayeslmm.errors import FittingError, OptionError, is_word, warn_user
 from bayeslmm.inference.options import check_count
@@ -32,6 +33,7 @@ Weights = Literal["stacking", "BB-pseudo-BMA", "pseudo-BMA"]
 DRAWS, FEWER_DRAWS = 1000, 500  # of the covariance parameters: few numbers, which so many draws tell well
 MANY = 20_000  # units from which fewer draws are used
 UNEVEN = 10.0  # times the average weight: below, the shape of the weights' tail is that of noise
+LARGE_ERROR = 0.1  # of a row's log predictive density, that is said
 LARGEST_SET = 3000  # rows left out at once whose joint density is formed
 
 
@@ -57,7 +59,8 @@ def loo(fit: Fit, unit: Any = "row", *, draws: int | None = None) -> "ELPDData":
     draws
         How many of the fit's draws are used, at most, evenly spaced; None for 1,000, or 500 where more than 20,000
         units are left out. Where the model is large, the densities at the draws are those of a quadratic through a few
-        points, checked at others.
+        points, checked at others. Leverages of rows after ``solver="iterative"`` are estimated by probes, whose error is
+        part of mcse and mcse_i.
 
     Returns
     -------
@@ -96,6 +99,12 @@ def loo(fit: Fit, unit: Any = "row", *, draws: int | None = None) -> "ELPDData":
         found = generalized_units(fit, units, count)
     else:
         found = _left_out(fit, units, count)
+    if (large := int(np.sum(found.error > LARGE_ERROR))) and len(found.probes_moved):
+        warn_user(
+            f"The Monte Carlo error of {large} of {len(found.elpd)} rows' log predictive densities is above "
+            f'{LARGE_ERROR}: few others share their levels, and the leverages of solver="iterative" are estimated by '
+            "probes. mcse_i has every row's error, mcse that of their sum."
+        )
     bad = ~np.isfinite(found.elpd)
     if bad.any():
         raise FittingError(
@@ -121,8 +130,13 @@ def _left_out(fit: PosteriorFit, units: Units, count: int) -> LeftOut:
                 f"{units.name} {largest!r} has {sets.sizes.max():,} rows, more than the {LARGEST_SET:,} whose joint "
                 "density is formed: use cross_validate(), which fits the model again, or unit='row'."
             )
-    density = covariance_density(fit.kernel, priors, fit.spec.sigma)
-    return left_out(density, covariance_draws(fit, count, density), data_rows(fit), sets)
+    by_solves = sets is None and "probes" in fit.draws.info
+    kernel = fit.products_kernel if by_solves else fit.kernel
+    density = covariance_density(kernel, priors, fit.spec.sigma)
+    draws = covariance_draws(fit, count, density)
+    if by_solves:
+        return rows_left_out_by_solves(density, draws, data_rows(fit))
+    return left_out(density, draws, data_rows(fit), sets)
 
 
 def data_rows(fit: Fit) -> DataRows:
@@ -144,7 +158,7 @@ def covariance_draws(fit: PosteriorFit, count: int, density: CovarianceDensity) 
     chosen = np.arange(total) if total <= count else np.linspace(0, total - 1, count).astype(int)
     sigma = flat.sigma[chosen]
     relative = [factors[chosen] / sigma[:, None, None] for factors in flat.factors]
-    lambdas = [fit.kernel.kernel_factors([factors[d] for factors in relative]) for d in range(len(chosen))]
+    lambdas = [density.kernel.kernel_factors([factors[d] for factors in relative]) for d in range(len(chosen))]
     log_mixing = np.zeros((len(chosen), 0))
     if isinstance(density, MixtureDensity):  # drawn again, given the coefficients
         log_mixing = density.draw_log_mixing(flat.beta[chosen], np.random.default_rng(0))
