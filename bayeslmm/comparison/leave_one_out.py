@@ -37,8 +37,8 @@ from bayeslmm.posterior.sigma_density import SigmaGrid
 from bayeslmm.types import Array
 
 Report = Callable[[int], None] | None
-# from the factors of all terms, the coefficients' prior and values of sigma (m,) to log densities of the units given the
-# others and given all, (m, U) each
+# from the factors of all terms, the coefficients' prior and values of sigma (m,) to log densities of the units given
+# the others and given all, (m, U) each
 Evaluate = Callable[[Sequence[Array], NormalPrior, Array], tuple[Array, Array]]
 
 DEAR = 40_000_000  # work of all draws, in rows and squared orders, from which a quadratic stands in for the draws

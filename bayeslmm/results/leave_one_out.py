@@ -59,8 +59,8 @@ def loo(fit: Fit, unit: Any = "row", *, draws: int | None = None) -> "ELPDData":
     draws
         How many of the fit's draws are used, at most, evenly spaced; None for 1,000, or 500 where more than 20,000
         units are left out. Where the model is large, the densities at the draws are those of a quadratic through a few
-        points, checked at others. Leverages of rows after ``solver="iterative"`` are estimated by probes, whose error is
-        part of mcse and mcse_i.
+        points, checked at others. Leverages of rows after ``solver="iterative"`` are estimated by probes, whose error
+        is part of mcse and mcse_i.
 
     Returns
     -------

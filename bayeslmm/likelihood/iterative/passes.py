@@ -80,8 +80,7 @@ def subtract_eliminated(
     starts: Index, levels: Levels, blocks: Blocks, middle: Array, vectors: Array, out: Array
 ) -> None:
     """``out -= C.T @ middle @ C @ vectors`` level by level, C the pairs' matrix; middle (J_0, S_0, S_0)."""
-    size, width = blocks.shape[1], blocks.shape[2]
-    m = vectors.shape[2]
+    size, m = blocks.shape[1], vectors.shape[2]
     met = np.empty((1, size, m))
     inner = np.empty((1, size, m))
     for j in range(starts.shape[0] - 1):
