@@ -9,8 +9,9 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.inference.optimum.compiled_point import SingleTerm, empty_point, evaluate, room
+from bayeslmm.inference.optimum.compiled_search import search_factor
 from bayeslmm.inference.optimum.search import ACCEPTED_GRADIENT
-from bayeslmm.inference.optimum.single_term_search import SingleTerm, empty_point, evaluate, room, search_factor
 from bayeslmm.likelihood.single_term import coefficients_single
 from bayeslmm.types import Array
 

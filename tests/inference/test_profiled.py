@@ -13,10 +13,10 @@ import bayeslmm as blm
 from bayeslmm.covariance import DIAGONAL, FULL
 from bayeslmm.inference.nuts.starting import starting_factors
 from bayeslmm.inference.optimum import profiled
+from bayeslmm.inference.optimum.compiled_point import covariance_slope, empty_point, evaluate, room
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.inference.optimum.profiled import Likelihood, is_single, minimise_likelihood, single_term
 from bayeslmm.inference.optimum.search import Record, minimise
-from bayeslmm.inference.optimum.single_term_search import covariance_slope, empty_point, evaluate, room
 from bayeslmm.likelihood import Kernel
 
 ROUNDING = 1e-10  # relative: the same sums in another order

@@ -6,9 +6,11 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.inference.nuts.starting import starting_factors, starting_factors_of_responses
+from bayeslmm.inference.optimum.compiled_chart import turn
+from bayeslmm.inference.optimum.compiled_point import empty_point, room
+from bayeslmm.inference.optimum.compiled_search import search_factor
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.inference.optimum.profiled import single_term
-from bayeslmm.inference.optimum.single_term_search import empty_point, room, search_factor, turn
 from bayeslmm.intervals.refits import Refitter
 from bayeslmm.results.refits import fitted_model
 

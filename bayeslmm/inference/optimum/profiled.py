@@ -6,6 +6,8 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.inference.nuts.starting import starting_factors
+from bayeslmm.inference.optimum.compiled_point import SingleTerm, empty_point, room
+from bayeslmm.inference.optimum.compiled_search import search_factor
 from bayeslmm.inference.optimum.search import (
     ACCEPTED_GRADIENT,
     Minimum,
@@ -15,7 +17,6 @@ from bayeslmm.inference.optimum.search import (
     minimise,
     tolerance_of,
 )
-from bayeslmm.inference.optimum.single_term_search import SingleTerm, empty_point, room, search_factor
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import covariance_gradients, evaluate, factor_gradients
 from bayeslmm.types import Array, Criterion
