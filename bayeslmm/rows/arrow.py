@@ -39,8 +39,6 @@ def _values(values: Any) -> Any:
     kind = values.type
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
-    if pa.types.is_dictionary(kind):
-        return pd.Series(values.to_pandas()).array
     if values.null_count == 0 and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return values.to_numpy(zero_copy_only=False)
     if pa.types.is_integer(kind):  # as floats, labels would change from batch to batch
@@ -49,4 +47,4 @@ def _values(values: Any) -> Any:
         return values.to_pandas(types_mapper=lambda _: pd.BooleanDtype()).array
     if pa.types.is_decimal(kind):
         return values.cast(pa.float64()).to_pandas().array
-    return values.to_pandas().array
+    return values.to_pandas().array  # as a Series it would be matched to the index by labels
