@@ -2,7 +2,8 @@
 
 Levels are known by their places in a range, or numbered as rows bring them where that range is long, and sums are put
 in the order of the sorted levels at the end. Whatever would have to be known beforehand (levels of fixed factors,
-constants of transforms, labels that are no whole numbers) ends the attempt, and the rows are read in two passes.
+constants of transforms, labels that are neither whole numbers nor texts) ends the attempt, and the rows are read in two
+passes.
 """
 
 from collections.abc import Callable
@@ -20,6 +21,7 @@ from bayeslmm.design.first_come import Coder, numbered
 from bayeslmm.design.grouping import Grouping, make_grouping
 from bayeslmm.design.learning import Counts, Learned, Plan, read_batch
 from bayeslmm.design.placed import PlacedCoder
+from bayeslmm.design.text_codes import TextCoder, is_text_column
 from bayeslmm.errors import BayeslmmError
 from bayeslmm.formula import Expression
 from bayeslmm.likelihood.partial_sums import PartialSums, SumsShape
@@ -61,10 +63,9 @@ def sum_in_one_reading(plan: Plan, rows: Rows, chunk_rows: int) -> Streamed | No
         start = _first_rows(learned, rows, chunk_rows)
         if start is None:
             return None
-        total = rows.fold(start, plan.columns, chunk_rows)
-    except _LearnsFirstError:
+        return rows.fold(start, plan.columns, chunk_rows).finished()
+    except (_LearnsFirstError, UnicodeError):
         return None
-    return total.finished()
 
 
 def _first_rows(learned: Learned, rows: Rows, chunk_rows: int) -> "_Start | None":
@@ -150,6 +151,8 @@ class _Reader(BatchReader):
     def codes(self, rows: pd.DataFrame, grouping: Grouping) -> Codes:
         """Return the level of each row, numbered as they come, shape (m,)."""
         column = rows[grouping.columns[0]]
+        if self.coder.count == 0 and not isinstance(self.coder, TextCoder) and is_text_column(column):
+            self.coder = TextCoder(column.dtype)
         return self.ask(lambda coder: coder.codes(column, self._scratch_codes))
 
     def ask(self, question: Callable[[Coder], Codes | None]) -> Codes:

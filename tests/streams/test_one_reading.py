@@ -104,7 +104,7 @@ def test_without_groups():
 @pytest.mark.parametrize(
     ("formula", "changed"),
     [
-        ("y ~ x + (1 | g)", {"g": lambda g: "p" + g.astype(str)}),  # texts
+        ("y ~ x + (1 | g)", {"g": lambda g: ("p" + g.astype(str)).astype(object)}),  # objects, if only texts
         ("y ~ x + (1 | g)", {"g": lambda g: g * 10**9}),  # too far apart for a table
         ("y ~ x + (1 | g)", {"g": lambda g: g.astype(float)}),
         ("y ~ scale(x) + (1 | g)", {}),
@@ -137,3 +137,23 @@ def test_a_column_of_a_later_part_that_holds_labels():
     later = frame.iloc[300:].assign(x=frame["x"].iloc[300:].astype(str))
     with pytest.raises(blm.DataError, match="Column 'x' holds labels in one batch and numbers in another"):
         blm.Model("y ~ x + (1 | g)", Watched([frame.iloc[:300], later]), chunk_rows=50)
+
+
+@pytest.mark.parametrize("formula", THETA)
+@pytest.mark.parametrize("apart", [False, True])
+def test_texts_are_read_once(formula, apart):
+    frame = _frame()
+    frame["g"] = "ä" + frame["g"].astype(str)
+    rows = Watched([frame.iloc[400:], frame.iloc[:250], frame.iloc[250:400]], apart)
+    summed, whole = blm.Model(formula, rows, chunk_rows=40), blm.Model(formula, frame)
+    assert rows.read == 6
+    assert summed.design.terms[0].levels.equals(whole.design.terms[0].levels)
+    assert summed.design.terms[0].levels.dtype == whole.design.terms[0].levels.dtype
+    assert summed.objective(THETA[formula]) == pytest.approx(whole.objective(THETA[formula]), rel=SAME)
+
+
+def test_texts_after_numbers_are_compared_in_two_passes():
+    frame = _frame()
+    texts = frame.assign(g=frame["g"].astype(str))
+    with pytest.raises(blm.DataError, match="mixes labels"):
+        blm.Model("y ~ x + (1 | g)", Watched([frame, texts]))
