@@ -75,6 +75,7 @@ class TextCoder(Coder):
         """Return the codes without room for more; they share memory with these."""
         found = copy(self)
         found._sorted = None
+        found._slots = np.empty(0, dtype=np.uint64)  # filled again from the hashes
         found._held = self._held[: self._ends[self.count]]
         found._ends, found._hashes = self._ends[: self.count + 1], self._hashes[: self.count]
         return found

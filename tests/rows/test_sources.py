@@ -188,7 +188,7 @@ def test_a_first_file_with_a_fault_is_named(folder, frame):
 def test_a_file_that_is_gone_in_the_second_pass(folder, frame, monkeypatch):
     from bayeslmm.rows import parquet
 
-    named = frame.assign(Subject="p" + frame["Subject"].astype(str))
+    named = frame.assign(Subject=frame["Subject"].astype(float))
     named.iloc[:60].to_parquet(folder / "part-0.parquet")
     named.iloc[60:120].to_parquet(folder / "part-1.parquet")
     named.iloc[120:].to_parquet(folder / "part-2.parquet")
