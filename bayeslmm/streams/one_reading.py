@@ -24,6 +24,7 @@ from bayeslmm.likelihood.partial_sums import PartialSums, SumsShape
 from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.rows import Rows, part_named
 from bayeslmm.streams.deciding import Streamed
+from bayeslmm.streams.own_functions import check_own_functions
 from bayeslmm.streams.summing import sums_shape
 from bayeslmm.types import Codes
 
@@ -68,8 +69,10 @@ def _first_rows(learned: Learned, rows: Rows, chunk_rows: int) -> "_Start | None
             recipes = make_recipes(learned, frame, _Numbers)
             if any(recipe.spec is not None for recipe in (recipes.fixed, *recipes.effects)):
                 return None
-            first = _Reader(learned, recipes).read(frame, "", Counts())
+            reader = _Reader(learned, recipes)
+            first = reader.read(frame, "", Counts())
             assert first is not None
+            check_own_functions(reader, frame, first)
             return _Start(learned, recipes, sums_shape(learned, recipes, first))
     return None
 
