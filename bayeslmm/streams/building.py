@@ -102,10 +102,9 @@ def _first_batch(learned: Learned, rows: Rows, chunk_rows: int) -> tuple[Recipes
             if len(read_batch(learned.plan, frame, "", Counts())[0]) == 0:
                 continue
             recipes = make_recipes(learned, frame)
-            reader = BatchReader(learned, recipes)
-            first = reader.read(frame, "", Counts())
+            first = BatchReader(learned, recipes).read(frame, "", Counts())
             assert first is not None
-            check_own_functions(reader, frame, first)
+            check_own_functions(BatchReader(learned, recipes), frame, first)
             return recipes, Start(Summing, learned, recipes, sums_shape(learned, recipes, first))
     raise DataError(
         "The source gave rows when it was read first and none the second time: it is read several times, and a "

@@ -19,7 +19,7 @@ def check_own_functions(reader: BatchReader, frame: pd.DataFrame, whole: BatchCo
     Parameters
     ----------
     reader
-        Reads batches as columns.
+        Reads batches as columns; another than read `whole`, which lasts until its reader reads again.
     frame
         A batch.
     whole
