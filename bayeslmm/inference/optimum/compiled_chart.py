@@ -6,7 +6,8 @@ import numba
 import numpy as np
 
 from bayeslmm.inference.optimum.chart import BASE_FLOOR, MINIMUM_RELIABILITY
-from bayeslmm.inference.optimum.compiled_point import Point, SingleTerm, copy
+from bayeslmm.inference.optimum.compiled_point import Point, copy
+from bayeslmm.inference.optimum.compiled_terms import Effects
 from bayeslmm.types import Array
 
 
@@ -23,16 +24,24 @@ class Chart(NamedTuple):
 
 
 @numba.njit(inline="always")
-def chart_at(term: SingleTerm, point: Point, square: bool) -> Chart:
-    """Return coordinates centred on a point."""
-    size, levels = len(point.factor), len(term.z)
-    d = size if term.diagonal else size * size if square else size * (size + 1) // 2
-    centre, basis, units, k = np.zeros((size, size)), np.zeros((d, size, size)), np.zeros(d), 0
+def chart_at(effects: Effects, point: Point, square: bool) -> Chart:
+    """Return coordinates centred on a point; a square chart where the structure of some term allows it."""
+    size, d = len(point.factor), 0
+    square = square and bool(np.any(effects.correlated))
+    centre = np.zeros((size, size))
     copy(point.factor, centre)
+    moves = np.zeros((size, size), dtype=np.bool_)
+    for a in range(size):
+        for b in range(size):
+            together = effects.term[a] == effects.term[b] and effects.correlated[a]
+            moves[a, b] = a == b or (together and (square or a > b))
+            d += moves[a, b]
+    basis, units, k = np.zeros((d, size, size)), np.zeros(d), 0
     for b in range(size):
         for a in range(size):
-            if (a < b and not square) or (a != b and term.diagonal):
+            if not moves[a, b]:
                 continue
+            levels = effects.levels[a]
             known = max(point.known[a] / levels, MINIMUM_RELIABILITY), max(point.known[b] / levels, MINIMUM_RELIABILITY)
             units[k] = np.sqrt((4.0 if a == b else 2.0) * levels * min(known[0], 1.0) * min(known[1], 1.0))
             for c in range(size):

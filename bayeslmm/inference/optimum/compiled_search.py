@@ -1,7 +1,8 @@
-r"""The search over the factor of a single random term, from start to end in compiled loops.
+r"""The search over the factors of the random terms, from start to end in compiled loops.
 
-It takes the steps of `bayeslmm.inference.optimum.search` one for one: with a single term an evaluation is so short that
-the calls between them would cost more than they do. Fits, their bootstrap and fits of many responses share it.
+It takes the steps of `bayeslmm.inference.optimum.search` one for one: with a single term, or few effects, an evaluation
+is so short that the calls between them would cost more than they do. Fits with a single term, their bootstrap and fits
+of many responses share it.
 
 Points are written in place and functions called once are inlined, which halves the time it takes to compile.
 """
@@ -13,8 +14,6 @@ from bayeslmm.inference.optimum.chart import LARGEST_CHANGE
 from bayeslmm.inference.optimum.compiled_chart import Chart, chart_at, fill_gradient, turn, turn_column
 from bayeslmm.inference.optimum.compiled_point import (
     Point,
-    SingleTerm,
-    Work,
     copy,
     covariance_slope,
     empty_point,
@@ -22,6 +21,7 @@ from bayeslmm.inference.optimum.compiled_point import (
     move,
     value_at,
 )
+from bayeslmm.inference.optimum.compiled_terms import Effects, Terms, Work
 from bayeslmm.inference.optimum.quasi_newton import (
     CURVATURE_SHARE,
     MAXIMUM_STEPS,
@@ -46,12 +46,12 @@ from bayeslmm.types import Array
 
 
 @numba.njit(cache=True, nogil=True)
-def search_factor(term: SingleTerm, point: Point, gain: float, work: Work) -> tuple[float, bool]:
+def search_factor(terms: Terms, point: Point, gain: float, work: Work) -> tuple[float, bool]:
     """Minimise the profiled objective over lambda.
 
     Parameters
     ----------
-    term
+    terms
         The data.
     point
         Its factor is where the search starts, and it is moved to where the search ends: lambda with a non-negative
@@ -68,29 +68,29 @@ def search_factor(term: SingleTerm, point: Point, gain: float, work: Work) -> tu
     """
     size, norm, held = len(point.factor), np.inf, False
     trial, best = empty_point(size), empty_point(size)
-    evaluate(term, point, work)
-    for _ in range(EM_STEPS if size > 1 else 1):
-        _em_step(term, point, trial, work)
+    evaluate(terms, point, work)
+    for _ in range(EM_STEPS if _shares_levels(terms.effects) else 1):
+        _em_step(terms, point, trial, work)
     for _ in range(MAXIMUM_ROUNDS):
         for square in (False, True):
             if not square or np.diag(point.factor).min() == 0.0:
-                norm = _descend(term, point, trial, best, square, gain, work)
-                _drop_negligible(term, point, trial, work)
-        held = not _leave_boundary(term, point, trial, best, work)
+                norm = _descend(terms, point, trial, best, square, gain, work)
+                _drop_negligible(terms, point, trial, work)
+        held = not _leave_boundary(terms, point, trial, best, work)
         if work.tally[1] or (held and norm <= ACCEPTED_GRADIENT):
             break
     return norm, held
 
 
 @numba.njit(inline="always")
-def _em_step(term: SingleTerm, point: Point, trial: Point, work: Work) -> None:
+def _em_step(terms: Terms, point: Point, trial: Point, work: Work) -> None:
     """Move the covariance to the mean of the posterior second moments of the effects, if that is lower."""
-    size = len(point.factor)
+    effects, size = terms.effects, len(point.factor)
     inner = np.zeros((size, size))
     for a in range(size):
         for b in range(a + 1):
-            if a == b or not term.diagonal:
-                inner[a, b] = (1.0 if a == b else 0.0) - point.excess[a, b] / len(term.z)
+            if a == b or (effects.correlated[a] and effects.term[a] == effects.term[b]):
+                inner[a, b] = (1.0 if a == b else 0.0) - point.excess[a, b] / effects.levels[a]
     if not cholesky_in_place(inner):
         return
     for a in range(size):
@@ -98,19 +98,19 @@ def _em_step(term: SingleTerm, point: Point, trial: Point, work: Work) -> None:
             trial.factor[a, b] = 0.0
             for c in range(b, a + 1):
                 trial.factor[a, b] += point.factor[a, c] * inner[c, b]
-    evaluate(term, trial, work)
+    evaluate(terms, trial, work)
     if trial.numbers[0] <= point.numbers[0]:
         move(point, trial)
 
 
 @numba.njit(inline="always")
-def _descend(term: SingleTerm, point: Point, trial: Point, best: Point, square: bool, gain: float, work: Work) -> float:
+def _descend(terms: Terms, point: Point, trial: Point, best: Point, square: bool, gain: float, work: Work) -> float:
     """Run BFGS, coordinates chosen anew where steps are long; return the gradient's norm."""
     size, norm = len(point.factor), np.inf
     for _ in range(MAXIMUM_CHARTS):
-        chart = chart_at(term, point, square and not term.diagonal)
+        chart = chart_at(terms.effects, point, square)
         fill_gradient(chart, point, np.eye(size))
-        limited = _descend_in_chart(term, chart, point, trial, best, gain, work)
+        limited = _descend_in_chart(terms, chart, point, trial, best, gain, work)
         norm = 0.0
         for k in range(len(chart.units)):
             norm += point.gradient[k] ** 2
@@ -128,7 +128,7 @@ def _descend(term: SingleTerm, point: Point, trial: Point, best: Point, square: 
 
 @numba.njit(inline="always")
 def _descend_in_chart(
-    term: SingleTerm, chart: Chart, point: Point, trial: Point, best: Point, gain: float, work: Work
+    terms: Terms, chart: Chart, point: Point, trial: Point, best: Point, gain: float, work: Work
 ) -> bool:
     """Take the steps of :func:`~bayeslmm.inference.optimum.quasi_newton.descend`; return whether one was limited."""
     d = len(chart.units)
@@ -144,7 +144,7 @@ def _descend_in_chart(
             longest = min(longest, LARGEST_CHANGE / max(abs(direction[k] / chart.units[k]), 1e-300))
         if -0.5 * along <= gain:
             return False
-        size = _line_search(term, chart, x, direction, along, longest, point, trial, best, work)
+        size = _line_search(terms, chart, x, direction, along, longest, point, trial, best, work)
         if work.tally[1] or (size == 0.0 and fresh):
             return False
         fresh = size == 0.0
@@ -163,7 +163,7 @@ def _descend_in_chart(
 
 @numba.njit(inline="always")
 def _line_search(
-    term: SingleTerm, chart: Chart, x: Array, direction: Array, slope: float, longest: float, point: Point,
+    terms: Terms, chart: Chart, x: Array, direction: Array, slope: float, longest: float, point: Point,
     trial: Point, best: Point, work: Work,
 ) -> float:  # fmt: skip
     """Do what :func:`~bayeslmm.inference.optimum.quasi_newton.line_search` does.
@@ -182,7 +182,7 @@ def _line_search(
                     trial.factor[a, b] += (x[k] + size * direction[k]) * chart.basis[k, a, b]
         if chart.square:
             turn(trial.factor, rotation)
-        evaluate(term, trial, work)
+        evaluate(terms, trial, work)
         if work.tally[1]:
             break
         fill_gradient(chart, trial, rotation)
@@ -206,7 +206,7 @@ def _line_search(
 
 
 @numba.njit(inline="always")
-def _drop_negligible(term: SingleTerm, point: Point, trial: Point, work: Work) -> None:
+def _drop_negligible(terms: Terms, point: Point, trial: Point, work: Work) -> None:
     """Set small diagonals of lambda to zero where that does not raise the objective."""
     changed = False
     copy(point.factor, trial.factor)
@@ -217,24 +217,24 @@ def _drop_negligible(term: SingleTerm, point: Point, trial: Point, work: Work) -
         trial.factor[a, a] = 0.0
         if abs(pivot) <= ROUNDED_PIVOT:
             point.factor[a, a] = 0.0
-        elif value_at(term, trial.factor, work)[0] <= point.numbers[0] + NEGLIGIBLE:
+        elif value_at(terms, trial.factor, work)[0] <= point.numbers[0] + NEGLIGIBLE:
             changed = True
         else:
             trial.factor[a, a] = pivot
     if changed:
-        evaluate(term, trial, work)
+        evaluate(terms, trial, work)
         move(point, trial)
 
 
 @numba.njit(inline="always")
-def _leave_boundary(term: SingleTerm, point: Point, trial: Point, best: Point, work: Work) -> bool:
+def _leave_boundary(terms: Terms, point: Point, trial: Point, best: Point, work: Work) -> bool:
     """Move to a lower point off the boundary; return whether there is one, or the boundary holds the minimum."""
     size, smallest = len(point.factor), np.inf
     for a in range(size):
         smallest = min(smallest, abs(point.factor[a, a]))
     if smallest >= SMALL_PIVOT:
         return False
-    curvatures, directions = _curvatures(term, point, work)
+    curvatures, directions = _curvatures(terms, point, work)
     lowest, found = point.numbers[0], False
     root, rotation = np.zeros((size, size + 1)), np.zeros((size + 1, size + 1))
     for k in range(size):
@@ -246,22 +246,36 @@ def _leave_boundary(term: SingleTerm, point: Point, trial: Point, best: Point, w
                 root[a, size] = np.sqrt(variance) * directions[a, k]
             turn(root, rotation)
             copy(root, trial.factor)
-            value = value_at(term, trial.factor, work)[0]
+            value = value_at(terms, trial.factor, work)[0]
             if value < point.numbers[0] - NEGLIGIBLE and value < lowest:
                 lowest, found = value, True
                 copy(trial.factor, best.factor)
             elif found:
                 break
     if found:
-        evaluate(term, best, work)
+        evaluate(terms, best, work)
         move(point, best)
     return found
 
 
 @numba.njit(inline="always")
-def _curvatures(term: SingleTerm, point: Point, work: Work) -> tuple[Array, Array]:
+def _curvatures(terms: Terms, point: Point, work: Work) -> tuple[Array, Array]:
     """Return derivatives of the objective along directions of the covariance (S,), and the directions (S, S)."""
-    slope = covariance_slope(term, point.factor, work)
-    if not term.diagonal:
-        return np.linalg.eigh(slope)
-    return np.diag(slope).copy(), np.eye(len(slope))
+    effects, slope = terms.effects, covariance_slope(terms, point.factor, work)
+    size = len(slope)
+    curvatures, directions, first = np.diag(slope).copy(), np.eye(size), 0
+    while first < size:
+        end = first + 1
+        while end < size and effects.term[end] == effects.term[first]:
+            end += 1
+        if effects.correlated[first]:
+            values, vectors = np.linalg.eigh(np.ascontiguousarray(slope[first:end, first:end]))
+            curvatures[first:end], directions[first:end, first:end] = values, vectors
+        first = end
+    return curvatures, directions
+
+
+@numba.njit(cache=True, nogil=True)
+def _shares_levels(effects: Effects) -> bool:
+    """Whether some term has several effects."""
+    return bool(np.any(effects.term[1:] == effects.term[:-1]))
