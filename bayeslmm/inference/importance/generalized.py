@@ -17,10 +17,11 @@ import scipy  # scipy.stats takes a second to load and does so at its first use
 from numpy.typing import NDArray
 
 from bayeslmm.covariance import sd_places, sds_and_correlations
+from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.errors import FittingError, warn_user
 from bayeslmm.inference.draws import Draws, terms_to_keep
 from bayeslmm.inference.generalized_draws import ChainedDraws
-from bayeslmm.inference.importance.points import log_mean
+from bayeslmm.inference.importance.points import BAD_K_HAT, enough_points, log_mean, uneven
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     laplace_proposals,
@@ -28,6 +29,7 @@ from bayeslmm.inference.importance.proposals import (
     moment_proposal,
 )
 from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
+from bayeslmm.inference.importance.sizes import parameter_sizes, tail_sizes
 from bayeslmm.inference.laplace import Laplace, gradient_differences, positive_inverse
 from bayeslmm.inference.optimum.generalized.objective import Dispersion, Objective
 from bayeslmm.inference.optimum.generalized.search import em_steps
@@ -44,9 +46,9 @@ from bayeslmm.types import Array
 
 LAPLACE_DOF, MOMENT_DOF = 7.0, 12.0
 MOMENT_ROUNDS = 3
-GOOD_K_HAT, ENOUGH_EFFECTIVE = 0.5, 400.0
+MOST_ROUNDS = 8  # where at the yield so far that many would be enough for every parameter
+GOOD_K_HAT = 0.5
 THREADED_ROWS = 1000  # from here on compiled loops outweigh Python's part of a point
-K_HAT_LIMIT = 0.7  # Vehtari et al. (2024)
 SETTLED = 1e-8  # gain of the log density left to a step of the search for the mode
 LONGEST = 8.0  # step of that search, in rough standard deviations
 MOST_CLIMBS = 30  # of steps as long as that
@@ -139,10 +141,9 @@ def sample_generalized(
     places = sd_places(density.shapes)
     proposals = laplace_proposals(laplace.mode, laplace.covariance, places, LAPLACE_DOF)
     sampler.round(proposals, n_points)
-    for _ in range(MOMENT_ROUNDS):
+    needed = min(enough_points(n_draws), 0.5 * n_points)
+    while not sampler.finished(needed):
         smoothed = sampler.point_weights()
-        if smoothed.k_hat < GOOD_K_HAT and smoothed.effective_size >= min(ENOUGH_EFFECTIVE, 0.5 * n_points):
-            break
         proposals = [
             moment_proposal(p, sampler.x, smoothed.weights, smoothed.effective_size, MOMENT_DOF) for p in proposals
         ]
@@ -305,6 +306,32 @@ class _Sampler:
         """Return the smoothed weights of the points, their draws averaged."""
         return smooth_weights(np.logaddexp.reduce(self.log_weights(), axis=1))
 
+    def finished(self, needed: float) -> bool:
+        """Whether the points are enough for every parameter, or further rounds are not worth their time."""
+        smoothed = self.point_weights()
+        size = min(smoothed.effective_size, self.worst_size(smoothed.weights))
+        if smoothed.k_hat < GOOD_K_HAT and size >= needed:
+            return True
+        if self.rounds <= MOMENT_ROUNDS:
+            return False
+        return size >= needed or size * MOST_ROUNDS < needed * self.rounds or self.rounds >= MOST_ROUNDS
+
+    def worst_size(self, weights: Array) -> float:
+        """Return the independent draws that the points are worth for the worst parameter, its tails included."""
+        values = self.parameters()
+        if not values.shape[1]:
+            return np.inf
+        return float(min(parameter_sizes(values, weights).min(), tail_sizes(values, weights).min()))
+
+    def parameters(self) -> Array:
+        """Return standard deviations, correlations and dispersions at the points, (points, K)."""
+        density = self.density
+        parts = [density.working(self.x).reshape(len(self.x), -1)]
+        for factor, shape in zip(density.user_factors(density.term_points(self.x)), density.shapes, strict=True):
+            sds, correlations = sds_and_correlations(factor)
+            parts += [sds, pair_values(correlations)] if shape.has_correlations else [sds]
+        return np.nan_to_num(np.hstack(parts))
+
     def finish(self, laplace: Laplace, n_draws: int) -> GeneralizedDraws:
         """Weigh, resample and gather."""
         logs = self.log_weights()
@@ -360,16 +387,16 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
     count = options.chains * options.draws
     with progress_bar(None, "points", options.progressbar) as report:
         found = sample_generalized(density, n_draws=count, seed=options.seed, report=report)
-    if options.handover == "error" and not found.smoothed.k_hat <= K_HAT_LIMIT:
+    if options.handover == "error" and uneven(found.smoothed):
         raise FittingError(
-            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}. "
+            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {BAD_K_HAT}. "
             "handover='nuts' samples by NUTS instead, and handover='keep' returns the weighted draws as they are."
         )
-    if options.handover == "nuts" and not found.smoothed.k_hat <= K_HAT_LIMIT:
+    if options.handover == "nuts" and uneven(found.smoothed):
         from bayeslmm.inference.nuts.generalized import generalized_nuts
 
         warn_user(
-            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}, so NUTS takes "
+            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {BAD_K_HAT}, so NUTS takes "
             "over. handover='error' or 'keep' prevents it."
         )
         return generalized_nuts(density, options)
@@ -386,6 +413,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
         "k_hat": found.smoothed.k_hat,
         "effective_size": found.smoothed.effective_size,
         "effective_points": found.effective_points,
+        "largest_weight": found.smoothed.largest,
         "points": found.n_points,
         "rounds": found.n_rounds,
         "kernel_failures": found.n_failures,
