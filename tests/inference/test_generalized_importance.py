@@ -47,9 +47,9 @@ def test_tails_of_correlations_are_known_where_the_status_is_ok():
 )
 def test_rounds_end_when_every_parameter_has_enough(monkeypatch, k_hat, size, worst, rounds, finished):
     sampler = object.__new__(importance._Sampler)
-    sampler.rounds = rounds
+    sampler.rounds, sampler.density, sampler.x = rounds, None, None
     monkeypatch.setattr(sampler, "point_weights", lambda: SmoothedWeights(np.ones(1), k_hat, size), raising=False)
-    monkeypatch.setattr(sampler, "worst_size", lambda weights: worst, raising=False)
+    monkeypatch.setattr(importance, "worst_size", lambda density, x, weights: worst)
     assert sampler.finished(400.0) is finished
 
 
