@@ -1,10 +1,10 @@
 """Posterior draws as plain arrays, whatever method made them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bayeslmm.errors import ModelError, OptionError
+from bayeslmm.errors import ModelError, OptionError, is_word
 from bayeslmm.likelihood.memory import available_memory
 from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.types import Floats
@@ -114,10 +114,10 @@ def terms_to_keep(names: Sequence[str], store: Sequence[str] | str | None) -> tu
     """
     if store is None:
         return (True,) * len(names)
-    if store == SUMMARY:
+    if is_word(store, (SUMMARY,)):
         return (False,) * len(names)
     listed = ", ".join(map(repr, names)) if names else "none"
-    if isinstance(store, str) or not all(isinstance(name, str) for name in store):
+    if isinstance(store, str) or not isinstance(store, Iterable) or not all(isinstance(name, str) for name in store):
         raise OptionError(
             f"store={store!r} is neither 'summary' nor a sequence of names of terms, such as ('g',); the terms are "
             f"{listed}."

@@ -152,6 +152,7 @@ def test_rows_that_change_between_passes(frame):
 def test_options(frame):
     with pytest.raises(blm.OptionError, match="chunk_rows=0"):
         blm.Model(FORMULA, frame, chunk_rows=0)
+    assert blm.Model(FORMULA, frame, chunk_rows=np.int64(50)).design.n == len(frame)
     with pytest.raises(blm.OptionError, match="is the name of a column"):
         blm.Model(FORMULA, frame, chunk_rows=50, weights=np.ones(180))
     with pytest.raises(blm.OptionError, match="needs every row at every step"):
