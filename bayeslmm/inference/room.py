@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import numpy as np
 
-from bayeslmm.errors import ModelError
+from bayeslmm.errors import ModelError, is_word
 from bayeslmm.inference.draws import SUMMARY
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.memory import available_memory
@@ -34,7 +34,7 @@ def check_room_for_draws(names: Sequence[str], effects: Sequence[int], options: 
     ModelError
         With the sizes, the term most of them belong to, and the remedies.
     """
-    if options.store == SUMMARY:
+    if is_word(options.store, (SUMMARY,)):
         needed = [EIGHT * (2 + len(options.quantiles)) * count for count in effects]
         what, remedy = "summaries", "Keep none with store=(), or fewer quantiles=."
     else:
