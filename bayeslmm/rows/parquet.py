@@ -242,6 +242,8 @@ def _kind(kind: Any) -> str:
         return "truth values"
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         return "times with a time zone"
+    if pa.types.is_date(kind):
+        return "days"
     return "dates" if pa.types.is_temporal(kind) else str(kind)
 
 

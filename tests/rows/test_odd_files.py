@@ -134,6 +134,11 @@ def test_every_batch_of_a_file_counts(tmp_path, frames, kind):
             assert (design.n, len(design.terms[0].levels)) == (60, 2)  # every third row has no level
 
 
+def test_labels_of_half_precision(frames):
+    frame = frames[0].assign(g=(frames[0]["g"] / 2).astype(np.float16))
+    _agrees(frame, frame, chunk_rows=25)
+
+
 def test_lists_are_no_labels(tmp_path, frames):
     lists = pa.array([[int(g)] for g in frames[0]["g"]])
     with pytest.raises(blm.DataError, match=r"Column 'g' holds a ndarray in row 0, which is no label"):

@@ -178,6 +178,14 @@ def test_types_that_change_between_files(folder, frame, second, said):
         blm.Model(FORMULA, folder)
 
 
+def test_days_and_times(folder, frame):
+    days = frame.assign(Subject=pd.Timestamp("2020-01-01").date())
+    days.iloc[:120].to_parquet(folder / "part-1.parquet")
+    days.iloc[120:].assign(Subject=pd.Timestamp("2020-01-01")).to_parquet(folder / "part-2.parquet")
+    with pytest.raises(blm.DataError, match=r"part-\d\.parquet: column 'Subject' holds \w+ and holds \w+ in the first"):
+        blm.Model(FORMULA, folder)
+
+
 def test_a_first_file_with_a_fault_is_named(folder, frame):
     frame.iloc[:60].assign(Days=[[1.0]] * 60).to_parquet(folder / "part-0.parquet")
     (folder / "part-1.parquet").unlink()
