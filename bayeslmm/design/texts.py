@@ -96,7 +96,8 @@ def unhashable(cells: pd.Series) -> NDArray[np.bool_]:
     """Return which cells hold a list, an array or the like, which is no label, shape (n,)."""
     if cells.dtype != object:
         return np.zeros(len(cells), dtype=bool)
-    return np.array([not isinstance(cell, Hashable) for cell in cells.to_numpy()], dtype=bool)
+    kinds = {kind for kind in set(map(type, cells)) if not issubclass(kind, Hashable)}  # few, where cells are many
+    return np.array([type(cell) in kinds for cell in cells] if kinds else np.zeros(len(cells)), dtype=bool)
 
 
 def looks_numeric(column: pd.Series) -> bool:

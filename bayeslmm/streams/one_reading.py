@@ -29,6 +29,7 @@ from bayeslmm.likelihood.threads import blas_threads
 from bayeslmm.rows import Rows, part_named
 from bayeslmm.scratch import Scratch
 from bayeslmm.streams.deciding import Streamed
+from bayeslmm.streams.own_functions import check_own_functions
 from bayeslmm.streams.summing import sums_shape
 from bayeslmm.types import Codes
 
@@ -78,6 +79,7 @@ def _first_rows(learned: Learned, rows: Rows, chunk_rows: int) -> "_Start | None
                 return None
             first = _Reader(learned, recipes, PLACES).read(frame, "", Counts())
             assert first is not None
+            check_own_functions(_Reader(learned, recipes, PLACES), frame, first)
             return _Start(learned, recipes, sums_shape(learned, recipes, first))
     return None
 
