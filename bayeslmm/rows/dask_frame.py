@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 
+from bayeslmm.errors import DataError
 from bayeslmm.rows.dask_files import parquet_behind
 from bayeslmm.rows.dask_shares import ComputedPart, chains, independent_parts, merged, n_shares, shares
 from bayeslmm.rows.parquet import ParquetRows
@@ -66,5 +67,13 @@ class DaskRows(Rows):
                 totals = shares(start, parts, columns, chunk_rows, count)
             else:
                 totals = chains(start, partitions, self._names, columns, chunk_rows, count)
-        total: F = merged(totals).compute()
+        try:
+            total: F = merged(totals).compute()
+        except Exception as error:
+            if type(error).__name__ != "KilledWorker":
+                raise
+            raise DataError(
+                "Dask gave the reading up after several workers died over it, most likely for want of memory: give "
+                "each worker more, or fewer threads."
+            ) from error
         return total

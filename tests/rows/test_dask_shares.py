@@ -8,7 +8,7 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.design.first_come import FirstComeCoder
-from bayeslmm.rows import open_rows
+from bayeslmm.rows import dask_frame, open_rows
 
 dask = pytest.importorskip("dask")
 dd = pytest.importorskip("dask.dataframe")
@@ -136,3 +136,16 @@ def test_codes_travel_without_room_for_more(frame):
     places = other.merge(packed)
     assert places[coder.codes(frame["g"].iloc[:1])[0]] == 1  # met second
     assert other.count == coder.count + 1
+
+
+def test_workers_that_die_again_and_again(frame, monkeypatch):
+    class KilledWorker(Exception):  # noqa: N818 -- the name that Dask's has
+        pass
+
+    class Dying:
+        def compute(self):
+            raise KilledWorker("task-1")
+
+    monkeypatch.setattr(dask_frame, "merged", lambda _: Dying())
+    with pytest.raises(blm.DataError, match="for want of memory: give each worker more"):
+        blm.Model("y ~ x + (1 | g)", dd.from_pandas(frame, npartitions=2))

@@ -19,7 +19,7 @@ import scipy  # scipy.stats takes a second to load and does so at its first use
 from bayeslmm.covariance import sd_places
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.importance.early import EarlyDraws, early_draws
+from bayeslmm.inference.importance.early import EarlyDraws
 from bayeslmm.inference.importance.proposals import (
     WEAK_VARIANCE,
     StudentProposal,
@@ -71,6 +71,12 @@ CHUNK_POINTS = 256  # points of a single term evaluated in one call
 def uneven(smoothed: SmoothedWeights) -> bool:
     """Whether few weights carry the estimates: a large k-hat of weights that are all moderate is no news."""
     return smoothed.k_hat > BAD_K_HAT and smoothed.largest > LARGEST_WEIGHT
+
+
+def enough_points(draws: int) -> float:
+    """Return the effective size of points that leaves `ENOUGH_EFFECTIVE` to so many draws taken from them."""
+    few = draws < FEW_DRAWS * ENOUGH_EFFECTIVE
+    return ENOUGH_EFFECTIVE if few else ENOUGH_EFFECTIVE / (1.0 - ENOUGH_EFFECTIVE / draws)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,9 +222,7 @@ class _Sampler:
             else _power_of_two(min(max(options.draws * options.chains, FIRST_POINTS), most))
         )
         self.sets = REPLICATES if self.costly else 1
-        draws = options.draws * options.chains
-        few = draws < FEW_DRAWS * ENOUGH_EFFECTIVE
-        self.needed = ENOUGH_EFFECTIVE if few else ENOUGH_EFFECTIVE / (1.0 - ENOUGH_EFFECTIVE / draws)
+        self.needed = enough_points(options.draws * options.chains)
         self.proposals: list[StudentProposal] = []
         self.counts: list[int] = []
         self.phi = np.zeros((0, density.n_phi))
@@ -239,6 +243,8 @@ class _Sampler:
         """Add `count` points, shared among the proposals, each's in sets scrambled apart."""
         share = _power_of_two(max(count // (len(proposals) * self.sets), 2))
         d = self.phi.shape[1]
+        if early is not None:
+            early.expect(len(proposals) * self.sets * share)
         for k, proposal in enumerate(proposals):
             for r in range(self.sets):
                 stream = [self.seed, self.rounds, k] if r == 0 else [self.seed, self.rounds, k, r]
@@ -391,7 +397,7 @@ def room_for_early(density: CovarianceDensity, options: Options) -> EarlyDraws |
     few = is_costly(density) and not is_scored(density) and density.n_phi > 0
     if not few or density.single is not None or isinstance(density, IterativeDensity):
         return None
-    return early_draws(density, options, REPLICATES * replicate_points(density.n_phi))
+    return EarlyDraws(density, options)
 
 
 def is_scored(density: CovarianceDensity) -> bool:
