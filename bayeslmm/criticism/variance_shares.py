@@ -62,10 +62,27 @@ class VarianceShares:
         return self.random / (self.random.sum(axis=1) + self.residual)[:, None]
 
 
-def variance_shares(
-    X: Array, columns: Sequence[Array], weights: Array | None, beta: Array, covariances: Sequence[Array], sigma: Array
-) -> VarianceShares:
-    """Return the variances of the parts; the rows are summed once, whatever the number of values.
+@dataclass(frozen=True, slots=True)
+class RowMoments:
+    """What the shares need of the rows.
+
+    Attributes
+    ----------
+    fixed
+        Covariance matrix of the fixed columns over the rows, divisor n - 1, shape (p, p).
+    terms
+        Mean of z z' over the rows for each random term, (S, S).
+    inverse_weight
+        Mean of 1/w over the rows.
+    """
+
+    fixed: Array
+    terms: tuple[Array, ...]
+    inverse_weight: float = 1.0
+
+
+def row_moments(X: Array, columns: Sequence[Array], weights: Array | None) -> RowMoments:
+    """Return the moments of rows.
 
     Parameters
     ----------
@@ -73,15 +90,27 @@ def variance_shares(
         Fixed columns (n, p) and those of each term (n, S).
     weights
         Prior weights, shape (n,); None means ones.
-    beta, covariances, sigma
-        Coefficients (D, p), covariance matrix of each term (D, S, S), residual sd (D,).
     """
     n = len(X)
     centred = X - X.mean(axis=0)
-    fixed = np.einsum("dp,pq,dq->d", beta, centred.T @ centred / max(n - 1, 1), beta)
-    parts = [np.einsum("dst,st->d", S, Z.T @ Z / n) for S, Z in zip(covariances, columns, strict=True)]
+    inverse_weight = 1.0 if weights is None else float(np.mean(1.0 / weights))
+    return RowMoments(centred.T @ centred / max(n - 1, 1), tuple(Z.T @ Z / n for Z in columns), inverse_weight)
+
+
+def variance_shares(moments: RowMoments, beta: Array, covariances: Sequence[Array], sigma: Array) -> VarianceShares:
+    """Return the variances of the parts.
+
+    Parameters
+    ----------
+    moments
+        Of the rows.
+    beta, covariances, sigma
+        Coefficients (D, p), covariance matrix of each term (D, S, S), residual sd (D,).
+    """
+    fixed = np.einsum("dp,pq,dq->d", beta, moments.fixed, beta)
+    parts = [np.einsum("dst,st->d", S, M) for S, M in zip(covariances, moments.terms, strict=True)]
     random = np.stack(parts, axis=1) if parts else np.zeros((len(beta), 0))
-    return VarianceShares(fixed, random, sigma**2 * (1.0 if weights is None else float(np.mean(1.0 / weights))))
+    return VarianceShares(fixed, random, sigma**2 * moments.inverse_weight)
 
 
 def principal_sds(factors: Sequence[Array]) -> Array:

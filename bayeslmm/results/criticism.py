@@ -9,7 +9,13 @@ import pandas as pd
 from bayeslmm.criticism.collinearity import variance_inflation
 from bayeslmm.criticism.deletion import Deletion, cooks_distance, delete_sets, flat_posterior, leverages
 from bayeslmm.criticism.link_variance import link_variance, population_mean
-from bayeslmm.criticism.variance_shares import VarianceShares, cumulative_shares, principal_sds, variance_shares
+from bayeslmm.criticism.variance_shares import (
+    VarianceShares,
+    cumulative_shares,
+    principal_sds,
+    row_moments,
+    variance_shares,
+)
 from bayeslmm.design.names import SIGMA
 from bayeslmm.errors import FittingError, OptionError, UnavailableError, check_switch, warn_user
 from bayeslmm.inference.optimum.maximum import maximise
@@ -19,6 +25,7 @@ from bayeslmm.likelihood.left_out import DataRows, Sets
 from bayeslmm.likelihood.normal_prior import fixed_posterior
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.results import effects
+from bayeslmm.results.moments import moments_of
 from bayeslmm.results.working_model import working_model
 from bayeslmm.types import AnyArray, Array, Index
 
@@ -309,7 +316,7 @@ def _shares(fit: "Fit") -> VarianceShares:
     beta, factors, sigma = _values(fit)
     design = fit.design
     covariances = [f @ f.transpose(0, 2, 1) for f in factors]
-    return variance_shares(design.X, [t.columns for t in design.terms], design.weights, beta, covariances, sigma)
+    return variance_shares(moments_of(design), beta, covariances, sigma)
 
 
 def _family_shares(fit: "Fit") -> VarianceShares:
@@ -328,7 +335,7 @@ def _family_shares(fit: "Fit") -> VarianceShares:
     offset = np.zeros(design.n) if design.offset is None else design.offset
     mean = population_mean(family, design.X, offset, columns, beta, covariances)
     residual = link_variance(family, working, mean)
-    found = variance_shares(design.X, columns, None, beta, covariances, np.sqrt(residual))
+    found = variance_shares(row_moments(design.X, columns, None), beta, covariances, np.sqrt(residual))
     return found.with_residual([term.n_levels == design.n for term in design.terms])
 
 

@@ -8,12 +8,14 @@ import pandas as pd
 
 from bayeslmm.design.centring import find_centring, no_centring
 from bayeslmm.design.design import Design, RandomTerm
-from bayeslmm.design.fixed_terms import FixedTerm, fixed_terms, sum_to_zero_columns, term_places
-from bayeslmm.errors import OptionError
+from bayeslmm.design.fixed_terms import INTERCEPT, FixedTerm, fixed_terms, sum_to_zero_columns, term_places
+from bayeslmm.design.streamed import is_streamed
+from bayeslmm.errors import OptionError, RowsError
 from bayeslmm.formula.formula import COVARIANCE_BARS
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.likelihood.kernel import build_kernel
 from bayeslmm.results.coefficient_tests import DESCRIPTIONS
+from bayeslmm.results.moments import fixed_root
 from bayeslmm.results.noted_frame import NotedFrame, noted
 from bayeslmm.testing.boundary import boundary_p, likelihood_ratio_p
 from bayeslmm.testing.contrasts import contrast_test
@@ -51,10 +53,16 @@ def _contrasts(design: Design, terms: tuple[FixedTerm, ...], type: Any) -> list[
     if isinstance(type, bool) or not isinstance(type, int | np.integer) or type not in (1, 2, 3):
         raise OptionError(f"type={type!r} is unknown; use 1 (sequential), 2 (marginal) or 3 (sum-to-zero coding).")
     if type == 1:
-        return type_1_contrasts(design.X, places)
-    if type == 2:
-        containing = [[i for i, other in enumerate(terms) if term.is_within(other)] for term in terms]
-        return type_2_contrasts(design.X, places, containing)
+        return type_1_contrasts(fixed_root(design), places)
+    containing = [[i for i, other in enumerate(terms) if term.is_within(other)] for term in terms]
+    apart = not any(within for term, within in zip(terms, containing, strict=True) if term.name != INTERCEPT)
+    if type == 2 or (is_streamed(design) and apart and not design.dropped_columns):  # types 2 and 3 are alike
+        return type_2_contrasts(fixed_root(design), places, containing)
+    if is_streamed(design):
+        raise RowsError(
+            "type=3 of terms within interactions, or beside columns left out, needs the rows of the data, of which a "
+            "stream keeps none: use type=2 or type=1."
+        )
     coded = sum_to_zero_columns(design)
     found = type_3_contrasts(design.X, coded.X, coded.places, coded.differences)
     if found is None:
