@@ -1,28 +1,23 @@
 """The profiled likelihood as a function of the kernel's factors, and the search for its maximum."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.inference.nuts.starting import starting_factors
-from bayeslmm.inference.optimum.search import (
-    ACCEPTED_GRADIENT,
-    Minimum,
-    Point,
-    Record,
-    is_singular,
-    minimise,
-    tolerance_of,
-)
-from bayeslmm.inference.optimum.single_term_search import SingleTerm, empty_point, room, search_factor
+from bayeslmm.inference.optimum.search import Minimum, Point, Record, minimise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import covariance_gradients, evaluate, factor_gradients
+from bayeslmm.likelihood.single_term import covariance_slope_single, evaluate_single
 from bayeslmm.types import Array, Criterion
 
 NARROW = 8  # fixed columns up to which the compiled loops are faster than BLAS, however many levels there are,
 SMALL = 20_000  # and the product of fixed columns and levels up to which they are
-MOST_EVALUATIONS = 1_000  # of a compiled search, for which there is room
+
+class DigitsLostError(ArithmeticError):
+    """Loops in sequence lose digits that BLAS keeps."""
 
 
 class Likelihood:
@@ -49,11 +44,56 @@ class Likelihood:
         return covariance_gradients(self.kernel.products, lambdas, self.method, self.sigma)
 
 
+class SingleLikelihood:
+    """What `Likelihood` is, for a kernel with a single random term whose levels are eliminated in compiled loops."""
+
+    def __init__(self, kernel: Kernel, method: Criterion, sigma: float | None) -> None:
+        products, p = kernel.products, kernel.products.n_fixed
+        self.shapes: Sequence[TermShape] = kernel.shapes
+        self.log_weights = products.log_weights
+        self.data = products.nest_z[0], products.nest_xy[0]
+        self.criterion = (
+            products.xy, products.n - p if method == "reml" else products.n, method == "reml",
+            np.nan if sigma is None else float(sigma),
+        )  # fmt: skip
+        self.eliminated = np.empty_like(self.data[0]), np.empty_like(self.data[1])
+        self.fixed = np.empty(p), np.empty((p, p))
+        self.schur = np.empty((p + 1, p + 1))
+
+    def point(self, lambdas: Sequence[Array]) -> Point:
+        """Return value and gradient."""
+        factor = np.ascontiguousarray(lambdas[0])
+        inverse, excess, slope = np.empty(factor.shape), np.empty(factor.shape), np.empty(factor.shape)
+        value, sigma = evaluate_single(
+            *self.data, *self.criterion, factor, *self.eliminated, self.schur, *self.fixed, inverse, excess, slope
+        )
+        if math.isnan(value):
+            raise DigitsLostError
+        if math.isnan(slope.item(0)):
+            slope = 2.0 * self._covariance_slope(factor, sigma) @ factor
+        return Point(value - self.log_weights, [slope], [excess], [inverse], sigma)
+
+    def value(self, lambdas: Sequence[Array]) -> float:
+        """Return the value alone."""
+        return self.point(lambdas).value
+
+    def covariance_slopes(self, lambdas: Sequence[Array]) -> Sequence[Array]:
+        """Return the gradient with respect to lambda lambda^T."""
+        return [self._covariance_slope(np.ascontiguousarray(lambdas[0]), self.point(lambdas).sigma)]
+
+    def _covariance_slope(self, factor: Array, sigma: float) -> Array:
+        return covariance_slope_single(*self.data, factor, *self.eliminated, *self.fixed, sigma)
+
+
 def minimise_likelihood(kernel: Kernel, method: Criterion, sigma: float | None, record: Record) -> Minimum:
     """Maximise the profiled likelihood of a kernel from its own start, and keep every evaluation in `record`."""
     start = starting_factors(kernel.products, sigma)
-    found = _minimise_single(kernel, method, sigma, start[0], record) if is_single(kernel) else None
-    return minimise(Likelihood(kernel, method, sigma), start, record) if found is None else found
+    if is_single(kernel):
+        try:
+            return minimise(SingleLikelihood(kernel, method, sigma), start, record)
+        except DigitsLostError:
+            record.clear()
+    return minimise(Likelihood(kernel, method, sigma), start, record)
 
 
 def is_single(kernel: Kernel) -> bool:
@@ -61,31 +101,3 @@ def is_single(kernel: Kernel) -> bool:
     products, layout = kernel.products, kernel.products.layout
     single = len(layout.nest) == 1 and not layout.trailing
     return single and (products.n_fixed <= NARROW or products.n_fixed * layout.shapes[0].n_levels <= SMALL)
-
-
-def single_term(kernel: Kernel, method: Criterion, sigma: float | None) -> SingleTerm:
-    """Return the arrays of a kernel with a single random term."""
-    products, shape = kernel.products, kernel.shapes[0]
-    return SingleTerm(
-        products.nest_z[0], products.nest_xy[0], products.xy, products.n, method == "reml",
-        np.nan if sigma is None else float(sigma), shape.n_theta == shape.n_columns,
-    )  # fmt: skip
-
-
-def _minimise_single(
-    kernel: Kernel, method: Criterion, sigma: float | None, start: Array, record: Record
-) -> Minimum | None:
-    """Search in compiled loops; None where they lose digits that BLAS keeps, or the search is too long for them."""
-    term = single_term(kernel, method, sigma)
-    work, point = room(term.xy, MOST_EVALUATIONS), empty_point(len(start))
-    point.factor[:] = start
-    norm, held = search_factor(term, point, tolerance_of(kernel.shapes), work)
-    count, lost = work.tally
-    if lost:
-        return None
-    weights = kernel.products.log_weights
-    for evaluated, found in zip(work.factors[:count], work.values[:count].tolist(), strict=True):
-        record.add((evaluated,), found - weights)
-    value, scale = point.numbers.tolist()
-    factor, converged = point.factor, bool(held and norm <= ACCEPTED_GRADIENT)
-    return Minimum((factor,), value - weights, norm, is_singular([factor]), converged, scale)

@@ -110,6 +110,11 @@ class Record:
         if self.report is not None:
             self.report(len(self.values), value)
 
+    def clear(self) -> None:
+        """Forget all of them: the search begins anew."""
+        self.lambdas.clear()
+        self.values.clear()
+
 
 def minimise(objective: Objective, start: Sequence[Array], record: Record) -> Minimum:
     """Minimise over the factors from `start` and keep every evaluation in `record`."""
