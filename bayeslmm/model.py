@@ -576,8 +576,9 @@ class Model:
     ) -> pd.DataFrame:
         """Fit the model to many responses: voxels, genes, simulated data.
 
-        The cross-products of X and Z are summed once. Searches start where that of the model's own response ended; a
-        posterior starts at its own mode, and default priors follow the scale of each response.
+        The cross-products of X and Z are summed once. Searches start from the moments of each response where they are
+        compiled, as with a single random term or a few hundred effects, else where that of the model's own response
+        ended; a posterior starts at its own mode, and default priors follow the scale of each response.
 
         Parameters
         ----------

@@ -1,4 +1,4 @@
-r"""Searches for many responses at once where there is a single random term, from start to end in compiled loops.
+r"""Searches for many responses at once, from start to end in compiled loops.
 
 Each search starts where the response's own moments suggest and takes the steps of a fit of that response alone.
 """
@@ -9,8 +9,10 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.inference.optimum.compiled_point import empty_point, evaluate
+from bayeslmm.inference.optimum.compiled_search import search_factor
+from bayeslmm.inference.optimum.compiled_terms import Terms, count_effects, place_response, room
 from bayeslmm.inference.optimum.search import ACCEPTED_GRADIENT
-from bayeslmm.inference.optimum.single_term_search import SingleTerm, empty_point, evaluate, room, search_factor
 from bayeslmm.likelihood.single_term import coefficients_single
 from bayeslmm.types import Array
 
@@ -24,7 +26,8 @@ class Estimates:
     Attributes
     ----------
     lambdas
-        The kernel's factors, diagonals non-negative and negligible ones zero, shape (m, S, S).
+        The kernel's factors, all terms on one diagonal, whose entries are non-negative and zero where they are
+        negligible, shape (m, S, S).
     beta, R_X
         Coefficients of the kernel's columns (m, p), and the factors of their cross-products, Z eliminated, (m, p, p).
     sigma, value
@@ -46,62 +49,47 @@ class Estimates:
         return np.asarray((np.diagonal(self.lambdas, axis1=1, axis2=2) == 0).any(axis=1))
 
 
-def search_responses(
-    z: Array, zx: Array, xx: Array, zy: Array, xy: Array, yy: Array, n: int, reml: bool, sigma: float | None,
-    starts: Array, *, diagonal: bool, gain: float,
-) -> Estimates:  # fmt: skip
+def search_responses(terms: Terms, responses: Array, starts: Array, gain: float) -> Estimates:
     """Fit m responses.
 
     Parameters
     ----------
-    z, zx, xx
-        Cross-products of the term with itself (J, S, S), of the term with X (J, S, p), and of X (p, p).
-    zy, xy, yy
-        Those with the responses: (m, J, S), (m, p), (m,).
-    n, reml, sigma
-        Rows, the criterion, and the residual standard deviation where it is known.
+    terms
+        The data, whose cross-products with y are overwritten.
+    responses
+        The cross-products of each response with all effects in the order of elimination, with X and with itself,
+        shape (m, q + p + 1).
     starts
-        Factors that the searches start from, (m, S, S).
-    diagonal
-        Whether the term's effects are independent.
+        Factors that the searches start from, the terms on one diagonal, (m, S, S).
     gain
         Of the objective, where a search stops.
     """
-    m, p, size = len(yy), xx.shape[0], z.shape[1]
+    m, size = starts.shape[:2]
+    p = responses.shape[1] - count_effects(terms) - 1
     found = Estimates(
         np.zeros((m, size, size)), np.zeros((m, p)), np.zeros((m, p, p)), np.zeros(m), np.zeros(m), np.zeros(m, bool)
     )
     _search(
-        *(np.ascontiguousarray(part, dtype=float) for part in (z, zx, xx, zy, xy, yy)), n, reml,
-        np.nan if sigma is None else sigma, np.ascontiguousarray(starts), diagonal, gain, found.lambdas, found.beta,
-        found.R_X, found.sigma, found.value, found.settled,
+        terms, responses, np.ascontiguousarray(starts), gain, found.lambdas, found.beta, found.R_X, found.sigma,
+        found.value, found.settled,
     )  # fmt: skip
     return found
 
 
 @numba.njit(cache=True, nogil=True)
 def _search(
-    z: Array, zx: Array, xx: Array, zy: Array, xy: Array, yy: Array, n: int, reml: bool, sigma: float, starts: Array,
-    diagonal: bool, gain: float, lambdas: Array, beta: Array, roots: Array, sigmas: Array, values: Array,
-    settled: NDArray[np.bool_],
+    terms: Terms, responses: Array, starts: Array, gain: float, lambdas: Array, beta: Array, roots: Array,
+    sigmas: Array, values: Array, settled: NDArray[np.bool_],
 ) -> None:  # fmt: skip
-    levels, size, p = zx.shape
-    both, total = np.zeros((levels, size, p + 1)), np.zeros((p + 1, p + 1))
-    both[:, :, :p] = zx
-    total[:p, :p] = xx
-    work, point = room(both, 0), empty_point(size)
-    for i in range(len(yy)):
-        both[:, :, p] = zy[i]
-        total[p, :p] = xy[i]
-        total[:p, p] = xy[i]
-        total[p, p] = yy[i]
-        term = SingleTerm(z, both, total, n, reml, sigma, diagonal)
+    work, point, p = room(terms, 0), empty_point(starts.shape[1]), beta.shape[1]
+    for i in range(len(responses)):
+        place_response(terms, responses[i])
         work.tally[:] = 0
         point.factor[:] = starts[i]
-        norm, held = search_factor(term, point, gain, work)
-        rounding = np.sqrt(n) * np.finfo(np.float64).eps * total[p, p] / point.numbers[1] ** 2
+        norm, held = search_factor(terms, point, gain, work)
+        rounding = np.sqrt(terms.n) * np.finfo(np.float64).eps * responses[i, -1] / point.numbers[1] ** 2
         if work.tally[1] > 0 or not held or norm > ACCEPTED_GRADIENT or not rounding <= LARGEST_ROUNDING:
             continue
-        evaluate(term, point, work)  # which leaves the factors of the minimum
+        evaluate(terms, point, work)  # which leaves the factors of the minimum
         lambdas[i], beta[i], roots[i] = point.factor, coefficients_single(work.schur), work.schur[:p, :p]
         values[i], sigmas[i], settled[i] = point.numbers[0], point.numbers[1], True

@@ -2,7 +2,8 @@ r"""Fits of one model to many responses, from where one of them ended.
 
 A response moves theta a little, so each search starts at the optimum of the first fit, in coordinates of unit curvature
 there, and takes a few steps. Where it comes near the boundary or does not settle, the full search of
-`bayeslmm.inference.optimum.search` takes over. With a single random term that is one compiled loop from the beginning.
+`bayeslmm.inference.optimum.search` takes over. With a single random term, or few effects, all responses are searched in
+one compiled loop from the beginning.
 """
 
 from collections.abc import Sequence
@@ -12,8 +13,16 @@ import numpy as np
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.starting import starting_factors_of_responses
+from bayeslmm.inference.optimum.compiled_terms import Terms
 from bayeslmm.inference.optimum.maximum import code_of
-from bayeslmm.inference.optimum.profiled import Likelihood, is_single, minimise_likelihood
+from bayeslmm.inference.optimum.profiled import (
+    Likelihood,
+    is_single,
+    is_small,
+    minimise_likelihood,
+    several_terms,
+    single_term,
+)
 from bayeslmm.inference.optimum.quasi_newton import descend
 from bayeslmm.inference.optimum.search import Point, Record, tolerance_of
 from bayeslmm.intervals.compiled_refits import Estimates, search_responses
@@ -112,22 +121,23 @@ class Refitter:
         return Estimate(tuple(lambdas), user, sigma, value + kernel.shift(self.method), code, factor.R_X)
 
     def fit_block(self, structure: KernelStructure, Y: Array) -> Estimates | None:
-        """Fit responses (n, m) in compiled loops; None where they are not faster, as with several random terms.
+        """Fit responses (n, m) in compiled loops; None where they are not faster, as with many crossed effects.
 
         Those whose search did not settle are for :meth:`fit`.
         """
-        kernel = structure.kernel
-        if not is_single(kernel):
+        terms = self._terms(structure.kernel)
+        if terms is None:
             return None
-        products, p = kernel.products, kernel.p
-        zy, xy, yy = structure.response_products(Y)
-        z, zx, xx = products.nest_z[0], products.nest_xy[0][:, :, :p], products.xy[:p, :p]
-        starts = starting_factors_of_responses(z, zx, xx, zy, xy, yy, products.n, self.sigma)
-        shape = kernel.shapes[0]
-        return search_responses(
-            z, zx, xx, zy, xy, yy, products.n, self.method == "reml", self.sigma, starts,
-            diagonal=shape.n_theta == shape.n_columns, gain=tolerance_of(kernel.shapes),
-        )  # fmt: skip
+        kernel, responses = structure.kernel, structure.response_products(Y)
+        starts = starting_factors_of_responses(kernel.products, responses, self.sigma)
+        return search_responses(terms, responses, starts, tolerance_of(kernel.shapes))
+
+    def _terms(self, kernel: Kernel) -> Terms | None:
+        """Return the data of compiled searches, cross-products with y their own."""
+        if is_single(kernel):
+            term = single_term(kernel, self.method, self.sigma)
+            return term._replace(z=np.ascontiguousarray(term.z), xy=term.xy.copy(), total=term.total.copy())
+        return several_terms(kernel, self.method, self.sigma) if is_small(kernel) else None
 
     def _near(self, target: Likelihood) -> tuple[tuple[Array, ...], float, float, str] | None:
         """Search from the first fit's optimum; None where the full search has to look."""

@@ -103,18 +103,23 @@ class KernelStructure:
             return np.zeros(Y.shape[1])
         return np.asarray(np.average(Y, axis=0, weights=self.weights))
 
-    def response_products(self, Y: Array) -> tuple[Array, Array, Array]:
-        """Return the cross-products of responses (n, m), centred, with the leading term, with X and with themselves.
+    def response_products(self, Y: Array) -> Array:
+        """Return the cross-products of responses (n, m), centred, with all effects, with X and with themselves.
 
-        Shapes (m, J, S), (m, p) and (m,).
+        Effects stand in the order of elimination, level by level; shape (m, q + p + 1).
         """
-        k = self.kernel.products.layout.nest[0]
-        shape = self.kernel.shapes[k]
+        layout, shapes, p = self.kernel.products.layout, self.kernel.shapes, self.kernel.p
         r = np.ascontiguousarray(Y - self.means(Y))
-        own = np.zeros((shape.n_levels, shape.n_columns, r.shape[1]))
-        add_by_level(self.terms[k].codes, self.columns[k], r, own)
-        squares = np.einsum("nm,nm->m", r, r if self.weights is None else self.weights[:, None] * r)
-        return np.ascontiguousarray(own.transpose(2, 0, 1)), r.T @ self.fixed_columns, squares
+        found = np.empty((r.shape[1], sum(shape.n_effects for shape in shapes) + p + 1))
+        first = 0
+        for k in (*layout.nest, *layout.trailing):
+            own = np.zeros((shapes[k].n_levels, shapes[k].n_columns, r.shape[1]))
+            add_by_level(self.terms[k].codes, self.columns[k], r, own)
+            found[:, first : first + shapes[k].n_effects] = own.reshape(-1, r.shape[1]).T
+            first += shapes[k].n_effects
+        found[:, first : first + p] = r.T @ self.fixed_columns
+        found[:, -1] = np.einsum("nm,nm->m", r, r if self.weights is None else self.weights[:, None] * r)
+        return found
 
     def _with_response(self, k: int, r: Array, xy: Array) -> Array:
         own = np.zeros((xy.shape[0], xy.shape[1], 1))

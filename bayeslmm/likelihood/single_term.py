@@ -239,7 +239,7 @@ def moments_single(low: Array, rows: Array, beta: Array, root: Array, inverse: A
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def evaluate_single(
-    z: Array, xy: Array, total: Array, dof: int, reml: bool, sigma: float, factor: Array, low: Array, rows: Array,
+    z: Array, xy: Array, total: Array, n: int, reml: bool, sigma: float, factor: Array, low: Array, rows: Array,
     schur: Array, beta: Array, root: Array, inverse: Array, excess: Array, slope: Array,
 ) -> tuple[float, float]:  # fmt: skip
     """Return the profiled objective but for the weights' logarithms, and sigma; NaN where digits are lost.
@@ -248,8 +248,8 @@ def evaluate_single(
     ----------
     z, xy, total, factor, low, rows, schur
         As for :func:`reduce_single`.
-    dof, reml, sigma
-        Degrees of freedom, the criterion, and the residual standard deviation, NaN where it is profiled.
+    n, reml, sigma
+        Rows, the criterion, and the residual standard deviation, NaN where it is profiled.
     beta, root
         Filled with the coefficients (p,), and the root of their precision that the criterion supposes: ML takes them
         as known, (p, p).
@@ -262,17 +262,12 @@ def evaluate_single(
         for b in range(a + 1):
             if not abs(factor[a, b]) <= LARGEST:
                 return np.nan, np.nan
-    value = reduce_single(z, xy, total, factor, low, rows, schur)
-    r2 = schur[p, p] * schur[p, p]
-    if np.isnan(sigma):
-        sigma = np.sqrt(r2 / dof)
-    value += dof * np.log(2.0 * np.pi * sigma * sigma) + r2 / (sigma * sigma)
+    log_det = reduce_single(z, xy, total, factor, low, rows, schur)
+    value, sigma = objective_single(log_det, schur, n, reml, sigma)
     for a in range(p - 1, -1, -1):
         pivot, share = schur[a, a], schur[p, a]
         if not pivot * pivot >= NEARLY_COLLINEAR * total[a, a]:
             return np.nan, np.nan
-        if reml:
-            value += 2.0 * np.log(pivot)
         for b in range(p):
             root[a, b] = schur[a, b] if reml and b <= a else 0.0
         if not reml:
@@ -282,15 +277,24 @@ def evaluate_single(
         beta[a] = share / pivot
     if not np.isfinite(value):
         return np.nan, np.nan
-    moments_single(low, rows, beta, root, inverse, slope)
-    for t in range(size):
-        for s in range(size - 1, -1, -1):
-            excess[s, t] = (len(z) if s == t else 0.0) - inverse[s, t] - slope[s, t] / (sigma * sigma)
-            share = 2.0 * excess[s, t]
-            for r in range(s + 1, size):
-                share -= factor[r, s] * slope[r, t]
-            slope[s, t] = share / factor[s, s] if abs(factor[s, s]) >= SAFE_PIVOT else np.nan
+    slopes_single(factor, low, rows, beta, root, sigma, inverse, excess, slope)
     return value, sigma
+
+
+@numba.njit(inline="always")
+def slopes_single(
+    factor: Array, low: Array, rows: Array, beta: Array, root: Array, sigma: float, inverse: Array, excess: Array,
+    slope: Array,
+) -> None:  # fmt: skip
+    """Fill the derivatives of the profiled objective; arguments as in :func:`evaluate_single`."""
+    moments_single(low, rows, beta, root, inverse, slope)
+    for t in range(len(factor)):
+        for s in range(len(factor) - 1, -1, -1):
+            excess[s, t] = (len(low) if s == t else 0.0) - inverse[s, t] - slope[s, t] / (sigma * sigma)
+            value = 2.0 * excess[s, t]
+            for r in range(s + 1, len(factor)):
+                value -= factor[r, s] * slope[r, t]
+            slope[s, t] = value / factor[s, s] if abs(factor[s, s]) >= SAFE_PIVOT else np.nan
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -351,6 +355,55 @@ def covariance_slope_single(
         for t in range(s):
             out[t, s] = out[s, t]
     return out
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def coefficients_single(schur: Array) -> Array:
+    """Return the coefficients (p,) at their conditional mean, from the factor of what remains of X and y."""
+    p = schur.shape[0] - 1
+    beta = np.empty(p)
+    for a in range(p - 1, -1, -1):
+        beta[a] = schur[p, a]
+        for b in range(a + 1, p):
+            beta[a] -= schur[b, a] * beta[b]
+        beta[a] /= schur[a, a]
+    return beta
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def root_single(schur: Array, reml: bool) -> Array:
+    """Return the root R of the coefficients' precision that a criterion supposes: ML takes them as known, (p, p)."""
+    p = schur.shape[0] - 1
+    root = np.zeros((p, p))
+    for a in range(p):
+        root[a, a] = NO_VARIANCE
+        for b in range(a + 1):
+            if reml:
+                root[a, b] = schur[a, b]
+    return root
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def objective_single(log_det: float, schur: Array, n: int, reml: bool, sigma: float) -> tuple[float, float]:
+    """Return the objective but for the weights' logarithms, and sigma.
+
+    Parameters
+    ----------
+    log_det, schur
+        What :func:`reduce_single` returns and leaves.
+    n, reml, sigma
+        Rows, the criterion, and the residual standard deviation, NaN where it is profiled.
+    """
+    p = schur.shape[0] - 1
+    dof = n - p if reml else n
+    r2 = schur[p, p] * schur[p, p]
+    if np.isnan(sigma):
+        sigma = np.sqrt(r2 / dof)
+    value = log_det + dof * np.log(2.0 * np.pi * sigma * sigma) + r2 / (sigma * sigma)
+    if reml:
+        for a in range(p):
+            value += 2.0 * np.log(schur[a, a])
+    return value, sigma
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

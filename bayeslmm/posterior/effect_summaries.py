@@ -17,13 +17,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from bayeslmm.likelihood.conditional import effect_modes
-from bayeslmm.likelihood.normal_prior import Eliminated, fixed_posterior
+from bayeslmm.likelihood.normal_prior import Eliminated, FixedPosterior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.posterior.mixture_quantiles import mixture_quantiles
 from bayeslmm.posterior.sigma_density import SigmaGrid
+from bayeslmm.posterior.single_density import SingleTerm
+from bayeslmm.posterior.single_moments import NormalParts
 from bayeslmm.types import Array
 
 MOST_POINTS = 512  # of phi
@@ -44,11 +46,14 @@ class Component:
         Shape (d,).
     sigma, weights
         Residual standard deviations and the weights of the distributions there, shape (r,).
+    posterior
+        The coefficients at phi, where they are known and small enough to be kept.
     """
 
     phi: Array
     sigma: Array
     weights: Array
+    posterior: FixedPosterior | None = None
 
 
 def components_of_points(density: CovarianceDensity, phi: Array, weights: Array, seed: int) -> list[Component]:
@@ -69,8 +74,9 @@ def components_of_points(density: CovarianceDensity, phi: Array, weights: Array,
         """Return one point with its values of sigma."""
         point = phi[kept[place]]
         with np.errstate(all="ignore"):
-            nodes, own = _sigma_nodes(density.grid_at(point, _eliminate(density, point)))
-        return Component(point, nodes, shares[place] * own)
+            grid = density.grid_at(point, _eliminate(density, point))
+            nodes, own = _sigma_nodes(grid)
+        return Component(point, nodes, shares[place] * own, None if density.single is None else grid.posterior)
 
     return in_threads(at, range(len(kept)), _threads(density))
 
@@ -114,17 +120,72 @@ def summarise_effects(
         The model.
     components
         Points of the mixture with K normal distributions. What memory holds besides the results is two numbers of four
-        bytes for each of them and each effect.
+        bytes for each of them and each effect, and nothing of a single term.
     probabilities
         Of the quantiles.
     report
         Called with the number of points done.
     """
+    weights = np.concatenate([component.weights for component in components])
+    weights = weights / weights.sum()
+    asked = np.array(sorted(probabilities), dtype=float)
+    if density.single is not None:
+        return (_summarise_single(density, density.single, components, weights, asked, report),)
+    return _summarise_stored(density, components, weights, asked, report)
+
+
+def _summarise_single(
+    density: CovarianceDensity,
+    single: SingleTerm,
+    components: Sequence[Component],
+    weights: Array,
+    probabilities: Array,
+    report: Callable[[int], None] | None = None,
+) -> EffectSummary:
+    """Summarise a single term, a few of its levels after the others."""
+    with np.errstate(all="ignore"):
+        parts = _normal_parts(density, single, components, weights)
+    levels, columns = single.z.shape[:2]
+    means, sds = np.empty((levels, columns)), np.empty((levels, columns))
+    quantiles = np.empty((len(probabilities), levels, columns))
+
+    def summarise(start: int) -> None:
+        """Summarise some levels."""
+        some = slice(start, min(start + CHUNK, levels))
+        single.summarise(parts, probabilities, some, means, sds, quantiles)
+
+    in_threads(summarise, range(0, levels, CHUNK), idle_cores() if single.is_large else 1, report)
+    return EffectSummary(means, sds, probabilities, quantiles)
+
+
+def _normal_parts(
+    density: CovarianceDensity, single: SingleTerm, components: Sequence[Component], weights: Array
+) -> NormalParts:
+    """Return the normal distributions of a single term's effects at all components."""
+    found: list[tuple[Array, Array, Array, float]] = []
+    for component in components:
+        prior = density.fixed_prior_at(component.phi)
+        posterior = component.posterior
+        if posterior is None:
+            posterior = fixed_posterior(_eliminate(density, component.phi), prior)
+        found += [
+            (component.phi, posterior.mean(s), posterior.precision_factor(s, prior), float(s)) for s in component.sigma
+        ]
+    phi, betas, roots, sigmas = zip(*found, strict=True)
+    return single.parts(phi, betas, roots, np.array(sigmas), weights)
+
+
+def _summarise_stored(
+    density: CovarianceDensity,
+    components: Sequence[Component],
+    weights: Array,
+    asked: Array,
+    report: Callable[[int], None] | None = None,
+) -> tuple[EffectSummary, ...]:
+    """Summarise all terms at once, two numbers of four bytes kept for each effect and distribution."""
     shapes = [(shape.n_levels, shape.n_columns) for shape in density.kernel.shapes]
     sizes = [levels * columns for levels, columns in shapes]
     total = sum(sizes)
-    weights = np.concatenate([component.weights for component in components])
-    weights = weights / weights.sum()
     ends = np.cumsum([0, *(len(component.weights) for component in components)])
     means, sds = (np.empty((len(weights), total), dtype=np.float32) for _ in range(2))
     first, second = np.zeros(total), np.zeros(total)
@@ -146,7 +207,6 @@ def summarise_effects(
         evaluate(0)
         in_threads(evaluate, range(1, len(components)), _threads(density), report)
     sd = np.sqrt(np.maximum(second - first**2, 0.0))
-    asked = np.array(sorted(probabilities), dtype=float)
     quantiles = np.empty((len(asked), total))
 
     def solve(start: int) -> None:
@@ -170,13 +230,6 @@ def summarise_effects(
 def effect_moments(density: CovarianceDensity, component: Component) -> tuple[Array, Array]:
     """Return means and variances of all effects given phi and each sigma, terms one after the other, each (r, q)."""
     prior = density.fixed_prior_at(component.phi)
-    if density.single is not None:
-        posterior = fixed_posterior(_eliminate(density, component.phi), prior)
-        pairs = [
-            density.single.moments(component.phi, posterior.mean(s), posterior.precision_factor(s, prior), float(s))
-            for s in component.sigma
-        ]
-        return np.array([mean.ravel() for mean, _ in pairs]), np.array([variance.ravel() for _, variance in pairs])
     posterior = fixed_posterior(density.factor(component.phi), prior)
     factor = posterior.factor
     turns = [columns.matrix @ own for columns, own in zip(density.kernel.maps, factor.lambdas, strict=True)]

@@ -41,10 +41,10 @@ def mixture_quantiles(
         Shape (Q,), increasing.
     """
     scores = ndtri(probabilities)
-    return _quantiles(means, sds, weights, mean, sd, probabilities, scores, _coefficients(scores))
+    return _quantiles(means, sds, weights, mean, sd, probabilities, scores, series_in_scores(scores))
 
 
-def _coefficients(scores: Array) -> Array:
+def series_in_scores(scores: Array) -> Array:
     """Return the series' coefficients at normal scores (Q,), shape (Q, TERMS)."""
     hermite = [np.ones_like(scores), scores]
     for r in range(1, TERMS - 1):
@@ -79,6 +79,19 @@ def _quantiles(
                 start = mean[j] if q == 0 else found[q - 1, j]
                 found[q, j] = _search(means[:, j], sds[:, j], weights, mean[j], sd[j], probabilities[q], start)
     return found
+
+
+@numba.njit(cache=True, nogil=True)
+def one_mixture(
+    means: Array, variances: Array, weights: Array, mean: float, sd: float, probabilities: Array, scores: Array,
+    coefficients: Array,
+) -> Array:  # fmt: skip
+    """Return the quantiles (Q,) of one mixture, of parts with means and variances (K,) and the mean and sd given."""
+    apart, roots = np.empty((len(weights), 1), dtype=np.float32), np.empty((len(weights), 1), dtype=np.float32)
+    for k in range(len(weights)):
+        apart[k, 0], roots[k, 0] = means[k] - mean, np.sqrt(variances[k])
+    found = _quantiles(apart, roots, weights, np.zeros(1), np.full(1, sd), probabilities, scores, coefficients)
+    return mean + found[:, 0]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

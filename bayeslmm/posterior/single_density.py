@@ -4,10 +4,12 @@ The same density as `bayeslmm.posterior.density`, which stays the reference: thi
 steps, which cost more than the steps where the term is small, and lets many points be evaluated in one call.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
+from scipy.special import ndtri
 
 from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.crossproducts import CrossProducts
@@ -15,9 +17,11 @@ from bayeslmm.likelihood.normal_prior import LOG_2PI
 from bayeslmm.likelihood.single_term import fixed_given_sigma, moments_single, reduce_single
 from bayeslmm.likelihood.tiled_levels import reduce_levels
 from bayeslmm.posterior.coded_priors import log_density
+from bayeslmm.posterior.mixture_quantiles import series_in_scores
+from bayeslmm.posterior.mixture_series import hermite_values
 from bayeslmm.posterior.single_coordinates import fill_factors, log_correlation, pull_back_single, unpack_single
 from bayeslmm.posterior.single_draws import draw_points
-from bayeslmm.posterior.single_moments import LevelsEliminated, level_moments
+from bayeslmm.posterior.single_moments import LevelsEliminated, NormalParts, level_mixtures
 from bayeslmm.types import Array
 
 LARGE_TERM = 20_000  # effects
@@ -127,13 +131,23 @@ class SingleTerm:
             raise FittingError("The cross-products cannot be factored here: a pivot is not positive or not finite.")
         return LevelsEliminated(products, float(log_det), schur)
 
-    def moments(self, phi: Array, beta: Array, root: Array, sigma: float) -> tuple[Array, Array]:
-        """Return means and variances of b on the user's columns, (J, S), given phi and sigma; see `level_moments`."""
-        factor, turn = self._factors(phi)
-        means, variances = (np.empty(self.z.shape[:2]) for _ in range(2))
-        beta, root = np.ascontiguousarray(beta), np.ascontiguousarray(root)
-        level_moments(self.z_last, self.xy_last, factor, turn, beta, root, sigma, means, variances)
-        return means, variances
+    def parts(
+        self, phi: Sequence[Array], betas: Sequence[Array], roots: Sequence[Array], sigmas: Array, weights: Array
+    ) -> NormalParts:
+        """Return the normal distributions of the effects given each phi and sigma, with their shares; K of each."""
+        factors, turns = zip(*map(self._factors, phi), strict=True)
+        return NormalParts(np.array(factors), np.array(turns), np.array(betas), np.array(roots), sigmas, weights)
+
+    def summarise(
+        self, parts: NormalParts, probabilities: Array, levels: slice, means: Array, sds: Array, quantiles: Array
+    ) -> None:
+        """Fill mean, sd and quantiles of b on the user's columns for some levels; see `level_mixtures`."""
+        scores = ndtri(probabilities)
+        level_mixtures(
+            self.z_last, self.xy_last, parts.factors, parts.turns, parts.betas, parts.roots, parts.sigmas,
+            parts.weights, levels.start, levels.stop, probabilities, scores, hermite_values(scores),
+            series_in_scores(scores), means, sds, quantiles,
+        )  # fmt: skip
 
     def _factors(self, phi: Array) -> tuple[Array, Array]:
         size = len(self.scale)

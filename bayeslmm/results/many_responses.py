@@ -53,14 +53,13 @@ def read_responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
     """
     n, names = design.n, pd.Index(Y.columns) if isinstance(Y, pd.DataFrame) else None
     Y = in_order_of_rows(Y, design, "Y")
-    try:
-        values = np.asarray(Y, dtype=float)
-    except (TypeError, ValueError) as error:
-        raise DataError("Y must hold numbers: convert its columns with pandas.to_numeric.") from error
+    values = _numbers(Y)
     if values.ndim != 2 or values.shape[0] != n:
         raise DataError(
             f"Y has shape {values.shape}; it needs a row for each of the {n} rows used, a column a response."
         )
+    if values.shape[1] == 0:
+        raise DataError("Y has no columns: give it a column for each response.")
     bad = ~np.isfinite(values).all(axis=0)
     if bad.any():
         place = int(np.argmax(bad))
@@ -69,3 +68,37 @@ def read_responses(design: Design, Y: Any) -> tuple[Array, pd.Index]:
             "or fit it with a Model of its own."
         )
     return values, pd.RangeIndex(values.shape[1], name="response") if names is None else names.rename("response")
+
+
+def _numbers(Y: Any) -> Array:
+    """Return Y as numbers, missing ones NaN.
+
+    Raises
+    ------
+    DataError
+        If it holds something else; the message names the first such column of a frame.
+    """
+    plain = isinstance(Y, pd.DataFrame) and all(isinstance(t, np.dtype) and t.kind in "biuf" for t in set(Y.dtypes))
+    if isinstance(Y, pd.DataFrame) and not plain and Y.shape[1]:
+        columns = [_column(Y.iloc[:, k], name) for k, name in enumerate(Y.columns)]
+        return np.column_stack(columns)
+    array = np.asarray(Y)
+    if array.dtype.kind not in "biufO":
+        raise DataError(f"Y must hold numbers, not {array.dtype}.")
+    try:
+        return np.asarray(array, dtype=float)
+    except (TypeError, ValueError) as error:
+        raise DataError("Y must hold numbers: convert its columns with pandas.to_numeric.") from error
+
+
+def _column(column: pd.Series, name: Any) -> Array:
+    message = (
+        f"Column {name!r} of Y holds {column.dtype} values, not numbers: convert it with pandas.to_numeric, "
+        "or leave it out."
+    )
+    if column.dtype.kind not in "biufO" or isinstance(column.dtype, pd.CategoricalDtype):
+        raise DataError(message)
+    try:
+        return column.to_numpy(dtype=float, na_value=np.nan)
+    except (TypeError, ValueError) as error:
+        raise DataError(message) from error

@@ -83,6 +83,8 @@ def fit_columns(fit: "PointFit", model: FittedModel, Y: Array) -> tuple[Array, l
             found = model.refitter.fit(kernel)
         except FittingError:
             continue
+        if found.code == "failed":
+            continue
         rows[place] = np.concatenate([parameters(fit, found), _std_errors(kernel, found), [found.objective]])
         codes[place] = found.code
     return rows, codes
@@ -90,15 +92,18 @@ def fit_columns(fit: "PointFit", model: FittedModel, Y: Array) -> tuple[Array, l
 
 def _block_rows(fit: "PointFit", model: FittedModel, block: Estimates, Y: Array) -> Array:
     """Return the numbers of responses whose searches were compiled, (m, width); of others they mean nothing."""
-    kernel, term = model.structure.kernel, fit.design.terms[0]
+    kernel = model.structure.kernel
     means = model.structure.means(Y)
     beta = block.beta @ kernel.fixed.matrix.T + np.outer(means, kernel.fixed.centring.constant)
-    factors = kernel.maps[0].matrix @ block.lambdas
-    with np.errstate(divide="ignore", invalid="ignore"):
-        sds, correlations = sds_and_correlations(factors)
-    parts = [beta, sds * block.sigma[:, None]]
-    if term.has_correlations:
-        parts.append(pair_values(correlations))
+    parts, first = [beta], 0
+    for term, columns in zip(fit.design.terms, kernel.maps, strict=True):
+        own = slice(first, first + term.n_columns)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            sds, correlations = sds_and_correlations(columns.matrix @ block.lambdas[:, own, own])
+        parts.append(sds * block.sigma[:, None])
+        if term.has_correlations:
+            parts.append(pair_values(correlations))
+        first += term.n_columns
     if fit.spec.sigma is None:
         parts.append(block.sigma[:, None])
     roots = block.R_X.copy()

@@ -29,8 +29,6 @@ def _column(values: Any, index: pd.Index) -> pd.Series:
     kind = values.type
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
-    if pa.types.is_dictionary(kind):
-        return pd.Series(values.to_pandas(), index=index)
     if values.null_count == 0 and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
         return pd.Series(values.to_numpy(zero_copy_only=False), index=index, copy=False)
     if pa.types.is_integer(kind):  # as floats, labels would change from batch to batch
@@ -39,4 +37,4 @@ def _column(values: Any, index: pd.Index) -> pd.Series:
         return pd.Series(values.to_pandas(types_mapper=lambda _: pd.BooleanDtype()).array, index=index)
     if pa.types.is_decimal(kind):
         return pd.Series(values.cast(pa.float64()).to_pandas().array, index=index)
-    return pd.Series(values.to_pandas().array, index=index)
+    return pd.Series(values.to_pandas().array, index=index)  # as a Series it would be matched to the index by labels

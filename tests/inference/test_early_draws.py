@@ -1,5 +1,7 @@
 """Draws made when points are weighed: each point is factored once, and the draws are those of its distribution."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,8 @@ from bayeslmm.inference.importance.coefficients import coefficients_at
 from bayeslmm.inference.importance.early import EarlyDraws
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.density import CovarianceDensity
+
+OTHER_ARRAYS = 2e6  # bytes of points, weights and parameters
 
 
 @pytest.fixture
@@ -58,7 +62,8 @@ def test_early_draws_have_the_distribution_of_late_ones(model):
     density = CovarianceDensity(model.kernel, model.resolved_priors)
     point = importance_points.approximate(density).mode[None]
     options = Options(draws=4000, chains=1, seed=3)
-    kept = EarlyDraws(density, options, 4000)
+    kept = EarlyDraws(density, options)
+    kept.expect(1)
     kept.add(0, density.grid(point[0]))
     chosen = np.zeros(4000, dtype=np.intp)
     drawn = [coefficients_at(density, point, chosen, options, early=given) for given in (kept, None)]
@@ -69,10 +74,10 @@ def test_early_draws_have_the_distribution_of_late_ones(model):
         np.testing.assert_allclose(one.std(axis=0), two.std(axis=0), rtol=0.1)
 
 
-@pytest.mark.parametrize("most", [early.MOST_NUMBERS, 100_000])  # of 1,200 draws of 110 effects, 60,000 in h
-def test_what_is_not_kept_is_not_drawn(model, monkeypatch, most):
-    """Other draws are the same, and effects have the precision asked for."""
-    monkeypatch.setattr(early, "MOST_NUMBERS", most)
+@pytest.mark.parametrize("fewest", [early.FEWEST, np.inf])
+def test_what_is_not_kept_is_not_drawn(model, monkeypatch, fewest):
+    """Other draws are the same, and effects have the precision asked for, drawn early or late."""
+    monkeypatch.setattr(early, "FEWEST", fewest)
     every = model.fit("importance", draws=300, seed=1, precision="float32")
     some = model.fit("importance", draws=300, seed=1, store=("h",))
     assert every.draws.effects[0].dtype == np.float32
@@ -83,12 +88,33 @@ def test_what_is_not_kept_is_not_drawn(model, monkeypatch, most):
 
 
 def test_draws_of_points_that_are_not_chosen_are_forgotten(model):
+    """Whatever points are chosen: those of others are no part of the arrays, and what one has too few of is drawn."""
     density = CovarianceDensity(model.kernel, model.resolved_priors)
     mode = importance_points.approximate(density).mode
     options = Options(draws=20, chains=1, seed=3)
-    kept = EarlyDraws(density, options, 20)
     phi = np.array([mode, mode + 0.01])
-    for point in (0, 1):
-        kept.add(point, density.grid(phi[point]))
-    coefficients_at(density, phi, np.ones(20, dtype=np.intp), options, early=kept)
-    assert kept.take(0, 1) is None and kept.take(1, 1) is None
+    for chosen in (np.ones(20, dtype=np.intp), np.arange(20) % 2):
+        kept = EarlyDraws(density, options)
+        kept.expect(2)
+        for point in (0, 1):
+            kept.add(point, density.grid(phi[point]))
+        early_ones = [kept.rows.sigma[:12].copy(), kept.rows.sigma[12:].copy()]
+        drawn = coefficients_at(density, phi, chosen, options, early=kept)
+        assert kept.rows is None
+        assert [len(values) for values in (drawn.sigma, drawn.beta, *drawn.effects)] == [20] * 4
+        for point, own in enumerate(early_ones):
+            asked = drawn.sigma[chosen == point]
+            assert np.isin(asked, own).all() == (len(asked) <= 12)
+
+
+def test_draws_lie_in_memory_once(model):
+    """Early draws are at most 1.25 times as many, and what is held besides a few hundredths of them."""
+    model.fit("importance", draws=600, seed=1)  # compiled, imported
+    tracemalloc.start()
+    try:
+        fit = model.fit("importance", draws=2000, seed=1)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    kept = sum(effects.nbytes for effects in fit.draws.effects)
+    assert 1.15 * kept < peak < 1.3 * kept + OTHER_ARRAYS

@@ -7,7 +7,7 @@ from scipy.integrate import quad
 
 import bayeslmm as blm
 from bayeslmm.errors import FittingError, OptionError
-from bayeslmm.inference.importance import coefficients
+from bayeslmm.inference.importance import coefficients, early
 from bayeslmm.inference.importance import points as importance_points
 from bayeslmm.inference.importance import sampling as importance
 from bayeslmm.inference.importance.handover import duration
@@ -335,8 +335,10 @@ def test_without_effects_each_point_is_eliminated_once(monkeypatch):
     g = np.repeat(np.arange(300), 4)
     model = blm.Model("y ~ 1 + (1 | g)", {"g": g, "y": rng.normal(size=300)[g] + rng.normal(size=1200)})
     monkeypatch.setattr(single_density, "LARGE_TERM", 0)  # few points, several draws at each
-    monkeypatch.setattr(coefficients, "PIECE_NUMBERS", 302)
-    monkeypatch.setattr(coefficients, "PIECE_SHARE", 0.0)
+    for module in (coefficients, early):
+        monkeypatch.setattr(module, "PIECE_NUMBERS", 302)
+    monkeypatch.setattr(early, "PIECE_SHARE", 0.0)
+    monkeypatch.setattr(coefficients, "COMPILED_SHARE", 0.0)
     lengths = []
     real = SingleTerm.draw
 

@@ -13,10 +13,11 @@ import bayeslmm as blm
 from bayeslmm.covariance import DIAGONAL, FULL
 from bayeslmm.inference.nuts.starting import starting_factors
 from bayeslmm.inference.optimum import profiled
+from bayeslmm.inference.optimum.compiled_point import covariance_slope, empty_point, evaluate
+from bayeslmm.inference.optimum.compiled_terms import room_single
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.inference.optimum.profiled import Likelihood, is_single, minimise_likelihood, single_term
 from bayeslmm.inference.optimum.search import Record, minimise
-from bayeslmm.inference.optimum.single_term_search import covariance_slope, empty_point, evaluate, room
 from bayeslmm.likelihood import Kernel
 
 ROUNDING = 1e-10  # relative: the same sums in another order
@@ -39,7 +40,7 @@ def single_arrays(size, correlated, p=2, levels=9, seed=3):
 def compiled_point(kernel, factor, method, sigma):
     """Return the point at a factor and the slope by the covariance there, and whether digits were lost."""
     term, point = single_term(kernel, method, sigma), empty_point(len(factor))
-    work = room(term.xy, 0)
+    work = room_single(term, 0)
     point.factor[:] = factor
     evaluate(term, point, work)
     return point, covariance_slope(term, point.factor, work), bool(work.tally[1])

@@ -6,9 +6,12 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.inference.nuts.starting import starting_factors, starting_factors_of_responses
+from bayeslmm.inference.optimum.compiled_chart import turn
+from bayeslmm.inference.optimum.compiled_point import empty_point
+from bayeslmm.inference.optimum.compiled_search import search_factor
+from bayeslmm.inference.optimum.compiled_terms import room_single
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.inference.optimum.profiled import single_term
-from bayeslmm.inference.optimum.single_term_search import empty_point, room, search_factor, turn
 from bayeslmm.intervals.refits import Refitter
 from bayeslmm.results.refits import fitted_model
 
@@ -116,7 +119,7 @@ def test_a_false_boundary_is_left(data):
     term = single_term(kernel, "reml", None)
     expected = maximise(kernel, "reml")
     for start in (np.zeros((2, 2)), np.diag([0.0, 1.0]), np.array([[1.0, 0.0], [1.0, 0.0]])):
-        work, point = room(term.xy, 0), empty_point(2)
+        work, point = room_single(term, 0), empty_point(2)
         point.factor[:] = start
         norm, held = search_factor(term, point, 1e-12, work)
         assert held
@@ -141,11 +144,7 @@ def test_a_root_is_made_triangular(width):
 def test_starts_of_many_responses_are_those_of_each(data, sigma):
     structure = fitted_model(blm.Model("y ~ x + (x | g)", data).fit("reml")).structure
     Y = np.random.default_rng(5).normal(size=(len(data), 4))
-    products, p = structure.kernel.products, structure.kernel.p
-    found = starting_factors_of_responses(
-        products.nest_z[0], products.nest_xy[0][:, :, :p], products.xy[:p, :p], *structure.response_products(Y),
-        products.n, sigma,
-    )  # fmt: skip
+    found = starting_factors_of_responses(structure.kernel.products, structure.response_products(Y), sigma)
     expected = [starting_factors(structure.at(y).products, sigma)[0] for y in Y.T]
     np.testing.assert_allclose(found, expected, rtol=1e-10)
 

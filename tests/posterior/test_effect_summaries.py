@@ -119,6 +119,32 @@ def test_summaries_are_averages_over_the_components(frame):
     np.testing.assert_allclose(below, 0.1, atol=FOUR_BYTES)
 
 
+@pytest.mark.parametrize("spread", [0.001, 0.3])
+def test_summaries_of_a_single_term_whose_levels_take_several_tiles(spread):
+    """Against the factor of the general path, with parts nearly alike and far apart."""
+    rng = np.random.default_rng(4)
+    data = pd.DataFrame({"x": rng.normal(1, 1, 600), "g": np.repeat(np.arange(150), 4)})
+    data["y"] = 50 + data.x + rng.normal(size=150)[data.g] + rng.normal(size=600)
+    _, _, density = density_of(data, "y ~ x + (x | g)")
+    assert density.single is not None
+    parts = [
+        Component(spread * rng.normal(size=3), np.exp(spread * rng.normal(size=2)), rng.uniform(1, 2, 2))
+        for _ in range(20)
+    ]
+    (found,) = summarise_effects(density, parts, (0.025, 0.5, 0.99))
+    means, variances = (
+        np.vstack(rows) for rows in zip(*(effect_moments(density, part) for part in parts), strict=True)
+    )
+    weights = np.concatenate([part.weights for part in parts])
+    weights /= weights.sum()
+    np.testing.assert_allclose(found.mean.ravel(), weights @ means, rtol=EXACT, atol=EXACT)
+    variance = weights @ variances + weights @ (means - weights @ means) ** 2
+    np.testing.assert_allclose(found.sd.ravel(), np.sqrt(variance), rtol=EXACT)
+    for p, quantiles in zip(found.probabilities, found.quantiles, strict=True):
+        below = weights @ norm.cdf(quantiles.ravel(), means, np.sqrt(variances))
+        np.testing.assert_allclose(below, p, atol=FOUR_BYTES)
+
+
 @pytest.mark.parametrize("method", ["importance", "nuts"])
 def test_store_summary_agrees_with_draws(frame, method, tmp_path):
     model = blm.Model("y ~ x + (1 | g) + (1 | h)" if method == "importance" else "y ~ x + (1 | g)", frame)

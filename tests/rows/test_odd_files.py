@@ -84,6 +84,27 @@ def test_times_with_and_without_a_zone(tmp_path, frames):
         blm.Model(FORMULA, _write(tmp_path, *tables))
 
 
+COLUMNS = {
+    "dictionary": pa.array(["b", "a", None] * 30).dictionary_encode(),
+    "whole numbers": pa.array([3, 1, None] * 30, pa.int16()),
+    "decimals": pa.array([3, 1, None] * 30).cast(pa.decimal128(21, 2)),
+    "truth values": pa.array([True, False, None] * 30),
+    "dates": pa.array([3, 1, None] * 30, pa.int32()).cast(pa.date32()),
+    "times": pa.array([3, 1, None] * 30).cast(pa.timestamp("s")),
+    "texts": pa.array(["b", "a", None] * 30, pa.large_string()),
+    "numbers": pa.array([0.5, 1.5, None] * 30, pa.float32()),
+}
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_every_batch_of_a_file_counts(tmp_path, frames, kind):
+    table = _with(frames[0], "g", COLUMNS[kind])
+    for rows in (_write(tmp_path, table), table, lambda: table.to_batches(25)):
+        for chunk_rows in (7, 1_000):
+            design = blm.Model(FORMULA, rows, chunk_rows=chunk_rows).design
+            assert (design.n, len(design.terms[0].levels)) == (60, 2)  # every third row has no level
+
+
 def test_lists_are_no_labels(tmp_path, frames):
     lists = pa.array([[int(g)] for g in frames[0]["g"]])
     with pytest.raises(blm.DataError, match=r"Column 'g' holds a ndarray in row 0, which is no label"):

@@ -1,16 +1,27 @@
 """Exact draws of sigma and the coefficients at points chosen by their weights.
 
-Coefficients are drawn for the draws that are returned and no others, into the arrays that are returned: what memory
-holds besides is one piece of `PIECE_NUMBERS` numbers, or of `PIECE_SHARE` of the draws, per thread.
+Coefficients are drawn for the draws that are returned, and the few more that early draws take, into the arrays that are
+returned: what memory holds besides is a few times one piece of `PIECE_NUMBERS` numbers, or of `PIECE_SHARE` of the
+draws, for each thread that draws.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from threading import BoundedSemaphore
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.importance.early import EarlyDraws, PointDraws, draw_at
+from bayeslmm.inference.importance.early import (
+    AT_ONCE,
+    PIECE_NUMBERS,
+    EarlyDraws,
+    PointDraws,
+    draw_at,
+    empty_draws,
+    longest_piece,
+    put,
+)
 from bayeslmm.inference.options import Options
 from bayeslmm.likelihood.normal_prior import Eliminated
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads, worker_threads
@@ -20,8 +31,8 @@ from bayeslmm.posterior.iterative_density import IterativeDensity
 from bayeslmm.posterior.surface_density import SurfaceDensity
 from bayeslmm.types import Array
 
-PIECE_NUMBERS = 1 << 18  # random numbers held at once by a thread
-PIECE_SHARE = 0.01  # of the draws, that it may hold whatever their number
+COMPILED_SHARE = 0.01  # of the draws, that a thread of compiled loops holds whatever their number
+COMPILED_AT_ONCE = 16  # of such threads
 SOLVED_AT_ONCE = 8  # draws by conjugate gradients, whose passes over the data cost less when they are shared
 SOLVED_EACH = 16  # of these where each has its own point
 
@@ -63,27 +74,45 @@ def coefficients_at(
     kernel = density.kernel
     keep = options.keep([term.name for term in density.priors.terms])
     n = len(chosen)
-    found = PointDraws(
-        np.empty(n),
-        np.empty((n, kernel.p)),
-        tuple(
-            np.empty((n, shape.n_levels if kept else 0, shape.n_columns), dtype=options.dtype)
-            for shape, kept in zip(kernel.shapes, keep, strict=True)
-        ),
-    )
-    effects = sum(shape.n_effects for shape in kernel.shapes)
-    longest = max(1, PIECE_NUMBERS // (effects + kernel.p + 1), int(PIECE_SHARE * n))
+    longest = longest_piece(density, options)
+    if early is not None:
+        return _draw_general(density, phi, chosen, options, longest, report, batched, early)
+    found = empty_draws(density, options, n)
     if isinstance(density, SurfaceDensity):
         _draw_on_surface(density, phi, chosen, options.seed, found, keep, report)
         return found
     if isinstance(density, IterativeDensity):
         longest = max(longest, SOLVED_AT_ONCE)
     if density.single is not None:
+        longest = max(longest, int(COMPILED_SHARE * n))
         if not any(keep):  # each piece eliminates the random effects anew, and without them needs few numbers
             longest = max(1, PIECE_NUMBERS // (kernel.p + 1))
         _draw_compiled(density, phi, _pieces(chosen, longest), options.seed, found, longest)
         return found
-    pieces = _pieces(chosen, longest)
+    return _draw_general(density, phi, chosen, options, longest, report, batched, None)
+
+
+def _draw_general(
+    density: CovarianceDensity,
+    phi: Array,
+    chosen: NDArray[np.intp],
+    options: Options,
+    longest: int,
+    report: Callable[[int], None] | None,
+    batched: BatchedDensity | None,
+    early: EarlyDraws | None,
+) -> PointDraws:
+    """Draw at one point after the other, but where there are early draws enough."""
+    kernel, keep = density.kernel, options.keep([term.name for term in density.priors.terms])
+    turns = BoundedSemaphore(AT_ONCE)
+    drawn, served = (None, []) if early is None else early.take(_pieces(chosen, len(chosen)), len(chosen))
+    found = empty_draws(density, options, len(chosen)) if drawn is None else drawn
+    grouped: dict[int, list[NDArray[np.intp]]] = {}
+    for point, some in _pieces(chosen, longest):
+        grouped.setdefault(point, []).append(some)
+    for point in served:
+        del grouped[point]
+    points = list(grouped.items())
 
     def draw(number: int, eliminated: Eliminated | None = None) -> None:
         """Draw at one point, a piece at a time."""
@@ -92,14 +121,9 @@ def coefficients_at(
             grid = density.grid(phi[point]) if eliminated is None else density.grid_at(phi[point], eliminated)
         for k, some in enumerate(places):
             rng = np.random.default_rng([options.seed, 1 << 20, point, k])
-            _put(found, some, draw_at(density, grid, len(some), rng, keep))
+            with turns:
+                put(found, some, draw_at(density, grid, len(some), rng, keep))
 
-    grouped: dict[int, list[NDArray[np.intp]]] = {}
-    for point, some in pieces:
-        grouped.setdefault(point, []).append(some)
-    for point in _take_early(found, grouped, early):
-        del grouped[point]
-    points = list(grouped.items())
     if batched is None:
         in_threads(draw, range(len(points)), worker_threads(kernel.order), report)
         return found
@@ -112,31 +136,6 @@ def coefficients_at(
 
     batched.each_point(phi[[point for point, _ in points]], draw_there, report)
     return found
-
-
-def _put(found: PointDraws, places: NDArray[np.intp], drawn: PointDraws) -> None:
-    """Put the first of some draws into their places."""
-    count = len(places)
-    found.sigma[places], found.beta[places] = drawn.sigma[:count], drawn.beta[:count]
-    for kept, effects in zip(found.effects, drawn.effects, strict=True):
-        kept[places] = effects[:count]
-
-
-def _take_early(
-    found: PointDraws, grouped: Mapping[int, Sequence[NDArray[np.intp]]], early: EarlyDraws | None
-) -> list[int]:
-    """Put early draws into the places of their points' pieces, and return the points that had enough."""
-    served: list[int] = []
-    if early is None:
-        return served
-    early.forget_others(list(grouped))
-    for point, pieces in grouped.items():
-        places = np.concatenate(pieces)
-        drawn = early.take(point, len(places))
-        if drawn is not None:
-            _put(found, places, drawn)
-            served.append(point)
-    return served
 
 
 def _pieces(chosen: NDArray[np.intp], longest: int) -> list[tuple[int, NDArray[np.intp]]]:
@@ -224,4 +223,4 @@ def _draw_compiled(
         found.beta[places] = beta.reshape(len(places), kernel.p) @ kernel.fixed.matrix.T + shift
         found.effects[0][places] = effects.reshape(len(places), *effects.shape[2:])
 
-    in_threads(draw, calls, idle_cores() if single.is_large else 1)
+    in_threads(draw, calls, min(idle_cores(), COMPILED_AT_ONCE) if single.is_large else 1)

@@ -20,6 +20,7 @@ from bayeslmm.covariance import sd_places, sds_and_correlations
 from bayeslmm.errors import FittingError, warn_user
 from bayeslmm.inference.draws import Draws, terms_to_keep
 from bayeslmm.inference.generalized_draws import ChainedDraws
+from bayeslmm.inference.importance.effect_rows import EffectRows
 from bayeslmm.inference.importance.points import log_mean
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
@@ -66,7 +67,7 @@ class GeneralizedDraws:
     beta
         Coefficients, (N, p).
     b
-        Random effects, (N, J, S) per term.
+        Random effects, (N, J, S) per term; (N, 0, S) where they are not kept.
     point
         The point of x each was made at, (N,).
     smoothed
@@ -85,7 +86,7 @@ class GeneralizedDraws:
     correlation: tuple[Array | None, ...]
     dispersion: Array
     beta: Array
-    b: tuple[Array, ...]
+    b: tuple[NDArray[np.floating], ...]
     point: NDArray[np.intp]
     smoothed: SmoothedWeights
     effective_points: float
@@ -106,6 +107,8 @@ def sample_generalized(
     per_point: int = 2,
     n_candidates: int = 16,
     report: Callable[[int], None] | None = None,
+    store: Sequence[str] | str | None = None,
+    dtype: type = np.float64,
 ) -> GeneralizedDraws:
     """Sample the posterior.
 
@@ -125,6 +128,8 @@ def sample_generalized(
         Candidates for each leading level of each of those.
     report
         Called with the number of points done.
+    store, dtype
+        The terms whose random effects are kept, as in `Options`, and in which precision.
 
     Raises
     ------
@@ -132,7 +137,9 @@ def sample_generalized(
         If the likelihood cannot be evaluated at the start, or at no point.
     """
     laplace, anchor = find_generalized_laplace(density)
-    sampler = _Sampler(density, anchor, seed, per_point, n_candidates, report)
+    keep = terms_to_keep(density.problem.predictor.names, store)
+    rows = EffectRows(density.shapes, keep, dtype, n_draws)
+    sampler = _Sampler(density, anchor, seed, per_point, n_candidates, report, rows)
     if density.dimension == 0:
         sampler.add(None, np.zeros((n_points, 0)))
         return sampler.finish(laplace, n_draws)
@@ -225,12 +232,11 @@ def _units(density: GeneralizedDensity) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _PointDraws:
-    """Draws at one point: log prior, log weights (r,), beta (r, p), b (r, J, S) per term, on the user's columns."""
+    """Draws at one point: log prior, log weights (r,), beta (r, p) on the user's columns."""
 
     log_prior: float
     logs: Array
     beta: Array
-    b: tuple[Array, ...]
 
 
 class _Sampler:
@@ -244,7 +250,9 @@ class _Sampler:
         per_point: int,
         n_candidates: int,
         report: Callable[[int], None] | None,
+        rows: EffectRows,
     ) -> None:
+        self.rows = rows
         self.density, self.anchor, self.seed = density, anchor, seed
         self.per_point, self.n_candidates, self.report = per_point, n_candidates, report
         self.threads = idle_cores() if density.problem.predictor.n >= THREADED_ROWS else 1
@@ -268,13 +276,25 @@ class _Sampler:
         """Evaluate points and keep them."""
         first = len(self.x)
         report = None if self.report is None else lambda done: self.report(first + done)  # type: ignore[misc]
-        self.found += in_threads(lambda i: self._draw(first + i, x[i]), range(len(x)), self.threads, report)
+        so_far = smooth_weights(self.log_weights().ravel()).weights if first else np.zeros(0)
+        self.rows.expect(len(x) * self.per_point, so_far)
+        self.found += in_threads(lambda i: self._keep(first + i, x[i]), range(len(x)), self.threads, report)
         self.x = np.vstack([self.x, x])
         if proposal is not None:
             self.proposals.append(proposal)
             self.counts.append(len(x))
 
-    def _draw(self, index: int, x: Array) -> _PointDraws | None:
+    def _keep(self, index: int, x: Array) -> _PointDraws | None:
+        """Draw at a point and keep the random effects of draws that have rows."""
+        drawn = self._draw(index, x)
+        if drawn is None:
+            return None
+        for j, effects in enumerate(zip(*drawn[1], strict=True)):
+            self.rows.put(index * self.per_point + j, effects)
+        return drawn[0]
+
+    def _draw(self, index: int, x: Array) -> tuple[_PointDraws, tuple[Array, ...]] | None:
+        """Draw at a point; b (r, J, S) per term is on the user's columns."""
         density, problem = self.density, self.density.problem_at(x)
         rng = np.random.default_rng([self.seed, 1 << 20, index])
         try:
@@ -287,7 +307,22 @@ class _Sampler:
         predictor, lambdas = problem.predictor, point.evaluation.point.lambdas
         b = tuple(u @ (m.matrix @ f).T for u, m, f in zip(drawn.u, predictor.maps, lambdas, strict=True))
         logs = np.where(np.isfinite(drawn.log_weights), drawn.log_weights, -np.inf)
-        return _PointDraws(point.log_prior, logs, drawn.beta @ predictor.fixed.matrix.T, b)
+        return _PointDraws(point.log_prior, logs, drawn.beta @ predictor.fixed.matrix.T), b
+
+    def _effects(self, chosen: NDArray[np.intp]) -> tuple[NDArray[np.floating], ...]:
+        """Return the random effects of the draws chosen, those without a row drawn again."""
+        missing = self.rows.choose(chosen)
+        points, within = np.divmod(chosen[missing], self.per_point)
+
+        def again(point: int) -> None:
+            """Draw at a point as before."""
+            drawn = self._draw(point, self.x[point])
+            assert drawn is not None  # it had a weight
+            for place in np.flatnonzero(points == point):
+                self.rows.fill(int(missing[place]), [b[within[place]] for b in drawn[1]])
+
+        in_threads(again, np.unique(points).tolist(), self.threads)
+        return self.rows.values
 
     def log_weights(self) -> Array:
         """Return the log weight of every draw, (points, r)."""
@@ -311,6 +346,7 @@ class _Sampler:
         smoothed = smooth_weights(logs.ravel())
         evidence, error = log_mean(np.logaddexp.reduce(logs, axis=1) - np.log(self.per_point))
         chosen = resample_systematic(smoothed.weights, n_draws, np.random.default_rng([self.seed, 2 << 20]))
+        chosen = chosen[np.random.default_rng(self.seed).permutation(n_draws)]
         points, within = np.divmod(chosen, self.per_point)
         density = self.density
         factors = density.user_factors(density.term_points(self.x[points]))
@@ -328,7 +364,7 @@ class _Sampler:
             ),
             dispersion=np.array(natural),
             beta=beta,
-            b=tuple(np.array([found.b[k][j] for found, j in kept]) for k in range(len(density.shapes))),
+            b=self._effects(chosen),
             point=points,
             smoothed=smoothed,
             effective_points=float(1.0 / np.sum(smoothed.weights.reshape(-1, self.per_point).sum(axis=1) ** 2)),
@@ -349,7 +385,7 @@ def resample_systematic(weights: Array, n_draws: int, rng: np.random.Generator) 
 
 
 def generalized_importance(density: GeneralizedDensity, options: Options) -> ChainedDraws:
-    """Sample a generalized model's posterior and cut the draws into chains, in random order.
+    """Sample a generalized model's posterior and cut the draws into chains.
 
     Raises
     ------
@@ -359,7 +395,9 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
     started = time.perf_counter()
     count = options.chains * options.draws
     with progress_bar(None, "points", options.progressbar) as report:
-        found = sample_generalized(density, n_draws=count, seed=options.seed, report=report)
+        found = sample_generalized(
+            density, n_draws=count, seed=options.seed, report=report, store=options.store, dtype=options.dtype
+        )
     if options.handover == "error" and not found.smoothed.k_hat <= K_HAT_LIMIT:
         raise FittingError(
             f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}. "
@@ -372,14 +410,12 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
             f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}, so NUTS takes "
             "over. handover='error' or 'keep' prevents it."
         )
+        del found  # its draws, which memory need not hold twice
         return generalized_nuts(density, options)
-    order = np.random.default_rng(options.seed).permutation(count)
-    keep = terms_to_keep(density.problem.predictor.names, options.store)
-    precision = np.dtype(options.precision)
 
     def chained(values: NDArray[Any]) -> Any:
-        found = values[order].reshape(options.chains, options.draws, *values.shape[1:])
-        return np.asarray(found)
+        """Cut draws into chains."""
+        return values.reshape(options.chains, options.draws, *values.shape[1:])
 
     info = {
         "seed": options.seed,
@@ -400,10 +436,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
         sigma=np.ones((options.chains, options.draws)),
         sd=tuple(chained(sd) for sd in found.sd),
         cor=tuple(None if cor is None else chained(cor) for cor in found.correlation),
-        effects=tuple(
-            chained((b if kept else b[:, :0]).astype(precision, copy=False))
-            for b, kept in zip(found.b, keep, strict=True)
-        ),
+        effects=tuple(chained(b) for b in found.b),
         stats={"point": chained(found.point)},
         method="importance",
         info=info,

@@ -19,7 +19,7 @@ import scipy  # scipy.stats takes a second to load and does so at its first use
 from bayeslmm.covariance import sd_places
 from bayeslmm.covariance.pairs import pair_values
 from bayeslmm.errors import FittingError
-from bayeslmm.inference.importance.early import EarlyDraws, early_draws
+from bayeslmm.inference.importance.early import EarlyDraws
 from bayeslmm.inference.importance.proposals import (
     WEAK_VARIANCE,
     StudentProposal,
@@ -239,6 +239,8 @@ class _Sampler:
         """Add `count` points, shared among the proposals, each's in sets scrambled apart."""
         share = _power_of_two(max(count // (len(proposals) * self.sets), 2))
         d = self.phi.shape[1]
+        if early is not None:
+            early.expect(len(proposals) * self.sets * share)
         for k, proposal in enumerate(proposals):
             for r in range(self.sets):
                 stream = [self.seed, self.rounds, k] if r == 0 else [self.seed, self.rounds, k, r]
@@ -391,7 +393,7 @@ def room_for_early(density: CovarianceDensity, options: Options) -> EarlyDraws |
     few = is_costly(density) and not is_scored(density) and density.n_phi > 0
     if not few or density.single is not None or isinstance(density, IterativeDensity):
         return None
-    return early_draws(density, options, REPLICATES * replicate_points(density.n_phi))
+    return EarlyDraws(density, options)
 
 
 def is_scored(density: CovarianceDensity) -> bool:

@@ -41,31 +41,38 @@ def starting_factors(products: CrossProducts, sigma: float | None = None) -> lis
     return [np.diag(np.sqrt(share / rest)) for share in shares]
 
 
-def starting_factors_of_responses(
-    z: Array, zx: Array, xx: Array, zy: Array, xy: Array, yy: Array, n: int, sigma: float | None = None
-) -> Array:
-    """Return what :func:`starting_factors` does for m responses of a single random term, (m, S, S).
+def starting_factors_of_responses(products: CrossProducts, responses: Array, sigma: float | None = None) -> Array:
+    """Return what :func:`starting_factors` does for m responses, the terms on one diagonal, (m, S, S).
 
     Parameters
     ----------
-    z, zx, xx
-        Cross-products of the term with itself (J, S, S), of the term with X (J, S, p), and of X (p, p).
-    zy, xy, yy
-        Those with the responses: (m, J, S), (m, p), (m,).
-    n, sigma
-        Number of rows, and the residual standard deviation, if it is known.
+    products
+        Cross-products of the kernel's columns, of which those with y are not read.
+    responses
+        Those with each response in place of y: with all effects in the order of elimination, with X and with
+        themselves, shape (m, q + p + 1).
+    sigma
+        Residual standard deviation, if it is known.
     """
-    m, p = xy.shape
+    layout, p, m = products.layout, products.n_fixed, len(responses)
+    xx, xy, yy = products.xy[:p, :p], responses[:, -p - 1 : -1], responses[:, -1]
     coefficients = np.linalg.lstsq(xx, xy.T, rcond=None)[0].T if p else np.zeros((m, 0))
     left = yy - 2.0 * np.sum(coefficients * xy, axis=1) + np.sum((coefficients @ xx) * coefficients, axis=1)
     known = left > 0.0
-    variance = np.where(known, left, 1.0) / n
-    shares = _shares(np.einsum("jss->js", z), zy - np.einsum("jsp,mp->mjs", zx, coefficients), variance)
+    variance = np.where(known, left, 1.0) / products.n
+    by_level, shares = _sums_by_level(products, np.eye(p + 1)[:, :p]), [np.zeros((m, 0))] * len(layout.shapes)
+    first = 0
+    for k in (*layout.nest, *layout.trailing):
+        (diagonal, zx), shape = by_level[k], layout.shapes[k]
+        zy = responses[:, first : first + shape.n_effects].reshape(m, shape.n_levels, shape.n_columns)
+        shares[k] = _shares(diagonal, zy - np.einsum("jsp,mp->mjs", zx, coefficients), variance)
+        first += shape.n_effects
+    together = np.concatenate(shares, axis=1)
     if sigma is not None:
-        sds = np.sqrt(shares * variance[:, None]) / sigma
+        sds = np.sqrt(together * variance[:, None]) / sigma
     else:
-        sds = np.sqrt(shares / np.maximum(1.0 - shares.sum(axis=1), SMALLEST_REST)[:, None])
-    return np.where(known[:, None], sds, 1.0)[:, :, None] * np.eye(z.shape[1])
+        sds = np.sqrt(together / np.maximum(1.0 - together.sum(axis=1), SMALLEST_REST)[:, None])
+    return np.where(known[:, None], sds, 1.0)[:, :, None] * np.eye(together.shape[1])
 
 
 def _shares(diagonal: Array, scores: Array, variance: Array | float) -> Array:
@@ -77,7 +84,7 @@ def _shares(diagonal: Array, scores: Array, variance: Array | float) -> Array:
 
 
 def _sums_by_level(products: CrossProducts, residual: Array) -> list[tuple[Array, Array]]:
-    """Return z'Wz and z'Wr, (J, S) each, per term in formula order."""
+    """Return z'Wz and z'Wr, (J, S) each, per term in formula order; of r in several columns (J, S, columns)."""
     layout = products.layout
     found: list[tuple[Array, Array]] = [(np.zeros((0, 0)), np.zeros((0, 0)))] * len(layout.shapes)
     for place, k in enumerate(layout.nest):
@@ -89,6 +96,6 @@ def _sums_by_level(products: CrossProducts, residual: Array) -> list[tuple[Array
     for k in layout.trailing:
         shape = layout.shapes[k]
         scores = products.trailing_xy[first : first + shape.n_effects] @ residual
-        found[k] = np.einsum("jss->js", own[k]), scores.reshape(shape.n_levels, shape.n_columns)
+        found[k] = np.einsum("jss->js", own[k]), scores.reshape(shape.n_levels, shape.n_columns, *scores.shape[1:])
         first += shape.n_effects
     return found

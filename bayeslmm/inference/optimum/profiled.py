@@ -7,14 +7,17 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.inference.nuts.starting import starting_factors
+from bayeslmm.inference.optimum.compiled_terms import Effects, SeveralTerms, SingleTerm
 from bayeslmm.inference.optimum.search import Minimum, Point, Record, minimise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import covariance_gradients, evaluate, factor_gradients
+from bayeslmm.likelihood.several_terms import dense_crossproducts
 from bayeslmm.likelihood.single_term import covariance_slope_single, evaluate_single
 from bayeslmm.types import Array, Criterion
 
 NARROW = 8  # fixed columns up to which the compiled loops are faster than BLAS, however many levels there are,
 SMALL = 20_000  # and the product of fixed columns and levels up to which they are
+FEW_EFFECTS = 4_000_000  # product of all effects and the squared order of the rest up to which several terms are few
 
 class DigitsLostError(ArithmeticError):
     """Loops in sequence lose digits that BLAS keeps."""
@@ -53,8 +56,7 @@ class SingleLikelihood:
         self.log_weights = products.log_weights
         self.data = products.nest_z[0], products.nest_xy[0]
         self.criterion = (
-            products.xy, products.n - p if method == "reml" else products.n, method == "reml",
-            np.nan if sigma is None else float(sigma),
+            products.xy, products.n, method == "reml", np.nan if sigma is None else float(sigma),
         )  # fmt: skip
         self.eliminated = np.empty_like(self.data[0]), np.empty_like(self.data[1])
         self.fixed = np.empty(p), np.empty((p, p))
@@ -101,3 +103,44 @@ def is_single(kernel: Kernel) -> bool:
     products, layout = kernel.products, kernel.products.layout
     single = len(layout.nest) == 1 and not layout.trailing
     return single and (products.n_fixed <= NARROW or products.n_fixed * layout.shapes[0].n_levels <= SMALL)
+
+
+def single_term(kernel: Kernel, method: Criterion, sigma: float | None) -> SingleTerm:
+    """Return the arrays of a kernel with a single random term."""
+    products, shape = kernel.products, kernel.shapes[0]
+    return SingleTerm(
+        products.nest_z[0], products.nest_xy[0], products.xy, products.n, method == "reml",
+        np.nan if sigma is None else float(sigma), effects_of([shape]),
+    )  # fmt: skip
+
+
+def is_small(kernel: Kernel) -> bool:
+    """Whether a kernel has several random terms and so few effects that compiled loops are faster than LAPACK."""
+    products, layout = kernel.products, kernel.products.layout
+    if len(layout.shapes) < 2 or products.sparse is not None:
+        return False
+    effects = sum(shape.n_effects for shape in layout.shapes)
+    rest = effects - layout.shapes[layout.nest[0]].n_effects + products.n_fixed + 1
+    return effects * rest**2 <= FEW_EFFECTS
+
+
+def several_terms(kernel: Kernel, method: Criterion, sigma: float | None) -> SeveralTerms:
+    """Return the arrays of a kernel with several random terms."""
+    products, shapes = kernel.products, kernel.shapes
+    order = [*products.layout.nest, *products.layout.trailing]
+    firsts = np.cumsum([0, *(shape.n_columns for shape in shapes)])
+    places = np.array([(firsts[k], shapes[k].n_columns, shapes[k].n_levels) for k in order], dtype=np.int64)
+    return SeveralTerms(
+        *dense_crossproducts(products), places, products.n, method == "reml",
+        np.nan if sigma is None else float(sigma), effects_of(shapes),
+    )  # fmt: skip
+
+
+def effects_of(shapes: Sequence[TermShape]) -> Effects:
+    """Return what the search knows of the effects of terms."""
+    sizes = [shape.n_columns for shape in shapes]
+    return Effects(
+        np.repeat(np.arange(len(shapes), dtype=np.int64), sizes),
+        np.repeat([float(shape.n_levels) for shape in shapes], sizes),
+        np.repeat([shape.n_theta > shape.n_columns for shape in shapes], sizes),
+    )
