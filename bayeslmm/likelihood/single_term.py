@@ -240,7 +240,7 @@ def moments_single(low: Array, rows: Array, beta: Array, root: Array, inverse: A
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def evaluate_single(
     z: Array, xy: Array, total: Array, n: int, reml: bool, sigma: float, factor: Array, low: Array, rows: Array,
-    schur: Array, beta: Array, root: Array, inverse: Array, excess: Array, slope: Array,
+    schur: Array, beta: Array, root: Array, gradient: bool, inverse: Array, excess: Array, slope: Array,
 ) -> tuple[float, float]:  # fmt: skip
     """Return the profiled objective but for the weights' logarithms, and sigma; NaN where digits are lost.
 
@@ -253,6 +253,8 @@ def evaluate_single(
     beta, root
         Filled with the coefficients (p,), and the root of their precision that the criterion supposes: ML takes them
         as known, (p, p).
+    gradient
+        Whether to fill what follows.
     inverse, excess, slope
         Filled, (S, S) each: ``sum C_jj``, ``J I - sum C_jj - sum u_j u_j' / sigma^2``, and the gradient by lambda; NaN
         where lambda cannot be inverted.
@@ -277,7 +279,8 @@ def evaluate_single(
         beta[a] = share / pivot
     if not np.isfinite(value):
         return np.nan, np.nan
-    slopes_single(factor, low, rows, beta, root, sigma, inverse, excess, slope)
+    if gradient:
+        slopes_single(factor, low, rows, beta, root, sigma, inverse, excess, slope)
     return value, sigma
 
 

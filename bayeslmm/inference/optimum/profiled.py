@@ -19,6 +19,7 @@ NARROW = 8  # fixed columns up to which the compiled loops are faster than BLAS,
 SMALL = 20_000  # and the product of fixed columns and levels up to which they are
 FEW_EFFECTS = 4_000_000  # product of all effects and the squared order of the rest up to which several terms are few
 
+
 class DigitsLostError(ArithmeticError):
     """Loops in sequence lose digits that BLAS keeps."""
 
@@ -66,22 +67,31 @@ class SingleLikelihood:
         """Return value and gradient."""
         factor = np.ascontiguousarray(lambdas[0])
         inverse, excess, slope = np.empty(factor.shape), np.empty(factor.shape), np.empty(factor.shape)
-        value, sigma = evaluate_single(
-            *self.data, *self.criterion, factor, *self.eliminated, self.schur, *self.fixed, inverse, excess, slope
-        )
-        if math.isnan(value):
-            raise DigitsLostError
+        value, sigma = self._evaluate(factor, True, inverse, excess, slope)
         if math.isnan(slope.item(0)):
             slope = 2.0 * self._covariance_slope(factor, sigma) @ factor
-        return Point(value - self.log_weights, [slope], [excess], [inverse], sigma)
+        return Point(value, [slope], [excess], [inverse], sigma)
 
     def value(self, lambdas: Sequence[Array]) -> float:
         """Return the value alone."""
-        return self.point(lambdas).value
+        factor = np.ascontiguousarray(lambdas[0])
+        return self._evaluate(factor, False, factor, factor, factor)[0]
 
     def covariance_slopes(self, lambdas: Sequence[Array]) -> Sequence[Array]:
         """Return the gradient with respect to lambda lambda^T."""
-        return [self._covariance_slope(np.ascontiguousarray(lambdas[0]), self.point(lambdas).sigma)]
+        factor = np.ascontiguousarray(lambdas[0])
+        return [self._covariance_slope(factor, self._evaluate(factor, False, factor, factor, factor)[1])]
+
+    def _evaluate(
+        self, factor: Array, gradient: bool, inverse: Array, excess: Array, slope: Array
+    ) -> tuple[float, float]:
+        value, sigma = evaluate_single(
+            *self.data, *self.criterion, factor, *self.eliminated, self.schur, *self.fixed, gradient, inverse, excess,
+            slope,
+        )  # fmt: skip
+        if math.isnan(value):
+            raise DigitsLostError
+        return value - self.log_weights, sigma
 
     def _covariance_slope(self, factor: Array, sigma: float) -> Array:
         return covariance_slope_single(*self.data, factor, *self.eliminated, *self.fixed, sigma)
