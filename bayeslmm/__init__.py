@@ -33,7 +33,7 @@ if TYPE_CHECKING:  # what type checkers and editors see; a test holds it against
     from bayeslmm.loading import load as load
     from bayeslmm.merging import merge as merge
     from bayeslmm.model import Model as Model
-    from bayeslmm.model import lmm as lmm
+    from bayeslmm.one_call import lmm as lmm
     from bayeslmm.priors import LKJ as LKJ
     from bayeslmm.priors import Cauchy as Cauchy
     from bayeslmm.priors import Exponential as Exponential
@@ -66,7 +66,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "Model": "bayeslmm.model",
-    "lmm": "bayeslmm.model",
+    "lmm": "bayeslmm.one_call",
     "load": "bayeslmm.loading",
     "merge": "bayeslmm.merging",
     "anova": "bayeslmm.results",

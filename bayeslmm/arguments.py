@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bayeslmm.design.evaluate import LARGEST_NUMBER, SMALLEST_NUMBER
-from bayeslmm.design.names import coefficient_key
-from bayeslmm.errors import OptionError, PriorError
+from bayeslmm.errors import OptionError
 
 if TYPE_CHECKING:
     from bayeslmm.families import Family
-    from bayeslmm.priors.model_priors import ModelPriors
 
 
 def check_zero(zero: str | None, family: "Family | None") -> None:
@@ -21,20 +19,12 @@ def check_zero(zero: str | None, family: "Family | None") -> None:
         raise OptionError(f"zero= is for the zero-inflated and hurdle families; {name!r} has no share of zeros.")
 
 
-def refuse_stated(left_out: tuple[str, ...], priors: "ModelPriors") -> None:
-    """Refuse a prior of a coefficient that the model does not keep."""
-    stated = [name for name in left_out if priors.sources.get(coefficient_key(name)) == "user"]
-    if stated:
-        raise PriorError(
-            f"The column {stated[0]!r} is a combination of others, so the data do not tell its coefficient: give it a "
-            "proper prior, or leave its prior out."
-        )
-
-
-def check_sigma(sigma: Any) -> None:
-    """Check that sigma, where it is known, is a positive number whose square is one."""
+def check_sigma(sigma: Any, family: "Family | None") -> None:
+    """Check that sigma, where it is known, is a positive number whose square is one, and of normal responses."""
     if sigma is None:
         return
+    if family is not None:
+        raise OptionError(f"sigma= is for normal responses; the family {family.name!r} has none.")
     if isinstance(sigma, bool) or not isinstance(sigma, int | float | np.number) or not 0 < sigma < math.inf:
         raise OptionError(f"sigma={sigma!r} is not a positive number; leave it out to estimate it.")
     if not SMALLEST_NUMBER <= sigma <= LARGEST_NUMBER:

@@ -9,8 +9,9 @@ import numpy as np
 
 from bayeslmm.errors import FittingError, ModelError, OptionError
 from bayeslmm.inference.compiling import compilation_told
-from bayeslmm.inference.draws import SUMMARY, check_room_for_draws
+from bayeslmm.inference.draws import SUMMARY
 from bayeslmm.inference.options import Options
+from bayeslmm.inference.room import check_room_for_draws, memory_explained
 from bayeslmm.likelihood.deferred import DeferredConditional
 from bayeslmm.methods import find_method
 from bayeslmm.results.fit import Fit
@@ -378,10 +379,8 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
         If memory does not hold the draws.
     """
     if find_method(method).samples:
-        terms, draws = model.design.terms, options.draws * options.chains
-        names = [term.name for term in terms]
-        effects = [draws * term.shape.n_effects for term in terms]
-        check_room_for_draws(names, effects, options.keep(names), np.dtype(options.dtype).itemsize)
+        terms = model.design.terms
+        check_room_for_draws([term.name for term in terms], [term.shape.n_effects for term in terms], options)
     if options.store == SUMMARY and (model.family is not None or method == "advi"):
         raise OptionError(
             "store='summary' is for method='importance', 'nuts' and 'hmc' of normal responses; name the terms to "
@@ -392,13 +391,17 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
     if model.family is None and options.n_quad != 1:
         raise OptionError("n_quad= is for generalized models; the likelihood of a normal response is exact.")
     with compilation_told(options.progressbar):
-        return (RUNNERS[method] if model.family is None else _run_generalized)(model, method, options)
+        if model.family is not None:
+            return _run_generalized(model, method, options)
+        with memory_explained():
+            return RUNNERS[method](model, method, options)
 
 
 def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
     runner = GENERALIZED_RUNNERS.get(method)
     if runner is not None:
-        return runner(model, method, options)
+        with memory_explained():
+            return runner(model, method, options)
     known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
     raise OptionError(f"{find_method(method).name} is for normal responses; use {known}.")
 

@@ -17,7 +17,7 @@ def model_of_sums(streamed: "Streamed", priors: Any, sigma: float | None) -> Mod
     """Return the model of rows whose sums are given, read from files or added up."""
     from bayeslmm.streams import decide
 
-    check_sigma(sigma)
+    check_sigma(sigma, None)
     model = Model.__new__(Model)
     model._family, model._design = None, decide(streamed)
     plan = streamed.learned.plan

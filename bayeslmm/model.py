@@ -10,12 +10,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from bayeslmm.arguments import check_sigma, check_zero, find_family, refuse_stated
-from bayeslmm.design import build_design, check_functions, dotted_names, generalized_identifiability, identifiability
+from bayeslmm.arguments import check_sigma, check_zero, find_family
+from bayeslmm.building import add_zero_part, build
+from bayeslmm.design import check_functions, generalized_identifiability, identifiability
 from bayeslmm.errors import (
     BayeslmmError,
     FittingError,
-    ModelError,
     OptionError,
     UnavailableError,
     checked_path,
@@ -23,12 +23,11 @@ from bayeslmm.errors import (
     warn_user,
 )
 from bayeslmm.fitting import run_method, unidentified
-from bayeslmm.formula import parse
 from bayeslmm.inference.options import make_options
-from bayeslmm.methods import check_options, find_method
+from bayeslmm.methods import check_options
+from bayeslmm.resolving import resolved_with_design
 from bayeslmm.results.spec import ModelSpec
 from bayeslmm.results.tables import WholeFrame, block_table
-from bayeslmm.rows import CHUNK_ROWS, check_chunk_rows, is_stream, open_rows
 from bayeslmm.types import (
     Array,
     DeviceWord,
@@ -51,12 +50,10 @@ if TYPE_CHECKING:
     from bayeslmm.design.checks import Finding
     from bayeslmm.design.design import Design
     from bayeslmm.families import Family
-    from bayeslmm.formula import Formula
     from bayeslmm.likelihood import Kernel
     from bayeslmm.priors.model_priors import ModelPriors
     from bayeslmm.results.point import PointFit
     from bayeslmm.results.posterior import PosteriorFit
-    from bayeslmm.rows import Rows
 
 
 class Model:
@@ -128,34 +125,18 @@ class Model:
     ) -> None:
         self._family = find_family(family, link)
         check_zero(zero, self._family)
-        if self._family is not None and sigma is not None:
-            raise OptionError(f"sigma= is for normal responses; the family {self._family.name!r} has none.")
-        from bayeslmm.likelihood.threads import blas_threads
-
-        check_sigma(sigma)
+        check_sigma(sigma, self._family)
         functions = check_functions(functions)
-        rows = open_rows(data) if chunk_rows is not None or is_stream(data) else None
-        names = data if rows is None else dict.fromkeys(rows.columns)
-        parsed = parse(formula, tuple(functions or ()), dotted_names(names))
-        if parsed.learner:
-            raise ModelError(
-                f"bart({' + '.join(parsed.learner)}) is for the learner of a forest; a linear model has none: use "
-                "mixed_forest, or write the columns without bart(...)."
-            )
-        self._design: Design
-        if rows is not None:
-            self._design = self._summed(parsed, rows, chunk_rows, weights, offset, functions, missing)
-        else:
-            with blas_threads(0):
-                self._design = build_design(
-                    parsed,
-                    data,
-                    weights=weights,
-                    offset=offset,
-                    functions=functions,
-                    missing=missing,
-                    family=self._family,
-                )
+        self._design: Design = build(
+            formula,
+            data,
+            family=self._family,
+            weights=weights,
+            offset=offset,
+            functions=functions,
+            missing=missing,
+            chunk_rows=chunk_rows,
+        )
         self._spec = ModelSpec(
             formula=formula,
             family="gaussian" if self._family is None else self._family.name,
@@ -169,40 +150,11 @@ class Model:
             zero=zero,
         )
         if zero is not None:
-            self._add_zero_part(zero, data, functions)
+            self._design, self._family = add_zero_part(
+                self._design, zero, data, cast("Family", self._family), functions
+            )
         if priors is not None:
             _ = self.resolved_priors  # a prior that cannot be used is refused here, not after a long fit
-
-    def _add_zero_part(self, zero: str, data: Any, functions: Mapping[str, Callable[..., Any]] | None) -> None:
-        """Give the family the columns of its share of zeros."""
-        from bayeslmm.design.zero_part import with_zero_part, zero_names
-
-        family = cast("Family", self._family)
-        self._design = with_zero_part(self._design, zero, data, family, functions)
-        self._family = cast(Any, family).with_zero_columns(self._design.zero.X, zero_names(self._design))
-
-    def _summed(
-        self,
-        formula: "Formula",
-        rows: "Rows",
-        chunk_rows: int | None,
-        weights: Any,
-        offset: Any,
-        functions: Mapping[str, Callable[..., Any]] | None,
-        missing: Missing,
-    ) -> "Design":
-        """Read rows in batches."""
-        from bayeslmm.streams import build_streamed_design
-
-        if self._family is not None:
-            raise OptionError(
-                f"The likelihood of the family {self._family.name!r} needs every row at every step, which a stream "
-                "does not keep: pass a data frame."
-            )
-        count = CHUNK_ROWS if chunk_rows is None else check_chunk_rows(chunk_rows)
-        return build_streamed_design(
-            formula, rows, chunk_rows=count, weights=weights, offset=offset, functions=functions, missing=missing
-        )
 
     # -- what the model is ----------------------------------------------------------------------------------
 
@@ -269,23 +221,7 @@ class Model:
 
     @cached_property
     def _design_with_priors(self) -> "tuple[Design, ModelPriors]":
-        from bayeslmm.design.collinearity import with_all_columns
-        from bayeslmm.posterior.collinear_prior import identifies
-
-        whole = with_all_columns(self._design)
-        priors = self._priors_of(whole)
-        if identifies(priors):
-            return whole, priors
-        refuse_stated(self._design.dropped_columns, priors)
-        return self._design, self._priors_of(self._design)
-
-    def _priors_of(self, design: "Design") -> "ModelPriors":
-        from bayeslmm.priors import resolve_family_priors, resolve_priors
-
-        if self._family is None:
-            return resolve_priors(design, self._spec.priors, sigma=self._spec.sigma)
-        family = self._family.for_response(design.outcome)
-        return resolve_family_priors(design, family, design.outcome, self._spec.priors)
+        return resolved_with_design(self._design, self._spec, self._family)
 
     @property
     def priors(self) -> pd.DataFrame:
@@ -614,7 +550,7 @@ class Model:
         if is_word(method, ("importance",)):
             from bayeslmm.other_responses import ResponseModels, sample_many
 
-            return sample_many(ResponseModels.of(self, self._priors_of), Y, draws, seed, cores)
+            return sample_many(ResponseModels.of(self), Y, draws, seed, cores)
         from bayeslmm.inference.compiling import compilation_told
         from bayeslmm.inference.options import shows_progress
         from bayeslmm.results.many_responses import fit_many
@@ -687,51 +623,3 @@ class Model:
 def _fit_defaults() -> dict[str, Any]:
     """Return the defaults of :meth:`Model.fit`, by name."""
     return {name: parameter.default for name, parameter in inspect.signature(Model.fit).parameters.items()}
-
-
-@overload
-def lmm(formula: str, data: Any, method: EstimatingMethod = "reml", **options: Any) -> "PointFit": ...
-
-
-@overload
-def lmm(formula: str, data: Any, method: SamplingMethod, **options: Any) -> "PosteriorFit": ...
-
-
-def lmm(formula: str, data: Any, method: Method = "reml", **options: Any) -> "PointFit | PosteriorFit":
-    """Build a model and fit it in one call.
-
-    Parameters
-    ----------
-    formula, data
-        As for :class:`Model`.
-    method
-        "reml" (the default, as in lme4's ``lmer``), "ml" or "nuts".
-    **options
-        Arguments of :class:`Model` and of :meth:`Model.fit`.
-
-    Returns
-    -------
-    PointFit or PosteriorFit
-
-    Raises
-    ------
-    OptionError
-        If an option belongs to neither.
-
-    Examples
-    --------
-    >>> import bayeslmm as blm
-    >>> fit = blm.lmm("Reaction ~ Days + (Days | Subject)", blm.load_dataset("sleepstudy"))
-    >>> round(float(fit.fixef()["Days"]), 2)
-    10.47
-    """
-    for_model = [
-        name for name in inspect.signature(Model.__init__).parameters if name not in ("self", "formula", "data")
-    ]
-    for_fit = [name for name in inspect.signature(Model.fit).parameters if name not in ("self", "method")]
-    for name in options:
-        if name not in (*for_model, *for_fit):
-            raise OptionError(f"There is no option {name!r}; the options are {', '.join([*for_model, *for_fit])}.")
-    find_method(method)
-    model = Model(formula, data, **{name: options[name] for name in for_model if name in options})
-    return model.fit(method, **{name: options[name] for name in for_fit if name in options})

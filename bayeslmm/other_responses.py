@@ -1,6 +1,5 @@
 """Posteriors of a model for many responses, one by one on the same structure, each told by its numbers alone."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +14,7 @@ from bayeslmm.inference.options import MOST_CORES, Options, check_count, resolve
 from bayeslmm.inference.workers import in_workers
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.new_response import KernelStructure
+from bayeslmm.resolving import priors_of
 from bayeslmm.results.comparison import estimates
 from bayeslmm.results.many_family_responses import read_family_responses
 from bayeslmm.results.many_responses import read_responses
@@ -64,23 +64,20 @@ class ResponseModels:
     ----------
     model
         The model of the first response.
-    priors_of
-        The priors of a design.
     structure
         The cross-products of X and Z, of normal responses.
     """
 
     model: Fittable
-    priors_of: "Callable[[Design], ModelPriors]"
     structure: KernelStructure | None
 
     @classmethod
-    def of(cls, model: Fittable, priors_of: "Callable[[Design], ModelPriors]") -> "ResponseModels":
+    def of(cls, model: Fittable) -> "ResponseModels":
         """Take the structure from a model."""
         if model.family is not None:
-            return cls(model, priors_of, None)
+            return cls(model, None)
         design = model.design
-        return cls(model, priors_of, KernelStructure.of(model.kernel, design.X, design.terms, design.weights))
+        return cls(model, KernelStructure.of(model.kernel, design.X, design.terms, design.weights))
 
     def read(self, Y: Any) -> tuple[list[Any], pd.Index]:
         """Return the responses, each as `at` takes it, and their names."""
@@ -99,7 +96,7 @@ class ResponseModels:
             own = {"y": response}
             kernel = self.structure.at(response if offset is None else response - offset)
         whole = replace(model.posterior_design, **own)
-        design, priors = replace(model.design, **own), self.priors_of(whole)
+        design, priors = replace(model.design, **own), priors_of(whole, model.spec, model.family)
         return ResponseModel(design, whole, model.spec, model.family, priors, model.findings, kernel)
 
 

@@ -15,7 +15,7 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> Outcome:
     """Fit the reaction times of 18 subjects who slept little, and say what to look at."""
     from bayeslmm.datasets import load_dataset
-    from bayeslmm.model import lmm
+    from bayeslmm.one_call import lmm
 
     fit = lmm(FORMULA, load_dataset("sleepstudy"))
     slope = fit.coef_table(0.95).loc["Days"]

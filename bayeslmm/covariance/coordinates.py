@@ -10,8 +10,10 @@ The covariance is :math:`\sigma^2 F F^\top`, on the columns the term's priors sp
 """
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslmm.types import Array
 
@@ -40,26 +42,33 @@ class TermPoint:
         return self.ratios[..., None] * self.lower
 
 
+@cache
+def below_diagonal(size: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return the rows and the columns of the places below the diagonal, column by column; not to be written to."""
+    columns, rows = np.triu_indices(size, 1)
+    for places in (rows, columns):
+        places.setflags(write=False)
+    return rows, columns
+
+
 def unpack(phi: Array, size: int, *, partial_correlations: bool) -> TermPoint:
     """Return the term at coordinates phi, shape (..., n_coordinates); everything has the same leading dimensions."""
     lead = phi.shape[:-1]
     ratios = np.exp(phi[..., :size])
     partial = np.zeros((*lead, size, size))
-    lower = np.zeros((*lead, size, size))
-    left = np.ones((*lead, size))
-    lower[..., 0, 0] = 1.0
-    start = size
-    for column in range(size - 1):
-        below = slice(column + 1, None)
-        if partial_correlations:
-            z = phi[..., start : start + size - 1 - column]
-            partial[..., below, column] = np.tanh(z)
-            lower[..., below, column] = partial[..., below, column] * left[..., below]
-            # sech keeps the digits that 1 - r^2 loses near correlations of one; written so that it cannot overflow
-            decay = np.exp(-np.abs(z))
-            left[..., below] *= 2.0 * decay / (1.0 + decay * decay)
-            start += size - 1 - column
-        lower[..., column + 1, column + 1] = left[..., column + 1]
+    if not partial_correlations or size == 1:
+        return TermPoint(ratios, partial, np.broadcast_to(np.eye(size), partial.shape).copy())
+    rows, columns = below_diagonal(size)
+    z = phi[..., size:]
+    partial[..., rows, columns] = np.tanh(z)
+    # sech keeps the digits that 1 - r^2 loses near correlations of one; written so that it cannot overflow
+    decay = np.exp(-np.abs(z))
+    shrinking = np.ones((*lead, size, size))
+    shrinking[..., rows, columns + 1] = 2.0 * decay / (1.0 + decay * decay)
+    left = np.cumprod(shrinking, axis=-1)
+    lower: Array = partial * left
+    places = np.arange(size)
+    lower[..., places, places] = left[..., places, places]
     return TermPoint(ratios, partial, lower)
 
 
@@ -105,25 +114,17 @@ def pull_back(slope: Array, point: TermPoint, *, partial_correlations: bool) -> 
         Whether there are any.
     """
     factor = point.factor
-    by_ratio = np.sum(np.tril(slope) * factor, axis=1)
     size = len(factor)
+    weighted = np.tril(slope) * factor
+    by_ratio = np.sum(weighted, axis=1)
     if not partial_correlations or size == 1:
         return by_ratio
-    pieces = [by_ratio]
-    weighted = np.tril(slope) * factor
+    rows, columns = below_diagonal(size)
     # what lies right of column j in row i shrinks with r_ij: d log sqrt(1 - r^2)/dz = -r
     tail = np.cumsum(weighted[:, ::-1], axis=1)[:, ::-1]
-    for column in range(size - 1):
-        below = slice(column + 1, None)
-        r = point.partial[below, column]
-        left = _left(point, column)[below]
-        direct = slope[below, column] * point.ratios[below] * left * (1 - r**2)
-        pieces.append(direct - r * tail[below, column + 1])
-    return np.concatenate(pieces)
-
-
-def _left(point: TermPoint, column: int) -> Array:
-    """Return w_{i,column}: what the columns before leave of each row's unit length, shape (S,)."""
-    if column == 0:
-        return np.ones(len(point.ratios))
-    return np.sqrt(np.prod(1 - point.partial[:, :column] ** 2, axis=1))
+    r = point.partial[rows, columns]
+    rest = 1 - point.partial**2
+    left = np.ones((size, size))
+    left[:, 1:] = np.sqrt(np.cumprod(rest[:, :-1], axis=1))
+    direct = slope[rows, columns] * point.ratios[rows] * left[rows, columns] * rest[rows, columns]
+    return np.concatenate([by_ratio, direct - r * tail[rows, columns + 1]])

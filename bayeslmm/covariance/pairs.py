@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.covariance.coordinates import below_diagonal
 from bayeslmm.covariance.structure import Entries
 from bayeslmm.types import Floats
 
@@ -28,8 +29,7 @@ def pair_labels(effects: Sequence[str]) -> list[str]:
 
 def pair_places(size: int) -> Entries:
     """Return the rows and the columns of the pairs, to index a matrix with."""
-    columns, rows = np.triu_indices(size, 1)
-    return rows, columns
+    return below_diagonal(size)
 
 
 def pair_values(matrices: NDArray[Precision]) -> NDArray[Precision]:

@@ -16,6 +16,7 @@ from bayeslmm.design.grouping import Grouping, combine_codes
 from bayeslmm.design.learning import Counts, Learned, read_batch
 from bayeslmm.design.levels import LevelCoder
 from bayeslmm.errors import DataError
+from bayeslmm.scratch import Scratch
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ class BatchReader:
 
     def __init__(self, learned: Learned, recipes: Recipes, kind: Callable[..., Evaluator] = Evaluator) -> None:
         self.learned, self.recipes, self._kind = learned, recipes, kind
+        self._scratch = [Scratch() for _ in range(1 + len(recipes.effects))]  # of the fixed part and of every term
         names = {column for grouping in learned.groupings for column in grouping.columns}
         by_column = {c: part for g in learned.groupings for c, part in zip(g.columns, g.parts, strict=True)}
         self._coders = {name: LevelCoder(by_column[name]) for name in names}
@@ -91,7 +93,7 @@ class BatchReader:
         }
 
     def read(self, frame: pd.DataFrame, part: str, counts: Counts) -> BatchColumns | None:
-        """Return the columns of a batch's rows, None where none takes part.
+        """Return the columns of a batch's rows, None where none takes part; they last until the next batch is read.
 
         Raises
         ------
@@ -105,9 +107,12 @@ class BatchReader:
         evaluator = _evaluator(self.learned, rows, frame.index, self._kind)
         y = evaluator.numbers(plan.parts.response)
         offset = total_offset(plan.parts.offsets, plan.offset_column, evaluator)
-        X = rebuild_columns(self.recipes.fixed, evaluator)
+        X = rebuild_columns(self.recipes.fixed, evaluator, self._scratch[0])
         check_magnitude(X, self.recipes.fixed.names)
-        columns = tuple(rebuild_columns(recipe, evaluator) for recipe in self.recipes.effects)
+        columns = tuple(
+            rebuild_columns(recipe, evaluator, scratch)
+            for recipe, scratch in zip(self.recipes.effects, self._scratch[1:], strict=True)
+        )
         coded: dict[tuple[str, ...], Codes] = {}
         for grouping in self.learned.groupings:
             if grouping.columns not in coded:

@@ -11,6 +11,7 @@ from bayeslmm.design.design import Array
 from bayeslmm.design.evaluate import SMALLEST_NUMBER, Evaluator, check_magnitude
 from bayeslmm.errors import DataError, ModelError, counted
 from bayeslmm.formula import Expression
+from bayeslmm.scratch import Scratch
 
 LARGEST_MATRIX = 500_000_000  # entries, 4 GB
 
@@ -54,7 +55,7 @@ def columns_of_values(
     """Return the columns of terms for given values of their factors, shape (n, p), and the recipe."""
     if _all_plain(values):
         names = tuple(":".join(factor.label for factor in term) or "Intercept" for term in terms)
-        return _products(terms, values, n), ColumnRecipe(terms, None, names)
+        return _products(terms, values, n, Scratch()), ColumnRecipe(terms, None, names)
     matrix, spec = encode_terms(terms, values, n)
     return matrix, ColumnRecipe(terms, spec, tuple(map(str, spec.column_names)))
 
@@ -70,11 +71,11 @@ def check_unique(names: tuple[str, ...]) -> None:
             raise DataError(f"Two columns of the model are called {name!r}: rename a column or a level of the data.")
 
 
-def rebuild_columns(recipe: ColumnRecipe, evaluator: Evaluator) -> Array:
-    """Return the columns of a recipe on the rows of another evaluator, shape (m, p)."""
+def rebuild_columns(recipe: ColumnRecipe, evaluator: Evaluator, scratch: Scratch | None = None) -> Array:
+    """Return the columns of a recipe on the rows of another evaluator, shape (m, p), if given in scratch memory."""
     values = term_values(recipe.terms, evaluator)
     if recipe.spec is None:
-        return _products(recipe.terms, values, len(evaluator.frame))
+        return _products(recipe.terms, values, len(evaluator.frame), scratch or Scratch())
     return _encode(recipe.spec, values, len(evaluator.frame))[0]
 
 
@@ -116,10 +117,12 @@ def encode_terms(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str,
     return _encode(_formulaic_terms(terms), values, n)
 
 
-def _products(terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Array], n: int) -> Array:
+def _products(
+    terms: tuple[tuple[Expression, ...], ...], values: Mapping[str, Array], n: int, scratch: Scratch
+) -> Array:
     if not any(terms):  # a column of ones takes no memory
         return np.broadcast_to(1.0, (n, len(terms)))
-    matrix = np.empty((n, len(terms)))
+    matrix = scratch.array(n, len(terms))
     with np.errstate(over="ignore"):  # reported by name afterwards
         for column, term in enumerate(terms):
             matrix[:, column] = values[term[0].label] if term else 1.0

@@ -169,6 +169,14 @@ def as_category(column: pd.Series) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, categories=pd.Index(levels.to_numpy()))
 
 
+def all_finite(values: Array) -> bool:
+    """Whether all numbers are finite; the least and the largest say so without a mask."""
+    if values.size == 0:
+        return True
+    with np.errstate(invalid="ignore"):
+        return bool(np.isfinite(values.min()) and np.isfinite(values.max()))
+
+
 def first_true(mask: NDArray[np.bool_]) -> int:
     """Return the position of the first true entry."""
     return int(np.argmax(mask))

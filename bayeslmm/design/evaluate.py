@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bayeslmm.design.columns import Kind, as_numbers, first_true, kind_of
+from bayeslmm.design.columns import Kind, all_finite, as_numbers, first_true, kind_of
 from bayeslmm.design.design import Array
 from bayeslmm.design.functions import join_columns, remembered
 from bayeslmm.design.interpreter import LEVELS_SHOWN, Interpreter
@@ -244,9 +244,8 @@ class Evaluator:
         n = len(self.frame)
         if part.ndim not in (1, 2) or len(part) != n:
             raise DataError(f"{expression.text} has shape {part.shape}; it must give a value for each of {n} rows.")
-        finite = np.isfinite(part)
-        if not finite.all():
-            bad = np.asarray(~finite.reshape(n, part.size // max(n, 1)).all(axis=1), dtype=bool)
+        if not all_finite(part):
+            bad = np.asarray(~np.isfinite(part).reshape(n, part.size // max(n, 1)).all(axis=1), dtype=bool)
             place = row_name(self.index, int(self.positions[first_true(bad)]))
             raise DataError(
                 f"{expression.text} is not finite in {counted(int(bad.sum()), 'row')}, first in {place}: "

@@ -1,5 +1,6 @@
 """Codes of whole numbers in the order in which rows bring them, before all levels are known."""
 
+from abc import ABC, abstractmethod
 from copy import copy
 from typing import Any
 
@@ -10,19 +11,52 @@ from numpy.typing import NDArray
 
 from bayeslmm.design.design import Codes
 from bayeslmm.design.levels import LARGEST_TABLE, SPARSEST, whole_numbers
+from bayeslmm.scratch import Scratch
 
 ROOM = 2**22  # entries of a table that is worth its memory however few levels are known yet
 
 
-class FirstComeCoder:
-    """Numbers the distinct whole numbers of a column as they come.
-
-    A table over their range holds the code of each, -1 for a number not met yet.
+class Coder(ABC):
+    """Gives whole numbers codes while rows bring them.
 
     Attributes
     ----------
     count
-        Levels met so far.
+        Number of codes there are; some may not be used.
+    """
+
+    count: int
+
+    @abstractmethod
+    def codes(self, column: pd.Series, scratch: Scratch | None = None) -> Codes | None:
+        """Return the code of each row, (n,); None where this way has none for them."""
+
+    @abstractmethod
+    def levels(self) -> NDArray[Any]:
+        """Return the levels in ascending order, (J,)."""
+
+    @abstractmethod
+    def order(self) -> Codes:
+        """Return the codes of the levels in ascending order, (J,)."""
+
+    @abstractmethod
+    def packed(self) -> "Coder":
+        """Return the codes alone, without room for more."""
+
+    def merge(self, other: "Coder") -> Codes | None:
+        """Return the codes here of the levels there, by their codes there, 0 for those not used; None as ``codes``."""
+        mine = self.codes(pd.Series(other.levels()))
+        if mine is None:
+            return None
+        places = np.zeros(other.count, dtype=np.int32)
+        places[other.order()] = mine
+        return places
+
+
+class FirstComeCoder(Coder):
+    """Numbers the distinct whole numbers of a column as they come.
+
+    A table over their range holds the code of each, -1 for a number not met yet.
     """
 
     def __init__(self) -> None:
@@ -31,24 +65,25 @@ class FirstComeCoder:
         self._table: Codes = np.empty(0, dtype=np.int32)
         self._dtype: Any = None
 
-    def codes(self, column: pd.Series) -> Codes | None:
-        """Return the code of each row, (n,); None where values are no whole numbers, or too far apart for a table."""
+    @classmethod
+    def of_table(cls, low: int, table: Codes, count: int, dtype: Any) -> "FirstComeCoder":
+        """Return a coder of `count` codes, of the numbers from `low` on, -1 for those not met."""
+        found = cls()
+        found._low, found._table, found.count, found._dtype = low, table, count, dtype
+        return found
+
+    def codes(self, column: pd.Series, scratch: Scratch | None = None) -> Codes | None:
+        """Return the code of each row, (n,); None where values are no whole numbers, or too far apart for a table.
+
+        If given, they are in scratch memory of 32-bit whole numbers.
+        """
         values = whole_numbers(column)
         if values is None or not self._reach(values):
             return None
         self._dtype = values.dtype if self._dtype is None else np.promote_types(self._dtype, values.dtype)
-        codes, self.count = _number(values, self._low, self._table, self.count)
+        codes: Codes = (scratch or Scratch(np.int32)).array(len(values))
+        self.count = _number(values, self._low, self._table, self.count, codes)
         return codes
-
-    def merge(self, other: "FirstComeCoder") -> Codes | None:
-        """Return the codes here of the levels there, in the order of their codes there; None as ``codes`` does."""
-        found = other.levels()
-        mine = self.codes(pd.Series(found))
-        if mine is None:
-            return None
-        places = np.empty_like(mine)
-        places[other.order()] = mine
-        return places
 
     def levels(self) -> NDArray[Any]:
         """Return the levels in ascending order, (J,)."""
@@ -89,13 +124,19 @@ class FirstComeCoder:
         return True
 
 
+def numbered(levels: NDArray[Any]) -> FirstComeCoder:
+    """Return a coder that has ascending whole numbers numbered in their order; they must not be too far apart."""
+    found = FirstComeCoder()
+    found.codes(pd.Series(levels))
+    return found
+
+
 @numba.njit(cache=True, nogil=True)
-def _number(values: NDArray[Any], low: int, table: Codes, count: int) -> tuple[Codes, int]:
-    codes = np.empty(values.shape[0], dtype=np.int32)
+def _number(values: NDArray[Any], low: int, table: Codes, count: int, codes: Codes) -> int:
     for i in range(values.shape[0]):
         place = values[i] - low
         if table[place] < 0:
             table[place] = count
             count += 1
         codes[i] = table[place]
-    return codes, count
+    return count

@@ -41,6 +41,7 @@ class LevelSet:
             self._keep(as_codes(column)[1])
             return
         self._declare(None)
+        column = _of_index(column)
         values = whole_numbers(column)
         if values is not None:
             self._dtype = values.dtype if self._dtype is None else np.promote_types(self._dtype, values.dtype)
@@ -152,6 +153,7 @@ class LevelCoder:
             known = self._look_up(pd.Index(column.cat.categories))
             codes = column.cat.codes.to_numpy()
             return np.where(codes >= 0, known[codes], -1).astype(np.int32) if len(known) else codes.astype(np.int32)
+        column = _of_index(column)
         if self._table is not None and (values := whole_numbers(column)) is not None:
             return _table_codes(values, self._low, self._table)
         if pd.api.types.is_numeric_dtype(column.dtype) and column.dtype == self.levels.dtype:
@@ -163,6 +165,11 @@ class LevelCoder:
         if self.levels.dtype == found.dtype:
             return self.levels.get_indexer(found).astype(np.int32)
         return self.levels.astype(object).get_indexer(found.astype(object)).astype(np.int32)
+
+
+def _of_index(column: pd.Series) -> pd.Series:
+    """Return a column with a type that pandas has indexes of, which has none of half precision."""
+    return column.astype(np.float32) if column.dtype == np.float16 else column
 
 
 def _union(parts: list[pd.Index]) -> pd.Index:

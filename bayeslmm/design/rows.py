@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.alignment import index_difference
-from bayeslmm.design.columns import as_numbers, first_true, kind_of, unmasked
+from bayeslmm.design.columns import all_finite, as_numbers, first_true, kind_of, unmasked
 from bayeslmm.design.design import Array
 from bayeslmm.design.table import row_name
 from bayeslmm.design.texts import conversion
@@ -45,7 +45,7 @@ def complete_rows(frame: pd.DataFrame, missing: Missing) -> Mask:
                 continue
         elif pd.api.types.is_float_dtype(dtype):
             values = as_numbers(column)
-            if np.isfinite(values).all():
+            if all_finite(values):
                 continue
             absent = np.isnan(values)
             _check_finite(name, np.isinf(values), frame.index)

@@ -33,6 +33,8 @@ def used_columns(data: Any, names: Sequence[str]) -> pd.DataFrame:
     """
     if isinstance(data, pd.DataFrame):
         present = list(data.columns)
+        if present == list(names) and all(isinstance(name, str) for name in present):
+            return _without_dictionaries(data.copy(deep=False))  # as batches of a stream are, where lookups add up
         _check_names(present, names, list(data.index.names))
         return _without_dictionaries(data.take([present.index(name) for name in names], axis=1))
     if type(data).__module__.split(".")[0] == "polars":

@@ -96,7 +96,8 @@ def unhashable(cells: pd.Series) -> NDArray[np.bool_]:
     """Return which cells hold a list, an array or the like, which is no label, shape (n,)."""
     if cells.dtype != object:
         return np.zeros(len(cells), dtype=bool)
-    return np.array([not isinstance(cell, Hashable) for cell in cells.to_numpy()], dtype=bool)
+    kinds = {kind for kind in set(map(type, cells)) if not issubclass(kind, Hashable)}  # few, where cells are many
+    return np.array([type(cell) in kinds for cell in cells] if kinds else np.zeros(len(cells)), dtype=bool)
 
 
 def looks_numeric(column: pd.Series) -> bool:
@@ -130,9 +131,8 @@ def warn_of_spellings(name: str, levels: pd.Index) -> None:
     """Warn of levels that look alike, because Unicode spells an accented letter as one sign or as two."""
     if pd.api.types.is_numeric_dtype(levels.dtype):
         return
-    texts = [level for level in levels if isinstance(level, str) and not level.isascii()]
     seen: dict[str, str] = {}
-    for text in texts:
+    for text in _beyond_ascii(levels):
         other = seen.setdefault(unicodedata.normalize("NFC", text), text)
         if other != text:
             warn_user(
@@ -140,6 +140,16 @@ def warn_of_spellings(name: str, levels: pd.Index) -> None:
                 f"they are one, normalise the column with data[{name!r}].str.normalize('NFC')."
             )
             return
+
+
+def _beyond_ascii(levels: pd.Index) -> list[str]:
+    """Return the texts among levels that hold other signs than those of ASCII."""
+    if isinstance(levels.dtype, pd.StringDtype) and levels.dtype.storage == "pyarrow":  # an object each costs a second
+        import pyarrow.compute as pc  # for a million
+
+        texts = levels.array.__arrow_array__()
+        return texts.filter(pc.invert(pc.string_is_ascii(texts))).to_pylist()  # type: ignore[no-any-return]
+    return [level for level in levels if isinstance(level, str) and not level.isascii()]
 
 
 def is_text(label: str) -> bool:

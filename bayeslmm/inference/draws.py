@@ -1,16 +1,14 @@
 """Posterior draws as plain arrays, whatever method made them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from bayeslmm.errors import ModelError, OptionError
-from bayeslmm.likelihood.memory import available_memory
+from bayeslmm.errors import OptionError, is_word
 from bayeslmm.posterior.effect_summary import EffectSummary
 from bayeslmm.types import Floats
 
 SUMMARY = "summary"  # store= that keeps means, sds and quantiles of random effects in place of draws
-DRAWS_PEAK = 1.3  # times what is kept is the most that memory holds while draws are made
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,37 +64,6 @@ class Draws:
         return tuple(b.shape[2] > 0 for b in self.effects)
 
 
-def check_room_for_draws(names: Sequence[str], effects: Sequence[int], keep: Sequence[bool], number_bytes: int) -> None:
-    """Refuse draws of random effects that memory does not hold, before any is made.
-
-    Parameters
-    ----------
-    names
-        The terms of the model.
-    effects
-        Random effects of each, times the number of draws.
-    keep
-        Whether each term's are kept.
-    number_bytes
-        Bytes of a number.
-
-    Raises
-    ------
-    ModelError
-        With the sizes, the term most of them belong to, and the remedies.
-    """
-    needed = [number_bytes * count if kept else 0 for count, kept in zip(effects, keep, strict=True)]
-    available = available_memory()
-    if available is None or DRAWS_PEAK * sum(needed) <= available:
-        return
-    largest = max(range(len(names)), key=lambda k: needed[k])
-    raise ModelError(
-        f"The draws of the random effects need {sum(needed) / 2**30:.1f} GiB; {available / 2**30:.1f} GiB are free. "
-        f"Most of them belong to the term on {names[largest]!r}. Keep none with store=(), or those of some terms "
-        "with store=('g',); take fewer draws=, or halve them with precision='float32'. All other draws stay the same."
-    )
-
-
 def terms_to_keep(names: Sequence[str], store: Sequence[str] | str | None) -> tuple[bool, ...]:
     """Return, per term, whether the draws of its random effects are to be kept.
 
@@ -114,10 +81,10 @@ def terms_to_keep(names: Sequence[str], store: Sequence[str] | str | None) -> tu
     """
     if store is None:
         return (True,) * len(names)
-    if store == SUMMARY:
+    if is_word(store, (SUMMARY,)):
         return (False,) * len(names)
     listed = ", ".join(map(repr, names)) if names else "none"
-    if isinstance(store, str) or not all(isinstance(name, str) for name in store):
+    if isinstance(store, str) or not isinstance(store, Iterable) or not all(isinstance(name, str) for name in store):
         raise OptionError(
             f"store={store!r} is neither 'summary' nor a sequence of names of terms, such as ('g',); the terms are "
             f"{listed}."

@@ -136,7 +136,7 @@ class Refitter:
         """Return the data of compiled searches, cross-products with y their own."""
         if is_single(kernel):
             term = single_term(kernel, self.method, self.sigma)
-            return term._replace(z=np.ascontiguousarray(term.z), xy=term.xy.copy(), total=term.total.copy())
+            return term._replace(rows=term.rows.copy(), rest=term.rest.copy())
         return several_terms(kernel, self.method, self.sigma) if is_small(kernel) else None
 
     def _near(self, target: Likelihood) -> tuple[tuple[Array, ...], float, float, str] | None:

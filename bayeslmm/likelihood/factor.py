@@ -27,7 +27,7 @@ from bayeslmm.likelihood.elimination import (
     scale_rows,
     spread_entries,
 )
-from bayeslmm.likelihood.lapack import cholesky, solved_transposed
+from bayeslmm.likelihood.lapack import cholesky, solved_transposed, subtract_gram
 from bayeslmm.likelihood.layout import LARGEST_DENSE
 from bayeslmm.likelihood.sparse.trailing import SparseTrailing, factor_trailing
 from bayeslmm.likelihood.threads import limits_threads
@@ -269,7 +269,7 @@ def _downdate_trailing(products: CrossProducts, entries: Array, xy: Array, trail
         return
     q = products.n_trailing
     rows = lead_rows(products, entries).reshape(-1, q)
-    trailing[:q, :q] -= rows.T @ rows
+    subtract_gram(rows, trailing)
     trailing[:q, q:] -= rows.T @ xy.reshape(len(rows), -1)
 
 

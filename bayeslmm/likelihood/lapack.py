@@ -1,8 +1,8 @@
-r"""Scipy's LAPACK, called without Python's global lock.
+r"""Scipy's LAPACK and BLAS, called without Python's global lock.
 
 The functions of ``scipy.linalg.lapack`` hold the lock while they work, so that two threads factor two matrices no
 faster than one. The same routines are reached here through the pointers that ``scipy.linalg.cython_lapack``
-publishes; calls by ctypes release the lock. Matrices are column-major and are overwritten.
+and ``cython_blas`` publish; calls by ctypes release the lock. Matrices are column-major and are overwritten.
 """
 
 import ctypes
@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cython_lapack
+from scipy.linalg import cython_blas, cython_lapack
 from scipy.linalg.lapack import dtrtrs
 
 from bayeslmm.errors import FittingError
@@ -67,6 +67,20 @@ def solved_transposed(lower: Array, right: Array) -> Array:
     return np.asarray(dtrtrs(lower, right.reshape(len(right), -1), lower=1, trans=1)[0].reshape(right.shape))
 
 
+def subtract_gram(rows: Array, matrix: Array) -> None:
+    """Subtract ``rows.T @ rows``, rows (k, q), from the first q rows and columns of matrix (m, m), both in C order.
+
+    Only the upper triangle is written.
+    """
+    order, (count, width) = _order(matrix.T), rows.shape
+    if width > order or rows.dtype != np.float64 or not rows.flags.c_contiguous:
+        raise FittingError(f"The rows must be doubles in C order, at most {order} columns of them.")
+    if count and width:
+        one = [ctypes.byref(ctypes.c_double(value)) for value in (-1.0, 1.0)]
+        sizes, ends = [_number(width), _number(count)], [_number(width), _number(order)]
+        _routine("dsyrk")(LOWER, NOT_TRANSPOSED, *sizes, one[0], _data(rows), ends[0], one[1], _data(matrix), ends[1])
+
+
 def _solve(form: bytes, factor: Array, right: Array) -> int:
     """Replace the columns of right by the solution of a triangular system and return dtrtrs' info."""
     order = _order(factor)
@@ -115,14 +129,15 @@ def _data(matrix: Array) -> ctypes.c_void_p:
 
 @cache
 def _routine(name: str) -> Any:
-    """Return a LAPACK routine as a foreign function of pointers, from scipy's capsule of that name.
+    """Return a routine of LAPACK or BLAS as a foreign function of pointers, from scipy's capsule of that name.
 
     Raises
     ------
     FittingError
         If scipy's build has integers that are not C's.
     """
-    capsule = cython_lapack.__pyx_capi__[name]
+    found = cython_lapack.__pyx_capi__
+    capsule = found[name] if name in found else cython_blas.__pyx_capi__[name]
     api = ctypes.pythonapi
     get_name = ctypes.PYFUNCTYPE(ctypes.c_char_p, ctypes.py_object)(("PyCapsule_GetName", api))
     get_pointer = ctypes.PYFUNCTYPE(ctypes.c_void_p, ctypes.py_object, ctypes.c_char_p)(("PyCapsule_GetPointer", api))

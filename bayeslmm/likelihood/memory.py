@@ -12,10 +12,10 @@ GROUPS = Path("/sys/fs/cgroup")
 def available_memory() -> int | None:
     """Return the bytes this process can still get, or None where the system does not tell.
 
-    The least of what is free on the machine, what the process's own limit of address space leaves (RLIMIT_AS), and
-    what the limits of its control groups leave, which is what a container has.
+    The least of what is free on the machine, what the process's own limits of address space and of data leave
+    (RLIMIT_AS, RLIMIT_DATA), and what the limits of its control groups leave, which is what a container has.
     """
-    found = [_free_on_machine(), _left_of_address_space(), *_left_of_groups()]
+    found = [_free_on_machine(), _left_of("RLIMIT_AS", 0), _left_of("RLIMIT_DATA", 5), *_left_of_groups()]
     known = [bytes_ for bytes_ in found if bytes_ is not None]
     return max(min(known), 0) if known else None
 
@@ -34,14 +34,15 @@ def _free_on_machine() -> int | None:
         return None
 
 
-def _left_of_address_space() -> int | None:
+def _left_of(name: str, used: int) -> int | None:
+    """Return what one of the process's limits leaves, of which the kernel counts the pages in a place of `STATUS`."""
     try:
         import resource
 
-        limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+        limit = resource.getrlimit(getattr(resource, name))[0]
         if limit == resource.RLIM_INFINITY:
             return None
-        pages = int(STATUS.read_text(encoding="ascii").split()[0])
+        pages = int(STATUS.read_text(encoding="ascii").split()[used])
         return limit - pages * os.sysconf("SC_PAGE_SIZE")
     except (ImportError, OSError, ValueError, IndexError, AttributeError):  # no such limits on this system
         return None

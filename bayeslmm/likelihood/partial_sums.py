@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bayeslmm.likelihood.accumulate import add_by_level
 from bayeslmm.likelihood.pair_sums import PairSums
+from bayeslmm.scratch import Scratch
 from bayeslmm.types import Array, Codes
 
 
@@ -54,6 +55,11 @@ class SumsShape:
         """Columns of E."""
         return len(self.others) + 2
 
+    @property
+    def level_bytes(self) -> tuple[int, ...]:
+        """Bytes of the sums of one level of every term."""
+        return tuple(8 * size * (len(self.others_of(k)) + self.width) for k, size in enumerate(self.sizes))
+
     def others_of(self, k: int) -> list[int]:
         """Places of the columns of a term that are not its literal intercept."""
         return [s for s in range(self.sizes[k]) if s != self.constants[k]]
@@ -83,6 +89,7 @@ class PartialSums:
 
     def __init__(self, shape: SumsShape) -> None:
         self.shape = shape
+        self._scratch = Scratch()
         self.n, self.log_weights = 0, 0.0
         self.gram = np.zeros((shape.width, shape.width))
         self.by_level = [
@@ -128,13 +135,15 @@ class PartialSums:
         if weights is not None:
             self.log_weights += float(np.log(weights).sum())
         self._note_ranges(y, net, X, columns)
-        E = _extended(X, shape.others, shape.moved, net, shape.moved_y, root)
+        E = self._scratch.array(len(y), shape.width)
+        _extend(X, shape.others, shape.moved, net, shape.moved_y, root, E)
         self.gram += E.T @ E
         moved = []
         for k, (own_codes, own) in enumerate(zip(codes, columns, strict=True)):
             if shape.sizes[k] == 1 and shape.constants[k] == 0:
                 add_rows(own_codes, E, root, self.by_level[k].reshape(shape.levels[k], -1))
-                moved.append(np.ones((len(y), 1)) if weights is None else root[:, None])
+                if self.pairs:
+                    moved.append(np.ones((len(y), 1)) if weights is None else root[:, None])
                 continue
             z = own - shape.moved_terms[k]
             z = np.ascontiguousarray(z if weights is None else z * root[:, None])
@@ -205,13 +214,13 @@ class PartialSums:
         found.shape = replace(self.shape, levels=(count,))
         return found
 
-    def renumbered(self, places: Codes, levels: tuple[int, ...]) -> "PartialSums":
-        """Return the sums with the first levels of the only term at other places among `levels`."""
+    def levels_at(self, places: Codes) -> "PartialSums":
+        """Return the sums of the levels at some places of the only term, (J,): without a copy where they are a run."""
         found = copy(self)
-        found.shape = replace(self.shape, levels=levels)
-        found.by_level = [np.zeros((J, *held.shape[1:])) for J, held in zip(levels, self.by_level, strict=True)]
-        for moved, held in zip(found.by_level, self.by_level, strict=True):
-            moved[places] = held[: len(places)]
+        found.shape = replace(self.shape, levels=(len(places),))
+        run = len(places) > 0 and bool((np.diff(places) == 1).all())
+        taken = slice(places[0], places[0] + len(places)) if run else places
+        found.by_level = [held[taken] for held in self.by_level]
         return found
 
     def own(self, k: int) -> Array:
@@ -256,9 +265,10 @@ def add_levels(places: Codes, theirs: Array, mine: Array) -> None:
 
 
 @numba.njit(cache=True, nogil=True)
-def _extended(X: Array, places: NDArray[np.int64], moved: Array, net: Array, moved_y: float, root: Array) -> Array:
-    n, width = X.shape[0], places.shape[0] + 2
-    out = np.empty((n, width))
+def _extend(
+    X: Array, places: NDArray[np.int64], moved: Array, net: Array, moved_y: float, root: Array, out: Array
+) -> None:
+    n, width = out.shape
     weighted = root.shape[0] > 0
     for i in range(n):
         w = root[i] if weighted else 1.0
@@ -266,7 +276,6 @@ def _extended(X: Array, places: NDArray[np.int64], moved: Array, net: Array, mov
         for t in range(places.shape[0]):
             out[i, t + 1] = w * (X[i, places[t]] - moved[places[t]])
         out[i, width - 1] = w * (net[i] - moved_y)
-    return out
 
 
 @numba.njit(cache=True, nogil=True)

@@ -116,7 +116,7 @@ class BatchedDensity:
         for k, posterior in posteriors.items():
             excess = excess_of_squares(density.kernel.shapes, [s[k] for s in sums], [s[k] for s in squares], sigmas[k])
             lambdas = [factors[k] for factors in factor.lambdas]
-            value, gradient = density.gradient_at(x[k], lambdas, posterior, excess)
+            value, gradient = density.gradient_at(x[k], density.points(phis[k]), lambdas, posterior, excess)
             if np.isfinite(value) and np.isfinite(gradient).all():
                 values[k], gradients[k] = value, gradient
 

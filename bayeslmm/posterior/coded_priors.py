@@ -1,6 +1,7 @@
 """Priors as numbers, for compiled loops: of standard deviations, and of numbers on the real line."""
 
 import math
+from collections.abc import Sequence
 
 import numba
 import numpy as np
@@ -100,3 +101,26 @@ def real_log_density(code: Array, x: float) -> tuple[float, float]:
     if family == LOGISTIC:
         return -abs(z) - 2.0 * np.log1p(np.exp(-abs(z))), -np.tanh(0.5 * z) / code[2]
     return -0.5 * (code[3] + 1.0) * np.log1p(z * z / code[3]), -(code[3] + 1.0) * z / (code[3] + z * z) / code[2]
+
+
+def code_of(prior: Prior) -> Array | None:
+    """Return the code of a prior of a positive value, shape (4,); None without one."""
+    code = encode(prior)
+    return None if code is None else np.array(code)
+
+
+def independent_log_prior(priors: Sequence[Prior], codes: Sequence[Array | None], sds: Array) -> tuple[float, Array]:
+    """Return the log prior density of the logarithms of standard deviations (S,), and its derivatives by those."""
+    value, slopes = 0.0, np.empty(len(sds))
+    for a, (prior, code, sd) in enumerate(zip(priors, codes, sds.tolist(), strict=True)):
+        added, slopes[a] = positive_log_prior(prior, code, sd)
+        value += added
+    return value, slopes
+
+
+def positive_log_prior(prior: Prior, code: Array | None, value: float) -> tuple[float, float]:
+    """Return the log prior density of the logarithm of a positive value, and its derivative by that."""
+    if code is not None:
+        found, slope = log_density(code, value)
+        return found + math.log(value), slope + 1.0
+    return float(prior.logpdf(value)) + math.log(value), float(prior.dlogpdf(value)) * value + 1.0

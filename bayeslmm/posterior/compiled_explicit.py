@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from bayeslmm.likelihood.generalized.sparse_factor import solve_backward, solve_forward
 from bayeslmm.posterior.coded_priors import log_density, real_log_density
 from bayeslmm.posterior.compiled_dispersions import add_dispersion_priors, collect_dispersions, place_dispersions
+from bayeslmm.posterior.compiled_effect_maps import place_effects, place_terms, pull_terms
 from bayeslmm.posterior.explicit_arrays import INTEGERS, MEMORY, NUMBERS, Places
-from bayeslmm.posterior.single_coordinates import pull_back_single, unpack_single
 from bayeslmm.types import Array
 
 VECTOR, MATRIX, CUBE = types.float64[::1], types.float64[:, ::1], types.float64[:, :, ::1]
@@ -30,13 +30,13 @@ DISPERSION_KERNEL = types.FunctionType(types.void(VECTOR, VECTOR, VECTOR, MATRIX
     len(INTEGERS)
 )
 (
-    TURNS, ROTATIONS, CENTRE_ROOTS, CURVATURES, MODE, ROOT, CENTRE, PRECISIONS, MOVES, DIAGONAL, ENTRIES,
+    TURNS, ROTATIONS, CURVATURES, SPREADS, MODE, ROOT, CENTRE, PULLS, MOVES, DIAGONAL, ENTRIES,
     COLUMNS, CONSTANTS, X_ROWS, ABSORBED, OFFSET, Y, SIZE, WEIGHTS, PRECISION, MEAN, HELD_ROWS, HELD_CODES, CODES,
     EXPONENTS, ZERO_COLUMNS, ZERO_TURN,
 ) = range(len(NUMBERS))  # fmt: skip
 (
-    AT_ROOTS, AT_RATIOS, AT_PARTIAL, AT_LOWER, AT_PRECISIONS, AT_SCALE, AT_SHAPE, AT_AWAY,
-    AT_C, AT_B, AT_BY_B, AT_BY_C, AT_ETA, AT_OUT, AT_PHI, AT_BY_PHI,
+    AT_ROOTS, AT_FACTORS, AT_RATIOS, AT_PARTIAL, AT_LOWER, AT_MAPS, AT_MODES, AT_C, AT_B, AT_BY_B, AT_BY_C, AT_ETA,
+    AT_OUT, AT_PHI, AT_BY_PHI,
 ) = range(len(MEMORY))  # fmt: skip
 
 
@@ -46,58 +46,18 @@ def no_dispersion(y: Array, size: Array, eta: Array, phi: Array, out: Array) -> 
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def place_terms(
-    x: Array, sizes: Places, levels: Places, effects: Places, coordinates: Places, correlated: Places,
-    first_curvatures: Places, turns: Array, rotations: Array, centre_roots: Array, curvatures: Array, precisions: Array,
-    roots: Array, ratios: Array, partial: Array, lower: Array, here: Array, scale: Array, shape: Array,
-) -> float:  # fmt: skip
-    """Fill roots, precisions `here`, scales and shapes at x; return the sum of the logarithms of the scales."""
-    log_scale = 0.0
-    for k in range(len(sizes)):
-        size, first = sizes[k], effects[k]
-        own, parts, low = np.empty(size), np.empty((size, size)), np.empty((size, size))
-        unpack_single(x[coordinates[k] :], size, correlated[k] != 0, own, parts, low)
-        root = np.zeros((size, size))
-        for i in range(size):
-            ratios[k, i] = own[i]
-            for j in range(size):
-                partial[k, i, j], lower[k, i, j] = parts[i, j], low[i, j]
-                for s in range(size):
-                    for t in range(size):
-                        root[i, j] += turns[k, i, s] * own[s] * low[s, t] * rotations[k, t, j]
-                roots[k, i, j] = root[i, j]
-        g = first_curvatures[k]
-        for i in range(first, first + size * levels[k]):
-            s = (i - first) % size
-            precision = 1.0
-            for t in range(size):
-                for r in range(size):
-                    precision += root[t, s] * curvatures[g + t * size + r] * root[r, s]
-            if s == size - 1:
-                g += size * size
-            relative = precisions[i] / precision
-            here[i] = precision
-            scale[i] = np.sqrt(relative)
-            shape[i] = relative * root[0, 0] / centre_roots[k, 0, 0] if size == 1 else 1.0
-            log_scale += 0.5 * np.log(relative)
-    return log_scale
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def place_coefficients(
+def place_away(
     x: Array, v: Array, order: Places, diagonal: Array, starts: Places, rows: Places, entries: Array, mode: Array,
-    centre: Array, moves: Array, scale: Array, shape: Array, away: Array, c: Array,
+    moves: Array, away: Array,
 ) -> None:  # fmt: skip
-    """Fill away and c for v, scales and shapes."""
+    """Fill a for v."""
     for i in range(len(v)):
         away[i] = v[i]
     solve_backward(order, diagonal, starts, rows, entries, away)
-    for i in range(len(c)):
-        c[i] = scale[i] * away[i] + centre[i] * (shape[i] if i < len(shape) else 1.0)
     for j in range(len(mode)):
         moved = 2.0 * np.tanh(0.5 * (x[j] - mode[j]))
-        for i in range(len(c)):
-            c[i] += moves[i, j] * moved
+        for i in range(len(away)):
+            away[i] += moves[i, j] * moved
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -183,40 +143,6 @@ def column_product(column: Array, values: Array) -> float:
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
-def pull_terms(
-    sizes: Places, levels: Places, effects: Places, coordinates: Places, correlated: Places, first_curvatures: Places,
-    turns: Array, rotations: Array, curvatures: Array, centre: Array, roots: Array, ratios: Array, partial: Array,
-    lower: Array, here: Array, scale: Array, shape: Array, away: Array, c: Array, by_b: Array, by_c: Array, by_x: Array,
-) -> None:  # fmt: skip
-    """Add the derivatives by the terms' coordinates, through roots, scales, the Jacobian and shapes."""
-    for k in range(len(sizes)):
-        size, first, g = sizes[k], effects[k], first_curvatures[k]
-        by_root = np.zeros((size, size))
-        for i in range(first, first + size * levels[k]):
-            s = (i - first) % size
-            pull = -(1.0 + by_c[i] * scale[i] * away[i]) / here[i]
-            for t in range(size):
-                bent = 0.0
-                for r in range(size):
-                    bent += curvatures[g + t * size + r] * roots[k, r, s]
-                by_root[t, s] += by_b[i - s + t] * c[i] + pull * bent
-            if s == size - 1:
-                g += size * size
-            if size == 1:
-                by_x[coordinates[k]] += by_c[i] * centre[i] * shape[i] * (2.0 / here[i] - 1.0)
-        by_factor, own = np.zeros((size, size)), np.empty(size)
-        parts, low = np.empty((size, size)), np.empty((size, size))
-        for i in range(size):
-            own[i] = ratios[k, i]
-            for j in range(size):
-                parts[i, j], low[i, j] = partial[k, i, j], lower[k, i, j]
-                for s in range(size):
-                    for t in range(size):
-                        by_factor[i, j] += turns[k, s, i] * by_root[s, t] * rotations[k, j, t]
-        pull_back_single(by_factor, own, parts, low, correlated[k] != 0, by_x[coordinates[k] :])
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
 def add_priors(
     x: Array, kinds: Places, coded: Array, exponents: Array, precision: Array, mean: Array, held_rows: Array,
     held_codes: Array, zero_turn: Array, beta: Array, by_x: Array, by_beta: Array,
@@ -273,32 +199,34 @@ def memory_of(memory: Array, at: Places, field: int) -> Array:
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
 def place_point(x: Array, v: Array, at: Places, integers: Places, numbers: Array, memory: Array) -> float:
-    """Fill terms and coefficients at (x, v); return the sum of the logarithms of the scales."""
+    """Fill terms and coefficients at (x, v); return the log Jacobian, up to a constant."""
     sizes = integers_of(integers, at, SIZES)
+    levels, effects = integers_of(integers, at, LEVELS), integers_of(integers, at, EFFECTS)
+    first_curvatures = integers_of(integers, at, FIRST_CURVATURES)
     terms = len(sizes)
     largest = 1 if terms == 0 else sizes.max()
     cube = (terms, largest, largest)
-    scale, shape = memory_of(memory, at, AT_SCALE), memory_of(memory, at, AT_SHAPE)
-    for i in range(len(scale)):
-        scale[i] = 1.0
-    log_scale = place_terms(
-        x, sizes, integers_of(integers, at, LEVELS), integers_of(integers, at, EFFECTS),
-        integers_of(integers, at, COORDINATES), integers_of(integers, at, CORRELATED),
-        integers_of(integers, at, FIRST_CURVATURES), numbers_of(numbers, at, TURNS).reshape(cube),
-        numbers_of(numbers, at, ROTATIONS).reshape(cube), numbers_of(numbers, at, CENTRE_ROOTS).reshape(cube),
-        numbers_of(numbers, at, CURVATURES), numbers_of(numbers, at, PRECISIONS),
-        memory_of(memory, at, AT_ROOTS).reshape(cube), memory_of(memory, at, AT_RATIOS).reshape((terms, largest)),
-        memory_of(memory, at, AT_PARTIAL).reshape(cube), memory_of(memory, at, AT_LOWER).reshape(cube),
-        memory_of(memory, at, AT_PRECISIONS), scale, shape,
+    rotations = numbers_of(numbers, at, ROTATIONS).reshape(cube)
+    pulls, maps, modes = numbers_of(numbers, at, PULLS), memory_of(memory, at, AT_MAPS), memory_of(memory, at, AT_MODES)
+    log_jacobian = place_terms(
+        x, sizes, levels, effects, integers_of(integers, at, COORDINATES), integers_of(integers, at, CORRELATED),
+        first_curvatures, numbers_of(numbers, at, TURNS).reshape(cube), rotations, numbers_of(numbers, at, CURVATURES),
+        pulls, memory_of(memory, at, AT_ROOTS).reshape(cube), memory_of(memory, at, AT_FACTORS).reshape(cube),
+        memory_of(memory, at, AT_RATIOS).reshape((terms, largest)), memory_of(memory, at, AT_PARTIAL).reshape(cube),
+        memory_of(memory, at, AT_LOWER).reshape(cube), maps, modes,
     )  # fmt: skip
-    centre = numbers_of(numbers, at, CENTRE)
-    place_coefficients(
+    centre, c = numbers_of(numbers, at, CENTRE), memory_of(memory, at, AT_C)
+    place_away(
         x, v, integers_of(integers, at, ORDER), numbers_of(numbers, at, DIAGONAL), integers_of(integers, at, STARTS),
-        integers_of(integers, at, ROWS), numbers_of(numbers, at, ENTRIES), numbers_of(numbers, at, MODE), centre,
-        numbers_of(numbers, at, MOVES).reshape((len(centre), len(x))), scale, shape, memory_of(memory, at, AT_AWAY),
-        memory_of(memory, at, AT_C),
+        integers_of(integers, at, ROWS), numbers_of(numbers, at, ENTRIES), numbers_of(numbers, at, MODE),
+        numbers_of(numbers, at, MOVES).reshape((len(centre), len(x))), c,
     )  # fmt: skip
-    return log_scale
+    place_effects(
+        sizes, levels, effects, first_curvatures, rotations, numbers_of(numbers, at, SPREADS), maps, modes, c
+    )  # fmt: skip
+    for i in range(len(pulls), len(c)):
+        c[i] += centre[i]
+    return log_jacobian
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -377,8 +305,8 @@ def log_posterior(
     value = place_point(x, point[d:], at, integers, numbers, memory)
     largest = 1 if terms == 0 else sizes.max()
     cube = (terms, largest, largest)
-    c, away, scale = memory_of(memory, at, AT_C), memory_of(memory, at, AT_AWAY), memory_of(memory, at, AT_SCALE)
-    b, by_b, by_c = memory_of(memory, at, AT_B), memory_of(memory, at, AT_BY_B), memory_of(memory, at, AT_BY_C)
+    c, b = memory_of(memory, at, AT_C), memory_of(memory, at, AT_B)
+    by_b, by_c = memory_of(memory, at, AT_BY_B), memory_of(memory, at, AT_BY_C)
     q, p, n = len(b), len(c) - len(b), index.shape[1]
     absorbed = numbers_of(numbers, at, ABSORBED).reshape((q, p))
     X = numbers_of(numbers, at, X_ROWS).reshape((len(kept), n))
@@ -410,9 +338,10 @@ def log_posterior(
         sizes, levels, effects, coordinates, integers_of(integers, at, CORRELATED),
         integers_of(integers, at, FIRST_CURVATURES), numbers_of(numbers, at, TURNS).reshape(cube),
         numbers_of(numbers, at, ROTATIONS).reshape(cube), numbers_of(numbers, at, CURVATURES),
-        numbers_of(numbers, at, CENTRE), roots, memory_of(memory, at, AT_RATIOS).reshape((terms, largest)),
+        numbers_of(numbers, at, PULLS), numbers_of(numbers, at, SPREADS),
+        memory_of(memory, at, AT_FACTORS).reshape(cube), memory_of(memory, at, AT_RATIOS).reshape((terms, largest)),
         memory_of(memory, at, AT_PARTIAL).reshape(cube), memory_of(memory, at, AT_LOWER).reshape(cube),
-        memory_of(memory, at, AT_PRECISIONS), scale, memory_of(memory, at, AT_SHAPE), away, c, by_b, by_c, by_x,
+        memory_of(memory, at, AT_MAPS), memory_of(memory, at, AT_MODES), c, by_b, by_c, by_x,
     )  # fmt: skip
     moves = numbers_of(numbers, at, MOVES).reshape((len(c), d))
     for j in range(d):
@@ -426,7 +355,7 @@ def log_posterior(
         for i in range(d):
             gradient[j] += by_x[i] * root[i, j]
     for i in range(len(c)):
-        gradient[d + i] = scale[i] * by_c[i]
+        gradient[d + i] = by_c[i]
     solve_forward(
         integers_of(integers, at, ORDER), numbers_of(numbers, at, DIAGONAL), integers_of(integers, at, STARTS),
         integers_of(integers, at, ROWS), numbers_of(numbers, at, ENTRIES), gradient[d:],

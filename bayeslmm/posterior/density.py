@@ -25,7 +25,7 @@ from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import Eliminated, FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.tiled_levels import levels_last
-from bayeslmm.posterior.coded_priors import encode
+from bayeslmm.posterior.coded_priors import code_of, encode, independent_log_prior, positive_log_prior
 from bayeslmm.posterior.coefficient_priors import cannot_integrate, kernel_prior
 from bayeslmm.posterior.collinear_prior import collinear_prior
 from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement
@@ -83,6 +83,15 @@ class CovarianceDensity:
             return None
         codes = [encode(prior) for prior in (*(sd for term in self.priors.terms for sd in term.sd), sigma)]
         return None if any(code is None for code in codes) else np.array(codes, dtype=float)
+
+    @cached_property
+    def _term_codes(self) -> list[list[Array | None]]:
+        """The codes of each term's priors of standard deviations, one by one; none of joint priors."""
+        return [[] if term.joint is not None else [code_of(prior) for prior in term.sd] for term in self.priors.terms]
+
+    @cached_property
+    def _sigma_code(self) -> Array | None:
+        return None if self.priors.sigma is None else code_of(self.priors.sigma)
 
     @cached_property
     def _correlations(self) -> tuple[tuple[Entries, Array] | None, ...]:
@@ -217,15 +226,21 @@ class CovarianceDensity:
     def reference_gradient(self, x: Array) -> tuple[float, Array]:
         """Return what `value_and_gradient` does, by the general path for any number of terms."""
         phi, sigma = self.split(x)
-        lambdas = self.lambdas(self.points(phi))
+        points = self.points(phi)
+        lambdas = self.lambdas(points)
         prior = self.fixed_prior_at(phi)
         posterior = fixed_posterior(factorise(self.kernel.products, lambdas), prior)
         inverse_sums = inverse_blocks(posterior.factor, posterior.precision_factor(sigma, prior)).sums()
         excess = excess_sums(posterior.factor, posterior.mean(sigma), inverse_sums, sigma)
-        return self.gradient_at(x, lambdas, posterior, excess)
+        return self.gradient_at(x, points, lambdas, posterior, excess)
 
     def gradient_at(
-        self, x: Array, lambdas: Sequence[Array], posterior: FixedPosterior, excess: Sequence[Array]
+        self,
+        x: Array,
+        points: Sequence[TermPoint],
+        lambdas: Sequence[Array],
+        posterior: FixedPosterior,
+        excess: Sequence[Array],
     ) -> tuple[float, Array]:
         r"""Return what `value_and_gradient` does, from what the factor at x gives.
 
@@ -233,15 +248,14 @@ class CovarianceDensity:
         ----------
         x
             Shape (dimension,).
-        lambdas
-            The kernel's factors at x.
+        points, lambdas
+            The terms at x, and the kernel's factors there.
         posterior
             The fixed coefficients at x.
         excess
             Per term :math:`J I - \sum C_{jj} - \sum u_j u_j^\top/\sigma^2` at the coefficients' mean, shape (S, S).
         """
         phi, sigma = self.split(x)
-        points = self.points(phi)
         value = -0.5 * float(posterior.minus_two_log(np.asarray(sigma))) + self.log_mixing(phi)
         value_prior, by_phi, by_sigma = self._log_prior(points, sigma)
         by_phi += self._likelihood_slopes(points, lambdas, excess)
@@ -327,12 +341,19 @@ class CovarianceDensity:
         """Return the log prior with its Jacobian, and its derivatives by phi and log sigma."""
         value, by_sigma = -self.log_normaliser, 0.0
         pieces = []
-        for point, term, correlation in zip(points, self.priors.terms, self._correlations, strict=True):
+        for point, term, codes, correlation in zip(
+            points, self.priors.terms, self._term_codes, self._correlations, strict=True
+        ):
             sds = sigma * point.ratios
-            value += float(term.log_density(sds, sigma)) + float(np.sum(np.log(sds)))
-            by_sd, by_scale = term.slopes(sds, sigma)
-            by_sd = by_sd + 1.0
-            by_sigma += float(by_sd.sum()) + by_scale
+            if term.joint is None:
+                added, by_sd = independent_log_prior(term.sd, codes, sds)
+            else:
+                added = float(term.log_density(sds, sigma)) + float(np.sum(np.log(sds)))
+                by_sd, by_scale = term.slopes(sds, sigma)
+                by_sd = by_sd + 1.0
+                by_sigma += by_scale
+            value += added
+            by_sigma += float(by_sd.sum())
             pieces.append(by_sd)
             if correlation is not None:
                 entries, exponents = correlation
@@ -340,8 +361,9 @@ class CovarianceDensity:
                 value += float(np.sum(exponents * log_complement(r)))
                 pieces.append(-2.0 * exponents * r)
         if self.sigma is None and self.priors.sigma is not None:
-            value += float(self.priors.sigma.logpdf(sigma)) + float(np.log(sigma))
-            by_sigma += float(self.priors.sigma.dlogpdf(sigma)) * sigma + 1.0
+            added, slope = positive_log_prior(self.priors.sigma, self._sigma_code, sigma)
+            value += added
+            by_sigma += slope
         return value, np.concatenate(pieces) if pieces else np.zeros(0), by_sigma
 
     def log_prior(self, points: Sequence[TermPoint], sigma: float) -> float:

@@ -16,7 +16,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bayeslmm.errors import ModelError
 from bayeslmm.likelihood.conditional import effect_modes
+from bayeslmm.likelihood.memory import available_memory
 from bayeslmm.likelihood.normal_prior import Eliminated, FixedPosterior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
 from bayeslmm.likelihood.threads import idle_cores, in_threads, worker_threads
@@ -29,6 +31,7 @@ from bayeslmm.posterior.single_moments import NormalParts
 from bayeslmm.types import Array
 
 MOST_POINTS = 512  # of phi
+PART_BYTES = 8  # of an effect's normal distribution, two numbers of four
 NEGLIGIBLE = 1e-6  # share of the largest weight that adds nothing
 NARROW = 0.005  # sd of log sigma below which one node serves
 NODES = np.array([-math.sqrt(3.0), 0.0, math.sqrt(3.0)])  # Gauss and Hermite's, for a standard normal
@@ -186,6 +189,7 @@ def _summarise_stored(
     shapes = [(shape.n_levels, shape.n_columns) for shape in density.kernel.shapes]
     sizes = [levels * columns for levels, columns in shapes]
     total = sum(sizes)
+    _check_room(len(weights) * total, len(components))
     ends = np.cumsum([0, *(len(component.weights) for component in components)])
     means, sds = (np.empty((len(weights), total), dtype=np.float32) for _ in range(2))
     first, second = np.zeros(total), np.zeros(total)
@@ -225,6 +229,22 @@ def _summarise_stored(
         )
         for start, stop, shape in zip(places[:-1], places[1:], shapes, strict=True)
     )
+
+
+def _check_room(numbers: int, points: int) -> None:
+    """Refuse arrays of two numbers of four bytes for each effect and distribution that memory does not hold.
+
+    Raises
+    ------
+    ModelError
+        With the sizes and the remedy.
+    """
+    available, needed = available_memory(), PART_BYTES * numbers
+    if available is not None and needed > available:
+        raise ModelError(
+            f"store='summary' needs {needed / 2**30:.1f} GiB for the random effects at {points} points; "
+            f"{available / 2**30:.1f} GiB are free. Keep nothing of them with store=(), or draws of some terms."
+        )
 
 
 def effect_moments(density: CovarianceDensity, component: Component) -> tuple[Array, Array]:

@@ -30,12 +30,12 @@ class ExplicitArrays(NamedTuple):
     ----------
     sizes, levels, effects, coordinates, correlated
         S, J, first effect, first coordinate and whether there are correlations, per term, (K,).
-    turns, rotations, centre_roots
-        T inverse, Q and the root at the centre, in the corners of (K, M, M), M the largest S.
-    curvatures, first_curvatures
-        G of all levels, one after another, and where each term's start.
-    mode, root, centre, precisions, moves
-        The centre of x (d,), R (d, d), the centre of c (k,), P there (q,), b (k, d).
+    turns, rotations
+        T inverse and Q, in the corners of (K, M, M), M the largest S.
+    curvatures, spreads, first_curvatures
+        G of all levels, one after another, B at the centre times Q, and where each term's start.
+    mode, root, centre, pulls, moves
+        The centre of x (d,), R (d, d), the centre of c (k,), h (q,), b (k, d).
     order, diagonal, starts, rows, entries
         The factor, as in `SparseFactor`.
     row_effects, columns, constants
@@ -68,13 +68,13 @@ class ExplicitArrays(NamedTuple):
     correlated: Places
     turns: Array
     rotations: Array
-    centre_roots: Array
     curvatures: Array
+    spreads: Array
     first_curvatures: Places
     mode: Array
     root: Array
     centre: Array
-    precisions: Array
+    pulls: Array
     moves: Array
     order: Places
     diagonal: Array
@@ -131,13 +131,13 @@ INTEGERS = (
     "transforms",
 )  # fmt: skip
 NUMBERS = (
-    "turns", "rotations", "centre_roots", "curvatures", "mode", "root", "centre", "precisions", "moves", "diagonal",
-    "entries", "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean",
+    "turns", "rotations", "curvatures", "spreads", "mode", "root", "centre", "pulls", "moves", "diagonal", "entries",
+    "columns", "constants", "X", "absorbed", "offset", "y", "size", "weights", "precision", "mean",
     "held_rows", "held_codes", "codes", "exponents", "zero_columns", "zero_turn",
 )  # fmt: skip
 MEMORY = (
-    "roots", "ratios", "partial", "lower", "precisions", "scale", "shape", "away", "c", "b", "by_b", "by_c", "eta",
-    "out", "phi", "by_phi",
+    "roots", "factors", "ratios", "partial", "lower", "maps", "modes", "c", "b", "by_b", "by_c", "eta", "out", "phi",
+    "by_phi",
 )  # fmt: skip
 
 
@@ -205,18 +205,19 @@ def explicit_arrays(explicit: ExplicitDensity, root: Array) -> ExplicitArrays:
         ],
         dtype=np.int64,
     ).reshape(-1, 5)
+    rotations = explicit.rotations
     largest = max((s.n_columns for s in shapes), default=1)
     return ExplicitArrays(  # type: ignore[call-arg]
         *np.ascontiguousarray(integers.T),
         _corners(explicit.turns, largest),
-        _corners(explicit.rotations, largest),
-        _corners(explicit.centre_roots, largest),
-        np.concatenate([np.zeros(0), *(g.ravel() for g in explicit.curvatures)]),
-        np.cumsum([0, *(g.size for g in explicit.curvatures)], dtype=np.int64)[:-1].copy(),
+        _corners(rotations, largest),
+        np.concatenate([np.zeros(0), *(m.curvatures.ravel() for m in explicit.maps)]),
+        np.concatenate([np.zeros(0), *((m.roots @ q).ravel() for m, q in zip(explicit.maps, rotations, strict=True))]),
+        np.cumsum([0, *(m.curvatures.size for m in explicit.maps)], dtype=np.int64)[:-1].copy(),
         np.array(explicit.mode, dtype=float),
         np.ascontiguousarray(root, dtype=float).reshape(d, d),
         np.array(explicit.centre, dtype=float),
-        np.concatenate([np.zeros(0), *(values.ravel() for values in explicit.centre_precisions)]),
+        np.concatenate([np.zeros(0), *(m.pulls.ravel() for m in explicit.maps)]),
         np.ascontiguousarray(explicit.moves, dtype=float),
         *sparse_factor(explicit.evaluation.mode.factor),
         index,
@@ -245,9 +246,9 @@ def pack(arrays: ExplicitArrays) -> Packed:
     """Return a model's arrays one after another."""
     fields = arrays._asdict()
     terms, largest = arrays.turns.shape[:2]
-    q, k, n = len(arrays.precisions), len(arrays.centre), len(arrays.y)
+    q, k, n = len(arrays.pulls), len(arrays.centre), len(arrays.y)
     square = terms * largest * largest
-    memory = [square, terms * largest, square, square, q, k, q, k, k, q, q, k, n]
+    memory = [square, square, terms * largest, square, square, arrays.curvatures.size, q, k, q, q, k, n]
     of_columns = len(arrays.zero_columns)
     of_rows = len(arrays.transforms) - max(of_columns - 1, 0)  # what loops take for a row: columns are combined
     memory += [4 * n, of_rows * n, 3 * of_rows * n]

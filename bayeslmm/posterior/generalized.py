@@ -27,7 +27,7 @@ from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, evaluate,
 from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
-from bayeslmm.posterior.coded_priors import encode, log_density
+from bayeslmm.posterior.coded_priors import code_of, independent_log_prior, positive_log_prior
 from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement
 from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.prior import Prior
@@ -84,8 +84,8 @@ class GeneralizedDensity:
     ) -> None:
         self.problem = Problem(family, response, predictor, inner=True, prior=fixed)
         self.terms, self.dispersion = tuple(terms), tuple(dispersion)
-        self.codes = [[_code(prior) if term.joint is None else None for prior in term.sd] for term in self.terms]
-        self.dispersion_codes = [_code(prior) for prior in self.dispersion]
+        self.codes = [[code_of(prior) if term.joint is None else None for prior in term.sd] for term in self.terms]
+        self.dispersion_codes = [code_of(prior) for prior in self.dispersion]
         self.log_normaliser = sum(
             term.correlation.log_normaliser(len(term.sd)) for term in self.terms if term.correlation is not None
         )
@@ -248,28 +248,6 @@ class GeneralizedDensity:
         if turn is not None:
             pieces[first:] = [np.concatenate(pieces[first:]) @ turn]
         return value, np.concatenate(pieces)
-
-
-def _code(prior: Prior) -> Array | None:
-    code = encode(prior)
-    return None if code is None else np.array(code)
-
-
-def independent_log_prior(priors: Sequence[Prior], codes: Sequence[Array | None], sds: Array) -> tuple[float, Array]:
-    """Return the log prior density of the logarithms of standard deviations (S,), and its derivatives by those."""
-    value, slopes = 0.0, np.empty(len(sds))
-    for a, (prior, code, sd) in enumerate(zip(priors, codes, sds.tolist(), strict=True)):
-        added, slopes[a] = positive_log_prior(prior, code, sd)
-        value += added
-    return value, slopes
-
-
-def positive_log_prior(prior: Prior, code: Array | None, value: float) -> tuple[float, float]:
-    """Return the log prior density of the logarithm of a positive value, and its derivative by that."""
-    if code is not None:
-        found, slope = log_density(code, value)
-        return found + math.log(value), slope + 1.0
-    return float(prior.logpdf(value)) + math.log(value), float(prior.dlogpdf(value)) * value + 1.0
 
 
 def log_dispersion_prior(

@@ -1,24 +1,18 @@
 r"""The log posterior of everything in a generalized model: nothing is integrated out, nothing approximated.
 
 Coordinates are (x, v): x as in `bayeslmm.posterior.generalized`, and v, in which the coefficients c = (u, beta) are
-about independent with unit variance wherever x lies,
+about independent with unit variance wherever x lies. With :math:`\hat L` the factor at :math:`\hat x`,
 
-.. math:: c = m(x) + s(x) \odot \hat L^{-\top} v,
+.. math:: a = \hat L^{-\top}v + b^\top\tau(x - \hat x), \qquad \beta = \hat\beta + a_\beta,
 
-:math:`\hat L` the factor at :math:`\hat x`. An effect whose rows carry the curvature g at the mode has, given a root r
-of its variance, the precision :math:`P(r) = 1 + r^2 g` and a mode in proportion to :math:`r/P(r)`; so
-
-.. math:: s^2 = P(\hat r)/P(r), \qquad m = \hat u\,\frac{r/P(r)}{\hat r/P(\hat r)} + b^\top\tau(x - \hat x),
-
-with b what is left of the mode's derivative at :math:`\hat x` and :math:`\tau(d) = 2\tanh(d/2)`, which keeps far points
-near. Effects of several columns take the diagonal of :math:`I + R^\top GR` for P and the derivative alone for m. Any
-such map is exact: its Jacobian, :math:`\sum\log s`, is part of the density.
+and the effects of each level follow from a by the map of `bayeslmm.posterior.effect_maps`, which moves them with their
+covariance. b is what that map leaves of the mode's derivative at :math:`\hat x`, and
+:math:`\tau(d) = 2\tanh(d/2)` keeps far points near. Any such map is exact: its Jacobian is part of the density.
 
 u belongs to the root :math:`R(x) = T^{-1}F(x)\hat Q` of a term's covariance, T its columns' map and :math:`\hat Q` the
-rotation that makes it triangular at :math:`\hat x`: a triangular factor elsewhere would turn u with x. One evaluation
-with its gradient is one pass over the rows and two triangular solves.
-
-References: Papaspiliopoulos, Roberts and Sköld (2007), Statistical Science 22, on partial non-centring.
+rotation that makes it triangular at :math:`\hat x`: a triangular factor elsewhere would turn u with x. The maps are of
+:math:`\hat Qu` and F, which is triangular everywhere. One evaluation with its gradient is one pass over the rows and
+two triangular solves.
 """
 
 from collections.abc import Sequence
@@ -34,6 +28,14 @@ from bayeslmm.covariance.coordinates import TermPoint
 from bayeslmm.likelihood.conditional import solve_effects
 from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, predict_mode
 from bayeslmm.likelihood.generalized.solve import solve_lower
+from bayeslmm.posterior.effect_maps import (
+    PlacedMap,
+    centre_map,
+    log_jacobian,
+    map_effects,
+    place_map,
+    pull_effects,
+)
 from bayeslmm.posterior.explicit_prior import ExplicitPrior, only_normal
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.types import Array
@@ -53,25 +55,11 @@ class ExplicitPoint:
 
 @dataclass(frozen=True, slots=True)
 class _Map:
-    """The map of v at one x.
-
-    Attributes
-    ----------
-    points, roots
-        The terms' coordinates and roots R, (S, S).
-    precisions
-        P of every effect, (J, S) per term.
-    scale
-        s of every coefficient, (k,).
-    shape
-        Of terms of one column, r/P over its value at the centre, (J,); None for others.
-    """
+    """The map of v at one x: the terms' coordinates, their roots R (S, S), and the maps of their effects."""
 
     points: list[TermPoint]
     roots: list[Array]
-    precisions: list[Array]
-    scale: Array
-    shape: list[Array | None]
+    effects: list[PlacedMap]
 
 
 class ExplicitDensity:
@@ -100,21 +88,24 @@ class ExplicitDensity:
         self.places = [slice(a, b) for a, b in pairwise(ends)]
         self.n_effects = int(ends[-1])
         self.turns = [m.inverse @ term.centring.matrix for m, term in zip(predictor.maps, density.terms, strict=True)]
-        roots = [turn @ point.factor for turn, point in zip(self.turns, density.term_points(mode), strict=True)]
+        points = density.term_points(mode)
+        roots = [turn @ point.factor for turn, point in zip(self.turns, points, strict=True)]
         self.rotations = [shape.structure.rotation(root) for shape, root in zip(density.shapes, roots, strict=True)]
         self.sd_places = np.cumsum([0, *(shape.n_coordinates for shape in density.shapes)])[:-1]
         self.index, self.columns = row_effects(density, self.places)
         weights = np.maximum(-evaluation.mode.rows[2], 0.0)
-        self.curvatures = [
-            level_curvatures(codes, z, weights, shape.n_levels)
-            for codes, z, shape in zip(predictor.pattern.codes, predictor.z, density.shapes, strict=True)
-        ]
         found = evaluation.mode
         self.centre = np.concatenate([*(u.ravel() for u in found.u), found.beta])
-        self.centre_precisions = [
-            1.0 + quadratic(g, root @ q) for g, root, q in zip(self.curvatures, roots, self.rotations, strict=True)
-        ]
-        self.centre_roots = [root @ q for root, q in zip(roots, self.rotations, strict=True)]
+        self.maps = [
+            centre_map(
+                turn.T @ level_curvatures(codes, z, weights, shape.n_levels) @ turn, score @ turn, point.factor, u @ q.T
+            )
+            for codes, z, shape, turn, score, point, u, q in zip(
+                predictor.pattern.codes, predictor.z, density.shapes, self.turns,
+                predictor.by_level(evaluation.mode.rows[1]), points, found.u, self.rotations, strict=True,
+            )
+        ]  # fmt: skip
+        self.log_centre = sum(log_jacobian(place_map(m, p.factor)) for m, p in zip(self.maps, points, strict=True))
         self.moves = self._mode_slopes()
         self.inverse = self._dense_inverse() if len(self.centre) <= DENSE else None
 
@@ -138,36 +129,19 @@ class ExplicitDensity:
 
     def _map(self, x: Array) -> _Map:
         points = self.density.term_points(x)
-        roots = self._roots(points)
-        scale = np.ones(len(self.centre))
-        precisions: list[Array] = []
-        shapes: list[Array | None] = []
-        for place, g, root, at_centre, root_there in zip(
-            self.places, self.curvatures, roots, self.centre_precisions, self.centre_roots, strict=True
-        ):
-            precision = 1.0 + quadratic(g, root)
-            precisions.append(precision)
-            relative = at_centre / precision
-            scale[place] = np.sqrt(relative).ravel()
-            single = root.shape[0] == 1
-            shapes.append(relative[:, 0] * (root[0, 0] / root_there[0, 0]) if single else None)
-        return _Map(points, roots, precisions, scale, shapes)
+        placed = [place_map(centred, point.factor) for centred, point in zip(self.maps, points, strict=True)]
+        return _Map(points, self._roots(points), placed)
 
     def _mode_slopes(self) -> Array:
-        """Return what the shapes of single columns leave of the mode's derivative by x, (k, d)."""
+        """Return what the effects' maps leave of the mode's derivative by x, (k, d)."""
         found = np.zeros((len(self.centre), len(self.mode)))
+        nowhere = np.zeros(len(self.centre))
         for a, axis in enumerate(np.eye(len(self.mode))):
-            ahead, behind = (
-                predict_mode(self.density.problem, self.evaluation, self.place(self.mode + s * STEP * axis))
-                for s in (1.0, -1.0)
-            )
-            ends = [np.concatenate([*(u.ravel() for u in effects), beta]) for effects, beta in (ahead, behind)]
+            ends = []
+            for x in (self.mode + STEP * axis, self.mode - STEP * axis):
+                effects, beta = predict_mode(self.density.problem, self.evaluation, self.place(x))
+                ends.append(np.concatenate([*(u.ravel() for u in effects), beta]) - self._place(nowhere, self._map(x)))
             found[:, a] = (ends[0] - ends[1]) / (2.0 * STEP)
-        for place, precision, a, shape in zip(
-            self.places, self.centre_precisions, self.sd_places, self.density.shapes, strict=True
-        ):
-            if shape.n_columns == 1:
-                found[place, a] -= self.centre[place] * (2.0 / precision[:, 0] - 1.0)
         return found
 
     def _dense_inverse(self) -> Array:
@@ -197,20 +171,24 @@ class ExplicitDensity:
         at_u, at_beta = solve_lower(self.evaluation.mode.factor, by_u, g[self.n_effects :])
         return np.concatenate([*(values.ravel() for values in at_u), at_beta])
 
-    def _coefficients(self, x: Array, v: Array, here: _Map) -> tuple[Array, Array]:
-        """Return c, (k,), and L^-T v."""
+    def _away(self, x: Array, v: Array) -> Array:
+        """Return a, (k,)."""
         away = self._forward(v[:, None])[:, 0] if self.inverse is None else self.inverse @ v
-        c = self.moves @ (2.0 * np.tanh(0.5 * (x - self.mode)))
-        c += here.scale * away
-        for place, shape in zip(self.places, here.shape, strict=True):
-            c[place] += self.centre[place] if shape is None else self.centre[place] * shape
-        c[self.n_effects :] += self.centre[self.n_effects :]
-        return c, away
+        return np.asarray(away + self.moves @ (2.0 * np.tanh(0.5 * (x - self.mode))))
+
+    def _place(self, away: Array, here: _Map) -> Array:
+        """Return c, (k,), for a."""
+        c = self.centre + away
+        for place, a, centred, placed, q in zip(
+            self.places, self._by_term(away), self.maps, here.effects, self.rotations, strict=True
+        ):
+            c[place] = (map_effects(centred, placed, a @ q.T) @ q).ravel()
+        return c
 
     def unpack(self, q: Array) -> ExplicitPoint:
         """Return the parameters at (x, v), shape (dimension,)."""
         x, v = q[: len(self.mode)], q[len(self.mode) :]
-        c, _ = self._coefficients(x, v, self._map(x))
+        c = self._place(self._away(x, v), self._map(x))
         return ExplicitPoint(x, tuple(self._by_term(c)), c[self.n_effects :])
 
     def _by_term(self, c: Array) -> list[Array]:
@@ -221,7 +199,10 @@ class ExplicitDensity:
 
     def log_jacobian(self, x: Array) -> float:
         """Return log |dc/dv| less its value at the centre."""
-        return float(np.sum(np.log(self._map(x).scale)))
+        return self._log_jacobian(self._map(x))
+
+    def _log_jacobian(self, here: _Map) -> float:
+        return sum(map(log_jacobian, here.effects)) - self.log_centre
 
     # -- the density ------------------------------------------------------------------------------------------
 
@@ -232,7 +213,7 @@ class ExplicitDensity:
         n_x = len(self.mode)
         x, v = q[:n_x], q[n_x:]
         here = self._map(x)
-        c, away = self._coefficients(x, v, here)
+        c = self._place(self._away(x, v), here)
         beta, working = c[self.n_effects :], x[density.n_phi :]
         effects = self._by_term(c)
         b = np.concatenate([np.zeros(0), *((u @ root.T).ravel() for u, root in zip(effects, here.roots, strict=True))])
@@ -242,41 +223,33 @@ class ExplicitDensity:
         by_b, by_beta = np.zeros(self.n_effects), np.zeros(predictor.p)
         value = scores(self.index, self.columns, rows, predictor.X, by_b, by_beta)
         u = c[: self.n_effects]
-        value += float(np.sum(np.log(here.scale))) - 0.5 * float(u @ u)
+        value += self._log_jacobian(here) - 0.5 * float(u @ u)
         of_coefficients, pull = self.prior.log_density(beta)
         value, by_beta = value + of_coefficients, by_beta + pull
         log_prior, by_x = density.log_prior(x)
-        by_c = np.concatenate([by_b, by_beta])
-        slopes = []
-        for place, values, root in zip(self.places, effects, here.roots, strict=True):
-            at_levels = by_b[place].reshape(values.shape)
-            slopes.append(at_levels.T @ values)
-            by_c[place] = (at_levels @ root).ravel() - c[place]
-        by_x = by_x + self._by_x(x, here, by_c, away, slopes)
+        by_away, by_phi = self._pull_terms(here, effects, by_b)
+        by_a = np.concatenate([*by_away, by_beta])
+        by_x = by_x + (by_a @ self.moves) * (1.0 - np.tanh(0.5 * (x - self.mode)) ** 2)
+        by_x[: density.n_phi] += by_phi
         if family.n_dispersion:
             by_x[density.n_phi :] += family.by_dispersion(response, eta, working)[:, 0].sum(axis=1)
-        return value + log_prior, np.concatenate([by_x, self._backward(here.scale * by_c)])
+        return value + log_prior, np.concatenate([by_x, self._backward(by_a)])
 
-    def _by_x(self, x: Array, here: _Map, by_c: Array, away: Array, slopes: Sequence[Array]) -> Array:
-        """Return the derivative by x through roots, means, scales and the Jacobian."""
-        tanh = np.tanh(0.5 * (x - self.mode))
-        found: Array = (by_c @ self.moves) * (1.0 - tanh * tanh)
-        spread = 1.0 + by_c * here.scale * away
-        pieces = []
-        for k, (place, point, root, precision, g) in enumerate(
-            zip(self.places, here.points, here.roots, here.precisions, self.curvatures, strict=True)
-        ):
-            coefficients = -spread[place].reshape(precision.shape) / precision
-            by_root = slopes[k] + np.einsum("js,jab,bs->as", coefficients, g, root, optimize=False)
-            by_factor = self.turns[k].T @ by_root @ self.rotations[k].T
-            pieces.append(self.density.shapes[k].structure.pull_back(by_factor, point))
-            shape = here.shape[k]
-            if shape is not None:
-                change = shape * (2.0 / precision[:, 0] - 1.0)
-                found[self.sd_places[k]] += float((by_c[place] * self.centre[place]) @ change)
-        if pieces:
-            found[: self.density.n_phi] += np.concatenate(pieces)
-        return found
+    def _pull_terms(self, here: _Map, effects: Sequence[Array], by_b: Array) -> tuple[list[Array], Array]:
+        """Return the derivatives by a, per term, and by phi, for those of the log likelihood by b."""
+        by_away, by_phi = [], [np.zeros(0)]
+        for shape, place, u, point, root, centred, placed, turn, q in zip(
+            self.density.shapes, self.places, effects, here.points, here.roots, self.maps, here.effects, self.turns,
+            self.rotations, strict=True,
+        ):  # fmt: skip
+            at_levels = by_b[place].reshape(u.shape)
+            turned = u @ q.T
+            by_u = (at_levels @ root - u) @ q.T
+            at_a, by_factor = pull_effects(centred, placed, point.factor, turned, by_u)
+            by_away.append((at_a @ q).ravel())
+            by_factor += turn.T @ at_levels.T @ turned
+            by_phi.append(shape.structure.pull_back(by_factor, point))
+        return by_away, np.concatenate(by_phi)
 
 
 def row_effects(density: GeneralizedDensity, places: Sequence[slice]) -> tuple[NDArray[np.int64], Array]:
@@ -295,13 +268,6 @@ def level_curvatures(codes: NDArray[np.int32], z: Array, weights: Array, n_level
     found = np.zeros((n_levels, z.shape[1], z.shape[1]))
     np.add.at(found, codes, weights[:, None, None] * z[:, :, None] * z[:, None, :])
     return found
-
-
-def quadratic(curvatures: Array, root: Array) -> Array:
-    """Return the diagonals of R' G R, (J, S)."""
-    if root.shape[0] == 1:
-        return np.asarray(curvatures[:, :, 0] * (root[0, 0] * root[0, 0]))
-    return np.einsum("as,jab,bs->js", root, curvatures, root)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 Group = Literal["log_likelihood", "posterior_predictive"]
 
 BATCH = 4_000_000  # random-effect draws rescaled at once
+SPREAD_AT_ONCE = 1 << 18  # and compared with their means, which stays in the processor's cache
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -263,7 +264,7 @@ class PosteriorFit(
     def ranef_sd(self) -> dict[str, pd.DataFrame]:
         """Return the posterior standard deviations of the random effects."""
         sds = [kept.sd for kept in self.draws.summaries]
-        sds = sds or [np.std(b, axis=(0, 1), ddof=1, dtype=float) for b in self.draws.effects]
+        sds = sds or [_sd(b) for b in self.draws.effects]
         return kept_frames(self.design, self.draws, sds)
 
     @property
@@ -492,6 +493,17 @@ class PosteriorFit(
 
 def _mean(draws: NDArray[np.floating]) -> Array:
     return np.mean(draws, axis=(0, 1), dtype=float)
+
+
+def _sd(draws: NDArray[np.floating]) -> Array:
+    """Return the standard deviation over chains and draws (c, m, ...), a few draws at a time."""
+    mean, total = _mean(draws), np.zeros(draws.shape[2:])
+    step = max(1, SPREAD_AT_ONCE // max(mean.size, 1))
+    for chain in draws:
+        for start in range(0, len(chain), step):
+            apart = chain[start : start + step] - mean
+            total += np.einsum("d...,d...->...", apart, apart)
+    return np.asarray(np.sqrt(total / (draws.shape[0] * draws.shape[1] - 1)))
 
 
 def _mean_spherical(b: Array, factors: Array, sigma: Array) -> Array:

@@ -9,7 +9,7 @@ import pandas as pd
 from bayeslmm.design.build import Recipe
 from bayeslmm.design.design import Design
 from bayeslmm.design.table import used_columns
-from bayeslmm.rows import CHUNK_ROWS, is_stream, open_once
+from bayeslmm.rows import CHUNK_ROWS, is_stream, open_once, part_named
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -34,7 +34,14 @@ def batch_by_batch(method: Callable[P, T]) -> Callable[P, T]:
 def _each(function: Callable[[pd.DataFrame], Any], design: Design, data: Any) -> Iterator[Any]:
     rows = open_once(data)
     batches = rows.batches(_columns(design, rows.columns), CHUNK_ROWS)
-    return (function(frame) for _, frame in batches)
+    return _applied(function, batches)
+
+
+def _applied(function: Callable[[pd.DataFrame], Any], batches: Iterator[tuple[str, pd.DataFrame]]) -> Iterator[Any]:
+    for part, frame in batches:
+        with part_named(part):
+            found = function(frame)
+        yield found
 
 
 def _columns(design: Design, present: Sequence[str]) -> list[str]:

@@ -1,6 +1,7 @@
 """Arrow's batches as pandas frames, without a copy where the types allow it."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
 import pandas as pd
@@ -10,9 +11,11 @@ from bayeslmm.rows.source import row_numbers
 
 def batch_frame(batch: Any, columns: Sequence[str], first: int) -> pd.DataFrame:
     """Return the columns of a RecordBatch or Table, row labels counting from `first`."""
-    index = row_numbers(first, batch.num_rows)
-    found = {name: _column(batch.column(batch.schema.get_field_index(name)), index) for name in columns}
-    return pd.DataFrame(found, index=index, copy=False)
+    places = [batch.schema.get_field_index(name) for name in columns]
+    found = {number: _values(batch.column(place)) for number, place in enumerate(places)}
+    frame = pd.DataFrame(found, index=row_numbers(first, batch.num_rows), copy=False)
+    frame.columns = _names(tuple(columns))
+    return frame
 
 
 def batch_frames(batches: Iterable[Any], columns: Sequence[str], first: int = 0) -> Iterator[pd.DataFrame]:
@@ -23,18 +26,25 @@ def batch_frames(batches: Iterable[Any], columns: Sequence[str], first: int = 0)
             first += batch.num_rows
 
 
-def _column(values: Any, index: pd.Index) -> pd.Series:
+@lru_cache(maxsize=16)
+def _names(columns: tuple[str, ...]) -> pd.Index:
+    """Return names as an index, which takes longer to make than a batch takes to wrap."""
+    return pd.Index(columns)
+
+
+def _values(values: Any) -> Any:
+    """Return a column as an array of numpy or pandas."""
     import pyarrow as pa
 
     kind = values.type
     if isinstance(values, pa.ChunkedArray):
         values = values.combine_chunks() if values.num_chunks != 1 else values.chunk(0)
     if values.null_count == 0 and (pa.types.is_integer(kind) or pa.types.is_floating(kind)):
-        return pd.Series(values.to_numpy(zero_copy_only=False), index=index, copy=False)
+        return values.to_numpy(zero_copy_only=False)
     if pa.types.is_integer(kind):  # as floats, labels would change from batch to batch
-        return pd.Series(values.to_pandas(types_mapper=lambda _: pd.Int64Dtype()).array, index=index)
+        return values.to_pandas(types_mapper=lambda _: pd.Int64Dtype()).array
     if pa.types.is_boolean(kind) and values.null_count:
-        return pd.Series(values.to_pandas(types_mapper=lambda _: pd.BooleanDtype()).array, index=index)
+        return values.to_pandas(types_mapper=lambda _: pd.BooleanDtype()).array
     if pa.types.is_decimal(kind):
-        return pd.Series(values.cast(pa.float64()).to_pandas().array, index=index)
-    return pd.Series(values.to_pandas().array, index=index)  # as a Series it would be matched to the index by labels
+        return values.cast(pa.float64()).to_pandas().array
+    return values.to_pandas().array  # as a Series it would be matched to the index by labels

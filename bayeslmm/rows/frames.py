@@ -27,7 +27,7 @@ class FramePart:
         """Yield slices."""
         for first in range(0, len(self.frame), chunk_rows):
             frame = self.frame[first : first + chunk_rows]
-            yield frame if isinstance(frame, pd.DataFrame) else numbered(as_frame(frame, columns), first)
+            yield numbered(frame if isinstance(frame, pd.DataFrame) else as_frame(frame, columns), first)
 
 
 class FrameRows(Rows):

@@ -1,6 +1,7 @@
 """Which source a value is."""
 
 from collections.abc import Callable, Generator, Iterator, Mapping
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -76,9 +77,9 @@ def check_chunk_rows(chunk_rows: Any) -> int:
     OptionError
         If it is no whole number of at least one.
     """
-    if isinstance(chunk_rows, bool) or not isinstance(chunk_rows, int) or chunk_rows < 1:
+    if isinstance(chunk_rows, bool) or not isinstance(chunk_rows, Integral) or chunk_rows < 1:
         raise OptionError(f"chunk_rows={chunk_rows!r} is not a whole number of rows of at least one.")
-    return chunk_rows
+    return int(chunk_rows)
 
 
 def _are_paths(data: Any) -> bool:

@@ -74,7 +74,7 @@ class Fragment:
             if own.get_field_index(name) < 0:
                 raise DataError(f"{self.name} has no column {name!r}, which other files have: add it, or leave it out.")
             found, expected = _kind(own.field(name).type), _kind(self.schema.field(name).type)
-            if found != expected:
+            if found != expected and self.fragment.count_rows():
                 raise DataError(
                     f"{self.name}: column {name!r} holds {found} and holds {expected} in the first file: write all "
                     "files with the same types."
@@ -183,10 +183,12 @@ class DatasetRows(Rows):
         import pyarrow.dataset as ds
 
         found = []
-        for number, fragment in enumerate(self._dataset.get_fragments()):
+        fragments = list(self._dataset.get_fragments())
+        schema = _typed(self._dataset.schema, fragments)
+        for number, fragment in enumerate(fragments):
             keys = frozenset(ds.get_partition_keys(fragment.partition_expression))
             name = getattr(fragment, "path", None) or f"table {number + 1}"
-            found.append(kind(str(name), fragment, self._dataset.schema, keys))
+            found.append(kind(str(name), fragment, schema, keys))
         return found
 
 
@@ -211,6 +213,20 @@ def dataset_of(table: Any) -> DatasetRows:
     return DatasetRows(ds.dataset(table))
 
 
+def _typed(schema: Any, fragments: Sequence[Any]) -> Any:
+    """Return the schema, which is that of the first file, with types for columns that have none since it is empty."""
+    import pyarrow as pa
+
+    untyped = [field.name for field in schema if pa.types.is_null(field.type)]
+    if not untyped:
+        return schema
+    own = next((fragment.physical_schema for fragment in fragments if fragment.count_rows()), schema)
+    for name in untyped:
+        if (place := own.get_field_index(name)) >= 0:
+            schema = schema.set(schema.get_field_index(name), own.field(place))
+    return schema
+
+
 def _kind(kind: Any) -> str:
     import pyarrow as pa
 
@@ -226,6 +242,8 @@ def _kind(kind: Any) -> str:
         return "truth values"
     if pa.types.is_timestamp(kind) and kind.tz is not None:
         return "times with a time zone"
+    if pa.types.is_date(kind):
+        return "days"
     return "dates" if pa.types.is_temporal(kind) else str(kind)
 
 

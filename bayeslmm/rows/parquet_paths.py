@@ -8,6 +8,7 @@ from bayeslmm.rows.parquet import ParquetRows, check_once, unreadable_file
 from bayeslmm.rows.source import unreadable
 
 GLOB = "*?["
+SUFFIXES = (".parquet", ".pq")
 
 
 def parquet_rows(path: str | Path | Sequence[str | Path]) -> ParquetRows:
@@ -19,8 +20,8 @@ def parquet_rows(path: str | Path | Sequence[str | Path]) -> ParquetRows:
         If there is no such file, or it is not Parquet.
     """
     if isinstance(path, str | Path):
-        return files_rows(_files(Path(path)), str(path))
-    return files_rows([file for one in path for file in _files(Path(one))], "The files")
+        return files_rows(_files(_local(path)), str(path))
+    return files_rows([file for one in path for file in _files(_local(one))], "The files")
 
 
 def files_rows(files: Sequence[str], name: str) -> ParquetRows:
@@ -64,22 +65,39 @@ def _wrong_files(files: Sequence[str], name: str, error: Exception) -> BayeslmmE
     return unreadable(name, error)
 
 
+def _local(path: str | Path) -> Path:
+    if not str(path).strip():
+        raise DataError("The path of the rows is empty: give a Parquet file, a folder or a pattern.")
+    if "://" in str(path):
+        raise DataError(f"{path} is no path on this machine: pass pyarrow.dataset.dataset({str(path)!r}).")
+    return Path(path).expanduser()
+
+
 def _files(path: Path) -> list[str]:
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*.parquet") if p.is_file())
+    if path.is_file():
+        found = [path]
+        what = ""
+    elif path.is_dir():
+        found = sorted(p for p in path.rglob("*") if _is_data(p, path))
         what = f"The folder {path} holds no .parquet file"
     elif any(sign in str(path) for sign in GLOB):
         anchor = Path(path.anchor) if path.is_absolute() else Path()
         found = sorted(p for p in anchor.glob(str(path.relative_to(path.anchor))) if p.is_file())
         what = f"No file matches {path}"
     else:
-        found = [path] if path.is_file() else []
+        found = []
         what = f"There is no file {path}"
     if not found:
         raise DataError(f"{what}: check the path.")
-    if wrong := [p for p in found if p.suffix.lower() not in (".parquet", ".pq")]:
+    if wrong := [p for p in found if p.suffix.lower() not in SUFFIXES]:
         raise DataError(
             f"{wrong[0]} is not a .parquet file: rows are streamed from Parquet; read other files with pandas, or pass "
             "a function that yields frames, such as lambda: pandas.read_csv(path, chunksize=100_000)."
         )
     return [str(p) for p in found]
+
+
+def _is_data(path: Path, folder: Path) -> bool:
+    """Whether a file is one of a folder's data: what other tools hide, or have not finished, begins with . or _."""
+    hidden = any(name.startswith((".", "_")) and "=" not in name for name in path.relative_to(folder).parts)
+    return path.suffix.lower() in SUFFIXES and not hidden and path.is_file()

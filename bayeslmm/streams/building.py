@@ -19,6 +19,7 @@ from bayeslmm.formula import Formula
 from bayeslmm.rows import Rows, part_named
 from bayeslmm.streams.deciding import Streamed, decide
 from bayeslmm.streams.one_reading import sum_in_one_reading
+from bayeslmm.streams.own_functions import check_own_functions
 from bayeslmm.streams.summing import Start, Summing, Triangle, sums_shape
 from bayeslmm.types import Array, Missing
 
@@ -103,6 +104,7 @@ def _first_batch(learned: Learned, rows: Rows, chunk_rows: int) -> tuple[Recipes
             recipes = make_recipes(learned, frame)
             first = BatchReader(learned, recipes).read(frame, "", Counts())
             assert first is not None
+            check_own_functions(BatchReader(learned, recipes), frame, first)
             return recipes, Start(Summing, learned, recipes, sums_shape(learned, recipes, first))
     raise DataError(
         "The source gave rows when it was read first and none the second time: it is read several times, and a "

@@ -3,6 +3,7 @@
 import json
 import zlib
 from collections.abc import Callable, Mapping
+from datetime import date
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, LargeZipFile
@@ -33,7 +34,7 @@ def write_sums(streamed: Streamed, path: Path) -> Path:
     Raises
     ------
     StorageError
-        If the file is there already or cannot be written, or labels are neither numbers nor texts.
+        If the file is there already or cannot be written, or labels are neither numbers, texts nor dates.
     """
     if path.exists():
         raise StorageError(f"{path} is there already; choose another name.")
@@ -160,7 +161,7 @@ def _grouping(k: int, columns: tuple[str, ...], arrays: Mapping[str, NDArray[Any
 
 
 def _index(labels: NDArray[Any]) -> pd.Index:
-    return pd.Index(labels.tolist() if labels.dtype.kind == "U" else labels)
+    return pd.Index(labels.tolist() if labels.dtype.kind == "U" or labels.dtype == "datetime64[D]" else labels)
 
 
 def _fill(place: NDArray[Any], values: NDArray[Any]) -> None:
@@ -182,9 +183,13 @@ def _labels(levels: pd.Index, name: str) -> NDArray[Any]:
     values = levels.to_numpy()
     if values.dtype.kind in "biufM":
         return values
+    if len(values) and all(type(value) is date for value in values):
+        return values.astype("datetime64[D]")
     if all(isinstance(value, str) for value in values):
         return np.array(values.tolist(), dtype=str)
-    raise StorageError(f"The labels of {name!r} are neither numbers nor texts: convert the column with astype(str).")
+    raise StorageError(
+        f"The labels of {name!r} are neither numbers, texts nor dates: convert the column with astype(str)."
+    )
 
 
 def plain(value: Any) -> Any:

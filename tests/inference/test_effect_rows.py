@@ -27,7 +27,7 @@ def density():
 @pytest.mark.parametrize("n_draws", [20, 80])  # of 64 or more that are made
 def test_effects_without_a_row_are_drawn_again_as_they_were(density, monkeypatch, n_draws):
     found, again = [], []
-    monkeypatch.setattr(generalized_importance, "ENOUGH_EFFECTIVE", np.inf)
+    monkeypatch.setattr(generalized_importance, "MOST_ROUNDS", 4)
     monkeypatch.setattr(generalized_importance, "GOOD_K_HAT", 0.0)  # so that there are four rounds
     fill = EffectRows.fill
     monkeypatch.setattr(EffectRows, "fill", lambda self, row, b: again.append(row) or fill(self, row, b))
@@ -66,7 +66,7 @@ def test_rows_go_to_draws_of_more_weight(monkeypatch):
 
 def test_effects_lie_in_memory_once(monkeypatch):
     """Of 2,000 effects, 1,024 draws are made and 600 returned; arrays of compiled loops are not counted."""
-    monkeypatch.setattr(generalized_importance, "ENOUGH_EFFECTIVE", np.inf)
+    monkeypatch.setattr(generalized_importance, "MOST_ROUNDS", 4)
     rng = np.random.default_rng(1)
     g = np.repeat(np.arange(2000), 2)
     data = {"g": g, "y": rng.poisson(np.exp(0.5 * rng.normal(size=2000)[g]))}

@@ -90,12 +90,31 @@ def test_dispersions_and_storage(counts, tmp_path):
 
 
 def test_importance_hands_over(model, monkeypatch):
-    monkeypatch.setattr(importance, "K_HAT_LIMIT", -5.0)
+    monkeypatch.setattr(importance, "uneven", lambda smoothed: True)
     with pytest.warns(UserWarning, match="NUTS takes over"):
         fit = model.fit("importance", **{k: v for k, v in SHORT.items() if k != "tune"})
     assert fit.method == "nuts"
     with pytest.raises(blm.FittingError, match="handover='keep'"):
         model.fit("importance", seed=1, handover="error", progressbar=False)
+
+
+@pytest.mark.parametrize("random", ["(x | g)", "(x || g)", "(x | g) + (x | h)"])
+def test_counts_of_ten_thousand_with_slopes(random):
+    """Effects there are known to a hundredth given the coefficients; a few steps still make a draw of everything.
+
+    Without maps of whole levels trajectories stop after 1,023 steps of 3e-5.
+    """
+    rng = np.random.default_rng(5)
+    g, h, x = np.repeat(np.arange(12), 12), np.tile(np.arange(6), 24), rng.normal(size=144)
+    of_g, of_h = rng.normal(size=(12, 2)) @ np.array([[0.5, 0.1], [0.0, 0.3]]), 0.3 * rng.normal(size=(6, 2))
+    eta = 9.2 + 0.2 * x + of_g[g, 0] + of_g[g, 1] * x
+    if "h" in random:
+        eta += of_h[h, 0] + of_h[h, 1] * x
+    data = pd.DataFrame({"x": x, "g": g, "h": h, "y": rng.poisson(np.exp(eta))})
+    fit = blm.Model(f"y ~ x + {random}", data, family="poisson").fit("nuts", **SHORT)
+    assert fit.draws.stats["n_steps"].mean() < 20
+    assert not fit.draws.stats["diverging"].any()
+    assert fit.coef_table()["ess_bulk"].min() > 60  # of 500 draws, warm-up as short
 
 
 def test_options_of_normal_responses_are_refused(model):

@@ -14,7 +14,7 @@ from bayeslmm.inference.importance.proposals import StudentProposal, identity_ma
 from bayeslmm.inference.importance.psis import SmoothedWeights
 from bayeslmm.inference.importance.sampling import importance_draws
 from bayeslmm.inference.importance.scored import ScoreMap
-from bayeslmm.inference.importance.sizes import parameter_sizes
+from bayeslmm.inference.importance.sizes import TAILS, parameter_sizes, tail_sizes
 from bayeslmm.inference.laplace import find_laplace
 from bayeslmm.inference.options import Options
 from bayeslmm.posterior.density import CovarianceDensity
@@ -62,6 +62,26 @@ def test_sizes_of_parameters():
     np.testing.assert_allclose(parameter_sizes(values, weights), 1 / np.sum(weights**2), rtol=0.15)
     np.testing.assert_allclose(parameter_sizes(np.exp(3 * values), weights), parameter_sizes(values, weights))
     assert parameter_sizes(np.ones((4000, 1)), weights)[0] == np.inf
+
+
+def test_sizes_of_tails_are_the_error_of_their_shares():
+    """A proposal too narrow: few points carry the tails, and the size tells the error of both over 300 seeds."""
+    errors, sizes = [], []
+    for seed in range(300):
+        x = 0.8 * np.random.default_rng(seed).normal(size=(1000, 1))
+        logs = stats.norm.logpdf(x[:, 0]) - stats.norm.logpdf(x[:, 0], scale=0.8)
+        weights = np.exp(logs) / np.exp(logs).sum()
+        errors.append([weights @ (x[:, 0] <= stats.norm.ppf(share)) - share for share in TAILS])
+        sizes.append(tail_sizes(x, weights)[0])
+    actual = 0.05 * 0.95 / np.mean(np.square(errors), axis=0)
+    assert 1 / np.mean(1 / np.array(sizes)) == pytest.approx(actual.min(), rel=0.35)  # the smaller of two, each draw
+    assert np.mean(sizes) < 0.85 * np.mean(parameter_sizes(x, weights))
+
+
+def test_sizes_of_tails_of_equal_weights():
+    values = np.column_stack([np.random.default_rng(3).normal(size=(4000, 2)), np.ones(4000)])
+    found = tail_sizes(values, np.full(4000, 1 / 4000))
+    np.testing.assert_allclose(found, [4000, 4000, np.inf])
 
 
 def test_sizes_of_parameters_are_the_error_of_means():

@@ -9,7 +9,7 @@ from bayeslmm.inference.nuts.starting import starting_factors, starting_factors_
 from bayeslmm.inference.optimum.compiled_chart import turn
 from bayeslmm.inference.optimum.compiled_point import empty_point
 from bayeslmm.inference.optimum.compiled_search import search_factor
-from bayeslmm.inference.optimum.compiled_terms import room_single
+from bayeslmm.inference.optimum.compiled_terms import room
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.inference.optimum.profiled import single_term
 from bayeslmm.intervals.refits import Refitter
@@ -119,7 +119,7 @@ def test_a_false_boundary_is_left(data):
     term = single_term(kernel, "reml", None)
     expected = maximise(kernel, "reml")
     for start in (np.zeros((2, 2)), np.diag([0.0, 1.0]), np.array([[1.0, 0.0], [1.0, 0.0]])):
-        work, point = room_single(term, 0), empty_point(2)
+        work, point = room(term, 0), empty_point(2)
         point.factor[:] = start
         norm, held = search_factor(term, point, 1e-12, work)
         assert held

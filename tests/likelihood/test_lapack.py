@@ -82,3 +82,21 @@ def test_other_memory_is_refused(matrix):
 def test_right_hand_sides_that_do_not_fit(right):
     with pytest.raises(FittingError, match="right-hand"):
         lapack.solve_transposed(np.eye(2, order="F"), right)
+
+
+@pytest.mark.parametrize("count", [0, 1, 40])
+@pytest.mark.parametrize("width", [0, 3, 7])
+def test_products_are_subtracted_from_the_upper_triangle_alone(count, width):
+    rng = np.random.default_rng(2)
+    rows, matrix = rng.standard_normal((count, width)), rng.standard_normal((7, 7))
+    found = matrix.copy()
+    lapack.subtract_gram(rows, found)
+    expected = matrix.copy()
+    expected[:width, :width] -= np.triu(rows.T @ rows)
+    assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("rows", [np.ones((3, 8)), np.ones((7, 3)).T, np.ones((2, 3), dtype=np.float32)])
+def test_products_of_other_rows_are_refused(rows):
+    with pytest.raises(FittingError, match="rows must be doubles in C order"):
+        lapack.subtract_gram(rows, np.zeros((7, 7)))

@@ -6,7 +6,7 @@ import pytest
 
 from bayeslmm.covariance import theta_from_factors
 from bayeslmm.inference.optimum.compiled_point import covariance_slope, empty_point, evaluate
-from bayeslmm.inference.optimum.compiled_terms import room_several
+from bayeslmm.inference.optimum.compiled_terms import room
 from bayeslmm.inference.optimum.profiled import Likelihood, several_terms
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.marginal import covariance_gradients
@@ -28,7 +28,7 @@ def random_factors(kernel, rng):
 def point_at(kernel, factors, method, sigma):
     """Return the point at factors, and the slope by the covariance there, in loops."""
     terms = several_terms(kernel, method, sigma)
-    work, point = room_several(terms, 0), empty_point(len(terms.effects.term))
+    work, point = room(terms, 0), empty_point(len(terms.effects.term))
     for first, factor in zip(firsts(factors), factors, strict=True):
         point.factor[first : first + len(factor), first : first + len(factor)] = factor
     evaluate(terms, point, work)

@@ -148,6 +148,8 @@ def test_names_that_are_no_terms(two_factors):
         two_factors.fit("importance", store=("rate",))
     with pytest.raises(OptionError, match="neither 'summary' nor a sequence of names of terms"):
         two_factors.fit("nuts", store="rater")
+    with pytest.raises(OptionError, match="store=True is neither 'summary' nor a sequence of names of terms"):
+        two_factors.fit("importance", store=True)
     with pytest.raises(OptionError, match="takes no option 'store'; it is for 'nuts', 'importance'"):
         two_factors.fit("reml", store=())
 

@@ -89,7 +89,7 @@ def test_own_functions_are_passed_again(tmp_path):
 def test_labels_that_cannot_be_stored_leave_nothing_behind(tmp_path):
     data = rows().assign(g=pd.PeriodIndex(np.resize(["2020-01", "2020-02", "2020-03"], 400), freq="M"))
     fit = blm.Model("y ~ x + (1 | g)", data, chunk_rows=150).fit("ml")
-    with pytest.raises(blm.StorageError, match=r"'g' are neither numbers nor texts"):
+    with pytest.raises(blm.StorageError, match=r"'g' are neither numbers, texts nor dates"):
         fit.save(tmp_path / "fit")
     assert not list(tmp_path.iterdir())
 

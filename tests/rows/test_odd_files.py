@@ -60,6 +60,35 @@ def test_keys_of_folders_that_the_files_hold_as_well(tmp_path, frames, frame):
     _agrees(tmp_path, frame)
 
 
+def test_files_that_other_tools_hide_are_no_data(tmp_path, frames, frame):
+    _write(tmp_path, *frames)
+    (tmp_path / "._0.parquet").write_text("of a Macintosh")
+    (tmp_path / "_temporary").mkdir()
+    frames[0].to_parquet(tmp_path / "_temporary" / "0.parquet", index=False)
+    (tmp_path / "2.parquet").rename(tmp_path / "2.PQ")
+    _agrees(tmp_path, frame)
+
+
+def test_paths_that_are_no_patterns(tmp_path, frames, monkeypatch):
+    folder = tmp_path / "[1]"
+    folder.mkdir()
+    _write(folder, frames[0])
+    _agrees(folder / "0.parquet", frames[0])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    _agrees("~/[[]1]/*.parquet", frames[0])
+    for path, said in (("", "The path of the rows is empty"), ("s3://bucket/rows", r"pyarrow\.dataset\.dataset\('s3:")):
+        with pytest.raises(blm.DataError, match=said):
+            blm.Model(FORMULA, path)
+
+
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_an_empty_file_may_have_other_types(tmp_path, frames, frame, place):
+    parts = [*frames]
+    parts.insert(place, pd.DataFrame(columns=["y", "x", "g", "t"], dtype=object))
+    _agrees(_write(tmp_path, *parts), frame)
+    _agrees(tmp_path, frame, "y ~ x + (1 | t)")
+
+
 def test_two_columns_of_one_name(tmp_path, frames):
     table = pa.Table.from_pandas(frames[0], preserve_index=False)
     twice = pa.Table.from_arrays([*table.columns, table["x"]], names=["y", "x", "g", "t", "x"])
@@ -103,6 +132,11 @@ def test_every_batch_of_a_file_counts(tmp_path, frames, kind):
         for chunk_rows in (7, 1_000):
             design = blm.Model(FORMULA, rows, chunk_rows=chunk_rows).design
             assert (design.n, len(design.terms[0].levels)) == (60, 2)  # every third row has no level
+
+
+def test_labels_of_half_precision(frames):
+    frame = frames[0].assign(g=(frames[0]["g"] / 2).astype(np.float16))
+    _agrees(frame, frame, chunk_rows=25)
 
 
 def test_lists_are_no_labels(tmp_path, frames):
@@ -177,6 +211,13 @@ def test_predictions_read_an_iterator(frame):
     assert list(fit.predict(iter([]))) == []
     with pytest.raises(blm.DataError, match="There is no file"):  # at once, not with the first batch
         fit.predict("absent.parquet")
+
+
+def test_predictions_name_the_file(tmp_path, frames):
+    _write(tmp_path, *frames[:2], frames[2].assign(g=77))
+    fit = blm.Model(FORMULA, frames[0]).fit("ml")
+    with pytest.raises(blm.DataError, match=r"2\.parquet: Row 0 has the level 77 of 'g'"):
+        list(fit.predict(tmp_path))
 
 
 def test_models_of_streams_are_copied(frame):

@@ -152,6 +152,7 @@ def test_rows_that_change_between_passes(frame):
 def test_options(frame):
     with pytest.raises(blm.OptionError, match="chunk_rows=0"):
         blm.Model(FORMULA, frame, chunk_rows=0)
+    assert blm.Model(FORMULA, frame, chunk_rows=np.int64(50)).design.n == len(frame)
     with pytest.raises(blm.OptionError, match="is the name of a column"):
         blm.Model(FORMULA, frame, chunk_rows=50, weights=np.ones(180))
     with pytest.raises(blm.OptionError, match="needs every row at every step"):
@@ -174,6 +175,14 @@ def test_options(frame):
 def test_types_that_change_between_files(folder, frame, second, said):
     frame.iloc[120:].assign(**second).to_parquet(folder / "part-2.parquet")
     with pytest.raises(blm.DataError, match=rf"part-2\.parquet: column {said}: write all files with the same types"):
+        blm.Model(FORMULA, folder)
+
+
+def test_days_and_times(folder, frame):
+    days = frame.assign(Subject=pd.Timestamp("2020-01-01").date())
+    days.iloc[:120].to_parquet(folder / "part-1.parquet")
+    days.iloc[120:].assign(Subject=pd.Timestamp("2020-01-01")).to_parquet(folder / "part-2.parquet")
+    with pytest.raises(blm.DataError, match=r"part-\d\.parquet: column 'Subject' holds \w+ and holds \w+ in the first"):
         blm.Model(FORMULA, folder)
 
 

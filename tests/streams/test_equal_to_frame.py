@@ -132,6 +132,40 @@ def test_result_does_not_depend_on_chunks_or_order(chunk_rows):
     assert summed.objective(theta) == pytest.approx(whole.objective(theta), rel=SAME)
 
 
+@pytest.mark.parametrize(
+    "labels",
+    [
+        np.resize(["a", "b"], 180),
+        np.resize([0, 1], 180),
+        pd.date_range("2020", periods=180),
+        pd.MultiIndex.from_product([range(90), ["a", "b"]]),
+    ],
+)
+@pytest.mark.parametrize("formula", ["Reaction ~ Days + (1 | Subject)", "Reaction ~ scale(Days) + (Days | Subject)"])
+def test_row_labels_of_a_frame_do_not_matter(formula, labels):
+    frame = _data("sleepstudy").set_axis(labels, axis=0)
+    frame.iloc[[3, 90], 0] = np.nan
+    _same(formula, frame, 37)
+    frame.iloc[100, 0] = np.inf
+    with pytest.raises(blm.DataError, match=r"Column 'Reaction' is infinite in row 100 \("):
+        blm.Model(formula, frame, chunk_rows=37)
+
+
+@pytest.mark.parametrize(
+    "formula",
+    [
+        "Reaction ~ f(Days) + (1 | Subject)",
+        "f(Reaction) ~ Days + (1 | Subject)",
+        "Reaction ~ scale(Days) + (f(Days) | Subject)",
+    ],
+)
+def test_own_functions_of_several_rows_are_refused(formula):
+    frame = _data("sleepstudy").astype({"Subject": int})
+    _same(formula, frame, 37, functions={"f": lambda x: np.log(x + 1)})
+    with pytest.raises(blm.ModelError, match=r"^f\((Days|Reaction)\) has other values when a function of your own"):
+        blm.Model(formula, frame, chunk_rows=37, functions={"f": lambda x: x - x.mean()})
+
+
 def test_what_needs_rows_says_so():
     fit = blm.Model("Reaction ~ Days + (1 | Subject)", _data("sleepstudy"), chunk_rows=50).fit("reml")
     for ask in (fit.predict, fit.residuals, fit.fitted):

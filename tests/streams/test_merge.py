@@ -1,5 +1,7 @@
 """Sums made apart and merged are the sums of all rows."""
 
+from datetime import date
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -82,6 +84,16 @@ def test_a_formula_spelled_otherwise():
     assert blm.merge(parts).objective([0.6]) == pytest.approx(
         blm.Model("y ~ x + (1 | patient)", frame).objective([0.6])
     )
+
+
+def test_labels_that_are_days(tmp_path):
+    frame = _frame().assign(day=[date(2020, 1, 1 + k) for k in range(10)] * 60)
+    files = []
+    for k, rows in enumerate((frame.iloc[:55], frame.iloc[55:])):
+        files.append(blm.Model("y ~ x + (1 | day)", rows, chunk_rows=50).save_sums(tmp_path / f"{k}.sums"))
+    model, whole = blm.merge(files), blm.Model("y ~ x + (1 | day)", frame)
+    assert model.design.terms[0].levels.equals(whole.design.terms[0].levels)
+    assert model.objective([0.7]) == pytest.approx(whole.objective([0.7]), rel=1e-9)
 
 
 def test_damaged_file(tmp_path):

@@ -8,6 +8,7 @@ import bayeslmm as blm
 from bayeslmm.rows import Rows
 from bayeslmm.rows.frames import FrameRows
 from bayeslmm.rows.source import add_part
+from bayeslmm.streams import one_reading
 
 SAME = 1e-9  # relative; sums in another order differ in the last digits, 1e-13 or so
 THETA = {"y ~ x + (1 | g)": [0.7], "y ~ x + I(x**2) + (x | g)": [0.7, 0.1, 0.4], "y ~ 0 + x + (0 + x | g)": [0.6]}
@@ -38,7 +39,7 @@ class Watched(Rows):
                 totals.append(start())
             add_part(totals[-1], part, columns, chunk_rows)
         for other in totals[1:]:
-            totals[0].merge(other)
+            totals[0].merge(other.packed())
         return totals[0]
 
 
@@ -64,6 +65,21 @@ def test_same_as_in_memory(formula, chunk_rows, apart):
     for method in ("ml", "reml"):
         expected = whole.objective(THETA[formula], method)
         assert summed.objective(THETA[formula], method) == pytest.approx(expected, rel=SAME)
+
+
+@pytest.mark.parametrize("places", [0, 10, 300, 2_000, 50_000])
+@pytest.mark.parametrize("apart", [False, True])
+@pytest.mark.parametrize("spread", [1, 20])
+def test_levels_by_places_and_as_they_come(places, apart, spread, monkeypatch):
+    """From levels that are all numbered as they come, over ranges that turn out too long, to ranges mostly empty."""
+    frame = _frame().sort_values("x")
+    frame["g"] *= spread
+    monkeypatch.setattr(one_reading, "PLACED_BYTES", places * 3 * 8)  # of a random intercept and one fixed column
+    rows = Watched([frame.iloc[:10], frame.iloc[10:300], frame.iloc[300:]], apart)
+    summed, whole = blm.Model("y ~ x + (1 | g)", rows, chunk_rows=40), blm.Model("y ~ x + (1 | g)", frame)
+    assert rows.read == 6
+    assert summed.design.terms[0].levels.equals(whole.design.terms[0].levels)
+    assert summed.objective([0.7]) == pytest.approx(whole.objective([0.7]), rel=SAME)
 
 
 def test_levels_of_rows_left_out_are_none():

@@ -12,6 +12,7 @@ from bayeslmm.families import Family
 from bayeslmm.inference.advi.sampling import (
     approximate,
     check_iterations,
+    check_room,
     coefficients_and_scales,
     doubtful,
     explicit_draws,
@@ -42,6 +43,8 @@ def generalized_advi(design: Design, family: Family, priors: "ModelPriors", opti
     ------
     OptionError
         When an option has an impossible value.
+    ModelError
+        When memory does not hold the draws.
     FittingError
         When the optimiser leaves the region where the density is finite.
     KeyboardInterrupt
@@ -56,6 +59,7 @@ def generalized_advi(design: Design, family: Family, priors: "ModelPriors", opti
             "'centered'."
         )
     check_iterations(options.iterations)
+    check_room(design, options)
     started = time.perf_counter()
     model = build_generalized(design, family, priors, centered=parametrization == "centered")
     dispersions = [parameter.name for parameter in family.parameters]

@@ -23,6 +23,7 @@ from bayeslmm.inference.importance.psis import SmoothedWeights, smooth_weights
 from bayeslmm.inference.nuts.chain import Chain
 from bayeslmm.inference.nuts.marginal import marginal_draws
 from bayeslmm.inference.options import Options
+from bayeslmm.inference.room import check_room_for_coordinates
 from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.types import Array, Floats
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 RELIABLE_K_HAT = 0.7  # Vehtari et al. (2024)
 FEWEST_EFFECTIVE = 0.1  # of the draws, below which the approximation is far from the posterior whatever k̂ says
+COPIES = 3.0  # of the draws of an explicit model: normal numbers, points, and the variables
 FEWEST_ITERATIONS = 100  # less cannot even be judged
 LOST = (
     "ADVI's optimiser did not come near the posterior: these draws mean nothing; use another parametrization=, "
@@ -81,6 +83,8 @@ def sample_advi(
         When an option has an impossible value.
     PriorError
         When the marginal model cannot integrate a coefficient's prior.
+    ModelError
+        When memory does not hold the draws.
     FittingError
         When the optimiser leaves the region where the density is finite.
     KeyboardInterrupt
@@ -94,6 +98,8 @@ def sample_advi(
     density = None
     if parametrization == "marginal" and kernel is not None:
         density = CovarianceDensity(kernel, priors, sigma)
+    else:
+        check_room(design, options)
     model, outputs = _build(design, priors, density, sigma, parametrization)
     found = approximate(model, outputs, options)
     values, stats = found.values, found.stats
@@ -180,6 +186,18 @@ def approximate(model: Any, outputs: dict[str, Any], options: Options) -> Approx
     return Approximated(approximation, weights, log_ratio, values, stats, next_seed)
 
 
+def check_room(design: Design, options: Options) -> None:
+    """Refuse draws of an explicit model that memory does not hold.
+
+    Raises
+    ------
+    ModelError
+        With the remedies.
+    """
+    terms = design.terms
+    check_room_for_coordinates([t.name for t in terms], [t.shape.n_effects for t in terms], options, COPIES)
+
+
 def check_iterations(iterations: int) -> None:
     """Refuse too few.
 
@@ -258,7 +276,9 @@ def explicit_draws(
         sd=tuple(values[f"sd_{safe_name(term.name)}"] for term in design.terms),
         cor=tuple(correlations),
         effects=tuple(
-            values[f"r_{safe_name(term.name)}"][:, :, : None if kept else 0].astype(options.dtype, copy=False)
+            values[f"r_{safe_name(term.name)}"].astype(options.dtype, copy=False)
+            if kept
+            else np.empty((*shape, 0, term.n_columns), dtype=options.dtype)
             for term, kept in zip(design.terms, keep, strict=True)
         ),
         stats=stats,

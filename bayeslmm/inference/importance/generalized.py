@@ -21,7 +21,8 @@ from bayeslmm.errors import FittingError, warn_user
 from bayeslmm.inference.draws import Draws, terms_to_keep
 from bayeslmm.inference.generalized_draws import ChainedDraws
 from bayeslmm.inference.importance.effect_rows import EffectRows
-from bayeslmm.inference.importance.points import log_mean
+from bayeslmm.inference.importance.generalized_sizes import worst_size
+from bayeslmm.inference.importance.points import BAD_K_HAT, enough_points, log_mean, uneven
 from bayeslmm.inference.importance.proposals import (
     StudentProposal,
     laplace_proposals,
@@ -45,9 +46,9 @@ from bayeslmm.types import Array
 
 LAPLACE_DOF, MOMENT_DOF = 7.0, 12.0
 MOMENT_ROUNDS = 3
-GOOD_K_HAT, ENOUGH_EFFECTIVE = 0.5, 400.0
+MOST_ROUNDS = 8  # where at the yield so far that many would be enough for every parameter
+GOOD_K_HAT = 0.5
 THREADED_ROWS = 1000  # from here on compiled loops outweigh Python's part of a point
-K_HAT_LIMIT = 0.7  # Vehtari et al. (2024)
 SETTLED = 1e-8  # gain of the log density left to a step of the search for the mode
 LONGEST = 8.0  # step of that search, in rough standard deviations
 MOST_CLIMBS = 30  # of steps as long as that
@@ -146,10 +147,9 @@ def sample_generalized(
     places = sd_places(density.shapes)
     proposals = laplace_proposals(laplace.mode, laplace.covariance, places, LAPLACE_DOF)
     sampler.round(proposals, n_points)
-    for _ in range(MOMENT_ROUNDS):
+    needed = min(enough_points(n_draws), 0.5 * n_points)
+    while not sampler.finished(needed):
         smoothed = sampler.point_weights()
-        if smoothed.k_hat < GOOD_K_HAT and smoothed.effective_size >= min(ENOUGH_EFFECTIVE, 0.5 * n_points):
-            break
         proposals = [
             moment_proposal(p, sampler.x, smoothed.weights, smoothed.effective_size, MOMENT_DOF) for p in proposals
         ]
@@ -340,6 +340,16 @@ class _Sampler:
         """Return the smoothed weights of the points, their draws averaged."""
         return smooth_weights(np.logaddexp.reduce(self.log_weights(), axis=1))
 
+    def finished(self, needed: float) -> bool:
+        """Whether the points are enough for every parameter, or further rounds are not worth their time."""
+        smoothed = self.point_weights()
+        size = min(smoothed.effective_size, worst_size(self.density, self.x, smoothed.weights))
+        if smoothed.k_hat < GOOD_K_HAT and size >= needed:
+            return True
+        if self.rounds <= MOMENT_ROUNDS:
+            return False
+        return size >= needed or size * MOST_ROUNDS < needed * self.rounds or self.rounds >= MOST_ROUNDS
+
     def finish(self, laplace: Laplace, n_draws: int) -> GeneralizedDraws:
         """Weigh, resample and gather."""
         logs = self.log_weights()
@@ -398,16 +408,16 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
         found = sample_generalized(
             density, n_draws=count, seed=options.seed, report=report, store=options.store, dtype=options.dtype
         )
-    if options.handover == "error" and not found.smoothed.k_hat <= K_HAT_LIMIT:
+    if options.handover == "error" and uneven(found.smoothed):
         raise FittingError(
-            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}. "
+            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {BAD_K_HAT}. "
             "handover='nuts' samples by NUTS instead, and handover='keep' returns the weighted draws as they are."
         )
-    if options.handover == "nuts" and not found.smoothed.k_hat <= K_HAT_LIMIT:
+    if options.handover == "nuts" and uneven(found.smoothed):
         from bayeslmm.inference.nuts.generalized import generalized_nuts
 
         warn_user(
-            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {K_HAT_LIMIT}, so NUTS takes "
+            f"The Pareto k of the importance weights is {found.smoothed.k_hat:.2f}, above {BAD_K_HAT}, so NUTS takes "
             "over. handover='error' or 'keep' prevents it."
         )
         del found  # its draws, which memory need not hold twice
@@ -422,6 +432,7 @@ def generalized_importance(density: GeneralizedDensity, options: Options) -> Cha
         "k_hat": found.smoothed.k_hat,
         "effective_size": found.smoothed.effective_size,
         "effective_points": found.effective_points,
+        "largest_weight": found.smoothed.largest,
         "points": found.n_points,
         "rounds": found.n_rounds,
         "kernel_failures": found.n_failures,

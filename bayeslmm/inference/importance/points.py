@@ -73,6 +73,12 @@ def uneven(smoothed: SmoothedWeights) -> bool:
     return smoothed.k_hat > BAD_K_HAT and smoothed.largest > LARGEST_WEIGHT
 
 
+def enough_points(draws: int) -> float:
+    """Return the effective size of points that leaves `ENOUGH_EFFECTIVE` to so many draws taken from them."""
+    few = draws < FEW_DRAWS * ENOUGH_EFFECTIVE
+    return ENOUGH_EFFECTIVE if few else ENOUGH_EFFECTIVE / (1.0 - ENOUGH_EFFECTIVE / draws)
+
+
 @dataclass(frozen=True, slots=True)
 class WeightedPoints:
     """Every point and its weight.
@@ -216,9 +222,7 @@ class _Sampler:
             else _power_of_two(min(max(options.draws * options.chains, FIRST_POINTS), most))
         )
         self.sets = REPLICATES if self.costly else 1
-        draws = options.draws * options.chains
-        few = draws < FEW_DRAWS * ENOUGH_EFFECTIVE
-        self.needed = ENOUGH_EFFECTIVE if few else ENOUGH_EFFECTIVE / (1.0 - ENOUGH_EFFECTIVE / draws)
+        self.needed = enough_points(options.draws * options.chains)
         self.proposals: list[StudentProposal] = []
         self.counts: list[int] = []
         self.phi = np.zeros((0, density.n_phi))

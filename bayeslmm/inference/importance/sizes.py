@@ -6,6 +6,7 @@ from scipy.special import ndtri
 
 from bayeslmm.types import Array
 
+TAILS = (0.05, 0.95)
 NO_SHARE = 1e-12  # ranks this near to zero or one belong to points without weight
 
 
@@ -38,6 +39,41 @@ def parameter_sizes(values: Array, weights: Array) -> Array:
     spread, error = weights @ squares, weights**2 @ squares
     varies = np.ptp(values, axis=0) > 0
     return np.divide(spread, error, out=np.full(values.shape[1], np.inf), where=varies & (error > 0))
+
+
+def tail_sizes(values: Array, weights: Array) -> Array:
+    r"""Return the independent draws that would estimate the shares beyond the 5% and 95% quantiles as well.
+
+    The sizes of `parameter_sizes` with the indicator of a tail in place of z, the smaller of both: of Vehtari et al.
+    (2021), section 4.3, for weights.
+
+    Parameters
+    ----------
+    values
+        Parameters at the points, shape (m, K).
+    weights
+        Shape (m,), summing to one.
+
+    Returns
+    -------
+    ndarray
+        Shape (K,); infinity for a parameter that does not vary.
+    """
+    order = np.argsort(values, axis=0, kind="stable")
+    sums = np.cumsum(weights[order], axis=0)
+    squares = np.cumsum(weights[order] ** 2, axis=0)
+    total, columns = np.sum(weights**2), np.arange(values.shape[1])
+    found = np.full(values.shape[1], np.inf)
+    varies = np.ptp(values, axis=0) > 0
+    for share in TAILS:
+        place = np.argmax(sums >= share, axis=0)
+        below, error = sums[place, columns], squares[place, columns]
+        error = (1.0 - below) ** 2 * error + below**2 * (total - error)
+        varies_here = varies & (error > 0)
+        found = np.fmin(
+            found, np.divide(below * (1.0 - below), error, out=np.full_like(found, np.inf), where=varies_here)
+        )
+    return found
 
 
 def replicated_size(phi: Array, weights: Array, replicate: NDArray[np.intp]) -> float:

@@ -1,5 +1,6 @@
 """One chain of the compiled sampler: warm-up in stages, then draws, in blocks between which it can be stopped."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from threading import Event
 from typing import Any
@@ -71,20 +72,18 @@ def sample_compiled_chain(density: CompiledDensity, options: Options, seed: int,
             run.learn_metric(draws)
     last = options.tune - int(stages.sum())
     run.advance(last, adapting=True)
-    draws, found, statistics = run.advance(options.draws, adapting=False)
+    points, statistics = run.sample(options.draws)
     for target in STRICTER:
         if last and target > options.target_accept and statistics[:, STATISTICS.index("diverging")].any():
             run.shorten_steps(target)
             run.advance(last, adapting=True)
-            draws, found, statistics = run.advance(options.draws, adapting=False)
+            points, statistics = run.sample(options.draws)
     stats: dict[str, Any] = dict(zip(STATISTICS, statistics.T, strict=True))
     stats["diverging"] = stats["diverging"] > 0
     stats["n_steps"] = stats["n_steps"].astype(np.int64)
     stats["tree_depth"] = stats["tree_depth"].astype(np.int64)
     stats["reached_max_treedepth"] = stats["tree_depth"] >= DEEPEST
-    d = len(density.arrays.mode)
-    x = density.arrays.mode + draws[:, :d] @ density.arrays.root.T
-    return Chain(np.hstack([x, found]), stats, 0, run.steps)
+    return Chain(points, stats, 0, run.steps)
 
 
 class _Run:
@@ -145,12 +144,30 @@ class _Run:
 
     def advance(self, count: int, *, adapting: bool) -> tuple[Array, Array, Array]:
         """Make `count` transitions; return draws (count, D), coefficients (count, k) and statistics (count, 7)."""
+        draws, statistics = np.empty((count, self.dimension)), np.empty((count, len(STATISTICS)))
+        found = np.empty((count, len(self.density.explicit.centre)))
+        for some, *block in self._blocks(count, adapting=adapting):
+            draws[some], found[some], statistics[some] = block
+        return draws, found, statistics
+
+    def sample(self, count: int) -> tuple[Array, Array]:
+        """Make `count` transitions; return parameters with coefficients (count, d + k), and statistics (count, 7)."""
+        mode, root = self.density.arrays.mode, self.density.arrays.root
+        d = len(mode)
+        points = np.empty((count, d + len(self.density.explicit.centre)))
+        statistics = np.empty((count, len(STATISTICS)))
+        for some, draws, found, facts in self._blocks(count, adapting=False):
+            points[some, :d], points[some, d:] = mode + draws[:, :d] @ root.T, found
+            statistics[some] = facts
+        return points, statistics
+
+    def _blocks(self, count: int, *, adapting: bool) -> Iterator[tuple[slice, Array, Array, Array]]:
+        """Make transitions, and give their places with draws, coefficients and statistics, some at a time."""
         work = self.dimension + self.density.explicit.density.problem.predictor.n
         block = max(1, int(BLOCK_WORK / work))
-        parts = [self._block(0, adapting=False)[1:]]
+        self._block(0, adapting=False)
         for first in range(0, count, block):
             if self.stop.is_set():
                 raise KeyboardInterrupt
-            parts.append(self._block(min(block, count - first), adapting=adapting)[1:])
-        draws, found, statistics = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
-        return draws, found, statistics
+            stop = min(first + block, count)
+            yield slice(first, stop), *self._block(stop - first, adapting=adapting)[1:]

@@ -8,11 +8,13 @@ Where every part of the density has a compiled form, the sampler is compiled, to
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from threading import Event
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.errors import OptionError
@@ -27,12 +29,14 @@ from bayeslmm.inference.nuts.compiled_chain import CompiledDensity, sample_compi
 from bayeslmm.inference.nuts.marginal import chain_seeds, sample_chain
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.progress import progress_bar
+from bayeslmm.inference.room import check_room_for_coordinates
 from bayeslmm.likelihood.threads import blas_threads, idle_cores, in_threads
 from bayeslmm.posterior.explicit_arrays import can_compile, explicit_arrays, pack
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity, user_effects
 from bayeslmm.posterior.generalized_mixture import GeneralizedMixtureDensity, explicit_posterior
 
+CONVERTED_AT_ONCE = 1 << 20  # coordinates of draws that become effects
 THREADED_ROWS = 2000  # from here on a gradient's compiled part outweighs Python's, and chains run at once
 
 
@@ -50,12 +54,16 @@ def generalized_nuts(density: GeneralizedDensity, options: Options) -> ChainedDr
     ------
     OptionError
         If options do not go together.
+    ModelError
+        If memory does not hold the draws.
     FittingError
         If the density cannot be evaluated at the start, or at no point.
     KeyboardInterrupt
         If sampling was interrupted.
     """
     check_nuts_options(options)
+    names = list(density.problem.predictor.names)
+    check_room_for_coordinates(names, [s.n_effects for s in density.shapes], options, 1.0 + 1.0 / options.chains)
     started = time.perf_counter()
     laplace, evaluation = find_generalized_laplace(density)
     explicit = explicit_posterior(density, laplace.mode, evaluation)
@@ -144,15 +152,15 @@ def run_facts(density: GeneralizedDensity, options: Options) -> dict[str, Any]:
 
 
 def chained_draws(density: ExplicitDensity, chains: list[Chain], options: Options) -> ChainedDraws:
-    """Return the draws of all parameters on the user's columns."""
+    """Return the draws of all parameters on the user's columns, and forget those of the chains."""
     model = density.density
     predictor, family = model.problem.predictor, model.problem.family
     d = model.dimension
-    q = np.array([chain.x for chain in chains])
-    x, shape = q[..., :d], q.shape[:2]
     keep = options.keep(list(predictor.names))
-    beta = q[..., d + density.n_effects :] @ predictor.fixed.matrix.T
-    effects = user_effects(density, x, q[..., d:], keep, options.dtype)
+    x = np.array([chain.x[:, :d] for chain in chains])
+    shape = x.shape[:2]
+    beta = np.array([chain.x[:, d + density.n_effects :] for chain in chains]) @ predictor.fixed.matrix.T
+    effects = _effects_of(density, chains, keep, options.dtype)
     shown = [sds_and_correlations(factor) for factor in model.user_factors(model.term_points(x))]
     working = family.with_level(model.working(x), predictor.fixed.centring.level(beta))
     working = working.reshape(shape[0] * shape[1], family.n_dispersion)
@@ -171,3 +179,22 @@ def chained_draws(density: ExplicitDensity, chains: list[Chain], options: Option
         },
     )
     return ChainedDraws(draws, natural.reshape(*shape, family.n_dispersion))
+
+
+def _effects_of(
+    density: ExplicitDensity, chains: list[Chain], keep: Sequence[bool], dtype: type
+) -> tuple[NDArray[np.floating], ...]:
+    """Return the random effects in the user's columns, (C, D, J, S) per term; chains lose their coordinates in turn."""
+    d, draws = density.density.dimension, len(chains[0].x)
+    found: tuple[NDArray[np.floating], ...] = tuple(
+        np.empty((len(chains), draws, shape.n_levels if kept else 0, shape.n_columns), dtype=dtype)
+        for shape, kept in zip(density.density.shapes, keep, strict=True)
+    )
+    step = max(1, CONVERTED_AT_ONCE // chains[0].x.shape[1])
+    for c, chain in enumerate(chains):
+        for start in range(0, draws, step):
+            some = chain.x[start : start + step]
+            for own, effects in zip(found, user_effects(density, some[:, :d], some[:, d:], keep, dtype), strict=True):
+                own[c, start : start + step] = effects
+        chains[c] = replace(chain, x=chain.x[:0].copy())
+    return found

@@ -17,6 +17,7 @@ from bayeslmm.inference.nuts.explicit import Trace, compile_for_nutpie, sample_w
 from bayeslmm.inference.nuts.marginal import sample_known, sample_marginal
 from bayeslmm.inference.options import Options, check_choice
 from bayeslmm.inference.progress import progress_bar
+from bayeslmm.inference.room import check_room_for_coordinates
 from bayeslmm.likelihood.kernel import Kernel, build_kernel
 from bayeslmm.posterior.coefficient_priors import not_normal
 from bayeslmm.posterior.density import CovarianceDensity
@@ -25,6 +26,8 @@ from bayeslmm.types import Parametrization
 
 if TYPE_CHECKING:
     from bayeslmm.priors.model_priors import ModelPriors
+
+TRACE_COPIES = 2.0  # of draws, the sampler's own and those returned
 
 
 def sample_nuts(
@@ -156,6 +159,8 @@ def _sample_explicit(
     """Sample coefficients and random effects along with everything else."""
     from bayeslmm.pymc_models import build_hierarchical
 
+    kept = [term for term, keep in zip(design.terms, options.keep([t.name for t in design.terms]), strict=True) if keep]
+    check_room_for_coordinates([t.name for t in kept], [t.shape.n_effects for t in kept], options, TRACE_COPIES)
     model = build_hierarchical(design, priors, sigma=sigma, centered=centered)
     names = _names(design, sigma, options.keep([term.name for term in design.terms]))
     if options.sampler == "pymc":

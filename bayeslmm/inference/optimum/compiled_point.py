@@ -78,7 +78,7 @@ def evaluate(terms: Terms, point: Point, work: Work) -> None:
     value, sigma = value_at(terms, point.factor, work)
     point.numbers[0], point.numbers[1] = value, sigma
     if not work.tally[1]:
-        fill_slopes(terms, point, work, sigma)
+        fill_slopes(terms, point.factor, work, sigma, point.excess, point.slope, point.known)
 
 
 @numba.njit(cache=True, nogil=True)

@@ -7,7 +7,7 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.inference.nuts.starting import starting_factors
-from bayeslmm.inference.optimum.compiled_terms import Effects, SeveralTerms, SingleTerm
+from bayeslmm.inference.optimum.compiled_terms import Effects, Terms
 from bayeslmm.inference.optimum.search import Minimum, Point, Record, minimise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import covariance_gradients, evaluate, factor_gradients
@@ -115,11 +115,12 @@ def is_single(kernel: Kernel) -> bool:
     return single and (products.n_fixed <= NARROW or products.n_fixed * layout.shapes[0].n_levels <= SMALL)
 
 
-def single_term(kernel: Kernel, method: Criterion, sigma: float | None) -> SingleTerm:
+def single_term(kernel: Kernel, method: Criterion, sigma: float | None) -> Terms:
     """Return the arrays of a kernel with a single random term."""
     products, shape = kernel.products, kernel.shapes[0]
-    return SingleTerm(
-        products.nest_z[0], products.nest_xy[0], products.xy, products.n, method == "reml",
+    places = np.array([(0, shape.n_columns, shape.n_levels)], dtype=np.int64)
+    return Terms(
+        products.nest_z[0], products.nest_xy[0], products.xy, places, products.n, method == "reml",
         np.nan if sigma is None else float(sigma), effects_of([shape]),
     )  # fmt: skip
 
@@ -134,13 +135,13 @@ def is_small(kernel: Kernel) -> bool:
     return effects * rest**2 <= FEW_EFFECTS
 
 
-def several_terms(kernel: Kernel, method: Criterion, sigma: float | None) -> SeveralTerms:
+def several_terms(kernel: Kernel, method: Criterion, sigma: float | None) -> Terms:
     """Return the arrays of a kernel with several random terms."""
     products, shapes = kernel.products, kernel.shapes
     order = [*products.layout.nest, *products.layout.trailing]
     firsts = np.cumsum([0, *(shape.n_columns for shape in shapes)])
     places = np.array([(firsts[k], shapes[k].n_columns, shapes[k].n_levels) for k in order], dtype=np.int64)
-    return SeveralTerms(
+    return Terms(
         *dense_crossproducts(products), places, products.n, method == "reml",
         np.nan if sigma is None else float(sigma), effects_of(shapes),
     )  # fmt: skip

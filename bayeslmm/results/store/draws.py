@@ -1,7 +1,6 @@
 """Posterior draws as a NetCDF file that arviz reads too, and back."""
 
 from collections.abc import Mapping
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from bayeslmm.errors import StorageError
 from bayeslmm.families import Family
 from bayeslmm.inference.draws import SUMMARY, Draws
 from bayeslmm.results.draws_dataset import row_labels
+from bayeslmm.results.store.forgiving_file import ForgivingFile
 from bayeslmm.results.store.summaries import SUMMARIES, read_summaries, summary_dataset
 from bayeslmm.types import Array, Floats
 
@@ -56,26 +56,27 @@ def write_draws(fit: "PosteriorFit", path: Path) -> None:
     groups |= {group: fit.rows_of(group) for group in fit.added}
     if fit.draws.summaries:
         groups[SUMMARIES] = summary_dataset(fit.design, fit.draws.summaries)
-    path.write_bytes(_netcdf(groups))
+    with ForgivingFile(path, "w+") as file:
+        try:
+            _write_netcdf(groups, file)
+        except Exception:
+            if file.error is None:
+                raise
+        if file.error is not None:
+            raise file.error
 
 
-def _netcdf(groups: Mapping[str, "xarray.Dataset"]) -> memoryview:
-    """Return the bytes of a NetCDF file, made in memory.
-
-    HDF5 keeps what it cannot write to a full disk, and writing it once more on closing ends the process; a copy of the
-    draws in memory is the price of an error that can be caught.
-    """
+def _write_netcdf(groups: Mapping[str, "xarray.Dataset"], target: ForgivingFile) -> None:
+    """Write groups as NetCDF, array by array, so that memory holds them once."""
     import h5netcdf  # type: ignore[import-untyped]
     from xarray.backends import H5NetCDFStore
 
-    buffer = BytesIO()
-    with h5netcdf.File(buffer, "w") as file:
+    with h5netcdf.File(target, "w") as file:
         for name, dataset in groups.items():
             try:
                 dataset.dump_to_store(H5NetCDFStore(file, group=name))
             except (TypeError, ValueError) as error:
                 raise StorageError(f"The group {name!r} cannot be written as NetCDF: {error}.") from error
-    return buffer.getbuffer()
 
 
 def _correlations(posterior: "xarray.Dataset", term: RandomTerm) -> Floats:
