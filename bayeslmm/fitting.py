@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import numpy as np
 
 from bayeslmm.errors import FittingError, ModelError, OptionError
+from bayeslmm.inference.compiling import compilation_told
 from bayeslmm.inference.draws import SUMMARY
 from bayeslmm.inference.options import Options
 from bayeslmm.inference.room import check_room_for_draws, memory_explained
@@ -385,14 +386,15 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
             "store='summary' is for method='importance', 'nuts' and 'hmc' of normal responses; name the terms to "
             "keep, or none of them with store=()."
         )
-    if model.family is not None:
-        if options.device == "cuda":
-            raise OptionError("device='cuda' is for normal responses; use device='cpu' or 'auto' for other families.")
-        return _run_generalized(model, method, options)
-    if options.n_quad != 1:
+    if model.family is not None and options.device == "cuda":
+        raise OptionError("device='cuda' is for normal responses; use device='cpu' or 'auto' for other families.")
+    if model.family is None and options.n_quad != 1:
         raise OptionError("n_quad= is for generalized models; the likelihood of a normal response is exact.")
-    with memory_explained():
-        return RUNNERS[method](model, method, options)
+    with compilation_told(options.progressbar):
+        if model.family is not None:
+            return _run_generalized(model, method, options)
+        with memory_explained():
+            return RUNNERS[method](model, method, options)
 
 
 def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:

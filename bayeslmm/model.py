@@ -551,9 +551,12 @@ class Model:
             from bayeslmm.other_responses import ResponseModels, sample_many
 
             return sample_many(ResponseModels.of(self), Y, draws, seed, cores)
+        from bayeslmm.inference.compiling import compilation_told
+        from bayeslmm.inference.options import shows_progress
         from bayeslmm.results.many_responses import fit_many
 
-        return fit_many(self.fit(self._likelihood_method(method, "many responses", ("importance",))), Y, cores)
+        with compilation_told(shows_progress()):
+            return fit_many(self.fit(self._likelihood_method(method, "many responses", ("importance",))), Y, cores)
 
     def prior_predictive(self, draws: int = 500, *, seed: Any = None) -> "InferenceData":
         """Simulate parameters and responses from the priors.

@@ -4,7 +4,10 @@ The random effects of term k have covariance :math:`\Sigma_k = \sigma^2 \lambda_
 :math:`\lambda_k` lower triangular (S x S), or diagonal for independent effects (Bates et al. 2015, section 2).
 """
 
+from functools import cache
+
 import numpy as np
+from numpy.typing import NDArray
 
 from bayeslmm.types import Array
 
@@ -16,9 +19,17 @@ def lower_factor(factor: Array) -> Array:
     """
     if factor.shape[-2] == 1:
         return np.asarray(np.sqrt(np.sum(factor**2, axis=-1, keepdims=True)))
+    if factor.ndim == 2 and not factor[_above_diagonal(*factor.shape)].any():
+        return positive_diagonal(factor[:, : len(factor)])
     r = np.asarray(np.linalg.qr(np.swapaxes(factor, -1, -2), mode="r"))
     signs = np.where(np.diagonal(r, axis1=-2, axis2=-1) < 0, -1.0, 1.0)
     return np.swapaxes(r * signs[..., None], -1, -2)
+
+
+@cache
+def _above_diagonal(size: int, width: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return rows and columns of the entries above the diagonal of a matrix (S, m)."""
+    return np.triu_indices(size, 1, width)
 
 
 def positive_diagonal(factor: Array) -> Array:

@@ -1,21 +1,25 @@
 r"""One term without a trailing matrix, start to finish in compiled loops.
 
 With a single random-effects term every level is eliminated on its own and only X and y remain, so an evaluation is a
-few thousand operations and the calls between them would cost more than they do. Levels are eliminated by the loops of
-`elimination`; the other equations are those of `selected_inverse` and `normal_prior`.
+few thousand operations and the calls between them would cost more than they do. The equations are those of
+`elimination`, `selected_inverse` and `normal_prior`.
+
+A function is compiled once for itself and again within every function that calls it, so few of them call others.
 """
 
 import numba
 import numpy as np
 
-from bayeslmm.likelihood.elimination import eliminate_level, scale_rows
 from bayeslmm.likelihood.marginal import SAFE_PIVOT
 from bayeslmm.types import Array
 
+LARGEST = 100.0  # entry of a factor, columns scaled, beyond which sums in sequence lose digits that blocked ones keep
+# of a fixed column's squares, not shared with others and random effects, that sums in sequence still know
+NEARLY_COLLINEAR = 1e-8
 NO_VARIANCE = 1e150  # precision's root of coefficients taken as known
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def reduce_single(z: Array, xy: Array, total: Array, factor: Array, low: Array, rows: Array, schur: Array) -> float:
     """Eliminate every level and factor what remains of X and y.
 
@@ -33,25 +37,49 @@ def reduce_single(z: Array, xy: Array, total: Array, factor: Array, low: Array, 
     -------
     log |Omega|; NaN if a pivot is not positive.
     """
-    order = total.shape[0]
-    scale_rows(z, xy, factor, factor, low, rows)
-    # no other term meets the levels: there are no entries
-    log_det = eliminate_level(low, rows, np.zeros(1, dtype=np.int64), np.zeros((1, 0)))
-    if not np.isfinite(log_det):
-        return np.nan
+    n_levels, size, order = xy.shape
     for a in range(order):
         for b in range(a + 1):
             schur[a, b] = total[a, b]
-    for j in range(rows.shape[0]):
-        for s in range(rows.shape[1]):
+    log_det = 0.0
+    for j in range(n_levels):
+        for s in range(size):
+            for t in range(size):
+                value = 0.0
+                for r in range(s, size):
+                    value += factor[r, s] * z[j, r, t]
+                low[j, s, t] = value
+            for t in range(s + 1):  # in place: what comes later in the row is still that of lambda' z
+                value = 1.0 if s == t else 0.0
+                for r in range(t, size):
+                    value += low[j, s, r] * factor[r, t]
+                for r in range(t):
+                    value -= low[j, s, r] * low[j, t, r]
+                if s > t:
+                    low[j, s, t] = value / low[j, t, t]
+                    continue
+                if not value > 0.0:
+                    return np.nan
+                low[j, s, s] = np.sqrt(value)
+                log_det += np.log(value)
+            pivot = 1.0 / low[j, s, s]
+            for a in range(order):
+                value = 0.0
+                for r in range(s, size):
+                    value += factor[r, s] * xy[j, r, a]
+                for r in range(s):
+                    value -= low[j, s, r] * rows[j, r, a]
+                rows[j, s, a] = value * pivot
             for a in range(order):
                 value = rows[j, s, a]
                 for b in range(a + 1):
                     schur[a, b] -= value * rows[j, s, b]
+    if not np.isfinite(log_det):
+        return np.nan
     return log_det if cholesky_in_place(schur) else np.nan
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def cholesky_in_place(matrix: Array) -> bool:
     """Replace the lower triangle by its Cholesky factor; return whether every pivot was positive."""
     for a in range(matrix.shape[0]):
@@ -68,7 +96,7 @@ def cholesky_in_place(matrix: Array) -> bool:
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def solve_lower(lower: Array, right: Array) -> None:
     """Solve ``L x = right`` in place, right (p,)."""
     for a in range(right.shape[0]):
@@ -78,7 +106,7 @@ def solve_lower(lower: Array, right: Array) -> None:
         right[a] = value / lower[a, a]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def solve_upper(lower: Array, right: Array) -> None:
     """Solve ``L' x = right`` in place, right (p,)."""
     for a in range(right.shape[0] - 1, -1, -1):
@@ -88,7 +116,7 @@ def solve_upper(lower: Array, right: Array) -> None:
         right[a] = value / lower[a, a]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def fixed_given_sigma(
     schur: Array, precision: Array, mean: Array, sigma: float, beta: Array, root: Array
 ) -> tuple[float, float]:
@@ -112,8 +140,12 @@ def fixed_given_sigma(
     """
     p = beta.shape[0]
     variance = sigma * sigma
-    estimate = schur[p, :p].copy()
-    solve_upper(schur[:p, :p], estimate)
+    estimate, column = np.empty(p), np.empty(p)
+    for a in range(p - 1, -1, -1):
+        value = schur[p, a]
+        for b in range(a + 1, p):
+            value -= schur[b, a] * estimate[b]
+        estimate[a] = value / schur[a, a]
     for a in range(p):
         for b in range(a + 1):
             value = variance * precision[a, b]
@@ -122,11 +154,11 @@ def fixed_given_sigma(
             root[a, b] = value
     if not cholesky_in_place(root):
         return np.nan, np.nan
-    shift = np.zeros(p)
     for a in range(p):
+        value = 0.0
         for b in range(p):
-            shift[a] += precision[a, b] * (mean[b] - estimate[b])
-    beta[:] = variance * shift
+            value += precision[a, b] * (mean[b] - estimate[b])
+        beta[a] = variance * value
     solve_lower(root, beta)
     solve_upper(root, beta)
     by_data, by_prior, log_det, trace = 0.0, 0.0, 0.0, 0.0
@@ -141,70 +173,134 @@ def fixed_given_sigma(
         for b in range(p):
             value += precision[a, b] * (estimate[b] + beta[b] - mean[b])
         by_prior += value * (estimate[a] + beta[a] - mean[a])
-    column = np.empty(p)
     for a in range(p):
-        column[:] = precision[:, a]
+        for b in range(p):
+            column[b] = precision[b, a]
         solve_lower(root, column)
         solve_upper(root, column)
         trace += column[a]
-    beta += estimate
+    for a in range(p):
+        beta[a] += estimate[a]
     return log_det + by_data / variance + by_prior, 2.0 * variance * trace - 2.0 * by_data / variance
 
 
-@numba.njit(cache=True, nogil=True)
-def excess_single(low: Array, rows: Array, beta: Array, root: Array, sigma: float) -> Array:
-    """Return ``J I - sum C_jj - sum u_j u_j' / sigma^2``, shape (S, S), beta at its conditional mean."""
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def moments_single(low: Array, rows: Array, beta: Array, root: Array, inverse: Array, squares: Array) -> None:
+    r"""Fill ``sum C_jj`` and ``sum u_j u_j'``, (S, S) each, beta at its conditional mean.
+
+    .. math:: C_{jj} = L_j^{-\top} (I + H_j^\top H_j) L_j^{-1}, \qquad H_j = R^{-1} X_j^\top, \qquad
+              L_j^\top u_j = y_j - X_j \beta
+
+    with :math:`X_j, y_j` the columns of `rows`: one solution with I, H' and y - X beta as right sides has both.
+
+    Parameters
+    ----------
+    low, rows
+        What :func:`reduce_single` leaves.
+    beta, root
+        Coefficients (p,) and the lower Cholesky factor R of their precision (p, p).
+    """
     n_levels, size, order = rows.shape
-    p = order - 1
-    out = np.zeros((size, size))
-    u = np.empty(size)
-    solved = np.empty((p, size))
-    column = np.empty(p)
-    inner = np.empty((size, size))
-    inverse = np.zeros((size, size))
-    for j in range(n_levels):
-        for s in range(size):
-            for a in range(p):
-                column[a] = rows[j, s, a]
-            solve_lower(root, column)
-            for a in range(p):
-                solved[a, s] = column[a]
-        for s in range(size):
-            for t in range(s + 1):
-                value = 1.0 if s == t else 0.0
-                for a in range(p):
-                    value += solved[a, s] * solved[a, t]
-                inner[s, t] = value
-                inner[t, s] = value
-        for s in range(size - 1, -1, -1):
-            value = rows[j, s, p]
-            for a in range(p):
-                value -= rows[j, s, a] * beta[a]
-            for r in range(s + 1, size):
-                value -= low[j, r, s] * u[r]
-            u[s] = value / low[j, s, s]
-        for t in range(size):
-            inverse[t, t] = 1.0 / low[j, t, t]
-            for s in range(t + 1, size):
-                value = 0.0
-                for r in range(t, s):
-                    value -= low[j, s, r] * inverse[r, t]
-                inverse[s, t] = value / low[j, s, s]
-        for s in range(size):
-            for t in range(s + 1):
-                value = u[s] * u[t] / (sigma * sigma)
-                for a in range(s, size):
-                    for b in range(t, size):
-                        value += inverse[a, s] * inner[a, b] * inverse[b, t]
-                out[s, t] -= value
-                if s != t:
-                    out[t, s] -= value
+    last = size + order - 1
+    solved = np.empty((size, last + 1))
     for s in range(size):
-        out[s, s] += n_levels
-    return out
+        for t in range(size):
+            inverse[s, t] = 0.0
+            squares[s, t] = 0.0
+    for j in range(n_levels):
+        for s in range(size - 1, -1, -1):
+            for t in range(size):
+                solved[s, t] = 1.0 if s == t else 0.0
+            own = rows[j, s, order - 1]
+            for a in range(order - 1):
+                value = rows[j, s, a]
+                own -= value * beta[a]
+                for b in range(a):
+                    value -= root[a, b] * solved[s, size + b]
+                solved[s, size + a] = value / root[a, a]
+            solved[s, last] = own
+            pivot = 1.0 / low[j, s, s]
+            for c in range(last + 1):
+                value = solved[s, c]
+                for r in range(s + 1, size):
+                    value -= low[j, r, s] * solved[r, c]
+                solved[s, c] = value * pivot
+            for t in range(s, size):
+                value = 0.0
+                for c in range(last):
+                    value += solved[s, c] * solved[t, c]
+                inverse[t, s] += value
+                squares[t, s] += solved[s, last] * solved[t, last]
+    for s in range(size):
+        for t in range(s):
+            inverse[t, s] = inverse[s, t]
+            squares[t, s] = squares[s, t]
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
+def evaluate_single(
+    z: Array, xy: Array, total: Array, n: int, reml: bool, sigma: float, factor: Array, low: Array, rows: Array,
+    schur: Array, beta: Array, root: Array, gradient: bool, inverse: Array, excess: Array, slope: Array,
+) -> tuple[float, float]:  # fmt: skip
+    """Return the profiled objective but for the weights' logarithms, and sigma; NaN where digits are lost.
+
+    Parameters
+    ----------
+    z, xy, total, factor, low, rows, schur
+        As for :func:`reduce_single`.
+    n, reml, sigma
+        Rows, the criterion, and the residual standard deviation, NaN where it is profiled.
+    beta, root
+        Filled with the coefficients (p,), and the root of their precision that the criterion supposes: ML takes them
+        as known, (p, p).
+    gradient
+        Whether to fill what follows.
+    inverse, excess, slope
+        Filled, (S, S) each: ``sum C_jj``, ``J I - sum C_jj - sum u_j u_j' / sigma^2``, and the gradient by lambda; NaN
+        where lambda cannot be inverted.
+    """
+    size, p = factor.shape[0], beta.shape[0]
+    for a in range(size):
+        for b in range(a + 1):
+            if not abs(factor[a, b]) <= LARGEST:
+                return np.nan, np.nan
+    log_det = reduce_single(z, xy, total, factor, low, rows, schur)
+    value, sigma = objective_single(log_det, schur, n, reml, sigma)
+    for a in range(p - 1, -1, -1):
+        pivot, share = schur[a, a], schur[p, a]
+        if not pivot * pivot >= NEARLY_COLLINEAR * total[a, a]:
+            return np.nan, np.nan
+        for b in range(p):
+            root[a, b] = schur[a, b] if reml and b <= a else 0.0
+        if not reml:
+            root[a, a] = NO_VARIANCE
+        for b in range(a + 1, p):
+            share -= schur[b, a] * beta[b]
+        beta[a] = share / pivot
+    if not np.isfinite(value):
+        return np.nan, np.nan
+    if gradient:
+        slopes_single(factor, low, rows, beta, root, sigma, inverse, excess, slope)
+    return value, sigma
+
+
+@numba.njit(inline="always")
+def slopes_single(
+    factor: Array, low: Array, rows: Array, beta: Array, root: Array, sigma: float, inverse: Array, excess: Array,
+    slope: Array,
+) -> None:  # fmt: skip
+    """Fill the derivatives of the profiled objective; arguments as in :func:`evaluate_single`."""
+    moments_single(low, rows, beta, root, inverse, slope)
+    for t in range(len(factor)):
+        for s in range(len(factor) - 1, -1, -1):
+            excess[s, t] = (len(low) if s == t else 0.0) - inverse[s, t] - slope[s, t] / (sigma * sigma)
+            value = 2.0 * excess[s, t]
+            for r in range(s + 1, len(factor)):
+                value -= factor[r, s] * slope[r, t]
+            slope[s, t] = value / factor[s, s] if abs(factor[s, s]) >= SAFE_PIVOT else np.nan
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def covariance_slope_single(
     z: Array, xy: Array, factor: Array, low: Array, rows: Array, beta: Array, root: Array, sigma: float
 ) -> Array:
@@ -223,7 +319,7 @@ def covariance_slope_single(
     low, rows
         What it leaves.
     beta, root, sigma
-        As for :func:`excess_single`.
+        As for :func:`moments_single`, and the residual standard deviation.
     """
     n_levels, size, order = xy.shape
     p = order - 1
@@ -264,45 +360,33 @@ def covariance_slope_single(
     return out
 
 
-@numba.njit(cache=True, nogil=True)
-def squares_single(low: Array, rows: Array, beta: Array) -> Array:
-    """Return ``sum u_j u_j'``, shape (S, S), u at its conditional mean given beta."""
-    n_levels, size, order = rows.shape
-    out = np.zeros((size, size))
-    u = np.empty(size)
-    for j in range(n_levels):
-        for s in range(size - 1, -1, -1):
-            value = rows[j, s, order - 1]
-            for a in range(order - 1):
-                value -= rows[j, s, a] * beta[a]
-            for r in range(s + 1, size):
-                value -= low[j, r, s] * u[r]
-            u[s] = value / low[j, s, s]
-            for t in range(s, size):
-                out[s, t] += u[s] * u[t]
-    for s in range(size):
-        for t in range(s):
-            out[s, t] = out[t, s]
-    return out
-
-
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def coefficients_single(schur: Array) -> Array:
     """Return the coefficients (p,) at their conditional mean, from the factor of what remains of X and y."""
     p = schur.shape[0] - 1
-    beta = schur[p, :p].copy()
-    solve_upper(schur[:p, :p], beta)
+    beta = np.empty(p)
+    for a in range(p - 1, -1, -1):
+        beta[a] = schur[p, a]
+        for b in range(a + 1, p):
+            beta[a] -= schur[b, a] * beta[b]
+        beta[a] /= schur[a, a]
     return beta
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def root_single(schur: Array, reml: bool) -> Array:
     """Return the root R of the coefficients' precision that a criterion supposes: ML takes them as known, (p, p)."""
     p = schur.shape[0] - 1
-    return schur[:p, :p].copy() if reml else np.eye(p) * NO_VARIANCE
+    root = np.zeros((p, p))
+    for a in range(p):
+        root[a, a] = NO_VARIANCE
+        for b in range(a + 1):
+            if reml:
+                root[a, b] = schur[a, b]
+    return root
 
 
-@numba.njit(cache=True, nogil=True)
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def objective_single(log_det: float, schur: Array, n: int, reml: bool, sigma: float) -> tuple[float, float]:
     """Return the objective but for the weights' logarithms, and sigma.
 
@@ -315,34 +399,14 @@ def objective_single(log_det: float, schur: Array, n: int, reml: bool, sigma: fl
     """
     p = schur.shape[0] - 1
     dof = n - p if reml else n
-    r2 = schur[p, p] ** 2
+    r2 = schur[p, p] * schur[p, p]
     if np.isnan(sigma):
         sigma = np.sqrt(r2 / dof)
-    value = log_det + dof * np.log(2.0 * np.pi * sigma**2) + r2 / sigma**2
+    value = log_det + dof * np.log(2.0 * np.pi * sigma * sigma) + r2 / (sigma * sigma)
     if reml:
         for a in range(p):
             value += 2.0 * np.log(schur[a, a])
     return value, sigma
-
-
-@numba.njit(inline="always")
-def slopes_single(
-    z: Array, xy: Array, factor: Array, low: Array, rows: Array, beta: Array, root: Array, sigma: float
-) -> tuple[Array, Array]:
-    """Return the excess and the gradient of the profiled objective by lambda, both (S, S); lambda may be singular.
-
-    Arguments as in :func:`covariance_slope_single`.
-    """
-    excess = excess_single(low, rows, beta, root, sigma)
-    slope = np.zeros(excess.shape)
-    for s in range(len(factor)):
-        if not abs(factor[s, s]) >= SAFE_PIVOT:
-            return excess, 2.0 * covariance_slope_single(z, xy, factor, low, rows, beta, root, sigma) @ factor
-    for s in range(len(factor)):
-        column = excess[:, s].copy()
-        solve_upper(factor, column)
-        slope[:, s] = 2.0 * column
-    return excess, slope
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")

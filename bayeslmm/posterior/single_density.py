@@ -14,7 +14,7 @@ from scipy.special import ndtri
 from bayeslmm.errors import FittingError
 from bayeslmm.likelihood.crossproducts import CrossProducts
 from bayeslmm.likelihood.normal_prior import LOG_2PI
-from bayeslmm.likelihood.single_term import excess_single, fixed_given_sigma, reduce_single
+from bayeslmm.likelihood.single_term import fixed_given_sigma, moments_single, reduce_single
 from bayeslmm.likelihood.tiled_levels import reduce_levels
 from bayeslmm.posterior.coded_priors import log_density
 from bayeslmm.posterior.mixture_quantiles import series_in_scores
@@ -200,11 +200,11 @@ def log_posterior(
     value += prior + log_correlation(x, size, exponents)
     if not np.isfinite(value):
         return np.nan
-    excess = excess_single(low, rows, beta, root, sigma)
-    slope = np.empty((size, size))
+    inverse, squares, slope = np.empty((size, size)), np.empty((size, size)), np.empty((size, size))
+    moments_single(low, rows, beta, root, inverse, squares)
     for t in range(size):
         for s in range(size - 1, -1, -1):
-            inner = -excess[s, t]
+            inner = inverse[s, t] + squares[s, t] / (sigma * sigma) - (n_levels if s == t else 0.0)
             for r in range(s + 1, size):
                 inner -= factor[r, s] * slope[r, t]
             slope[s, t] = inner / factor[s, s]

@@ -14,10 +14,11 @@ from bayeslmm.covariance import DIAGONAL, FULL
 from bayeslmm.inference.nuts.starting import starting_factors
 from bayeslmm.inference.optimum import profiled
 from bayeslmm.inference.optimum.compiled_point import covariance_slope, empty_point, evaluate
+from bayeslmm.inference.optimum.compiled_search import search_factor
 from bayeslmm.inference.optimum.compiled_terms import room
 from bayeslmm.inference.optimum.maximum import maximise
 from bayeslmm.inference.optimum.profiled import Likelihood, is_single, minimise_likelihood, single_term
-from bayeslmm.inference.optimum.search import Record, minimise
+from bayeslmm.inference.optimum.search import Record, minimise, tolerance_of
 from bayeslmm.likelihood import Kernel
 
 ROUNDING = 1e-10  # relative: the same sums in another order
@@ -139,6 +140,31 @@ def test_the_search_takes_the_same_steps(size, correlated, sigma, method):
     assert (found.singular, found.converged) == (expected.singular, expected.converged)
 
 
+def compiled_search(kernel, method, sigma, kept=1_000):
+    """Return where the search in compiled loops ends, and its record."""
+    term, start = single_term(kernel, method, sigma), starting_factors(kernel.products, sigma)[0]
+    work, point = room(term, kept), empty_point(len(start))
+    point.factor[:] = start
+    search_factor(term, point, tolerance_of(kernel.shapes), work)
+    return point, work
+
+
+@pytest.mark.parametrize("method", ["ml", "reml"])
+@pytest.mark.parametrize("sigma", [None, 1.3])
+@pytest.mark.parametrize("correlated", [True, False])
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_the_search_in_compiled_loops_takes_the_same_steps(size, correlated, sigma, method):
+    kernel = single(size, correlated)
+    point, work = compiled_search(kernel, method, sigma)
+    _, (expected, known) = searched(kernel, method, sigma)
+    count, lost = work.tally
+    assert not lost
+    np.testing.assert_allclose(work.values[:count] - kernel.products.log_weights, known.values, rtol=ROUNDING)
+    factors = [(factor,) for factor in work.factors[:count]]
+    np.testing.assert_allclose(kernel.thetas(factors), kernel.thetas(known.lambdas), rtol=1e-6, atol=1e-8)
+    assert point.numbers[1] == pytest.approx(expected.sigma, rel=1e-7)
+
+
 @pytest.mark.parametrize("method", ["ml", "reml"])
 @pytest.mark.parametrize(("size", "correlated"), [(1, True), (2, True), (2, False), (3, True), (4, True)])
 @pytest.mark.parametrize("rank", [0, 1, 2])
@@ -191,10 +217,9 @@ def test_nearly_collinear_columns_are_left_to_lapack():
     assert record.values == known.values
 
 
-def test_a_search_without_room_for_its_evaluations_is_the_general_one(monkeypatch):
-    monkeypatch.setattr(profiled, "MOST_EVALUATIONS", 3)
-    (_, record), (_, known) = searched(single(2, True), "reml")
-    assert record.values == known.values
+def test_a_compiled_search_says_that_its_room_has_run_out():
+    _, work = compiled_search(single(2, True), "reml", None, kept=3)
+    assert work.tally[1]
 
 
 def test_a_term_of_zero_variance_leaves_the_gradient_of_the_others_exact():

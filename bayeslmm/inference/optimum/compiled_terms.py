@@ -12,19 +12,15 @@ from numpy.typing import NDArray
 
 from bayeslmm.likelihood.several_terms import covariance_slopes_several, reduce_several
 from bayeslmm.likelihood.single_term import (
+    LARGEST,
+    NEARLY_COLLINEAR,
     coefficients_single,
     covariance_slope_single,
     reduce_single,
     root_single,
     slopes_single,
-    squares_single,
 )
 from bayeslmm.types import Array
-
-LARGEST = 100.0  # entry of a factor, columns scaled, beyond which sums in sequence lose digits that blocked ones keep
-NEARLY_COLLINEAR = (
-    1e-8  # of a fixed column, not shared with others and random effects, that sums in sequence still know
-)
 
 
 class Effects(NamedTuple):
@@ -150,11 +146,15 @@ def fill_slopes(
 ) -> None:
     """Fill a point's derivatives from what the elimination at its factor left."""
     if len(terms.places) == 1:
-        beta, root = coefficients_single(work.schur), root_single(work.schur, terms.reml)
-        excess[:], slope[:] = slopes_single(terms.z, terms.rows, factor, work.low, work.reduced, beta, root, sigma)
-        squares = squares_single(work.low, work.reduced, beta)
-        for a in range(len(excess)):
-            known[a] = excess[a, a] + squares[a, a] / sigma**2
+        beta, root, inverse = coefficients_single(work.schur), root_single(work.schur, terms.reml), np.zeros_like(slope)
+        slopes_single(factor, work.low, work.reduced, beta, root, sigma, inverse, excess, slope)
+        for a in range(len(known)):
+            known[a] = len(terms.z) - inverse[a, a]
+        if np.isnan(slope[0, 0]):
+            by_covariance = covariance_slope_single(
+                terms.z, terms.rows, factor, work.low, work.reduced, beta, root, sigma
+            )
+            slope[:] = 2.0 * by_covariance @ factor
         return
     by_covariance, without_y = _slopes_several(terms, factor, work, sigma)
     slope[:] = 2.0 * by_covariance @ factor

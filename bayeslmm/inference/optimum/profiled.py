@@ -1,32 +1,27 @@
 """The profiled likelihood as a function of the kernel's factors, and the search for its maximum."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.inference.nuts.starting import starting_factors
-from bayeslmm.inference.optimum.compiled_point import empty_point
-from bayeslmm.inference.optimum.compiled_search import search_factor
-from bayeslmm.inference.optimum.compiled_terms import Effects, Terms, room
-from bayeslmm.inference.optimum.search import (
-    ACCEPTED_GRADIENT,
-    Minimum,
-    Point,
-    Record,
-    is_singular,
-    minimise,
-    tolerance_of,
-)
+from bayeslmm.inference.optimum.compiled_terms import Effects, Terms
+from bayeslmm.inference.optimum.search import Minimum, Point, Record, minimise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import covariance_gradients, evaluate, factor_gradients
 from bayeslmm.likelihood.several_terms import dense_crossproducts
+from bayeslmm.likelihood.single_term import covariance_slope_single, evaluate_single
 from bayeslmm.types import Array, Criterion
 
 NARROW = 8  # fixed columns up to which the compiled loops are faster than BLAS, however many levels there are,
 SMALL = 20_000  # and the product of fixed columns and levels up to which they are
 FEW_EFFECTS = 4_000_000  # product of all effects and the squared order of the rest up to which several terms are few
-MOST_EVALUATIONS = 1_000  # of a compiled search, for which there is room
+
+
+class DigitsLostError(ArithmeticError):
+    """Loops in sequence lose digits that BLAS keeps."""
 
 
 class Likelihood:
@@ -53,11 +48,64 @@ class Likelihood:
         return covariance_gradients(self.kernel.products, lambdas, self.method, self.sigma)
 
 
+class SingleLikelihood:
+    """What `Likelihood` is, for a kernel with a single random term whose levels are eliminated in compiled loops."""
+
+    def __init__(self, kernel: Kernel, method: Criterion, sigma: float | None) -> None:
+        products, p = kernel.products, kernel.products.n_fixed
+        self.shapes: Sequence[TermShape] = kernel.shapes
+        self.log_weights = products.log_weights
+        self.data = products.nest_z[0], products.nest_xy[0]
+        self.criterion = (
+            products.xy, products.n, method == "reml", np.nan if sigma is None else float(sigma),
+        )  # fmt: skip
+        self.eliminated = np.empty_like(self.data[0]), np.empty_like(self.data[1])
+        self.fixed = np.empty(p), np.empty((p, p))
+        self.schur = np.empty((p + 1, p + 1))
+
+    def point(self, lambdas: Sequence[Array]) -> Point:
+        """Return value and gradient."""
+        factor = np.ascontiguousarray(lambdas[0])
+        inverse, excess, slope = np.empty(factor.shape), np.empty(factor.shape), np.empty(factor.shape)
+        value, sigma = self._evaluate(factor, True, inverse, excess, slope)
+        if math.isnan(slope.item(0)):
+            slope = 2.0 * self._covariance_slope(factor, sigma) @ factor
+        return Point(value, [slope], [excess], [inverse], sigma)
+
+    def value(self, lambdas: Sequence[Array]) -> float:
+        """Return the value alone."""
+        factor = np.ascontiguousarray(lambdas[0])
+        return self._evaluate(factor, False, factor, factor, factor)[0]
+
+    def covariance_slopes(self, lambdas: Sequence[Array]) -> Sequence[Array]:
+        """Return the gradient with respect to lambda lambda^T."""
+        factor = np.ascontiguousarray(lambdas[0])
+        return [self._covariance_slope(factor, self._evaluate(factor, False, factor, factor, factor)[1])]
+
+    def _evaluate(
+        self, factor: Array, gradient: bool, inverse: Array, excess: Array, slope: Array
+    ) -> tuple[float, float]:
+        value, sigma = evaluate_single(
+            *self.data, *self.criterion, factor, *self.eliminated, self.schur, *self.fixed, gradient, inverse, excess,
+            slope,
+        )  # fmt: skip
+        if math.isnan(value):
+            raise DigitsLostError
+        return value - self.log_weights, sigma
+
+    def _covariance_slope(self, factor: Array, sigma: float) -> Array:
+        return covariance_slope_single(*self.data, factor, *self.eliminated, *self.fixed, sigma)
+
+
 def minimise_likelihood(kernel: Kernel, method: Criterion, sigma: float | None, record: Record) -> Minimum:
     """Maximise the profiled likelihood of a kernel from its own start, and keep every evaluation in `record`."""
     start = starting_factors(kernel.products, sigma)
-    found = _minimise_single(kernel, method, sigma, start[0], record) if is_single(kernel) else None
-    return minimise(Likelihood(kernel, method, sigma), start, record) if found is None else found
+    if is_single(kernel):
+        try:
+            return minimise(SingleLikelihood(kernel, method, sigma), start, record)
+        except DigitsLostError:
+            record.clear()
+    return minimise(Likelihood(kernel, method, sigma), start, record)
 
 
 def is_single(kernel: Kernel) -> bool:
@@ -107,22 +155,3 @@ def effects_of(shapes: Sequence[TermShape]) -> Effects:
         np.repeat([float(shape.n_levels) for shape in shapes], sizes),
         np.repeat([shape.n_theta > shape.n_columns for shape in shapes], sizes),
     )
-
-
-def _minimise_single(
-    kernel: Kernel, method: Criterion, sigma: float | None, start: Array, record: Record
-) -> Minimum | None:
-    """Search in compiled loops; None where they lose digits that BLAS keeps, or the search is too long for them."""
-    term = single_term(kernel, method, sigma)
-    work, point = room(term, MOST_EVALUATIONS), empty_point(len(start))
-    point.factor[:] = start
-    norm, held = search_factor(term, point, tolerance_of(kernel.shapes), work)
-    count, lost = work.tally
-    if lost:
-        return None
-    weights = kernel.products.log_weights
-    for evaluated, found in zip(work.factors[:count], work.values[:count].tolist(), strict=True):
-        record.add((evaluated,), found - weights)
-    value, scale = point.numbers.tolist()
-    factor, converged = point.factor, bool(held and norm <= ACCEPTED_GRADIENT)
-    return Minimum((factor,), value - weights, norm, is_singular([factor]), converged, scale)

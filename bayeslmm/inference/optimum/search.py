@@ -110,6 +110,11 @@ class Record:
         if self.report is not None:
             self.report(len(self.values), value)
 
+    def clear(self) -> None:
+        """Forget all of them: the search begins anew."""
+        self.lambdas.clear()
+        self.values.clear()
+
 
 def minimise(objective: Objective, start: Sequence[Array], record: Record) -> Minimum:
     """Minimise over the factors from `start` and keep every evaluation in `record`."""
@@ -170,9 +175,8 @@ class _Search:
         """Move each covariance to the mean of the posterior second moments of its effects."""
         moved = []
         for factor, excess, shape in zip(lambdas, point.excess, self.shapes, strict=True):
-            inner = np.eye(len(factor)) - excess / shape.n_levels
-            values, vectors = np.linalg.eigh((inner + inner.T) / 2)
-            moved.append(shape.structure.factor_of_root(factor @ vectors * np.sqrt(np.maximum(values, 0.0))))
+            root = _root(np.eye(len(factor)) - excess / shape.n_levels)
+            moved.append(shape.structure.factor_of_root(factor @ root))
         proposal = self.point(moved)
         return (moved, proposal) if proposal.value <= point.value else (lambdas, point)
 
@@ -243,6 +247,15 @@ class _Search:
                     elif best is not None:
                         break
         return None if best is None else (best[1], self.point(best[1]))
+
+
+def _root(moments: Array) -> Array:
+    """Return a root of a symmetric matrix, (S, S), negative eigenvalues taken as zero; triangular if there are none."""
+    try:
+        return np.asarray(np.linalg.cholesky(moments))
+    except np.linalg.LinAlgError:
+        values, vectors = np.linalg.eigh((moments + moments.T) / 2)
+        return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
 
 
 def _flipped(point: Point, lambdas: Sequence[Array]) -> Point:
