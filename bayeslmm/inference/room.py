@@ -94,7 +94,8 @@ def _require(needed: float, message: str) -> None:
     """Refuse what needs more bytes than are free; the message has a place for these."""
     available = available_memory()
     if available is not None and needed > available:
-        raise ModelError(message.format(free=_gibibytes(available)))
+        sentence = message.format(free=_gibibytes(available))
+        raise ModelError(sentence)
 
 
 def _largest(names: Sequence[str], needed: Sequence[float]) -> str:

@@ -75,7 +75,8 @@ def maximise(
     Raises
     ------
     FittingError
-        If the objective cannot be evaluated at the start, or the residuals cannot be told from zero.
+        If the objective cannot be evaluated at the start or where the search ended, or the residuals cannot be told
+        from zero.
     """
     criterion = check_criterion(method)
     record = Record(report=progress)
@@ -85,9 +86,11 @@ def maximise(
         dof = kernel.products.n - (kernel.products.n_fixed if criterion == "reml" else 0)
         require_residuals(kernel.products, minimum.sigma, dof)
     minimum = judged(minimum, kernel.products, minimum.sigma)
-    shift = kernel.shift(criterion)
+    shift, theta = kernel.shift(criterion), kernel.theta(minimum.lambdas)
+    if not minimum.converged:
+        kernel.objective(theta, criterion, sigma)  # so far out that rounding decides, it may not be there again
     return Maximum(
-        theta=kernel.theta(minimum.lambdas),
+        theta=theta,
         objective=minimum.value + shift,
         sigma=minimum.sigma,
         thetas=kernel.thetas(record.lambdas),
