@@ -53,27 +53,16 @@ class Coder(ABC):
         return places
 
 
-class FirstComeCoder(Coder):
-    """Numbers the distinct whole numbers of a column as they come.
-
-    A table over their range holds the code of each, -1 for a number not met yet.
-    """
+class NumberCoder(Coder):
+    """Gives codes to whole numbers that are not too far apart, by their distance from the lowest."""
 
     def __init__(self) -> None:
         self.count = 0
         self._low = 0
-        self._table: Codes = np.empty(0, dtype=np.int32)
         self._dtype: Any = None
 
-    @classmethod
-    def of_table(cls, low: int, table: Codes, count: int, dtype: Any) -> "FirstComeCoder":
-        """Return a coder of `count` codes, of the numbers from `low` on, -1 for those not met."""
-        found = cls()
-        found._low, found._table, found.count, found._dtype = low, table, count, dtype
-        return found
-
     def codes(self, column: pd.Series, scratch: Scratch | None = None) -> Codes | None:
-        """Return the code of each row, (n,); None where values are no whole numbers, or too far apart for a table.
+        """Return the code of each row, (n,); None where values are no whole numbers, or too far apart.
 
         If given, they are in scratch memory of 32-bit whole numbers.
         """
@@ -82,25 +71,61 @@ class FirstComeCoder(Coder):
             return None
         self._dtype = values.dtype if self._dtype is None else np.promote_types(self._dtype, values.dtype)
         codes: Codes = (scratch or Scratch(np.int32)).array(len(values))
-        self.count = _number(values, self._low, self._table, self.count, codes)
+        self._fill(values, codes)
         return codes
 
     def levels(self) -> NDArray[Any]:
         """Return the levels in ascending order, (J,)."""
-        met = np.flatnonzero(self._table >= 0) + self._low
+        met = np.flatnonzero(self._met()) + self._low
         return met if self._dtype is None else met.astype(self._dtype)
+
+    @abstractmethod
+    def _reach(self, values: NDArray[Any]) -> bool:
+        """Make room for new values; return False where they are too far apart."""
+
+    @abstractmethod
+    def _fill(self, values: NDArray[Any], codes: Codes) -> None:
+        """Write the codes of values within reach."""
+
+    @abstractmethod
+    def _met(self) -> NDArray[np.bool_]:
+        """Return which of the numbers from the lowest on there are."""
+
+
+class FirstComeCoder(NumberCoder):
+    """Numbers the distinct whole numbers of a column as they come.
+
+    A table over their range holds the code of each, -1 for a number not met yet.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._table: Codes = np.empty(0, dtype=np.int32)
+
+    @classmethod
+    def of_table(cls, low: int, table: Codes, count: int, dtype: Any) -> "FirstComeCoder":
+        """Return a coder of `count` codes, of the numbers from `low` on, -1 for those not met."""
+        found = cls()
+        found._low, found._table, found.count, found._dtype = low, table, count, dtype
+        return found
 
     def order(self) -> Codes:
         """Return the codes of the levels in ascending order, (J,)."""
-        return self._table[self._table >= 0]
+        return self._table[self._met()]
 
     def packed(self) -> "FirstComeCoder":
         """Return the codes without room for numbers before and after those met; they share memory with these."""
-        met = np.flatnonzero(self._table >= 0)
+        met = np.flatnonzero(self._met())
         found = copy(self)
         if len(met):
             found._low, found._table = self._low + int(met[0]), self._table[met[0] : met[-1] + 1]
         return found
+
+    def _met(self) -> NDArray[np.bool_]:
+        return self._table >= 0
+
+    def _fill(self, values: NDArray[Any], codes: Codes) -> None:
+        self.count = _number(values, self._low, self._table, self.count, codes)
 
     def _reach(self, values: NDArray[Any]) -> bool:
         """Widen the table to the range of new values, to twice its length or more, unless they are too far apart."""

@@ -5,16 +5,13 @@ from typing import Any
 
 import numba
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from bayeslmm.design.design import Codes
-from bayeslmm.design.first_come import Coder, FirstComeCoder
-from bayeslmm.design.levels import whole_numbers
-from bayeslmm.scratch import Scratch
+from bayeslmm.design.first_come import FirstComeCoder, NumberCoder
 
 
-class PlacedCoder(Coder):
+class PlacedCoder(NumberCoder):
     """Codes ``value - low`` of the whole numbers of a column, of which those met are marked.
 
     Codes of numbers that are never met stay unused, so that this is for ranges that are short.
@@ -26,29 +23,9 @@ class PlacedCoder(Coder):
     """
 
     def __init__(self, most: int) -> None:
-        self.count = 0
+        super().__init__()
         self._most = most
-        self._low = 0
         self._marks: NDArray[np.bool_] = np.empty(0, dtype=bool)
-        self._dtype: Any = None
-
-    def codes(self, column: pd.Series, scratch: Scratch | None = None) -> Codes | None:
-        """Return the code of each row, (n,); None where values are no whole numbers, or beyond the range.
-
-        If given, they are in scratch memory of 32-bit whole numbers.
-        """
-        values = whole_numbers(column)
-        if values is None or not self._reach(values):
-            return None
-        self._dtype = values.dtype if self._dtype is None else np.promote_types(self._dtype, values.dtype)
-        codes: Codes = (scratch or Scratch(np.int32)).array(len(values))
-        _place(values, self._low, self._marks, codes)
-        return codes
-
-    def levels(self) -> NDArray[Any]:
-        """Return the levels in ascending order, (J,)."""
-        met = np.flatnonzero(self._marks) + self._low
-        return met if self._dtype is None else met.astype(self._dtype)
 
     def order(self) -> Codes:
         """Return the codes of the levels in ascending order, (J,)."""
@@ -65,6 +42,12 @@ class PlacedCoder(Coder):
         """Return a coder with the same codes, that gives numbers beyond the range new ones."""
         table = np.where(self._marks, np.arange(self.count, dtype=np.int32), np.int32(-1))
         return FirstComeCoder.of_table(self._low, table, self.count, self._dtype)
+
+    def _met(self) -> NDArray[np.bool_]:
+        return self._marks
+
+    def _fill(self, values: NDArray[Any], codes: Codes) -> None:
+        _place(values, self._low, self._marks, codes)
 
     def _reach(self, values: NDArray[Any]) -> bool:
         """Widen the range upwards, to twice its length or more, as far as it may reach."""
