@@ -13,16 +13,9 @@ import numpy as np
 
 from bayeslmm.errors import FittingError
 from bayeslmm.inference.nuts.starting import starting_factors_of_responses
-from bayeslmm.inference.optimum.compiled_terms import Terms
+from bayeslmm.inference.optimum.compiled_terms import terms_of
 from bayeslmm.inference.optimum.maximum import code_of
-from bayeslmm.inference.optimum.profiled import (
-    Likelihood,
-    is_single,
-    is_small,
-    minimise_likelihood,
-    several_terms,
-    single_term,
-)
+from bayeslmm.inference.optimum.profiled import Likelihood, is_single, is_small, minimise_likelihood
 from bayeslmm.inference.optimum.quasi_newton import descend
 from bayeslmm.inference.optimum.search import Point, Record, tolerance_of
 from bayeslmm.intervals.compiled_refits import Estimates, search_responses
@@ -125,19 +118,12 @@ class Refitter:
 
         Those whose search did not settle are for :meth:`fit`.
         """
-        terms = self._terms(structure.kernel)
-        if terms is None:
+        kernel = structure.kernel
+        if not (is_single(kernel) or is_small(kernel)):
             return None
-        kernel, responses = structure.kernel, structure.response_products(Y)
+        terms, responses = terms_of(kernel, self.method, self.sigma), structure.response_products(Y)
         starts = starting_factors_of_responses(kernel.products, responses, self.sigma)
         return search_responses(terms, responses, starts, tolerance_of(kernel.shapes))
-
-    def _terms(self, kernel: Kernel) -> Terms | None:
-        """Return the data of compiled searches, cross-products with y their own."""
-        if is_single(kernel):
-            term = single_term(kernel, self.method, self.sigma)
-            return term._replace(rows=term.rows.copy(), rest=term.rest.copy())
-        return several_terms(kernel, self.method, self.sigma) if is_small(kernel) else None
 
     def _near(self, target: Likelihood) -> tuple[tuple[Array, ...], float, float, str] | None:
         """Search from the first fit's optimum; None where the full search has to look."""

@@ -36,7 +36,8 @@ Places = NDArray[np.int64]
 def dense_crossproducts(products: CrossProducts) -> tuple[Array, Array, Array]:
     """Return the leading term's products with itself (J, S, S) and with the rest (J, S, m), and the rest's (m, m).
 
-    The rest are the effects of all other terms, in the order of the nest or of the trailing terms, then X and y.
+    The rest are the effects of all other terms, if any, in the order of the nest or of the trailing terms, then X and
+    y.
     """
     layout = products.layout
     sizes = [layout.shapes[k].n_columns for k in layout.nest]
@@ -58,7 +59,7 @@ def dense_crossproducts(products: CrossProducts) -> tuple[Array, Array, Array]:
             rest[own] += rows
             rest[:, own] += rows.T
             _place_own(products.nest_z[place][:, :, : sizes[place]], rest, int(firsts[place - 1]))
-        effects = _nest_rows(products, 0, firsts, q)[:, :q].reshape(-1, sizes[0], q)
+        effects = _nest_rows(products, 0, firsts, q)[:, :q].reshape(*products.nest_xy[0].shape[:2], q)
     lead_z = products.nest_z[0][:, :, : sizes[0]]
     return np.ascontiguousarray(lead_z), np.concatenate([effects, products.nest_xy[0]], axis=2), rest
 

@@ -15,9 +15,9 @@ from bayeslmm.inference.nuts.starting import starting_factors
 from bayeslmm.inference.optimum import profiled
 from bayeslmm.inference.optimum.compiled_point import covariance_slope, empty_point, evaluate
 from bayeslmm.inference.optimum.compiled_search import search_factor
-from bayeslmm.inference.optimum.compiled_terms import room
+from bayeslmm.inference.optimum.compiled_terms import room, terms_of
 from bayeslmm.inference.optimum.maximum import maximise
-from bayeslmm.inference.optimum.profiled import Likelihood, is_single, minimise_likelihood, single_term
+from bayeslmm.inference.optimum.profiled import Likelihood, is_single, minimise_likelihood
 from bayeslmm.inference.optimum.search import Record, minimise, tolerance_of
 from bayeslmm.likelihood import Kernel
 
@@ -40,7 +40,7 @@ def single_arrays(size, correlated, p=2, levels=9, seed=3):
 
 def compiled_point(kernel, factor, method, sigma):
     """Return the point at a factor and the slope by the covariance there, and whether digits were lost."""
-    term, point = single_term(kernel, method, sigma), empty_point(len(factor))
+    term, point = terms_of(kernel, method, sigma), empty_point(len(factor))
     work = room(term, 0)
     point.factor[:] = factor
     evaluate(term, point, work)
@@ -142,7 +142,7 @@ def test_the_search_takes_the_same_steps(size, correlated, sigma, method):
 
 def compiled_search(kernel, method, sigma, kept=1_000):
     """Return where the search in compiled loops ends, and its record."""
-    term, start = single_term(kernel, method, sigma), starting_factors(kernel.products, sigma)[0]
+    term, start = terms_of(kernel, method, sigma), starting_factors(kernel.products, sigma)[0]
     work, point = room(term, kept), empty_point(len(start))
     point.factor[:] = start
     search_factor(term, point, tolerance_of(kernel.shapes), work)

@@ -9,9 +9,8 @@ from bayeslmm.inference.nuts.starting import starting_factors, starting_factors_
 from bayeslmm.inference.optimum.compiled_chart import turn
 from bayeslmm.inference.optimum.compiled_point import empty_point
 from bayeslmm.inference.optimum.compiled_search import search_factor
-from bayeslmm.inference.optimum.compiled_terms import room
+from bayeslmm.inference.optimum.compiled_terms import room, terms_of
 from bayeslmm.inference.optimum.maximum import maximise
-from bayeslmm.inference.optimum.profiled import single_term
 from bayeslmm.intervals.refits import Refitter
 from bayeslmm.results.refits import fitted_model
 
@@ -116,7 +115,7 @@ def test_a_first_fit_on_the_boundary_is_no_obstacle(data, alone):
 def test_a_false_boundary_is_left(data):
     """From a variance of zero the search has to find that the data have one."""
     kernel = blm.Model("y ~ x + (x | g)", data).kernel
-    term = single_term(kernel, "reml", None)
+    term = terms_of(kernel, "reml", None)
     expected = maximise(kernel, "reml")
     for start in (np.zeros((2, 2)), np.diag([0.0, 1.0]), np.array([[1.0, 0.0], [1.0, 0.0]])):
         work, point = room(term, 0), empty_point(2)

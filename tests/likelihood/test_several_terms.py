@@ -6,8 +6,8 @@ import pytest
 
 from bayeslmm.covariance import theta_from_factors
 from bayeslmm.inference.optimum.compiled_point import covariance_slope, empty_point, evaluate
-from bayeslmm.inference.optimum.compiled_terms import room
-from bayeslmm.inference.optimum.profiled import Likelihood, several_terms
+from bayeslmm.inference.optimum.compiled_terms import room, terms_of
+from bayeslmm.inference.optimum.profiled import Likelihood
 from bayeslmm.likelihood import Kernel
 from bayeslmm.likelihood.marginal import covariance_gradients
 
@@ -27,7 +27,7 @@ def random_factors(kernel, rng):
 
 def point_at(kernel, factors, method, sigma):
     """Return the point at factors, and the slope by the covariance there, in loops."""
-    terms = several_terms(kernel, method, sigma)
+    terms = terms_of(kernel, method, sigma)
     work, point = room(terms, 0), empty_point(len(terms.effects.term))
     for first, factor in zip(firsts(factors), factors, strict=True):
         point.factor[first : first + len(factor), first : first + len(factor)] = factor

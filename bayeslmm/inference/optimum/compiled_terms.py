@@ -4,13 +4,16 @@ Either kind has its own equations, in `bayeslmm.likelihood.single_term` and `bay
 stand in the same arrays, so that the search is compiled once.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from bayeslmm.likelihood.several_terms import covariance_slopes_several, reduce_several
+from bayeslmm.covariance import TermShape
+from bayeslmm.likelihood.kernel import Kernel
+from bayeslmm.likelihood.several_terms import covariance_slopes_several, dense_crossproducts, reduce_several
 from bayeslmm.likelihood.single_term import (
     LARGEST,
     NEARLY_COLLINEAR,
@@ -20,7 +23,7 @@ from bayeslmm.likelihood.single_term import (
     root_single,
     slopes_single,
 )
-from bayeslmm.types import Array
+from bayeslmm.types import Array, Criterion
 
 
 class Effects(NamedTuple):
@@ -93,6 +96,28 @@ class Work(NamedTuple):
     factors: Array
     values: Array
     tally: NDArray[np.int64]
+
+
+def terms_of(kernel: Kernel, method: Criterion, sigma: float | None) -> Terms:
+    """Return the arrays of a kernel without a sparse factor; those with y may be overwritten."""
+    products, shapes = kernel.products, kernel.shapes
+    order = [*products.layout.nest, *products.layout.trailing]
+    firsts = np.cumsum([0, *(shape.n_columns for shape in shapes)])
+    places = np.array([(firsts[k], shapes[k].n_columns, shapes[k].n_levels) for k in order], dtype=np.int64)
+    return Terms(
+        *dense_crossproducts(products), places, products.n, method == "reml",
+        np.nan if sigma is None else float(sigma), _effects_of(shapes),
+    )  # fmt: skip
+
+
+def _effects_of(shapes: Sequence[TermShape]) -> Effects:
+    """Return what the search knows of the effects of terms."""
+    sizes = [shape.n_columns for shape in shapes]
+    return Effects(
+        np.repeat(np.arange(len(shapes), dtype=np.int64), sizes),
+        np.repeat([float(shape.n_levels) for shape in shapes], sizes),
+        np.repeat([shape.n_theta > shape.n_columns for shape in shapes], sizes),
+    )
 
 
 def count_effects(terms: Terms) -> int:

@@ -7,11 +7,9 @@ import numpy as np
 
 from bayeslmm.covariance import TermShape
 from bayeslmm.inference.nuts.starting import starting_factors
-from bayeslmm.inference.optimum.compiled_terms import Effects, Terms
 from bayeslmm.inference.optimum.search import Minimum, Point, Record, minimise
 from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import covariance_gradients, evaluate, factor_gradients
-from bayeslmm.likelihood.several_terms import dense_crossproducts
 from bayeslmm.likelihood.single_term import covariance_slope_single, evaluate_single
 from bayeslmm.types import Array, Criterion
 
@@ -115,16 +113,6 @@ def is_single(kernel: Kernel) -> bool:
     return single and (products.n_fixed <= NARROW or products.n_fixed * layout.shapes[0].n_levels <= SMALL)
 
 
-def single_term(kernel: Kernel, method: Criterion, sigma: float | None) -> Terms:
-    """Return the arrays of a kernel with a single random term."""
-    products, shape = kernel.products, kernel.shapes[0]
-    places = np.array([(0, shape.n_columns, shape.n_levels)], dtype=np.int64)
-    return Terms(
-        products.nest_z[0], products.nest_xy[0], products.xy, places, products.n, method == "reml",
-        np.nan if sigma is None else float(sigma), effects_of([shape]),
-    )  # fmt: skip
-
-
 def is_small(kernel: Kernel) -> bool:
     """Whether a kernel has several random terms and so few effects that compiled loops are faster than LAPACK."""
     products, layout = kernel.products, kernel.products.layout
@@ -133,25 +121,3 @@ def is_small(kernel: Kernel) -> bool:
     effects = sum(shape.n_effects for shape in layout.shapes)
     rest = effects - layout.shapes[layout.nest[0]].n_effects + products.n_fixed + 1
     return effects * rest**2 <= FEW_EFFECTS
-
-
-def several_terms(kernel: Kernel, method: Criterion, sigma: float | None) -> Terms:
-    """Return the arrays of a kernel with several random terms."""
-    products, shapes = kernel.products, kernel.shapes
-    order = [*products.layout.nest, *products.layout.trailing]
-    firsts = np.cumsum([0, *(shape.n_columns for shape in shapes)])
-    places = np.array([(firsts[k], shapes[k].n_columns, shapes[k].n_levels) for k in order], dtype=np.int64)
-    return Terms(
-        *dense_crossproducts(products), places, products.n, method == "reml",
-        np.nan if sigma is None else float(sigma), effects_of(shapes),
-    )  # fmt: skip
-
-
-def effects_of(shapes: Sequence[TermShape]) -> Effects:
-    """Return what the search knows of the effects of terms."""
-    sizes = [shape.n_columns for shape in shapes]
-    return Effects(
-        np.repeat(np.arange(len(shapes), dtype=np.int64), sizes),
-        np.repeat([float(shape.n_levels) for shape in shapes], sizes),
-        np.repeat([shape.n_theta > shape.n_columns for shape in shapes], sizes),
-    )
