@@ -81,7 +81,7 @@ def _with_error_of_probes(
     slope = -0.5 / left * (1.0 + residual**2 / (left * sigma**2))
     return replace(
         found,
-        error=np.hypot(found.error, np.abs(slope) * probes.leverages().error),
+        error=np.hypot(found.error, np.abs(slope) * probes.leverages.error),
         probes_moved=probes.moved(slope),
     )
 

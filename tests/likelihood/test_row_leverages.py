@@ -41,7 +41,7 @@ def test_rows_are_those_of_the_factor(formula: str, parts: int) -> None:
     exact_posterior = fixed_posterior(factorise(kernel.products, lambdas), prior)
     exact = row_parts(kernel, exact_posterior, data)
     posterior, found, probes = SolvedRows(kernel, data, 128).parts(lambdas, prior)
-    leverages = probes.leverages()
+    leverages = probes.leverages
     np.testing.assert_allclose(found.residual, exact.residual, atol=SOLVED)
     np.testing.assert_allclose(found.log_weights, exact.log_weights)
     share = 1.0 / (1.0 + posterior.pull)  # signs and order of T's columns are free
@@ -69,4 +69,4 @@ def test_a_row_without_its_level() -> None:
     exact = row_parts(kernel, fixed_posterior(factorise(kernel.products, lambdas), prior), rows)
     _, found, probes = SolvedRows(kernel, rows, 128).parts(lambdas, prior)
     np.testing.assert_allclose(found.residual[:6], exact.residual[:6], atol=SOLVED)
-    assert np.abs(found.leverage - exact.leverage)[:6].max() < 6.0 * probes.leverages().error.max()
+    assert np.abs(found.leverage - exact.leverage)[:6].max() < 6.0 * probes.leverages.error.max()

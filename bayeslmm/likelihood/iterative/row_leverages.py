@@ -18,6 +18,7 @@ rows; the probes' spread tells its error row by row.
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numba
 import numpy as np
@@ -154,8 +155,9 @@ class RowProbes:
             eliminated.paired, -(eliminated.middle @ eliminated.paired.lead_from(trailing)), trailing
         )
 
+    @cached_property
     def leverages(self) -> Leverages:
-        """Return the leverages."""
+        """The leverages."""
         known_at = self._known_part()
         value, error, m = np.empty(len(self.rows)), np.empty(len(self.rows)), self.n_probes
         for some, rows in self.rows.batches():

@@ -62,7 +62,7 @@ class SolvedRows:
         rows = PredictorRows((), (), np.zeros((len(root), 0)))
         with np.errstate(divide="ignore"):
             logs = 2.0 * np.log(root)
-        return posterior, RowParts(residual, fixed, probes.leverages().value, rows, logs), probes
+        return posterior, RowParts(residual, fixed, probes.leverages.value, rows, logs), probes
 
     def _regression(self, system: SolvedSystem, posterior: FixedPosterior) -> tuple[Array, Array]:
         """Return residuals at the least-squares estimate (n,) and T (n, p), both times the roots of the weights."""
