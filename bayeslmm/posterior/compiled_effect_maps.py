@@ -8,6 +8,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from bayeslmm.likelihood.single_term import solve_lower, solve_upper
 from bayeslmm.posterior.single_coordinates import pull_back_single, unpack_single
 from bayeslmm.types import Array
 
@@ -105,26 +106,8 @@ def place_levels(f: Array, curvatures: Array, pulls: Array, maps: Array, modes: 
             modes[level, s] = 0.0
             for t in range(s, size):
                 modes[level, s] += f[t, s] * pulls[level, t]
-        solve_upper(maps, level, modes[level])
+        solve_upper(maps[level], modes[level])
     return log_jacobian
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def solve_lower(maps: Array, level: int, values: Array) -> None:
-    """Solve Bx = values, (S,), in place."""
-    for i in range(len(values)):
-        for j in range(i):
-            values[i] -= maps[level, i, j] * values[j]
-        values[i] /= maps[level, i, i]
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def solve_upper(maps: Array, level: int, values: Array) -> None:
-    """Solve B'x = values, (S,), in place."""
-    for i in range(len(values) - 1, -1, -1):
-        for j in range(i + 1, len(values)):
-            values[i] -= maps[level, j, i] * values[j]
-        values[i] /= maps[level, i, i]
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
@@ -147,7 +130,7 @@ def place_effects(
                 u[s] = modes[first + s]
                 for t in range(size):
                     u[s] += spreads[g + s * size + t] * c[first + t]
-            solve_lower(bs, level, u)
+            solve_lower(bs[level], u)
             for s in range(size):
                 c[first + s] = 0.0
                 for t in range(size):
@@ -226,9 +209,9 @@ def pull_levels(
                 u[s] += rotation[s, t] * c[level, t]
                 by_y[s] += rotation[s, t] * by_c[level, t]
                 by_root[s, t] += by_b[level, s] * c[level, t]
-        solve_upper(maps, level, by_y)
+        solve_upper(maps[level], by_y)
         by_q[:] = by_y
-        solve_lower(maps, level, by_q)
+        solve_lower(maps[level], by_q)
         for s in range(size):
             by_c[level, s] = 0.0
             for t in range(size):
@@ -249,11 +232,11 @@ def pull_levels(
         for j in range(size):  # M' B^-T by rows, turned around, then again
             for i in range(size):
                 turned[j, i] = half[i, j]
-            solve_lower(maps, level, turned[j])
+            solve_lower(maps[level], turned[j])
         for i in range(size):
             for j in range(size):
                 by_precision[i, j] = turned[j, i]
-            solve_lower(maps, level, by_precision[i])
+            solve_lower(maps[level], by_precision[i])
         for t in range(size):
             for s in range(size):
                 bent = 0.0
