@@ -8,7 +8,7 @@ import pytest
 from scipy.linalg import expm
 
 import bayeslmm as blm
-from bayeslmm.inference.importance.generalized import find_generalized_laplace
+from bayeslmm.inference.importance.generalized_laplace import find_generalized_laplace
 from bayeslmm.inference.nuts.compiled_chain import _Run, sample_compiled_chain
 from bayeslmm.inference.nuts.generalized import compiled_density
 from bayeslmm.inference.nuts.trajectories import LONGEST, Metric, drift, kick, part_turns, trajectory, turns, uniform

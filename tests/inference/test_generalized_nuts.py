@@ -6,7 +6,7 @@ import pytest
 
 import bayeslmm as blm
 from bayeslmm.inference.importance import generalized as importance
-from bayeslmm.inference.importance.generalized import find_generalized_laplace
+from bayeslmm.inference.importance.generalized_laplace import find_generalized_laplace
 from bayeslmm.inference.nuts import compiled_chain
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity, pack_zero
 from bayeslmm.posterior.generalized_mixture import generalized_density

@@ -13,7 +13,8 @@ import small_generalized as small
 
 from bayeslmm.design.centring import no_centring
 from bayeslmm.families import Cumulative, family
-from bayeslmm.inference.importance.generalized import find_generalized_laplace, sample_generalized
+from bayeslmm.inference.importance.generalized import sample_generalized
+from bayeslmm.inference.importance.generalized_laplace import find_generalized_laplace
 from bayeslmm.likelihood.generalized.block_draws import draw_blocks
 from bayeslmm.likelihood.generalized.laplace import Point, evaluate
 from bayeslmm.likelihood.generalized.mode import Problem

@@ -7,7 +7,8 @@ from differences import slope_at_zero
 
 import bayeslmm as blm
 from bayeslmm.errors import PriorError
-from bayeslmm.inference.importance.generalized import find_generalized_laplace, sample_generalized
+from bayeslmm.inference.importance.generalized import sample_generalized
+from bayeslmm.inference.importance.generalized_laplace import find_generalized_laplace
 from bayeslmm.posterior.explicit_arrays import can_compile
 from bayeslmm.posterior.generalized import GeneralizedDensity
 from bayeslmm.posterior.generalized_mixture import explicit_posterior, generalized_density

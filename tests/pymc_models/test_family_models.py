@@ -16,7 +16,7 @@ import bayeslmm as blm
 from bayeslmm.covariance.pairs import correlation_matrices
 from bayeslmm.errors import ModelError, OptionError
 from bayeslmm.families import FAMILIES, Poisson
-from bayeslmm.inference.importance.generalized import find_generalized_laplace
+from bayeslmm.inference.importance.generalized_laplace import find_generalized_laplace
 from bayeslmm.posterior.generalized_explicit import ExplicitDensity
 from bayeslmm.posterior.generalized_mixture import generalized_density
 

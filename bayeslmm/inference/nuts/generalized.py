@@ -20,7 +20,7 @@ from bayeslmm.covariance import sds_and_correlations
 from bayeslmm.errors import OptionError
 from bayeslmm.inference.draws import Draws
 from bayeslmm.inference.generalized_draws import ChainedDraws
-from bayeslmm.inference.importance.generalized import find_generalized_laplace
+from bayeslmm.inference.importance.generalized_laplace import find_generalized_laplace
 from bayeslmm.inference.importance.proposals import cholesky_factor
 from bayeslmm.inference.laplace import Laplace
 from bayeslmm.inference.nuts.chain import Chain
