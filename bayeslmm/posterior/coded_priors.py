@@ -7,6 +7,7 @@ import numba
 import numpy as np
 from scipy.special import gammaln
 
+from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.positive import Exponential, Gamma, HalfCauchy, HalfNormal, HalfStudentT, InverseGamma
 from bayeslmm.priors.prior import Prior
 from bayeslmm.priors.real_line import Cauchy, Flat, Laplace, Logistic, Normal, StudentT, Uniform
@@ -103,7 +104,7 @@ def real_log_density(code: Array, x: float) -> tuple[float, float]:
     return -0.5 * (code[3] + 1.0) * np.log1p(z * z / code[3]), -(code[3] + 1.0) * z / (code[3] + z * z) / code[2]
 
 
-def code_of(prior: Prior) -> Array | None:
+def code_of(prior: Prior | None) -> Array | None:
     """Return the code of a prior of a positive value, shape (4,); None without one."""
     code = encode(prior)
     return None if code is None else np.array(code)
@@ -124,3 +125,21 @@ def positive_log_prior(prior: Prior, code: Array | None, value: float) -> tuple[
         found, slope = log_density(code, value)
         return found + math.log(value), slope + 1.0
     return float(prior.logpdf(value)) + math.log(value), float(prior.dlogpdf(value)) * value + 1.0
+
+
+def codes_of_terms(terms: Sequence[TermPriors]) -> list[list[Array | None]]:
+    """Return the code of each standard deviation's prior, by term; joint priors have none."""
+    return [[None if term.joint is not None else code_of(prior) for prior in term.sd] for term in terms]
+
+
+def log_prior_of_sds(
+    term: TermPriors, codes: Sequence[Array | None], sds: Array, sigma: float
+) -> tuple[float, Array, float]:
+    """Return the log prior density of the logarithms of a term's standard deviations (S,), and its derivatives.
+
+    Those are by the logarithms, (S,), and by that of sigma, which joint priors are relative to.
+    """
+    if term.joint is None:
+        return *independent_log_prior(term.sd, codes, sds), 0.0
+    by_sd, by_scale = term.slopes(sds, sigma)
+    return float(term.log_density(sds, sigma)) + float(np.sum(np.log(sds))), by_sd + 1.0, by_scale

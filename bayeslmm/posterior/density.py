@@ -24,19 +24,18 @@ from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.marginal import excess_sums
 from bayeslmm.likelihood.normal_prior import Eliminated, FixedPosterior, NormalPrior, fixed_posterior
 from bayeslmm.likelihood.selected_inverse import inverse_blocks
-from bayeslmm.likelihood.tiled_levels import levels_last
-from bayeslmm.posterior.coded_priors import code_of, encode, independent_log_prior, positive_log_prior
+from bayeslmm.posterior.coded_priors import code_of, codes_of_terms, log_prior_of_sds, positive_log_prior
 from bayeslmm.posterior.coefficient_priors import cannot_integrate, kernel_prior
 from bayeslmm.posterior.collinear_prior import collinear_prior
+from bayeslmm.posterior.compiling_single import compile_single, compiled_gradient
 from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement
 from bayeslmm.posterior.sigma_density import SigmaGrid, trapezium_nodes
 from bayeslmm.posterior.sigma_grid import integrate
-from bayeslmm.posterior.single_density import SingleTerm, likelihood_constant
+from bayeslmm.posterior.single_density import SingleTerm
 from bayeslmm.priors.model_priors import ModelPriors
 from bayeslmm.types import Array
 
 ROUNDING = 1e-12  # of log sigma: how far nodes keep from where a prior ends
-LARGEST_COMPILED_FIXED = 12  # above this number of fixed columns LAPACK beats the compiled loops
 SMALLEST_START = 1e-3  # distance a starting point keeps from zero variances and correlations of one
 
 
@@ -78,20 +77,16 @@ class CovarianceDensity:
     @cached_property
     def codes(self) -> Array | None:
         """Encoded priors of all standard deviations and of sigma, shape (K + 1, 4); None if one has no code."""
-        sigma = self.priors.sigma if self.sigma is None else None
-        if any(term.joint is not None for term in self.priors.terms):
-            return None
-        codes = [encode(prior) for prior in (*(sd for term in self.priors.terms for sd in term.sd), sigma)]
+        codes = [*(code for term in self._term_codes for code in term), self._sigma_code]
         return None if any(code is None for code in codes) else np.array(codes, dtype=float)
 
     @cached_property
     def _term_codes(self) -> list[list[Array | None]]:
-        """The codes of each term's priors of standard deviations, one by one; none of joint priors."""
-        return [[] if term.joint is not None else [code_of(prior) for prior in term.sd] for term in self.priors.terms]
+        return codes_of_terms(self.priors.terms)
 
     @cached_property
     def _sigma_code(self) -> Array | None:
-        return None if self.priors.sigma is None else code_of(self.priors.sigma)
+        return code_of(self.priors.sigma if self.sigma is None else None)
 
     @cached_property
     def _correlations(self) -> tuple[tuple[Entries, Array] | None, ...]:
@@ -345,15 +340,9 @@ class CovarianceDensity:
             points, self.priors.terms, self._term_codes, self._correlations, strict=True
         ):
             sds = sigma * point.ratios
-            if term.joint is None:
-                added, by_sd = independent_log_prior(term.sd, codes, sds)
-            else:
-                added = float(term.log_density(sds, sigma)) + float(np.sum(np.log(sds)))
-                by_sd, by_scale = term.slopes(sds, sigma)
-                by_sd = by_sd + 1.0
-                by_sigma += by_scale
+            added, by_sd, by_scale = log_prior_of_sds(term, codes, sds, sigma)
             value += added
-            by_sigma += float(by_sd.sum())
+            by_sigma += float(by_sd.sum()) + by_scale
             pieces.append(by_sd)
             if correlation is not None:
                 entries, exponents = correlation
@@ -406,51 +395,3 @@ class CovarianceDensity:
                 by_factor = turn.T @ slope @ shape.structure.rotation(turn @ point.factor).T
             pieces.append(shape.structure.pull_back(by_factor, point))
         return np.concatenate(pieces)
-
-
-def compiled_gradient(single: SingleTerm, x: Array) -> tuple[float, Array]:
-    """Return the compiled log density of x with its gradient.
-
-    Raises
-    ------
-    FittingError
-        Where it cannot be evaluated.
-    """
-    value, gradient = single.value_and_gradient(np.ascontiguousarray(x))
-    if not np.isfinite(value):
-        raise FittingError("The log posterior cannot be evaluated here: a pivot is not positive or a value not finite.")
-    return value, gradient
-
-
-def compile_single(density: CovarianceDensity) -> SingleTerm | None:
-    """Return the compiled density of a single term; None where the general path is needed."""
-    products, priors = density.kernel.products, density.priors
-    if len(priors.terms) != 1 or products.n_fixed > LARGEST_COMPILED_FIXED:
-        return None
-    term, columns = priors.terms[0], density.kernel.maps[0]
-    if density.codes is None:
-        return None
-    prior = density.fixed_prior
-    # from the kernel's columns to those that the priors speak of, with the kernel's scale
-    move = columns.inverse @ term.centring.matrix / columns.scale
-    moved = not np.array_equal(term.centring.means, columns.centring.means)
-    z, xy = products.nest_z[0], products.nest_xy[0]
-    if moved:
-        z, xy = np.ascontiguousarray(move.T @ z @ move), np.ascontiguousarray(move.T @ xy)
-    return SingleTerm(
-        z=z,
-        xy=xy,
-        total=products.xy,
-        z_last=levels_last(z),
-        xy_last=levels_last(xy),
-        scale=columns.scale,
-        turn=np.ascontiguousarray(term.centring.matrix, dtype=float),
-        codes=density.codes,
-        exponents=correlation_exponents(term) if term.correlation is not None else np.zeros(0),
-        precision=np.ascontiguousarray(prior.precision),
-        mean=prior.mean,
-        constant=likelihood_constant(products.n, products.n_fixed, prior.n_proper, prior.log_det, products.log_weights)
-        + 2.0 * density.log_normaliser,
-        n_rows=products.n,
-        sigma=np.nan if density.sigma is None else density.sigma,
-    )

@@ -27,7 +27,7 @@ from bayeslmm.likelihood.generalized.laplace import Evaluation, Point, evaluate,
 from bayeslmm.likelihood.generalized.mode import Problem
 from bayeslmm.likelihood.generalized.predictor import Predictor
 from bayeslmm.likelihood.normal_prior import NormalPrior
-from bayeslmm.posterior.coded_priors import code_of, independent_log_prior, positive_log_prior
+from bayeslmm.posterior.coded_priors import code_of, codes_of_terms, log_prior_of_sds, positive_log_prior
 from bayeslmm.posterior.partial_correlations import correlation_exponents, log_complement
 from bayeslmm.priors.model_priors import TermPriors
 from bayeslmm.priors.prior import Prior
@@ -84,7 +84,7 @@ class GeneralizedDensity:
     ) -> None:
         self.problem = Problem(family, response, predictor, inner=True, prior=fixed)
         self.terms, self.dispersion = tuple(terms), tuple(dispersion)
-        self.codes = [[code_of(prior) if term.joint is None else None for prior in term.sd] for term in self.terms]
+        self.codes = codes_of_terms(self.terms)
         self.dispersion_codes = [code_of(prior) for prior in self.dispersion]
         self.log_normaliser = sum(
             term.correlation.log_normaliser(len(term.sd)) for term in self.terms if term.correlation is not None
@@ -221,12 +221,8 @@ class GeneralizedDensity:
         value = -self.log_normaliser
         pieces = [np.zeros(0)]
         for point, term, codes in zip(points, self.terms, self.codes, strict=True):
-            if term.joint is not None:
-                value += float(term.log_density(point.ratios, 1.0)) + float(np.sum(np.log(point.ratios)))
-                by_sd = term.slopes(point.ratios, 1.0)[0] + 1.0
-            else:
-                added, by_sd = independent_log_prior(term.sd, codes, point.ratios)
-                value += added
+            added, by_sd, _ = log_prior_of_sds(term, codes, point.ratios, 1.0)
+            value += added
             pieces.append(by_sd)
             if term.correlation is not None:
                 exponents = correlation_exponents(term)

@@ -16,7 +16,8 @@ from bayeslmm.likelihood.kernel import Kernel
 from bayeslmm.likelihood.normal_prior import FixedPosterior, NormalPrior
 from bayeslmm.posterior.coefficient_priors import kernel_prior, not_normal
 from bayeslmm.posterior.collinear_prior import collinear_prior
-from bayeslmm.posterior.density import CovarianceDensity, compile_single, compiled_gradient
+from bayeslmm.posterior.compiling_single import compile_single, compiled_gradient
+from bayeslmm.posterior.density import CovarianceDensity
 from bayeslmm.posterior.scale_mixtures import (
     Mixture,
     at_one,
