@@ -390,18 +390,15 @@ def run_method(model: Fittable, method: Method, options: Options) -> Fit:
         raise OptionError("device='cuda' is for normal responses; use device='cpu' or 'auto' for other families.")
     if model.family is None and options.n_quad != 1:
         raise OptionError("n_quad= is for generalized models; the likelihood of a normal response is exact.")
-    with compilation_told(options.progressbar):
-        if model.family is not None:
-            return _run_generalized(model, method, options)
-        with memory_explained():
-            return RUNNERS[method](model, method, options)
+    runner = RUNNERS[method] if model.family is None else _run_generalized
+    with compilation_told(options.progressbar), memory_explained():
+        return runner(model, method, options)
 
 
 def _run_generalized(model: Fittable, method: Method, options: Options) -> Fit:
     runner = GENERALIZED_RUNNERS.get(method)
     if runner is not None:
-        with memory_explained():
-            return runner(model, method, options)
+        return runner(model, method, options)
     known = " or ".join(f'method="{other}"' for other in GENERALIZED_RUNNERS)
     raise OptionError(f"{find_method(method).name} is for normal responses; use {known}.")
 
